@@ -1,0 +1,83 @@
+"""Canonical encoding of entries: RFC 8785 (JCS) over the part of JSON that entries may use.
+
+Keys are ASCII, integers lie within ±(2^53-1), and there are no floats: JSON cannot carry -0.0, NaN or 2^53+1, so
+values live in payload objects. For this part the standard library's encoder with sorted keys is RFC 8785 to the byte
+(a test holds it equal to the `rfc8785` package).
+"""
+
+from __future__ import annotations
+
+import json
+import re
+
+from retrodict.kernel.errors import FormatError, UsageError
+
+MAX_INTEGER = 2**53 - 1
+MAX_ENTRY_BYTES = 65_535  # tlog-tiles prefixes an entry with a 16-bit length
+
+_encoder = json.JSONEncoder(ensure_ascii=False, sort_keys=True, separators=(",", ":"), allow_nan=False)
+_LONE_SURROGATE = re.compile("[\ud800-\udfff]")
+
+
+def encode(value: object) -> bytes:
+    """Return the canonical bytes of `value` (dict, list, tuple, str, int, bool, None).
+
+    Raises:
+        UsageError: A float, an integer out of range, a key that is not ASCII text, or text that is not Unicode.
+    """
+    _check(value, "")
+    return _encoder.encode(value).encode()
+
+
+def _check(value: object, where: str) -> None:
+    match value:
+        case None | bool():
+            return
+        case str():
+            if not value.isascii() and _LONE_SURROGATE.search(value):
+                raise UsageError(f"text at {where or '.'} is not Unicode: {value!r}")
+        case int():
+            if not -MAX_INTEGER <= value <= MAX_INTEGER:
+                raise UsageError(f"the integer at {where or '.'} is outside ±(2^53-1): {value}")
+        case dict():
+            for key, item in value.items():
+                if not (isinstance(key, str) and key.isascii()):
+                    raise UsageError(f"a key at {where or '.'} is not ASCII text: {key!r}")
+                _check(item, f"{where}.{key}")
+        case list() | tuple():
+            for i, item in enumerate(value):
+                _check(item, f"{where}[{i}]")
+        case _:
+            raise UsageError(f"an entry cannot hold {type(value).__name__} (at {where or '.'}): {value!r}")
+
+
+def decode(data: bytes) -> object:
+    """Return the value of canonical bytes.
+
+    Raises:
+        FormatError: Not JSON, a duplicate key, a float, or an integer out of range.
+    """
+    try:
+        return json.loads(
+            data, object_pairs_hook=_pairs, parse_float=_no_float, parse_constant=_no_float, parse_int=_integer
+        )
+    except (ValueError, RecursionError) as error:
+        raise FormatError(f"not canonical JSON: {error}") from error
+
+
+def _pairs(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    result = dict(pairs)
+    if len(result) != len(pairs):
+        raise ValueError("a key stands twice")
+    return result
+
+
+def _no_float(text: str) -> float:
+    raise ValueError(f"a float: {text}")
+
+
+def _integer(text: str) -> int:
+    value = int(text) if len(text) <= 17 else MAX_INTEGER + 1
+    if not -MAX_INTEGER <= value <= MAX_INTEGER:
+        raise ValueError(f"an integer outside ±(2^53-1): {text}")
+    return value

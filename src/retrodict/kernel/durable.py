@@ -1,0 +1,96 @@
+"""Durable writes: a file that is there is whole, and survives the loss of power.
+
+The system calls come in as a `Disk`, so that tests can make each of them fail, before or after it took effect.
+HAZARD: after a failed fsync Linux may mark dirty pages clean; a second fsync that succeeds proves nothing. So a file
+whose fsync failed is never renamed into place and never synced again: it is written anew.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from pathlib import Path
+from typing import Protocol
+
+
+class Disk(Protocol):
+    """The system calls of a durable write."""
+
+    def create(self, path: Path, mode: int) -> int:
+        """Open a new file for writing; return its descriptor."""
+        ...
+
+    def write(self, fd: int, data: bytes | memoryview) -> None:
+        """Write all of `data`."""
+        ...
+
+    def sync(self, fd: int) -> None:
+        """Force a file or a folder to the disk, and close nothing."""
+        ...
+
+    def rename(self, source: Path, target: Path) -> None:
+        """Rename over `target`, atomically."""
+        ...
+
+    def unlink(self, path: Path) -> None:
+        """Remove a file."""
+        ...
+
+
+class RealDisk:
+    """The operating system."""
+
+    def create(self, path: Path, mode: int) -> int:
+        """See `Disk.create`."""
+        return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
+
+    def write(self, fd: int, data: bytes | memoryview) -> None:
+        """See `Disk.write`."""
+        view = memoryview(data).cast("B")
+        while view:
+            view = view[os.write(fd, view) :]
+
+    def sync(self, fd: int) -> None:
+        """See `Disk.sync`."""
+        os.fsync(fd)
+
+    def rename(self, source: Path, target: Path) -> None:
+        """See `Disk.rename`."""
+        os.rename(source, target)
+
+    def unlink(self, path: Path) -> None:
+        """See `Disk.unlink`."""
+        os.unlink(path)
+
+
+REAL_DISK = RealDisk()
+
+
+def sync_folder(folder: Path, disk: Disk = REAL_DISK) -> None:
+    """Make the names in `folder` durable."""
+    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        disk.sync(fd)
+    finally:
+        os.close(fd)
+
+
+def write_file(path: Path, data: bytes, *, mode: int = 0o644, disk: Disk = REAL_DISK) -> None:
+    """Put `data` at `path`, atomically and durably; `path` holds the old or the new bytes at every instant.
+
+    A crash before the rename leaves a `.tmp-*` file beside `path` that nobody reads.
+    """
+    temporary = path.with_name(f".tmp-{os.getpid()}-{os.urandom(6).hex()}")
+    fd = disk.create(temporary, mode)
+    try:
+        try:
+            disk.write(fd, data)
+            disk.sync(fd)
+        finally:
+            os.close(fd)
+        disk.rename(temporary, path)
+    except OSError:
+        with contextlib.suppress(OSError):
+            disk.unlink(temporary)
+        raise
+    sync_folder(path.parent, disk)
