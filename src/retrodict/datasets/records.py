@@ -1,0 +1,149 @@
+"""`dataset.added`: its body, its projection, its queries."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from retrodict.kernel.types import Digest, EventId
+from retrodict.ledger import Sequenced
+
+if TYPE_CHECKING:
+    import apsw
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DatasetVersion:
+    """One version of a named file or folder.
+
+    Attributes:
+        event: The `dataset.added` event; `index` is its entry.
+        content: The file or the tree.
+        path: Where it lay, relative to the workspace ("" where it lay outside).
+        is_current: No later version has replaced it.
+    """
+
+    event: EventId
+    index: int
+    name: str
+    version: int
+    content: Digest
+    type: Literal["file", "tree"]
+    files: int
+    size_bytes: int
+    path: str
+    at: str
+    agent: str
+    is_current: bool
+
+
+def added_body(
+    *,
+    name: str,
+    version: int,
+    content: Digest,
+    type: Literal["file", "tree"],  # noqa: A002 - the field's name on disk
+    recipes: Digest | None,
+    files: int,
+    size_bytes: int,
+    source: Mapping[str, str] | None,
+) -> dict[str, object]:
+    """Return the body of `dataset.added`."""
+    return {
+        "name": name,
+        "version": version,
+        "strategy": "copies",
+        "content": content,
+        "type": type,
+        "recipes": recipes,
+        "files": files,
+        "size_bytes": size_bytes,
+        "source": source,
+    }
+
+
+class DatasetProjection:
+    """Table `datasets_versions`, a row for each version."""
+
+    name = "datasets"
+    version = 1
+    tables: Mapping[str, str] = {
+        "datasets_versions": "CREATE TABLE datasets_versions (event TEXT PRIMARY KEY, entry INTEGER NOT NULL, "
+        "name TEXT NOT NULL, version INTEGER NOT NULL, content TEXT NOT NULL, type TEXT NOT NULL, "
+        "files INTEGER NOT NULL, size_bytes INTEGER NOT NULL, path TEXT NOT NULL, at TEXT NOT NULL, "
+        "agent TEXT NOT NULL, is_current INTEGER NOT NULL) WITHOUT ROWID"
+    }
+    indexes: Sequence[str] = (
+        "CREATE INDEX datasets_by_name ON datasets_versions (name, version)",
+        "CREATE INDEX datasets_by_content ON datasets_versions (content)",
+    )
+
+    def apply(self, db: apsw.Connection, entry: Sequenced, blob: Callable[[Digest], bytes]) -> None:
+        """Fold one entry."""
+        del blob
+        event = entry.event
+        if event.kind != "dataset.added":
+            return
+        body = event.body
+        for replaced in event.replaces:
+            db.execute("UPDATE datasets_versions SET is_current = 0 WHERE event = ?", (replaced,))
+        path = next((e.path for e in event.makes if hasattr(e, "path") and e.path), "")
+        db.execute(
+            "INSERT INTO datasets_versions VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 1)",
+            (
+                event.id,
+                entry.index,
+                str(body["name"]),
+                body["version"],
+                str(body["content"]),
+                str(body["type"]),
+                body["files"],
+                body["size_bytes"],
+                path.encode("utf-8", "surrogateescape").decode("utf-8", "replace"),
+                event.at,
+                event.agent,
+            ),
+        )
+
+
+PROJECTION = DatasetProjection()
+_COLUMNS = "event, entry, name, version, content, type, files, size_bytes, path, at, agent, is_current"
+
+
+def _rows(db: apsw.Connection, where: str, parameters: tuple[object, ...]) -> list[DatasetVersion]:
+    query = f"SELECT {_COLUMNS} FROM datasets_versions WHERE {where} ORDER BY name, version, entry"  # noqa: S608
+    return [
+        DatasetVersion(
+            event=EventId(row[0]),
+            index=row[1],
+            name=row[2],
+            version=row[3],
+            content=Digest(row[4]),
+            type=row[5],
+            files=row[6],
+            size_bytes=row[7],
+            path=row[8],
+            at=row[9],
+            agent=row[10],
+            is_current=bool(row[11]),
+        )
+        for row in db.execute(query, parameters)  # type: ignore[arg-type]
+    ]
+
+
+def versions(db: apsw.Connection, name: str | None = None) -> list[DatasetVersion]:
+    """Return all versions (of `name`), by name and version."""
+    return _rows(db, "name = ?", (name,)) if name is not None else _rows(db, "1", ())
+
+
+def current(db: apsw.Connection, name: str) -> list[DatasetVersion]:
+    """Return the versions of `name` that none has replaced: one, or several after a conflict."""
+    return _rows(db, "name = ? AND is_current", (name,))
+
+
+def find(
+    db: apsw.Connection, *, event: EventId | None = None, content: Digest | None = None
+) -> list[DatasetVersion]:
+    """Return the versions that an event added, or that have this content."""
+    return _rows(db, "event = ?", (event,)) if event is not None else _rows(db, "content = ?", (content,))

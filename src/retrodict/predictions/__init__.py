@@ -1,0 +1,25 @@
+"""Answers that models gave: every call with its inputs and outputs bit for bit, and the disputes about them."""
+
+from retrodict.predictions.records import (
+    PROJECTION,
+    Call,
+    Dispute,
+    Payload,
+    calls,
+    declared_body,
+    disputes,
+    made_body,
+    payloads,
+)
+
+__all__ = [
+    "PROJECTION",
+    "Call",
+    "Dispute",
+    "Payload",
+    "calls",
+    "declared_body",
+    "disputes",
+    "made_body",
+    "payloads",
+]

@@ -1,0 +1,360 @@
+"""The audit trail: `prediction.made` (one per call), `prediction.declared`, `prediction.disputed`, `dispute.resolved`.
+
+A prediction is logged as the call that it was part of, since for many models the last bit of a row's score depends on
+the batch that it was scored in. The view holds no input and no output: those are read from the payloads.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from retrodict.kernel.errors import FormatError
+from retrodict.kernel.types import Digest, Event, EventId
+from retrodict.ledger import Sequenced
+
+if TYPE_CHECKING:
+    import apsw
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Payload:
+    """Where the values of a call lie: two objects and what is needed to read them (`docs/formats/payload.md`)."""
+
+    codec: str
+    schema: Digest
+    batch: Digest
+    meta: Mapping[str, object]
+
+    def as_body(self) -> dict[str, object]:
+        """Return what an entry holds of it."""
+        return {"codec": self.codec, "schema": self.schema, "batch": self.batch, "meta": dict(self.meta)}
+
+    @classmethod
+    def of(cls, value: object) -> Payload | None:
+        """Read it from an entry; None stays None.
+
+        Raises:
+            FormatError: It is something else.
+        """
+        match value:
+            case None:
+                return None
+            case {"codec": str(codec), "schema": str(schema), "batch": str(batch), "meta": Mapping() as meta}:
+                return cls(codec=codec, schema=Digest(schema), batch=Digest(batch), meta=meta)
+            case _:
+                raise FormatError(f"not a payload: {value!r}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Call:
+    """One row of the audit trail, without its values.
+
+    Attributes:
+        event: The `prediction.made` or `prediction.declared` event; `index` is its entry.
+        kind: "made" here, or "declared" by somebody.
+        model: The `model.registered` event; None where the model is only named (`model_name`, `model_version`).
+        rows: How many rows were scored together.
+        caller: Pseudonym of who asked.
+        trace, span: W3C trace context, hex.
+        parent: The prediction of a composed model that this one was part of.
+        received: When the question came (RFC 3339).
+    """
+
+    event: EventId
+    index: int
+    kind: Literal["made", "declared"]
+    model: EventId | None
+    model_name: str
+    model_version: str
+    requested: str
+    status: Literal["ok", "error"]
+    rows: int
+    caller: str | None
+    trace: str | None
+    span: str | None
+    parent: EventId | None
+    received: str
+    duration_ns: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Dispute:
+    """A complaint about a prediction, and what became of it.
+
+    Attributes:
+        event: The `prediction.disputed` event; its reason is the complaint.
+        row: The row of the call that it is about; None: all of it.
+        resolution: The `dispute.resolved` event; None while it is open.
+    """
+
+    event: EventId
+    index: int
+    prediction: EventId
+    row: int | None
+    at: str
+    agent: str
+    resolution: EventId | None
+    resolution_index: int | None
+
+
+def made_body(
+    *,
+    model: EventId,
+    model_name: str,
+    model_version: int,
+    requested: str,
+    rows: int,
+    status: Literal["ok", "error"],
+    inputs: Payload,
+    outputs: Payload | None,
+    raw: Payload | None,
+    error: Mapping[str, str] | None,
+    caller: str | None,
+    trace: str,
+    span: str,
+    parent_span: str | None,
+    parent: EventId | None,
+    received: str,
+    duration_ns: int,
+    environment: Digest | None,
+    serving_code: Digest | None,
+) -> dict[str, object]:
+    """Return the body of `prediction.made`."""
+    return {
+        "model": model,
+        "model_name": model_name,
+        "model_version": str(model_version),
+        "requested": requested,
+        "rows": rows,
+        "status": status,
+        "inputs": inputs.as_body(),
+        "outputs": outputs and outputs.as_body(),
+        "raw": raw and raw.as_body(),
+        "error": error,
+        "caller": caller,
+        "trace": trace,
+        "span": span,
+        "parent_span": parent_span,
+        "parent": parent,
+        "received": received,
+        "duration_ns": duration_ns,
+        "environment": environment,
+        "serving_code": serving_code,
+    }
+
+
+def declared_body(
+    *,
+    system: str,
+    model: EventId | None,
+    model_name: str,
+    model_version: str,
+    rows: int,
+    inputs: Payload,
+    outputs: Payload | None,
+    caller: str | None,
+    trace: str | None,
+    received: str,
+    log: Digest | None,
+    lines: tuple[int, int] | None,
+) -> dict[str, object]:
+    """Return the body of `prediction.declared`: an answer that another system gave.
+
+    Args:
+        system: Who says so: the name of the system or of the imported file.
+        log: The imported file; `lines` the first and the last line of it, from 1.
+    """
+    return {
+        "system": system,
+        "model": model,
+        "model_name": model_name,
+        "model_version": model_version,
+        "requested": f"{model_name}@{model_version}",
+        "rows": rows,
+        "status": "ok",
+        "inputs": inputs.as_body(),
+        "outputs": outputs and outputs.as_body(),
+        "raw": None,
+        "error": None,
+        "caller": caller,
+        "trace": trace,
+        "span": None,
+        "parent_span": None,
+        "parent": None,
+        "received": received,
+        "duration_ns": 0,
+        "log": log,
+        "lines": None if lines is None else list(lines),
+    }
+
+
+class PredictionProjection:
+    """Tables `predictions_calls` and `predictions_disputes`; rows are small, since there are many of them."""
+
+    name = "predictions"
+    version = 1
+    tables: Mapping[str, str] = {
+        "predictions_calls": "CREATE TABLE predictions_calls (entry INTEGER PRIMARY KEY, event TEXT NOT NULL, "
+        "kind TEXT NOT NULL, model TEXT, model_name TEXT NOT NULL, model_version TEXT NOT NULL, "
+        "requested TEXT NOT NULL, status TEXT NOT NULL, rows INTEGER NOT NULL, caller TEXT, trace TEXT, span TEXT, "
+        "parent TEXT, received TEXT NOT NULL, duration_ns INTEGER NOT NULL)",
+        "predictions_disputes": "CREATE TABLE predictions_disputes (entry INTEGER PRIMARY KEY, event TEXT NOT NULL, "
+        "prediction TEXT NOT NULL, row INTEGER, at TEXT NOT NULL, agent TEXT NOT NULL, resolution TEXT, "
+        "resolution_entry INTEGER)",
+    }
+    indexes: Sequence[str] = (
+        "CREATE INDEX predictions_by_model ON predictions_calls (model_name, model_version)",
+        "CREATE INDEX predictions_by_trace ON predictions_calls (trace) WHERE trace IS NOT NULL",
+        "CREATE INDEX predictions_by_parent ON predictions_calls (parent) WHERE parent IS NOT NULL",
+        "CREATE INDEX predictions_by_caller ON predictions_calls (caller) WHERE caller IS NOT NULL",
+        "CREATE INDEX predictions_by_time ON predictions_calls (received)",
+        "CREATE INDEX disputes_by_prediction ON predictions_disputes (prediction)",
+        "CREATE INDEX disputes_by_event ON predictions_disputes (event)",
+    )
+
+    def apply(self, db: apsw.Connection, entry: Sequenced, blob: Callable[[Digest], bytes]) -> None:
+        """Fold one entry."""
+        del blob
+        event, body = entry.event, entry.event.body
+        match event.kind:
+            case "prediction.made" | "prediction.declared":
+                columns = "model model_name model_version requested status rows caller trace span parent received"
+                db.execute(
+                    "INSERT INTO predictions_calls VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                    (
+                        entry.index,
+                        event.id,
+                        event.kind.removeprefix("prediction."),
+                        *(body[c] for c in columns.split()),  # type: ignore[arg-type]
+                        body["duration_ns"],
+                    ),
+                )
+            case "prediction.disputed":
+                db.execute(
+                    "INSERT INTO predictions_disputes VALUES (?, ?, ?, ?, ?, ?, NULL, NULL)",
+                    (entry.index, event.id, body["prediction"], body["row"], event.at, event.agent),  # type: ignore[arg-type]
+                )
+            case "dispute.resolved":
+                db.execute(
+                    "UPDATE predictions_disputes SET resolution = ?, resolution_entry = ? WHERE event = ?",
+                    (event.id, entry.index, str(body["dispute"])),
+                )
+
+
+PROJECTION = PredictionProjection()
+_CALL = (
+    "event, entry, kind, model, model_name, model_version, requested, status, rows, caller, trace, span, parent, "
+    "received, duration_ns"
+)
+
+
+def calls(
+    db: apsw.Connection,
+    *,
+    entry: int | None = None,
+    model_name: str | None = None,
+    model_version: str | None = None,
+    caller: str | None = None,
+    trace: str | None = None,
+    parent: EventId | None = None,
+    since: str | None = None,
+    until: str | None = None,
+    top_level: bool = False,
+    newest_first: bool = False,
+    limit: int = -1,
+) -> list[Call]:
+    """Return the calls that fit every argument given, in the order of the log.
+
+    Args:
+        since: First instant (RFC 3339) that counts; `until` the first that no longer does.
+        top_level: Leave out those that were part of another prediction.
+        limit: At most so many; -1: all.
+    """
+    conditions: list[str] = []
+    parameters: list[object] = []
+    for column, operator, value in (
+        ("entry", "=", entry),
+        ("model_name", "=", model_name),
+        ("model_version", "=", model_version),
+        ("caller", "=", caller),
+        ("trace", "=", trace),
+        ("parent", "=", parent),
+        ("received", ">=", since),
+        ("received", "<", until),
+    ):
+        if value is not None:
+            conditions.append(f"{column} {operator} ?")
+            parameters.append(value)
+    if top_level:
+        conditions.append("parent IS NULL")
+    where = " AND ".join(conditions) or "1"
+    order = "DESC" if newest_first else "ASC"
+    query = f"SELECT {_CALL} FROM predictions_calls WHERE {where} ORDER BY entry {order} LIMIT ?"  # noqa: S608
+    return [
+        Call(
+            event=EventId(row[0]),
+            index=row[1],
+            kind=row[2],
+            model=row[3],
+            model_name=row[4],
+            model_version=row[5],
+            requested=row[6],
+            status=row[7],
+            rows=row[8],
+            caller=row[9],
+            trace=row[10],
+            span=row[11],
+            parent=row[12],
+            received=row[13],
+            duration_ns=row[14],
+        )
+        for row in db.execute(query, (*parameters, limit))  # type: ignore[arg-type]
+    ]
+
+
+def disputes(
+    db: apsw.Connection, *, prediction: EventId | None = None, event: EventId | None = None, open_only: bool = False
+) -> list[Dispute]:
+    """Return the disputes (about one prediction; the one that an event began), oldest first."""
+    conditions = ["1"]
+    parameters: list[str] = []
+    if prediction is not None:
+        conditions.append("prediction = ?")
+        parameters.append(prediction)
+    if event is not None:
+        conditions.append("event = ?")
+        parameters.append(event)
+    if open_only:
+        conditions.append("resolution IS NULL")
+    query = (
+        "SELECT event, entry, prediction, row, at, agent, resolution, resolution_entry FROM predictions_disputes "  # noqa: S608
+        f"WHERE {' AND '.join(conditions)} ORDER BY entry"
+    )
+    return [
+        Dispute(
+            event=EventId(row[0]),
+            index=row[1],
+            prediction=EventId(row[2]),
+            row=row[3],
+            at=row[4],
+            agent=row[5],
+            resolution=row[6],
+            resolution_index=row[7],
+        )
+        for row in db.execute(query, parameters)
+    ]
+
+
+def payloads(event: Event) -> tuple[Payload, Payload | None, Payload | None]:
+    """Return where the inputs, the outputs and the raw inputs of a call lie.
+
+    Raises:
+        FormatError: The event has no inputs: it is no call.
+    """
+    body = event.body
+    inputs = Payload.of(body.get("inputs"))
+    if inputs is None:
+        raise FormatError(f"event {event.id} ({event.kind}) has no inputs")
+    return inputs, Payload.of(body.get("outputs")), Payload.of(body.get("raw"))

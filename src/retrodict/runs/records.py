@@ -1,0 +1,203 @@
+"""`run.started` and `run.finished`: their bodies, their projection, their queries."""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from retrodict.kernel.types import Digest, EventId
+from retrodict.ledger import Sequenced
+
+if TYPE_CHECKING:
+    import apsw
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Run:
+    """One execution.
+
+    Attributes:
+        started_event: The `run.started` event.
+        event: The `run.finished` event; None while it runs, or when its recorder died.
+        index: The entry of the last of the two.
+        argv: The command; bytes that are not UTF-8 as surrogates.
+        exit_code: Of the command; 128 + n when signal n ended it.
+        completeness: How sure the record is to have seen everything; see `docs/capture.md`.
+        code: The tree of the code, `environment` and `capture` JSON objects.
+    """
+
+    started_event: EventId
+    event: EventId | None
+    index: int
+    name: str
+    argv: tuple[str, ...]
+    cwd: str
+    params: Mapping[str, str]
+    started: str
+    finished: str | None
+    duration_ns: int | None
+    exit_code: int | None
+    completeness: str | None
+    code: Digest | None
+    code_facts: Digest | None
+    environment: Digest | None
+    capture: Digest | None
+    metrics: Digest | None
+    agent: str
+
+
+def started_body(*, name: str, argv: Sequence[str], cwd: str, params: Mapping[str, str]) -> dict[str, object]:
+    """Return the body of `run.started`; `cwd` is relative to the workspace where it lies inside."""
+    return {"name": name, "argv": [_text(a) for a in argv], "cwd": _text(cwd), "params": dict(params)}
+
+
+def finished_body(
+    *,
+    run: EventId,
+    exit_code: int,
+    started: str,
+    finished: str,
+    duration_ns: int,
+    completeness: str,
+    params: Mapping[str, str],
+    capture: Digest,
+    code: Digest | None,
+    code_facts: Digest | None,
+    environment: Digest | None,
+    stdout: Mapping[str, str] | None,
+    stderr: Mapping[str, str] | None,
+    metrics: Digest | None,
+    resources: Mapping[str, int],
+) -> dict[str, object]:
+    """Return the body of `run.finished`."""
+    return {
+        "run": run,
+        "exit_code": exit_code,
+        "started": started,
+        "finished": finished,
+        "duration_ns": duration_ns,
+        "completeness": completeness,
+        "params": dict(params),
+        "capture": capture,
+        "code": code,
+        "code_facts": code_facts,
+        "environment": environment,
+        "stdout": stdout,
+        "stderr": stderr,
+        "metrics": metrics,
+        "resources": dict(resources),
+    }
+
+
+def _text(text: str) -> object:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return {"b64": base64.b64encode(text.encode("utf-8", "surrogateescape")).decode()}
+    return text
+
+
+def _untext(value: object) -> str:
+    if isinstance(value, Mapping):
+        return base64.b64decode(str(value["b64"])).decode("utf-8", "surrogateescape")
+    return str(value)
+
+
+class RunProjection:
+    """Table `runs_runs`, a row for each run, begun by its start and completed by its end."""
+
+    name = "runs"
+    version = 1
+    tables: Mapping[str, str] = {
+        "runs_runs": "CREATE TABLE runs_runs (started_event TEXT PRIMARY KEY, event TEXT, entry INTEGER NOT NULL, "
+        "name TEXT NOT NULL, argv TEXT NOT NULL, cwd TEXT NOT NULL, params TEXT NOT NULL, started TEXT NOT NULL, "
+        "finished TEXT, duration_ns INTEGER, exit_code INTEGER, completeness TEXT, code TEXT, code_facts TEXT, "
+        "environment TEXT, capture TEXT, metrics TEXT, agent TEXT NOT NULL) WITHOUT ROWID"
+    }
+    indexes: Sequence[str] = (
+        "CREATE INDEX runs_by_event ON runs_runs (event)",
+        "CREATE INDEX runs_by_name ON runs_runs (name)",
+    )
+
+    def apply(self, db: apsw.Connection, entry: Sequenced, blob: Callable[[Digest], bytes]) -> None:
+        """Fold one entry."""
+        del blob
+        event, body = entry.event, entry.event.body
+        if event.kind == "run.started":
+            db.execute(
+                "INSERT INTO runs_runs (started_event, entry, name, argv, cwd, params, started, agent) "
+                "VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+                (
+                    event.id,
+                    entry.index,
+                    str(body["name"]),
+                    json.dumps(body["argv"]),
+                    json.dumps(body["cwd"]),
+                    json.dumps(body["params"], sort_keys=True),
+                    event.at,
+                    event.agent,
+                ),
+            )
+        elif event.kind == "run.finished":
+            columns = "finished duration_ns exit_code completeness code code_facts environment capture metrics"
+            db.execute(
+                f"UPDATE runs_runs SET event = ?, entry = ?, params = ?, "  # noqa: S608
+                f"{', '.join(f'{c} = ?' for c in columns.split())} WHERE started_event = ?",
+                (
+                    event.id,
+                    entry.index,
+                    json.dumps(body["params"], sort_keys=True),
+                    *(body[c] for c in columns.split()),  # type: ignore[arg-type]
+                    str(body["run"]),
+                ),
+            )
+
+
+PROJECTION = RunProjection()
+_COLUMNS = (
+    "started_event, event, entry, name, argv, cwd, params, started, finished, duration_ns, exit_code, completeness, "
+    "code, code_facts, environment, capture, metrics, agent"
+)
+
+
+def _rows(db: apsw.Connection, tail: str, parameters: tuple[object, ...]) -> list[Run]:
+    query = f"SELECT {_COLUMNS} FROM runs_runs {tail}"  # noqa: S608
+    return [
+        Run(
+            started_event=EventId(row[0]),
+            event=row[1],
+            index=row[2],
+            name=row[3],
+            argv=tuple(_untext(a) for a in json.loads(row[4])),
+            cwd=_untext(json.loads(row[5])),
+            params=json.loads(row[6]),
+            started=row[7],
+            finished=row[8],
+            duration_ns=row[9],
+            exit_code=row[10],
+            completeness=row[11],
+            code=row[12],
+            code_facts=row[13],
+            environment=row[14],
+            capture=row[15],
+            metrics=row[16],
+            agent=row[17],
+        )
+        for row in db.execute(query, parameters)  # type: ignore[arg-type]
+    ]
+
+
+def runs(db: apsw.Connection, name: str | None = None) -> list[Run]:
+    """Return all runs (named `name`), oldest first."""
+    if name is None:
+        return _rows(db, "ORDER BY started, started_event", ())
+    return _rows(db, "WHERE name = ? ORDER BY started, started_event", (name,))
+
+
+def find(db: apsw.Connection, event: EventId) -> Run | None:
+    """Return the run that an event started or finished."""
+    found = _rows(db, "WHERE started_event = ? UNION ALL " f"SELECT {_COLUMNS} FROM runs_runs WHERE event = ?", (event, event))  # noqa: S608, E501
+    return found[0] if found else None

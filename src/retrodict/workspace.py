@@ -1,0 +1,339 @@
+"""Opens the parts of a workspace and wires them; makes the events that the rooms above record.
+
+On disk, below `.retrodict/`: `format.json` (random id, version of the layout), `ledger.db`, `objects/`, `views.db`,
+`keys.db`. What must survive a restored store (signing key, last checkpoint, the key that wraps the others) lies in a
+state directory outside, which the door passes in.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+from retrodict.kernel import clock as clocks
+from retrodict.kernel.durable import write_file
+from retrodict.kernel.errors import FormatError, NoWorkspaceError, ReadOnlyStoreError, UnavailableError, UsageError
+from retrodict.kernel.protocols import Clock
+from retrodict.kernel.types import Digest, Edge, EdgeList, Event, EventId, SealedText
+from retrodict.keys import KeyRing, StateDirectory
+from retrodict.ledger import Ledger, Sequenced
+from retrodict.objects import ObjectStore, digest_of
+from retrodict.views import Projection, Views
+
+if TYPE_CHECKING:
+    import apsw
+
+FOLDER = ".retrodict"
+FORMAT = 1
+
+
+class UnwritableStateError(UnavailableError):
+    """The state directory, which holds the signing key, cannot be written."""
+
+    slug = "state-directory"
+    hint = "Set XDG_STATE_HOME (or RETRODICT_STATE) to a folder that this user can write."
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Workspace:
+    """The opened parts; it has no verbs.
+
+    Attributes:
+        root: The project's folder; paths in the record are relative to it.
+        folder: `.retrodict` below it.
+        id: Random name of this workspace, 32 hex digits.
+        keys: None where the keys are out of reach: texts stay sealed then.
+        agent: Name of who acts, as claimed; "" for a reader.
+        read_only: Nothing can be recorded.
+    """
+
+    root: Path
+    folder: Path
+    id: str
+    objects: ObjectStore
+    ledger: Ledger
+    views: Views
+    keys: KeyRing | None
+    state: StateDirectory | None
+    clock: Clock
+    agent: str
+    read_only: bool
+
+    def __enter__(self) -> Workspace:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        close(self)
+
+
+class WorkspaceProjection:
+    """Who is behind a pseudonym: `agents(pseudonym, digest, key)`, the name itself staying sealed."""
+
+    name = "workspace"
+    version = 1
+    tables: Mapping[str, str] = {
+        "workspace_agents": "CREATE TABLE workspace_agents (pseudonym TEXT PRIMARY KEY, digest TEXT NOT NULL, "
+        "key TEXT NOT NULL) WITHOUT ROWID"
+    }
+    indexes: Sequence[str] = ()
+
+    def apply(self, db: apsw.Connection, entry: Sequenced, blob: Callable[[Digest], bytes]) -> None:
+        """Fold `agent.named`; the last name wins."""
+        del blob
+        if entry.event.kind == "agent.named":
+            body = entry.event.body
+            name = sealed_text(body["name"])
+            assert name is not None
+            db.execute(
+                "INSERT OR REPLACE INTO workspace_agents VALUES (?, ?, ?)", (str(body["agent"]), name.digest, name.key)
+            )
+
+
+PROJECTION: Projection = WorkspaceProjection()
+
+
+def find_root(start: Path) -> Path:
+    """Return the nearest folder from `start` upwards that holds a workspace.
+
+    Raises:
+        NoWorkspaceError: There is none.
+    """
+    start = Path(os.path.abspath(start))
+    for folder in (start, *start.parents):
+        if (folder / FOLDER / "format.json").is_file():
+            return folder
+    raise NoWorkspaceError(str(start))
+
+
+def create(root: Path, state_root: Path, clock: Clock, projections: Sequence[Projection], *, agent: str) -> Workspace:
+    """Make a workspace in `root` and open it.
+
+    `format.json` is written last: a folder without it is no workspace, and a second try begins anew.
+
+    Raises:
+        UsageError: There is one already, or `root` is no folder.
+    """
+    folder = root / FOLDER
+    if (folder / "format.json").exists():
+        raise UsageError(f"{root} is a workspace already", hint="Nothing needs to be done.")
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(exist_ok=True)
+        for name in ("ledger.db", "ledger.db-wal", "ledger.db-shm", "keys.db", "views.db"):
+            (folder / name).unlink(missing_ok=True)
+        workspace_id = clock.random_bytes(16).hex()
+        write_file(folder / ".gitignore", b"*\n")
+    except OSError as error:
+        raise UnavailableError(f"{folder} cannot be written: {error.strerror}") from error
+    state = StateDirectory.create(state_root / workspace_id, workspace_id, folder, clock)
+    Ledger.create(folder / "ledger.db", state.origin, clock).close()
+    if not (folder / "objects").exists():
+        ObjectStore.create(folder / "objects", clock).close()
+    write_file(folder / "format.json", json.dumps({"format": FORMAT, "workspace": workspace_id}).encode() + b"\n")
+    workspace = open_workspace(root, state_root, clock, projections, agent=agent)
+    batch = Batch(workspace)
+    batch.event("workspace.created", uses=(), makes=(), body={"workspace": workspace_id, "format": FORMAT})
+    batch.append()
+    return workspace
+
+
+def open_workspace(
+    root: Path, state_root: Path, clock: Clock, projections: Sequence[Projection], *, agent: str = ""
+) -> Workspace:
+    """Open the workspace in `root`; read-only where it cannot be written.
+
+    Raises:
+        NoWorkspaceError: There is none in `root`.
+        FormatError: It was written by a release that this one cannot read.
+    """
+    folder = root / FOLDER
+    try:
+        layout = json.loads((folder / "format.json").read_bytes())
+        workspace_id, version = layout["workspace"], layout["format"]
+    except FileNotFoundError:
+        raise NoWorkspaceError(str(root)) from None
+    except (ValueError, KeyError, TypeError) as error:
+        raise FormatError(f"{folder / 'format.json'} is not a workspace's format file: {error}") from error
+    if version != FORMAT:
+        raise FormatError(f"{folder} has format {version}; this release reads {FORMAT}", hint="Update retrodict.")
+    read_only = not os.access(folder, os.W_OK) or not os.access(folder / "ledger.db", os.W_OK)
+    state = StateDirectory.open(state_root / workspace_id, workspace_id, folder, clock)
+    ledger = Ledger.open(folder / "ledger.db", clock, read_only=read_only)
+    objects = ObjectStore.open(folder / "objects", clock, sources=[ledger], read_only=read_only)
+    keys = KeyRing.open(folder / "keys.db", state, clock, read_only=read_only)
+    views = Views.open(folder / "views.db", ledger, objects.get, (PROJECTION, *projections), read_only=read_only)
+    return Workspace(
+        root=root,
+        folder=folder,
+        id=workspace_id,
+        objects=objects,
+        ledger=ledger,
+        views=views,
+        keys=keys,
+        state=state,
+        clock=clock,
+        agent=agent,
+        read_only=read_only,
+    )
+
+
+def close(workspace: Workspace) -> None:
+    """Publish what was recorded, where the key is here, and close the parts."""
+    try:
+        publish(workspace)
+    finally:
+        workspace.views.close()
+        workspace.ledger.close()
+        workspace.objects.close()
+        if workspace.keys is not None:
+            workspace.keys.close()
+
+
+def publish(workspace: Workspace) -> None:
+    """Sign a checkpoint over everything sequenced, where there is something new and the key is here."""
+    state = workspace.state
+    if workspace.read_only or state is None or state.signer is None or workspace.ledger.size() == 0:
+        return
+    workspace.ledger.publish(state.signer, state)
+
+
+class Batch:
+    """Events and their small payloads, gathered for one atomic append.
+
+    Raises:
+        ReadOnlyStoreError: The workspace cannot be written.
+        UnwritableStateError: There is no key to seal a text with.
+    """
+
+    def __init__(self, workspace: Workspace) -> None:
+        if workspace.read_only:
+            raise ReadOnlyStoreError(str(workspace.folder))
+        self._workspace = workspace
+        self._events: list[Event] = []
+        self._blobs: dict[Digest, bytes] = {}
+
+    def blob(self, data: bytes) -> Digest:
+        """Let `data` ride in the same transaction; return its name."""
+        digest = digest_of(data)
+        self._blobs[digest] = data
+        return digest
+
+    def seal(self, text: str | None) -> dict[str, str] | None:
+        """Seal a text under a key of its own; return what an entry holds of it."""
+        if text is None:
+            return None
+        keys = self._workspace.keys
+        if keys is None:
+            raise UnwritableStateError("a text cannot be sealed: the keys of this workspace are out of reach")
+        sealed = keys.seal(text.encode("utf-8", "surrogateescape"))
+        return {"sealed": self.blob(sealed.ciphertext), "key": sealed.key}
+
+    def agent(self, name: str) -> str:
+        """Return the pseudonym of `name`; the first time an event records it, with the name sealed."""
+        keys = self._workspace.keys
+        if keys is None:
+            raise UnwritableStateError("nobody can be named: the keys of this workspace are out of reach")
+        pseudonym = keys.pseudonym(name)
+        database = self._workspace.views.database()
+        known = database.execute("SELECT 1 FROM workspace_agents WHERE pseudonym = ?", (pseudonym,)).fetchone()
+        if known is None and not any(e.kind == "agent.named" and e.body["agent"] == pseudonym for e in self._events):
+            body = {"agent": pseudonym, "name": self.seal(name), "how": "claimed"}
+            self._events.append(self._draft("agent.named", pseudonym, (), (), body, None, (), None))
+        return pseudonym
+
+    def event(
+        self,
+        kind: str,
+        *,
+        uses: Sequence[Edge | EdgeList],
+        makes: Sequence[Edge | EdgeList],
+        body: Mapping[str, object],
+        reason: str | None = None,
+        replaces: Sequence[EventId] = (),
+        id: EventId | None = None,  # noqa: A002 - the envelope's word
+    ) -> Event:
+        """Add one event by the workspace's agent, now."""
+        agent = self.agent(self._workspace.agent or "unknown")
+        event = self._draft(kind, agent, uses, makes, body, reason, replaces, id)
+        self._events.append(event)
+        return event
+
+    def _draft(
+        self,
+        kind: str,
+        agent: str,
+        uses: Sequence[Edge | EdgeList],
+        makes: Sequence[Edge | EdgeList],
+        body: Mapping[str, object],
+        reason: str | None,
+        replaces: Sequence[EventId],
+        id_: EventId | None,
+    ) -> Event:
+        sealed = sealed_text(self.seal(reason))
+        clock = self._workspace.clock
+        return Event(
+            id=id_ or clocks.event_id(clock),
+            kind=kind,
+            at=clocks.rfc3339(clock.now_ns()),
+            agent=agent,
+            uses=tuple(uses),
+            makes=tuple(makes),
+            body=body,
+            reason=sealed,
+            replaces=tuple(replaces),
+        )
+
+    def append(self) -> list[Sequenced]:
+        """Record everything gathered; it is durable when this returns. In the order in which it was added."""
+        return self._workspace.ledger.append(self._events, self._blobs)
+
+
+def sealed_text(value: object) -> SealedText | None:
+    """Read what an entry holds of a sealed text (None stays None).
+
+    Raises:
+        FormatError: It is something else.
+    """
+    match value:
+        case None:
+            return None
+        case {"sealed": str(digest), "key": str(key)}:
+            return SealedText(digest=Digest(digest), key=key)
+        case _:
+            raise FormatError(f"not a sealed text: {value!r}")
+
+
+class Texts(Protocol):
+    """What opening a text needs of a workspace."""
+
+    @property
+    def keys(self) -> KeyRing | None: ...  # noqa: D102
+    @property
+    def objects(self) -> ObjectStore: ...  # noqa: D102
+
+
+def open_text(workspace: Texts, text: SealedText | None) -> str | None:
+    """Return the text, or "(sealed: its key is not held)" where it cannot be opened; None stays None."""
+    if text is None:
+        return None
+    plain = None
+    if workspace.keys is not None:
+        plain = workspace.keys.open_sealed(text.key, workspace.objects.get(text.digest))
+    return "(sealed: its key is not held)" if plain is None else plain.decode("utf-8", "surrogateescape")
+
+
+def agent_name(workspace: Workspace, pseudonym: str) -> str:
+    """Return the name behind a pseudonym, or the pseudonym where the name is out of reach."""
+    row = (
+        workspace.views.database()
+        .execute("SELECT digest, key FROM workspace_agents WHERE pseudonym = ?", (pseudonym,))
+        .fetchone()
+    )
+    if row is None or workspace.keys is None:
+        return pseudonym
+    plain = workspace.keys.open_sealed(row[1], workspace.objects.get(Digest(row[0])))
+    return pseudonym if plain is None else plain.decode("utf-8", "surrogateescape")
