@@ -25,8 +25,11 @@ def encode(value: object) -> bytes:
     Raises:
         UsageError: A float, an integer out of range, a key that is not ASCII text, or text that is not Unicode.
     """
-    _check(value, "")
-    return _encoder.encode(value).encode()
+    try:
+        _check(value, "")
+        return _encoder.encode(value).encode()
+    except RecursionError:
+        raise UsageError("an entry cannot hold values nested this deeply") from None
 
 
 def _check(value: object, where: str) -> None:

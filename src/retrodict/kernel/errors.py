@@ -32,6 +32,17 @@ class UsageError(RetrodictError):
     slug = "usage"
 
 
+class EntryTooLargeError(UsageError):
+    """An event whose entry would be longer than the log can hold."""
+
+    slug = "entry-too-large"
+    hint = "Keep long values in objects and name them in the entry; keep many edges in an edge-list object."
+
+    def __init__(self, kind: str, size_bytes: int, limit_bytes: int) -> None:
+        super().__init__(f"the entry of a {kind} event takes {size_bytes:,} bytes; a log entry holds {limit_bytes:,}")
+        self.size_bytes = size_bytes
+
+
 class UnavailableError(RetrodictError):
     """Something that is needed is not to be had here and now."""
 

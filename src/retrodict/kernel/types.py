@@ -55,6 +55,7 @@ class EdgeList:
     """Edges kept in an object of their own: many of them, or those that all calls of one deployment share."""
 
     digest: Digest
+    extra: Mapping[str, object] = field(default_factory=dict, hash=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,10 +65,12 @@ class SealedText:
     Attributes:
         digest: The object: nonce, ciphertext and tag.
         key: A random id of the key that opens it.
+        extra: Fields that this release does not know, kept and written back.
     """
 
     digest: Digest
     key: str
+    extra: Mapping[str, object] = field(default_factory=dict, hash=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

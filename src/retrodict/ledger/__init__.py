@@ -1,0 +1,23 @@
+"""The log of events: append, read, publish, prove, verify."""
+
+from retrodict.ledger.errors import (
+    AlteredEntryError,
+    DuplicateEventError,
+    ForkError,
+    LedgerBusyError,
+    LedgerStoppedError,
+    OldStoreError,
+)
+from retrodict.ledger.log import CheckpointKeeper, Ledger, Sequenced
+
+__all__ = [
+    "AlteredEntryError",
+    "CheckpointKeeper",
+    "DuplicateEventError",
+    "ForkError",
+    "Ledger",
+    "LedgerBusyError",
+    "LedgerStoppedError",
+    "OldStoreError",
+    "Sequenced",
+]

@@ -1,0 +1,180 @@
+"""The log's SQLite file: schema, connections, and SQLite's errors in our words.
+
+WAL and synchronous=FULL: a commit that returned survives the loss of power. Readers never wait for the writer.
+HAZARD: SQLite 3.7.0 to 3.51.2 can corrupt a WAL database; apsw brings its own, newer one. Open this file with nothing older.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import quote
+
+import apsw
+
+from retrodict.kernel.errors import FormatError, IntegrityError, ReadOnlyStoreError, UnavailableError
+from retrodict.ledger.errors import LedgerBusyError
+
+APPLICATION_ID = 0x7264_4C67  # "rdLg"
+FORMAT_VERSION = 1
+BUSY_TIMEOUT_S = 60.0
+
+SCHEMA = {
+    "meta": "CREATE TABLE meta (origin TEXT NOT NULL) STRICT",
+    "entries": (
+        "CREATE TABLE entries (idx INTEGER PRIMARY KEY, tick INTEGER NOT NULL, id BLOB NOT NULL UNIQUE, "
+        "leaf BLOB NOT NULL, data BLOB NOT NULL) STRICT"
+    ),
+    "blobs": "CREATE TABLE blobs (digest BLOB NOT NULL UNIQUE, data BLOB NOT NULL) STRICT",
+    "tiles": (
+        "CREATE TABLE tiles (level INTEGER NOT NULL, idx INTEGER NOT NULL, hashes BLOB NOT NULL, "
+        "PRIMARY KEY (level, idx)) STRICT, WITHOUT ROWID"
+    ),
+    "checkpoint": "CREATE TABLE checkpoint (only INTEGER PRIMARY KEY CHECK (only = 1), note BLOB NOT NULL) STRICT",
+}
+
+
+class Database:
+    """Connections to one file: one for the writer, and as many for readers as read at once."""
+
+    def __init__(self, path: Path, *, read_only: bool, create: bool = False) -> None:
+        self.path = path
+        self.read_only = read_only
+        self._lock = threading.Lock()
+        self._idle: list[apsw.Connection] = []
+        self._writer: apsw.Connection | None = None
+        self._immutable = False
+        self._closed = False
+        if create:
+            self._writer = self._connect(apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_CREATE)
+        elif not path.exists():
+            raise UnavailableError(f"there is no log at {path}", hint="Put the file back from a backup or a clone.")
+        else:
+            with self.reading() as db:
+                _check_format(db, path)
+
+    def _connect(self, flags: int) -> apsw.Connection:
+        name = str(self.path)
+        if self._immutable:
+            name = f"file:{quote(name)}?immutable=1"
+            flags |= apsw.SQLITE_OPEN_URI
+        db = apsw.Connection(name, flags=flags)
+        db.set_busy_handler(_wait_for_other_process)
+        if not flags & apsw.SQLITE_OPEN_READONLY:
+            db.execute("PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL")
+        return db
+
+    def _connect_reader(self) -> apsw.Connection:
+        db = self._connect(apsw.SQLITE_OPEN_READONLY)
+        try:
+            db.execute("SELECT 1 FROM sqlite_schema").fetchall()
+        except (apsw.CantOpenError, apsw.ReadOnlyError):
+            # The folder cannot be written, so SQLite cannot make the files that WAL readers share. When the log was
+            # closed cleanly all of it is in the one file, and nobody writes where nothing can be written.
+            db.close()
+            wal = self.path.with_name(self.path.name + "-wal")
+            if wal.exists() and wal.stat().st_size:
+                raise UnavailableError(
+                    f"{self.path} was not closed cleanly, and its folder is read-only: "
+                    f"{wal.name} cannot be read without {self.path.name}-shm",
+                    hint="Copy the store to where it can be written, and read it there.",
+                ) from None
+            self._immutable = True
+            db = self._connect(apsw.SQLITE_OPEN_READONLY)
+        return db
+
+    @contextlib.contextmanager
+    def reading(self) -> Iterator[apsw.Connection]:
+        """Lend a connection for reading; SQLite's errors become ours."""
+        with translated(self.path):
+            with self._lock:
+                if self._closed:
+                    raise UnavailableError(f"{self.path} is closed")
+                db = self._idle.pop() if self._idle else None
+            if db is None:
+                db = self._connect_reader()
+            try:
+                yield db
+            finally:
+                with self._lock:
+                    closed = self._closed
+                    if not closed:
+                        self._idle.append(db)
+                if closed:
+                    db.close()
+
+    @contextlib.contextmanager
+    def writing(self) -> Iterator[apsw.Connection]:
+        """Hold the file's write lock; commit at the end, or leave nothing. One thread at a time.
+
+        Raises:
+            ReadOnlyStoreError: The file cannot be written.
+            LedgerBusyError: Another process held the lock for a minute.
+        """
+        if self.read_only:
+            raise ReadOnlyStoreError(str(self.path))
+        with translated(self.path):
+            if self._writer is None:
+                self._writer = self._connect(apsw.SQLITE_OPEN_READWRITE)
+            db = self._writer
+            db.execute("BEGIN IMMEDIATE")
+            try:
+                yield db
+                db.execute("COMMIT")
+            except BaseException:
+                if db.in_transaction:
+                    db.execute("ROLLBACK")
+                raise
+
+    def close(self) -> None:
+        """Close every connection; the last one folds the WAL into the file."""
+        with self._lock:
+            self._closed = True
+            idle, self._idle = self._idle, []
+        for db in idle:
+            db.close()
+        if self._writer is not None:
+            self._writer.close()
+            self._writer = None
+
+
+def _check_format(db: apsw.Connection, path: Path) -> None:
+    application, version = db.pragma("application_id"), db.pragma("user_version")
+    if application != APPLICATION_ID:
+        raise FormatError(f"{path} is not a log: its application id is {application}, not {APPLICATION_ID}")
+    if version != FORMAT_VERSION:
+        raise FormatError(
+            f"{path} has format {version}; this release reads {FORMAT_VERSION}", hint="Use the release that wrote it."
+        )
+
+
+def create_schema(db: apsw.Connection, origin: str) -> None:
+    """Make the tables of a new log."""
+    for statement in SCHEMA.values():
+        db.execute(statement)
+    db.execute("INSERT INTO meta VALUES (?)", (origin,))
+    db.execute(f"PRAGMA application_id={APPLICATION_ID}; PRAGMA user_version={FORMAT_VERSION}")
+
+
+def _wait_for_other_process(attempts: int) -> bool:
+    """Wait 1 ms for a lock; SQLite's own waiting grows to 100 ms, in which the lock changes hands many times."""
+    time.sleep(0.001)
+    return attempts < BUSY_TIMEOUT_S * 1000
+
+
+@contextlib.contextmanager
+def translated(path: Path) -> Iterator[None]:
+    """Turn SQLite's errors into ours."""
+    try:
+        yield
+    except (apsw.NotADBError, apsw.CorruptError, apsw.FormatError) as error:
+        raise IntegrityError(f"{path} is damaged: {error}") from error
+    except apsw.BusyError as error:
+        raise LedgerBusyError(str(path), BUSY_TIMEOUT_S) from error
+    except (apsw.ReadOnlyError, apsw.PermissionsError) as error:
+        raise ReadOnlyStoreError(str(path)) from error
+    except apsw.Error as error:
+        raise UnavailableError(f"{path} cannot be used: {error}") from error

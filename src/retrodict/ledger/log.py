@@ -1,0 +1,524 @@
+"""The log: events become entries with an index, and the entries a Merkle tree.
+
+States of an entry: *sequenced* once `append` returns (durable, has an index, and its leaf is in the tree), *published*
+once a signed checkpoint covers it.
+
+Group commit is natural: whatever queued while the previous commit ran is committed together, with no timer. The
+caller who finds the log idle commits by itself, so that a lone writer pays for no change of thread.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Protocol
+
+import apsw
+
+from retrodict.kernel import entry, merkle, note
+from retrodict.kernel.clock import next_tick
+from retrodict.kernel.entry import Split
+from retrodict.kernel.errors import FormatError, IntegrityError, ReadOnlyStoreError, RetrodictError, UsageError
+from retrodict.kernel.note import Checkpoint
+from retrodict.kernel.protocols import Clock, Signer
+from retrodict.kernel.types import Digest, Event, EventId, is_digest, is_event_id
+from retrodict.ledger import tiles
+from retrodict.ledger.database import Database, create_schema
+from retrodict.ledger.errors import (
+    AlteredEntryError,
+    DuplicateEventError,
+    ForkError,
+    LedgerBusyError,
+    LedgerStoppedError,
+    OldStoreError,
+)
+
+MAX_BLOB_BYTES = 64 * 1024 * 1024
+_ROWS_AT_ONCE = 512  # a reader's snapshot must be short, or the WAL cannot be folded back
+
+_INSERT = "INSERT INTO entries (idx, tick, id, leaf, data) VALUES (?, ?, ?, ?, ?)"
+
+
+class CheckpointKeeper(Protocol):
+    """Keeps the last signed checkpoint apart from the store, so that an old store is never signed over."""
+
+    def checkpoint(self) -> bytes | None:
+        """Return the note that was saved last."""
+        ...
+
+    def save_checkpoint(self, note: bytes) -> None:
+        """Save a note; durable when it returns."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sequenced:
+    """An entry of the log.
+
+    Attributes:
+        index: Its number in the log, from 0.
+        event: What it says, with its tick.
+        leaf_hash: RFC 9162 leaf hash of `data`, 32 bytes.
+        data: The exact bytes in the log.
+    """
+
+    index: int
+    event: Event
+    leaf_hash: bytes
+    data: bytes
+
+
+class _Request:
+    """One call of `append`: its events are written together or not at all."""
+
+    __slots__ = ("blobs", "events", "future", "splits")
+
+    def __init__(self, events: Sequence[Event], blobs: Mapping[Digest, bytes]) -> None:
+        self.events = events
+        self.splits: list[Split] = [entry.encode_around_tick(event) for event in events]
+        self.blobs = [(_digest_key(digest), _checked_blob(digest, data)) for digest, data in blobs.items()]
+        self.future: Future[list[Sequenced]] = Future()
+
+
+class Ledger:
+    """The log of one workspace, in one SQLite file. Threads and processes share it; see the module's text."""
+
+    def __init__(self, database: Database, clock: Clock) -> None:
+        """For `create` and `open`."""
+        self._database = database
+        self._clock = clock
+        self._queue: deque[_Request] = deque()
+        self._commit_lock = threading.Lock()  # held by the one thread that commits
+        self._thread_lock = threading.Lock()
+        self._wanted = threading.Semaphore(0)
+        self._committer: threading.Thread | None = None
+        self._closing = False
+        self._failure: BaseException | None = None
+        with database.reading() as db:
+            row = db.execute("SELECT origin FROM meta").fetchall()
+        if len(row) != 1:
+            raise FormatError(f"{database.path} names {len(row)} origins; a log has one")
+        self.origin: str = row[0][0]
+
+    @classmethod
+    def create(cls, path: Path, origin: str, clock: Clock) -> Ledger:
+        """Make a new log.
+
+        Raises:
+            UsageError: There is a file already, or `origin` cannot name a log.
+        """
+        if path.exists():
+            raise UsageError(f"{path} exists already")
+        note.check_name(origin)
+        database = Database(path, read_only=False, create=True)
+        with database.writing() as db:
+            create_schema(db, origin)
+        return cls(database, clock)
+
+    @classmethod
+    def open(cls, path: Path, clock: Clock, *, read_only: bool = False) -> Ledger:
+        """Open a log.
+
+        Raises:
+            UnavailableError: There is no file.
+            IntegrityError: The file is not a log, or is damaged.
+        """
+        return cls(Database(path, read_only=read_only), clock)
+
+    # Writing
+
+    def append(self, events: Sequence[Event], blobs: Mapping[Digest, bytes] | None = None) -> list[Sequenced]:
+        """Append events and the payloads they name, all or nothing; durable when it returns.
+
+        Args:
+            events: Drafts: their tick is assigned here. Their order is kept.
+            blobs: Small payloads by digest; a digest that is held already is kept as it is.
+
+        Raises:
+            DuplicateEventError: An id is in the log already; nothing of this call was written.
+            UsageError: An event or a digest breaks the format; nothing was written.
+            ReadOnlyStoreError: The log was opened to be read, or cannot be written.
+            LedgerBusyError: Another process held the lock for too long; nothing was written.
+            LedgerStoppedError: This write, or one before it, failed.
+        """
+        request = self._enqueue(events, blobs)
+        if self._commit_lock.acquire(blocking=False):
+            try:
+                self._commit_queue()
+            finally:
+                self._commit_lock.release()
+            if self._queue:
+                self._wake_committer()
+        else:
+            self._wake_committer()
+        return request.future.result()
+
+    def submit(self, events: Sequence[Event], blobs: Mapping[Digest, bytes] | None = None) -> Future[list[Sequenced]]:
+        """Append as `append` does, in another thread; the future is done when the events are durable.
+
+        Raises:
+            UsageError: An event or a digest breaks the format. Other errors come through the future.
+        """
+        request = self._enqueue(events, blobs)
+        self._wake_committer()
+        return request.future
+
+    def _enqueue(self, events: Sequence[Event], blobs: Mapping[Digest, bytes] | None) -> _Request:
+        if self._database.read_only:
+            raise ReadOnlyStoreError(str(self._database.path))
+        if self._closing:
+            raise UsageError(f"the log {self._database.path} is closed")
+        request = _Request(tuple(events), blobs or {})
+        self._queue.append(request)
+        return request
+
+    def _wake_committer(self) -> None:
+        with self._thread_lock:
+            if self._committer is None:
+                self._committer = threading.Thread(target=self._run_committer, name="ledger-committer", daemon=True)
+                self._committer.start()
+        self._wanted.release()
+
+    def _run_committer(self) -> None:
+        while True:
+            self._wanted.acquire()
+            with self._commit_lock:
+                self._commit_queue()
+            if self._closing and not self._queue:
+                return
+
+    def _commit_queue(self) -> None:
+        """Commit whatever is queued now; every request taken gets its answer. The commit lock is held."""
+        group = []
+        while self._queue:
+            group.append(self._queue.popleft())
+        if not group:
+            return
+        try:
+            answers = self._commit(group)
+        except Exception as error:
+            for request in group:
+                request.future.set_exception(error)
+            return
+        except BaseException:  # e.g. Ctrl-C: the others of the group must not wait for ever
+            for request in group:
+                request.future.set_exception(LedgerStoppedError(str(self._database.path), KeyboardInterrupt()))
+            raise
+        for request, answer in zip(group, answers, strict=True):
+            if isinstance(answer, RetrodictError):
+                request.future.set_exception(answer)
+            else:
+                request.future.set_result(answer)
+
+    def _commit(self, group: Sequence[_Request]) -> list[list[Sequenced] | RetrodictError]:
+        if self._failure is not None:
+            raise LedgerStoppedError(str(self._database.path), self._failure)
+        answers: list[list[Sequenced] | RetrodictError] = []
+        try:
+            with self._database.writing() as db:
+                index, tick = _head(db)
+                for request in group:
+                    answer = self._sequence(db, request, index, tick)
+                    answers.append(answer)
+                    if isinstance(answer, list) and answer:
+                        index, tick = answer[-1].index + 1, answer[-1].event.tick
+        except (ReadOnlyStoreError, LedgerBusyError):
+            raise  # before anything was written
+        except BaseException as error:
+            # A commit that failed may or may not have reached the disk, and a second fsync that succeeds would prove
+            # nothing: this process writes no more.
+            self._failure = error
+            raise LedgerStoppedError(str(self._database.path), error) from error
+        return answers
+
+    def _sequence(
+        self, db: apsw.Connection, request: _Request, index: int, tick: int
+    ) -> list[Sequenced] | DuplicateEventError:
+        rows, result = [], []
+        seen: set[bytes] = set()
+        for number, (event, split) in enumerate(zip(request.events, request.splits, strict=True), index):
+            tick = next_tick(tick, self._clock.now_ns())
+            data, key = split.at(tick), _id_key(event.id)
+            if key in seen or db.execute("SELECT 1 FROM entries WHERE id = ?", (key,)).fetchall():
+                return DuplicateEventError(event.id)
+            seen.add(key)
+            leaf = merkle.leaf_hash(data)
+            rows.append((number, tick, key, leaf, data))
+            result.append(Sequenced(index=number, event=replace(event, tick=tick), leaf_hash=leaf, data=data))
+        db.executemany(_INSERT, rows)
+        db.executemany("INSERT OR IGNORE INTO blobs (digest, data) VALUES (?, ?)", request.blobs)
+        tiles.integrate(db, index, index + len(rows))
+        return result
+
+    # Reading
+
+    def size(self) -> int:
+        """Return how many entries are sequenced."""
+        with self._database.reading() as db:
+            return _size(db)
+
+    def entry(self, index: int) -> bytes:
+        """Return the bytes of an entry.
+
+        Raises:
+            UsageError: There is no such entry.
+            AlteredEntryError: Its bytes are not those that were logged.
+        """
+        return self._row(index)[1]
+
+    def event(self, index: int) -> Sequenced:
+        """Return an entry with its event.
+
+        Raises:
+            UsageError: There is no such entry.
+            IntegrityError: Its bytes are not those that were logged.
+        """
+        return _sequenced(index, *self._row(index))
+
+    def _row(self, index: int) -> tuple[bytes, bytes]:
+        with self._database.reading() as db:
+            rows = db.execute("SELECT leaf, data FROM entries WHERE idx = ?", (index,)).fetchall()
+            if not rows:
+                size = _size(db)
+                if 0 <= index < size:
+                    raise IntegrityError(f"entry {index} is missing: the log has {size} entries")
+                raise UsageError(f"there is no entry {index}: the log has {size} entries, numbered from 0")
+        leaf, data = rows[0]
+        if merkle.leaf_hash(data) != leaf:
+            raise AlteredEntryError(index)
+        return leaf, data
+
+    def find(self, event_id: EventId) -> Sequenced | None:
+        """Return the entry of an event, or None."""
+        if not is_event_id(event_id):
+            return None
+        with self._database.reading() as db:
+            rows = db.execute("SELECT idx FROM entries WHERE id = ?", (_id_key(event_id),)).fetchall()
+        return self.event(rows[0][0]) if rows else None
+
+    def find_prefix(self, prefix: str, limit: int = 20) -> list[EventId]:
+        """Return the ids that begin with `prefix` (dashes may be left out), in order, `limit` at most."""
+        digits = prefix.replace("-", "").lower()
+        if not digits or len(digits) > 32 or not set(digits) <= set("0123456789abcdef"):
+            return []
+        low, high = bytes.fromhex(digits.ljust(32, "0")), bytes.fromhex(digits.ljust(32, "f"))
+        with self._database.reading() as db:
+            query = "SELECT id FROM entries WHERE id BETWEEN ? AND ? ORDER BY id LIMIT ?"
+            return [_id_text(row[0]) for row in db.execute(query, (low, high, limit))]
+
+    def read(self, start: int = 0, stop: int | None = None) -> Iterator[Sequenced]:
+        """Yield the entries from `start` up to `stop` (None: to the end as it is when reading gets there).
+
+        Raises:
+            IntegrityError: An entry is altered or missing.
+        """
+        query = "SELECT idx, leaf, data FROM entries WHERE idx >= ? AND idx < ? ORDER BY idx LIMIT ?"
+        end = 2**62 if stop is None else stop
+        while start < end:
+            with self._database.reading() as db:
+                rows = db.execute(query, (start, end, _ROWS_AT_ONCE)).fetchall()
+            for index, leaf, data in rows:
+                if index != start:
+                    raise IntegrityError(f"entry {start} is missing: the next one is {index}")
+                if merkle.leaf_hash(data) != leaf:
+                    raise AlteredEntryError(index)
+                yield _sequenced(index, leaf, data)
+                start += 1
+            if len(rows) < _ROWS_AT_ONCE:
+                return
+
+    def blob(self, digest: Digest) -> bytes | None:
+        """Return the payload kept under `digest`, unverified, or None. See `BlobSource`."""
+        key = _digest_key(digest)
+        with self._database.reading() as db:
+            rows = db.execute("SELECT data FROM blobs WHERE digest = ?", (key,)).fetchall()
+        return rows[0][0] if rows else None
+
+    def blobs(self) -> Iterator[tuple[Digest, bytes]]:
+        """Yield every payload with its digest, in the order of their arrival, unverified."""
+        last = 0
+        while True:
+            with self._database.reading() as db:
+                query = "SELECT rowid, digest, data FROM blobs WHERE rowid > ? ORDER BY rowid LIMIT 64"
+                rows = db.execute(query, (last,)).fetchall()
+            if not rows:
+                return
+            for last, key, data in rows:  # noqa: B007 (used by the next query)
+                yield _digest_text(key), data
+
+    # Proving
+
+    def root(self, size: int | None = None) -> bytes:
+        """Return the RFC 9162 root over the first `size` entries (None: all): 32 bytes.
+
+        Raises:
+            UsageError: There are fewer entries.
+        """
+        with self._database.reading() as db, db:
+            size = _checked_size(db, size)
+            return merkle.range_hash(0, size, tiles.Nodes(db))
+
+    def inclusion_proof(self, index: int, size: int) -> list[bytes]:
+        """Return the proof that entry `index` is among the first `size`.
+
+        Raises:
+            UsageError: There is no such entry, or there are fewer entries.
+        """
+        with self._database.reading() as db, db:
+            if not 0 <= index < _checked_size(db, size):
+                raise UsageError(f"entry {index} is not among the first {size}")
+            return merkle.inclusion_proof(index, size, tiles.Nodes(db))
+
+    def consistency_proof(self, first: int, second: int) -> list[bytes]:
+        """Return the proof that the first `first` entries are a prefix of the first `second`.
+
+        Raises:
+            UsageError: `first` is larger than `second`, or there are fewer entries.
+        """
+        with self._database.reading() as db, db:
+            if not 0 <= first <= _checked_size(db, second):
+                raise UsageError(f"a log of {second} entries has no prefix of {first}")
+            return merkle.consistency_proof(first, second, tiles.Nodes(db))
+
+    def tile(self, level: int, index: int, width: int = tiles.WIDTH) -> bytes:
+        """Return a tile as C2SP tlog-tiles lays it out: `width` hashes of 32 bytes.
+
+        Raises:
+            UsageError: The log does not have so many hashes at this level.
+        """
+        with self._database.reading() as db, db:
+            size = _size(db)
+            if not (0 < width <= tiles.WIDTH and level >= 0 and index >= 0):
+                raise UsageError(f"there is no tile {level}/{index} of width {width}")
+            if (index * tiles.WIDTH + width) << (tiles.HEIGHT * level) > size:
+                raise UsageError(f"a log of {size} entries has no tile {level}/{index} of width {width}")
+            return b"".join(tiles.Nodes(db).tile(level, index)[:width])
+
+    def entry_bundle(self, index: int, width: int = tiles.WIDTH) -> bytes:
+        """Return a bundle of entries as C2SP tlog-tiles lays it out: each with its length in 2 bytes, big-endian.
+
+        Raises:
+            UsageError: The log does not have so many entries.
+        """
+        start = index * tiles.WIDTH
+        rows = list(self.read(start, start + width)) if index >= 0 and 0 < width <= tiles.WIDTH else []
+        if len(rows) != width or not rows:
+            raise UsageError(f"the log has no bundle {index} of {width} entries")
+        return b"".join([len(row.data).to_bytes(2, "big") + row.data for row in rows])
+
+    # Publishing
+
+    def publish(self, signer: Signer, keeper: CheckpointKeeper) -> Checkpoint:
+        """Sign a checkpoint over everything that is sequenced, keep it apart, then show it.
+
+        A crash between the two leaves the kept checkpoint ahead of the shown one, never a signature that is forgotten.
+        Where nothing was appended since, the checkpoint that stands is returned. Processes may publish at once.
+
+        Raises:
+            UsageError: The signer's name is not the log's origin.
+            OldStoreError: The log is shorter than a checkpoint that was signed for it.
+            ForkError: The log contradicts a checkpoint that was signed for it.
+            ReadOnlyStoreError: The log cannot be written.
+        """
+        if signer.name != self.origin:
+            raise UsageError(f"a key named {signer.name} cannot sign for the log {self.origin}")
+        with self._commit_lock, self._database.writing() as db:
+            # The write lock is held: no other process can sign between the check and the signature.
+            size, nodes = _size(db), tiles.Nodes(db)
+            kept, shown = keeper.checkpoint(), _shown(db)
+            last: Checkpoint | None = None
+            for where, data in (("the log itself", shown), ("the checkpoint kept apart", kept)):
+                if data is None:
+                    continue
+                last = note.decode_checkpoint(data)
+                if last.origin != self.origin:
+                    raise ForkError(size, last.size, f"{where} (of another log, {last.origin})")
+                if last.size > size:
+                    raise OldStoreError(size, last.size, where)
+                if merkle.range_hash(0, last.size, nodes) != last.root:
+                    raise ForkError(size, last.size, where)
+            if kept is None or last is None or last.size != size:
+                unsigned = Checkpoint(origin=self.origin, size=size, root=merkle.range_hash(0, size, nodes))
+                last = replace(unsigned, signatures=(note.sign_note(unsigned.text, signer),))
+                keeper.save_checkpoint(last.encode())
+            if shown != last.encode():
+                db.execute("INSERT OR REPLACE INTO checkpoint VALUES (1, ?)", (last.encode(),))
+        return last
+
+    def checkpoint(self) -> bytes | None:
+        """Return the signed note of the last published checkpoint, or None."""
+        with self._database.reading() as db:
+            return _shown(db)
+
+    def close(self) -> None:
+        """Write what is queued, and close the file."""
+        self._closing = True
+        if self._committer is not None:
+            self._wanted.release()
+            self._committer.join()
+        with self._commit_lock:
+            self._commit_queue()
+            self._database.close()
+
+
+def _head(db: apsw.Connection) -> tuple[int, int]:
+    """Return the next index and the last tick."""
+    rows = db.execute("SELECT idx, tick FROM entries ORDER BY idx DESC LIMIT 1").fetchall()
+    return (rows[0][0] + 1, rows[0][1]) if rows else (0, 0)
+
+
+def _size(db: apsw.Connection) -> int:
+    return _head(db)[0]
+
+
+def _checked_size(db: apsw.Connection, size: int | None) -> int:
+    held = _size(db)
+    if size is None:
+        return held
+    if not 0 <= size <= held:
+        raise UsageError(f"the log has {held} entries, not {size}")
+    return size
+
+
+def _shown(db: apsw.Connection) -> bytes | None:
+    rows = db.execute("SELECT note FROM checkpoint").fetchall()
+    return rows[0][0] if rows else None
+
+
+def _sequenced(index: int, leaf: bytes, data: bytes) -> Sequenced:
+    try:
+        return Sequenced(index=index, event=entry.decode(data), leaf_hash=leaf, data=data)
+    except FormatError as error:
+        raise FormatError(f"entry {index}: {error.message}") from error
+
+
+def _id_key(event_id: EventId) -> bytes:
+    return bytes.fromhex(event_id.replace("-", ""))
+
+
+def _id_text(key: bytes) -> EventId:
+    h = key.hex()
+    return EventId(f"{h[:8]}-{h[8:12]}-{h[12:16]}-{h[16:20]}-{h[20:]}")
+
+
+def _digest_key(digest: Digest) -> bytes:
+    if not is_digest(digest):
+        raise UsageError(f"{digest!r} is not the full name of an object")
+    return bytes.fromhex(digest[3:])
+
+
+def _digest_text(key: bytes) -> Digest:
+    return Digest(f"b3-{key.hex()}")
+
+
+def _checked_blob(digest: Digest, data: bytes) -> bytes:
+    if len(data) > MAX_BLOB_BYTES:
+        raise UsageError(
+            f"a payload of {len(data):,} bytes ({digest}) is too large for the log; at most {MAX_BLOB_BYTES:,}",
+            hint="Put it into the object store first.",
+        )
+    return data
