@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import shlex
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -26,7 +27,7 @@ class Run:
         argv: The command; bytes that are not UTF-8 as surrogates.
         exit_code: Of the command; 128 + n when signal n ended it.
         completeness: How sure the record is to have seen everything; see `docs/capture.md`.
-        code: The tree of the code, `environment` and `capture` JSON objects.
+        code: The tree of the code; `code_facts` and `environment` are JSON objects.
     """
 
     started_event: EventId
@@ -44,7 +45,6 @@ class Run:
     code: Digest | None
     code_facts: Digest | None
     environment: Digest | None
-    capture: Digest | None
     metrics: Digest | None
     agent: str
 
@@ -63,7 +63,7 @@ def finished_body(
     duration_ns: int,
     completeness: str,
     params: Mapping[str, str],
-    capture: Digest,
+    capture: Mapping[str, str] | None,
     code: Digest | None,
     code_facts: Digest | None,
     environment: Digest | None,
@@ -115,7 +115,7 @@ class RunProjection:
         "runs_runs": "CREATE TABLE runs_runs (started_event TEXT PRIMARY KEY, event TEXT, entry INTEGER NOT NULL, "
         "name TEXT NOT NULL, argv TEXT NOT NULL, cwd TEXT NOT NULL, params TEXT NOT NULL, started TEXT NOT NULL, "
         "finished TEXT, duration_ns INTEGER, exit_code INTEGER, completeness TEXT, code TEXT, code_facts TEXT, "
-        "environment TEXT, capture TEXT, metrics TEXT, agent TEXT NOT NULL) WITHOUT ROWID"
+        "environment TEXT, metrics TEXT, agent TEXT NOT NULL) WITHOUT ROWID"
     }
     indexes: Sequence[str] = (
         "CREATE INDEX runs_by_event ON runs_runs (event)",
@@ -142,7 +142,7 @@ class RunProjection:
                 ),
             )
         elif event.kind == "run.finished":
-            columns = "finished duration_ns exit_code completeness code code_facts environment capture metrics"
+            columns = "finished duration_ns exit_code completeness code code_facts environment metrics"
             db.execute(
                 f"UPDATE runs_runs SET event = ?, entry = ?, params = ?, "  # noqa: S608
                 f"{', '.join(f'{c} = ?' for c in columns.split())} WHERE started_event = ?",
@@ -159,7 +159,7 @@ class RunProjection:
 PROJECTION = RunProjection()
 _COLUMNS = (
     "started_event, event, entry, name, argv, cwd, params, started, finished, duration_ns, exit_code, completeness, "
-    "code, code_facts, environment, capture, metrics, agent"
+    "code, code_facts, environment, metrics, agent"
 )
 
 
@@ -182,9 +182,8 @@ def _rows(db: apsw.Connection, tail: str, parameters: tuple[object, ...]) -> lis
             code=row[12],
             code_facts=row[13],
             environment=row[14],
-            capture=row[15],
-            metrics=row[16],
-            agent=row[17],
+            metrics=row[15],
+            agent=row[16],
         )
         for row in db.execute(query, parameters)  # type: ignore[arg-type]
     ]
@@ -201,3 +200,8 @@ def find(db: apsw.Connection, event: EventId) -> Run | None:
     """Return the run that an event started or finished."""
     found = _rows(db, "WHERE started_event = ? UNION ALL " f"SELECT {_COLUMNS} FROM runs_runs WHERE event = ?", (event, event))  # noqa: S608, E501
     return found[0] if found else None
+
+
+def command_line(argv: Sequence[str]) -> str:
+    """Return the command as a shell would take it."""
+    return shlex.join(argument.encode("utf-8", "surrogateescape").decode("utf-8", "replace") for argument in argv)

@@ -1,0 +1,135 @@
+"""`add`: version files and folders."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+from retrodict import datasets
+from retrodict.actions.places import is_ignored, workspace_path
+from retrodict.kernel.errors import UsageError
+from retrodict.kernel.protocols import Progress
+from retrodict.kernel.types import Digest, Edge, EventId, Ref
+from retrodict.workspace import FOLDER, Batch, Workspace
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Added:
+    """One version, new or known.
+
+    Attributes:
+        reference: What to paste: `dataset:NAME@vN`.
+        is_new: False where the bytes are those of the current version: nothing was recorded then.
+        new_bytes: What this version added to the store.
+    """
+
+    reference: str
+    name: str
+    version: int
+    event: EventId
+    index: int
+    content: Digest
+    type: Literal["file", "tree"]
+    files: int
+    size_bytes: int
+    new_bytes: int
+    is_new: bool
+
+
+def add(
+    workspace: Workspace,
+    paths: Sequence[Path],
+    *,
+    name: str | None = None,
+    source: str | None = None,
+    reason: str | None = None,
+    progress: Progress | None = None,
+) -> tuple[Added, ...]:
+    """Version each of `paths` under its path (or `name`); all of them are recorded in one append.
+
+    Args:
+        source: Where the bytes come from, as the agent says (sealed).
+        reason: Why they are added, or why they changed (sealed).
+
+    Raises:
+        UsageError: A path does not exist, holds something that cannot be kept, or several share one name.
+    """
+    if name is not None and len(paths) != 1:
+        raise UsageError("--name names one path, and there are several", hint="Add them one by one.")
+    batch = Batch(workspace)
+    database = workspace.views.database()
+    results: list[Added | None] = []  # None: recorded below, once its entry is known
+    pending: list[tuple[int, Added]] = []
+    for path in paths:
+        relative = workspace_path(workspace, path)
+        if relative == "." or FOLDER in relative.split("/"):
+            raise UsageError(
+                f"{path} holds the workspace's own store and cannot be added", hint="Add folders and files inside it."
+            )
+        label = name or relative or path.name
+        if any(done and done.name == label for done in results) or any(item.name == label for _, item in pending):
+            raise UsageError(f"two of the paths would be versions of {label!r}", hint="Give them names, one by one.")
+        stored = workspace.objects.add(path, ignore=is_ignored, progress=progress)
+        heads = datasets.current(database, label)
+        same = next((head for head in heads if head.content == stored.digest), None)
+        if same is not None and len(heads) == 1:
+            results.append(
+                Added(
+                    reference=f"dataset:{label}@v{same.version}",
+                    name=label,
+                    version=same.version,
+                    event=same.event,
+                    index=same.index,
+                    content=same.content,
+                    type=same.type,
+                    files=stored.files,
+                    size_bytes=stored.size_bytes,
+                    new_bytes=stored.new_bytes,
+                    is_new=False,
+                )
+            )
+            continue
+        version = max((v.version for v in datasets.versions(database, label)), default=0) + 1
+        event = batch.event(
+            "dataset.added",
+            uses=(),
+            makes=(Edge(ref=Ref(stored.digest), role="dataset", evidence="observed", path=relative),),
+            body=datasets.added_body(
+                name=label,
+                version=version,
+                content=stored.digest,
+                type=stored.kind,
+                recipes=stored.recipes,
+                files=stored.files,
+                size_bytes=stored.size_bytes,
+                source=batch.seal(source),
+            ),
+            reason=reason,
+            replaces=[head.event for head in heads],
+        )
+        pending.append(
+            (
+                len(results),
+                Added(
+                    reference=f"dataset:{label}@v{version}",
+                    name=label,
+                    version=version,
+                    event=event.id,
+                    index=-1,
+                    content=stored.digest,
+                    type=stored.kind,
+                    files=stored.files,
+                    size_bytes=stored.size_bytes,
+                    new_bytes=stored.new_bytes,
+                    is_new=True,
+                ),
+            )
+        )
+        results.append(None)
+    if pending:
+        indexes = {sequenced.event.id: sequenced.index for sequenced in batch.append()}
+        for position, item in pending:
+            results[position] = replace(item, index=indexes[item.event])
+    return tuple(result for result in results if result is not None)

@@ -1,0 +1,54 @@
+"""`alias`: point a name at a version of a model."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from retrodict.actions.names import model_version
+from retrodict.kernel.errors import UsageError
+from retrodict.kernel.types import Edge, EventId, Ref
+from retrodict.models import records as models
+from retrodict.workspace import Batch, Workspace
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Aliased:
+    """An alias and where it points now and pointed before (the label; None: it is new)."""
+
+    reference: str
+    version: str
+    before: str | None
+    event: EventId
+    index: int
+
+
+def alias(workspace: Workspace, reference: str, version: str, *, reason: str | None = None) -> Aliased:
+    """Let `reference` (NAME@ALIAS) point at `version` (`2`, `v2`, `NAME@v2`, or another alias of the model).
+
+    Raises:
+        UsageError: It is not NAME@ALIAS, or the alias looks like a version.
+        UnknownReferenceError: There is no such model or version.
+    """
+    name, separator, alias_name = reference.partition("@")
+    if not separator or not alias_name:
+        raise UsageError(f"{reference!r} names no alias", hint="Write it as NAME@ALIAS, for example credit@champion.")
+    models.check_alias(alias_name)
+    target = model_version(workspace, version if "@" in version or "-" in version else f"{name}@{version}")
+    if target.name != name:
+        raise UsageError(f"{version} is a version of {target.name!r}, not of {name!r}")
+    database = workspace.views.database()
+    heads = [move for move in models.aliases(database, name, alias_name) if move.is_current]
+    before = [found.label for move in heads for found in models.find(database, event=move.version_event)]
+    batch = Batch(workspace)
+    event = batch.event(
+        "alias.set",
+        uses=(Edge(ref=Ref(target.event), role="model-version", evidence="declared"),),
+        makes=(),
+        body=models.alias_body(name=name, alias=alias_name, version=target.event),
+        reason=reason,
+        replaces=[move.event for move in heads],
+    )
+    index = batch.append()[-1].index
+    return Aliased(
+        reference=reference, version=target.label, before=" and ".join(before) or None, event=event.id, index=index
+    )

@@ -1,0 +1,158 @@
+"""References: from what a person pastes to what the record means, and back to what tables print. No verb."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Sequence
+
+from retrodict import datasets, predictions, provenance, runs
+from retrodict.kernel.errors import AmbiguousReferenceError, UnknownReferenceError, UsageError
+from retrodict.kernel.types import Digest, EventId
+from retrodict.ledger import Sequenced
+from retrodict.models import records as models
+from retrodict.models.records import ModelVersion
+from retrodict.predictions import Call
+from retrodict.provenance.reference import Candidate, Resolved
+from retrodict.workspace import Workspace
+
+
+class _Names:
+    """The names that people give: datasets, models with their aliases, runs."""
+
+    def __init__(self, workspace: Workspace) -> None:
+        self._database = workspace.views.database()
+
+    def lookup(self, kind: str | None, name: str, version: str | None) -> list[Candidate]:
+        """Return what `name` (of one kind; at a version or alias) may mean; without a version: the current one."""
+        found: list[Candidate] = []
+        if kind in (None, "model"):
+            found += [Candidate(event=v.event, printed=v.label) for v in _models(self._database, name, version)]
+        if kind in (None, "dataset"):
+            wanted = datasets.versions(self._database, name)
+            wanted = [v for v in wanted if (v.is_current if version is None else str(v.version) == _number(version))]
+            found += [Candidate(event=v.event, printed=f"dataset:{v.name}@v{v.version}") for v in wanted]
+        if kind in (None, "run") and version is None:
+            last = runs.runs(self._database, name)[-1:]
+            found += [Candidate(event=run.event or run.started_event, printed=f"{run.index}") for run in last]
+        return found
+
+    def known(self) -> Sequence[str]:
+        """Return every name there is, for near matches."""
+        return sorted(
+            {v.name for v in datasets.versions(self._database)}
+            | {v.name for v in models.versions(self._database)}
+            | {run.name for run in runs.runs(self._database)}
+        )
+
+
+def _number(version: str) -> str:
+    return version[1:] if version[:1] in "vV" and version[1:].isdigit() else version
+
+
+def _models(database: object, name: str, version: str | None) -> list[ModelVersion]:
+    versions = models.versions(database, name)  # type: ignore[arg-type]
+    if version is None:
+        return [v for v in versions if v.is_current]
+    number = _number(version)
+    if number.isdigit():
+        return [v for v in versions if str(v.version) == number]
+    targets = {m.version_event for m in models.aliases(database, name, version) if m.is_current}  # type: ignore[arg-type]
+    return [v for v in versions if v.event in targets]
+
+
+def resolve(workspace: Workspace, text: str) -> Resolved:
+    """Return what a reference means.
+
+    Args:
+        text: `12`, `12.3`, `name`, `name@v2`, `name@alias`, `kind:name@version`, an event id or a digest, whole or
+            abbreviated as tables print them.
+
+    Raises:
+        UnknownReferenceError, AmbiguousReferenceError: See there.
+    """
+    return provenance.reference.resolve(workspace.ledger, workspace.views.database(), text, _Names(workspace))
+
+
+def model_version(workspace: Workspace, text: str) -> ModelVersion:
+    """Return the model version that a reference means; a bare name means its newest version.
+
+    Raises:
+        UnknownReferenceError, AmbiguousReferenceError: See there.
+        UsageError: It means something that is no model.
+    """
+    database = workspace.views.database()
+    name, _, version = text.removeprefix("model:").partition("@")
+    found = _models(database, name, version or None)
+    if not found:
+        resolved = resolve(workspace, text)
+        found = [] if resolved.event is None else models.find(database, event=resolved.event)
+        if not found:
+            raise UsageError(f"{text} is no model", hint="`retrodict models` lists them.")
+    if len(found) > 1:
+        raise AmbiguousReferenceError(text, tuple(v.event for v in found))
+    return found[0]
+
+
+def call(workspace: Workspace, text: str) -> tuple[Call, int | None]:
+    """Return the call that a reference means, and the row where it names one.
+
+    Raises:
+        UnknownReferenceError, AmbiguousReferenceError: See there.
+        UsageError: It means something that is no prediction, or a row that the call does not have.
+    """
+    resolved = resolve(workspace, text)
+    sequenced = None if resolved.event is None else workspace.ledger.find(resolved.event)
+    found = [] if sequenced is None else predictions.calls(workspace.views.database(), entry=sequenced.index)
+    if not found:
+        raise UsageError(f"{text} is no prediction", hint="`retrodict predictions` lists them.")
+    if resolved.row is not None and not 0 <= resolved.row < found[0].rows:
+        raise UsageError(f"{text}: that call has rows 0 to {found[0].rows - 1}")
+    return found[0], resolved.row
+
+
+def near(name: str, known: Sequence[str]) -> tuple[str, ...]:
+    """Return the names that `name` may be a misspelling of, best first."""
+    return tuple(difflib.get_close_matches(name, known, n=3, cutoff=0.5))
+
+
+def short(digest: Digest | str) -> str:
+    """Return a digest as tables print it; it can be pasted."""
+    return digest[:15]
+
+
+def label(workspace: Workspace, sequenced: Sequenced) -> str:
+    """Return what an entry is about, in words that can be pasted where they name something."""
+    event, body = sequenced.event, sequenced.event.body
+    match event.kind:
+        case "dataset.added":
+            return f"dataset:{body['name']}@v{body['version']}"
+        case "model.registered":
+            return f"{body['name']}@v{body['version']}"
+        case "alias.set":
+            target = workspace.ledger.find(EventId(str(body["version"])))
+            version = "?" if target is None else target.event.body.get("version", "?")
+            return f"{body['name']}@{body['alias']} -> v{version}"
+        case "run.started":
+            return f"run {body['name']}"
+        case "run.finished":
+            started = workspace.ledger.find(EventId(str(body["run"])))
+            name = "?" if started is None else started.event.body.get("name", "?")
+            return f"run {name}, exit {body['exit_code']}"
+        case "prediction.made" | "prediction.declared":
+            return f"{body['model_name']}@v{body['model_version']}, {body['rows']} row(s), {body['status']}"
+        case "prediction.disputed" | "replay.finished":
+            about = workspace.ledger.find(EventId(str(body["prediction"])))
+            row = body.get("row")
+            place = "?" if about is None else f"{about.index}" + ("" if row is None else f".{row}")
+            verdict = body.get("verdict")
+            return f"prediction {place}" + ("" if verdict is None else f": {verdict}")
+        case "dispute.resolved":
+            about = workspace.ledger.find(EventId(str(body["dispute"])))
+            return f"dispute {'?' if about is None else about.index}"
+        case _:
+            return str(body.get("name", "")) if isinstance(body.get("name"), str) else ""
+
+
+def unknown(text: str, known: Sequence[str]) -> UnknownReferenceError:
+    """Return the error for a name that is not there, with near matches."""
+    return UnknownReferenceError(text, near(text, known))

@@ -1,0 +1,148 @@
+"""`register`: make a version of a model from what a run left behind."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from retrodict import models, provenance
+from retrodict.actions.places import workspace_path
+from retrodict.kernel.errors import UsageError
+from retrodict.kernel.types import Digest, Edge, EventId, Ref
+from retrodict.models import records
+from retrodict.workspace import Batch, Workspace
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Registered:
+    """A new version.
+
+    Attributes:
+        reference: `NAME@vN`.
+        run: The run that made the artifact, None where none is on record.
+        is_new: False where the newest version has the same bytes: nothing was recorded then.
+    """
+
+    reference: str
+    name: str
+    version: int
+    event: EventId
+    index: int
+    content: Digest
+    flavor: str
+    signature: Mapping[str, object] | None
+    run: EventId | None
+    metrics: Digest | None
+    is_new: bool
+
+
+def register(
+    workspace: Workspace,
+    path: str,
+    name: str,
+    *,
+    reason: str | None = None,
+    metrics: Path | None = None,
+    example: Path | None = None,
+    method: str = "predict",
+) -> Registered:
+    """Register what lies at `path` as the next version of `name`.
+
+    Args:
+        path: A pickled model, a folder with an `MLmodel` file, or `FILE.py` or `FILE.py:CALLABLE`.
+        metrics: A file that says how good it is; its bytes are kept as they are.
+        example: A CSV, JSON or Parquet file with an input; the signature is taken from it.
+        method: For a pickled estimator: which of its methods answers.
+
+    Raises:
+        UsageError: The path does not exist or is no model; the metrics file does not exist.
+        UnloadableModelError: It cannot be read as a model.
+    """
+    records.check_name(name, "model")
+    if metrics is not None and not metrics.is_file():
+        raise UsageError(f"there is no metrics file {metrics}")
+    file, _, attribute = path.partition(":")
+    source = Path(file)
+    if not source.exists():
+        raise UsageError(f"there is no {file}", hint="Give the model's file or folder.")
+    batch = Batch(workspace)
+    folder = Path(tempfile.mkdtemp(prefix="register-", dir=workspace.folder))
+    try:
+        packaged = models.package(source, folder / "model", attribute=attribute or None, example=example, method=method)
+        stored = workspace.objects.add(folder / "model")
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+    database = workspace.views.database()
+    artifacts = [source] if source.is_file() else sorted(p for p in source.rglob("*") if _is_content(p))
+    edges: list[Edge] = []
+    for artifact in artifacts:
+        relative = workspace_path(workspace, artifact)
+        digest = workspace.objects.put_file(artifact)
+        maker = provenance.maker(database, Ref(digest), relative)
+        edges.append(
+            Edge(ref=Ref(digest), role="artifact", evidence="observed", path=relative, made_by=maker)
+        )
+    run = next((edge.made_by for edge in edges if edge.made_by is not None), None)
+    heads = [version for version in records.versions(database, name) if version.is_current]
+    metrics_digest = None
+    if metrics is not None:
+        metrics_digest = workspace.objects.put_file(metrics)
+        relative = workspace_path(workspace, metrics)
+        maker = provenance.maker(database, Ref(metrics_digest), relative)
+        edges.append(
+            Edge(ref=Ref(metrics_digest), role="metrics", evidence="declared", path=relative, made_by=maker)
+        )
+    if len(heads) == 1 and heads[0].content == stored.digest and heads[0].metrics == metrics_digest:
+        known = heads[0]
+        return Registered(
+            reference=known.label,
+            name=name,
+            version=known.version,
+            event=known.event,
+            index=known.index,
+            content=known.content,
+            flavor=known.flavor,
+            signature=known.signature,
+            run=known.run,
+            metrics=known.metrics,
+            is_new=False,
+        )
+    version = max((v.version for v in records.versions(database, name)), default=0) + 1
+    event = batch.event(
+        "model.registered",
+        uses=edges,
+        makes=(Edge(ref=Ref(stored.digest), role="model", evidence="observed"),),
+        body=records.registered_body(
+            name=name,
+            version=version,
+            content=stored.digest,
+            flavor=packaged.flavor,
+            signature=packaged.signature,
+            metrics=metrics_digest,
+            metrics_path=None if metrics is None else workspace_path(workspace, metrics),
+            run=run,
+        ),
+        reason=reason,
+        replaces=[head.event for head in heads],
+    )
+    index = batch.append()[-1].index
+    return Registered(
+        reference=f"{name}@v{version}",
+        name=name,
+        version=version,
+        event=event.id,
+        index=index,
+        content=stored.digest,
+        flavor=packaged.flavor,
+        signature=packaged.signature,
+        run=run,
+        metrics=metrics_digest,
+        is_new=True,
+    )
+
+
+def _is_content(path: Path) -> bool:
+    return path.is_file() and "__pycache__" not in path.parts

@@ -1,0 +1,86 @@
+"""`status`: what has changed since it was versioned, and how the record stands."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from retrodict import datasets, predictions
+from retrodict.actions.places import is_ignored
+from retrodict.kernel.errors import RetrodictError
+from retrodict.ledger import checkpoint_size
+from retrodict.models import records as models
+from retrodict.workspace import Workspace
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PathStatus:
+    """A dataset's file or folder, against its current version."""
+
+    path: str
+    dataset: str
+    state: Literal["changed", "missing", "conflict", "unreadable"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Status:
+    """How a workspace stands.
+
+    Attributes:
+        root: The project's folder.
+        entries: Length of the log; `published` of them are under a signed checkpoint.
+        datasets: How many names are versioned; `paths` are those that are not as their current version.
+        is_changed: Whether there are any of those.
+    """
+
+    root: str
+    workspace: str
+    origin: str
+    entries: int
+    published: int
+    datasets: int
+    models: int
+    open_disputes: int
+    read_only: bool
+    paths: tuple[PathStatus, ...]
+    is_changed: bool
+
+
+def status(workspace: Workspace) -> Status:
+    """Compare what lies in the project with the current versions of the datasets (through the stat cache)."""
+    database = workspace.views.database()
+    current = [version for version in datasets.versions(database) if version.is_current]
+    heads: dict[str, int] = {}
+    for version in current:
+        heads[version.name] = heads.get(version.name, 0) + 1
+    paths: list[PathStatus] = []
+    for version in current:
+        label = f"dataset:{version.name}@v{version.version}"
+        if heads[version.name] > 1:
+            paths.append(PathStatus(path=version.path, dataset=label, state="conflict"))
+            continue
+        if not version.path:
+            continue
+        path = workspace.root / version.path
+        if not path.exists() and not path.is_symlink():
+            paths.append(PathStatus(path=version.path, dataset=label, state="missing"))
+            continue
+        try:
+            if workspace.objects.identify(path, ignore=is_ignored) != version.content:
+                paths.append(PathStatus(path=version.path, dataset=label, state="changed"))
+        except (OSError, RetrodictError):
+            paths.append(PathStatus(path=version.path, dataset=label, state="unreadable"))
+    note = workspace.ledger.checkpoint()
+    return Status(
+        root=str(workspace.root),
+        workspace=workspace.id,
+        origin=workspace.ledger.origin,
+        entries=workspace.ledger.size(),
+        published=0 if note is None else checkpoint_size(note),
+        datasets=len(heads),
+        models=len({version.name for version in models.versions(database)}),
+        open_disputes=len(predictions.disputes(database, open_only=True)),
+        read_only=workspace.read_only,
+        paths=tuple(paths),
+        is_changed=bool(paths),
+    )

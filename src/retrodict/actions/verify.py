@@ -1,0 +1,177 @@
+"""`verify`: re-derive every claim, and name what is altered, missing or not yet protected. Never signs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from retrodict import keys, provenance
+from retrodict.actions import names
+from retrodict.kernel.errors import RetrodictError, UsageError
+from retrodict.kernel.protocols import Progress, Verifier
+from retrodict.kernel.types import Digest, Edge, EdgeList, EventId, Finding, Ref
+from retrodict.ledger import Sequenced
+from retrodict.objects import digest_of
+from retrodict.workspace import Workspace
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verification:
+    """What was found.
+
+    Attributes:
+        answer: "yes": everything is as the record says, against an anchor; "no": something is altered or missing;
+            "could not tell": the record agrees with itself, and nothing says who made it.
+        anchor: What the log was checked against, in words.
+        entries: How many entries were read; `unprotected` of them are not under a signed checkpoint yet.
+        objects: How many objects were re-hashed.
+        findings: Everything that is altered, missing or not yet protected.
+    """
+
+    answer: Literal["yes", "no", "could not tell"]
+    anchor: str
+    entries: int
+    unprotected: int
+    objects: int
+    findings: tuple[Finding, ...]
+
+
+def verify(
+    workspace: Workspace,
+    reference: str | None = None,
+    *,
+    key: str | None = None,
+    progress: Progress | None = None,
+) -> Verification:
+    """Re-derive every claim of the workspace, or of everything that `reference` depends on.
+
+    Args:
+        key: The log's public key (as `init` printed it) or a file that holds it: the anchor, instead of the key in the
+            state directory.
+
+    Raises:
+        UsageError: `key` is no key.
+        UnknownReferenceError, AmbiguousReferenceError: See there.
+    """
+    verifier, anchor, words = _anchor(workspace, key)
+    findings: list[Finding] = []
+    objects = 0
+    if reference is None:
+        findings += workspace.ledger.verify(verifier, anchor=anchor, digest_of=digest_of, progress=progress)
+        findings += workspace.objects.verify(progress=progress)
+        findings += workspace.views.verify(progress=progress)
+        held, unheld = _referenced(workspace, workspace.ledger.read(), progress, rehash=False)
+        objects, findings = held, [*findings, *unheld]
+    else:
+        resolved = names.resolve(workspace, reference)
+        start = Ref(resolved.event or resolved.object or "")
+        events = [
+            sequenced
+            for node in provenance.upstream(workspace.views.database(), start).nodes
+            if not node.ref.startswith("b3-") and (sequenced := workspace.ledger.find(EventId(node.ref))) is not None
+        ]
+        findings += workspace.ledger.verify(verifier, anchor=anchor, digest_of=digest_of, progress=progress)
+        objects, unheld = _referenced(workspace, events, progress, rehash=True)
+        findings += unheld
+        if resolved.object is not None:
+            objects += 1
+            findings += _missing(workspace, resolved.object, reference, set(), rehash=True)
+    unprotected = max(0, workspace.ledger.size() - workspace.ledger.protected_size())
+    is_bad = any(finding.level in ("altered", "missing") for finding in findings)
+    answer: Literal["yes", "no", "could not tell"] = "no" if is_bad else "could not tell" if verifier is None else "yes"
+    return Verification(
+        answer=answer,
+        anchor=words,
+        entries=workspace.ledger.size(),
+        unprotected=unprotected,
+        objects=objects,
+        findings=tuple(dict.fromkeys(findings)),
+    )
+
+
+def _anchor(workspace: Workspace, key: str | None) -> tuple[Verifier | None, bytes | None, str]:
+    if key is not None:
+        path = Path(key)
+        try:
+            text = path.read_text().strip() if path.is_file() else key
+            return keys.verifier(text), None, "the key that was given"
+        except (OSError, ValueError, RetrodictError) as error:
+            raise UsageError(f"{key} is no public key: {error}", hint="Give what `init` printed, or its file.") from error
+    state = workspace.state
+    if state is None or state.verifier is None:
+        return None, None, "nothing outside the store: no key was given, and the state directory has none"
+    return state.verifier, state.checkpoint(), "the key and the last checkpoint in the state directory"
+
+
+def _referenced(
+    workspace: Workspace, entries: Iterable[Sequenced], progress: Progress | None, *, rehash: bool
+) -> tuple[int, list[Finding]]:
+    """Check that every object that the entries name is held, down to the last file of a tree.
+
+    Args:
+        rehash: Read every byte again; without it what is held was verified before.
+    """
+    seen: set[Digest] = set()
+    findings: list[Finding] = []
+    for done, sequenced in enumerate(entries):
+        for digest, role in _objects(workspace, sequenced):
+            findings += _missing(workspace, digest, f"entry {sequenced.index} ({role})", seen, rehash=rehash)
+        if progress is not None and done % 100 == 0:
+            progress(done, None, "entries whose objects were looked up")
+    return len(seen), findings
+
+
+def _missing(
+    workspace: Workspace, digest: Digest, named_by: str, seen: set[Digest], *, rehash: bool
+) -> Iterator[Finding]:
+    if digest in seen:
+        return
+    seen.add(digest)
+    state = workspace.objects.state(digest) if rehash else "held" if workspace.objects.has(digest) else "missing"
+    if state != "held":
+        yield Finding(level=state, what=digest, message=f"object {digest}, named by {named_by}, is {state}")
+        return
+    if not workspace.objects.is_tree(digest):
+        return
+    try:
+        entries = list(workspace.objects.list_tree(digest))
+    except RetrodictError as error:
+        yield Finding(level="altered", what=digest, message=f"the tree {digest}, named by {named_by}: {error.message}")
+        return
+    for entry in entries:
+        name = entry.name.decode("utf-8", "replace")
+        yield from _missing(workspace, entry.digest, f"{named_by}/{name}", seen, rehash=rehash)
+
+
+def _objects(workspace: Workspace, sequenced: Sequenced) -> Iterator[tuple[Digest, str]]:
+    """Yield every object that an entry names: in its edges, its texts and its body."""
+    event = sequenced.event
+    for edge in (*event.uses, *event.makes):
+        if isinstance(edge, EdgeList):
+            yield edge.digest, "edge list"
+    try:
+        edges: list[Edge] = [*provenance.edges((*event.uses, *event.makes), workspace.objects.get)]
+    except RetrodictError:
+        edges = [edge for edge in (*event.uses, *event.makes) if isinstance(edge, Edge)]
+    for edge in edges:
+        if edge.ref.startswith("b3-"):
+            yield Digest(edge.ref), edge.role
+    if event.reason is not None:
+        yield event.reason.digest, "reason"
+    yield from _in_body(event.body, "body")
+
+
+def _in_body(value: object, name: str) -> Iterator[tuple[Digest, str]]:
+    match value:
+        case str() if value.startswith("b3-") and len(value) == 67:
+            yield Digest(value), name
+        case dict():
+            for key, item in value.items():
+                yield from _in_body(item, str(key))
+        case list() | tuple():
+            for item in value:
+                yield from _in_body(item, name)
+        case _:
+            return

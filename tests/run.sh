@@ -1,0 +1,24 @@
+#!/usr/bin/env bash
+# Everything the tests need, then the tests. System packages come through apt where that is possible; otherwise the
+# tests that need them are named as skipped. In CI nothing is skipped.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+bin="${VENV:-.venv}/bin"
+
+missing=()
+command -v strace >/dev/null || missing+=(strace)
+command -v git >/dev/null || missing+=(git)
+command -v cc >/dev/null || missing+=(gcc libc6-dev)
+command -v chromium >/dev/null || command -v google-chrome >/dev/null || missing+=(chromium)
+if [ ${#missing[@]} -gt 0 ]; then
+  sudo=""
+  [ "$(id -u)" = 0 ] || sudo="sudo -n"
+  if command -v apt-get >/dev/null && $sudo true 2>/dev/null; then
+    echo "Installing ${missing[*]}"
+    $sudo apt-get update -qq && DEBIAN_FRONTEND=noninteractive $sudo apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null ||
+      echo "Could not install: ${missing[*]}" >&2
+  else
+    echo "Not installed, and no way to install them here: ${missing[*]}; the tests that need them are skipped." >&2
+  fi
+fi
+exec "$bin/python" -m pytest -n "${WORKERS:-2}" "$@"
