@@ -36,7 +36,7 @@ def build(folder: Path, table: str, *, hash_seed: str = "0") -> Path:
     shutil.copy(CASE / "data" / f"credit_codes_{table}.csv", folder / "data" / "credit_codes.csv")
     for script in ("prepare", "featurize", "train"):
         subprocess.run(
-            [sys.executable, "-W", "error", f"pipeline/{script}.py"],
+            [sys.executable, "-W", "error", "-W", "ignore::DeprecationWarning", f"pipeline/{script}.py"],
             cwd=folder,
             env={"PYTHONHASHSEED": hash_seed},
             check=True,
