@@ -17,7 +17,7 @@ from typing import NamedTuple, NoReturn, cast
 
 from retrodict.kernel import canonical
 from retrodict.kernel.canonical import MAX_ENTRY_BYTES, MAX_INTEGER
-from retrodict.kernel.errors import EntryTooLargeError, FormatError, RetrodictError, UsageError
+from retrodict.kernel.errors import EntryTooLargeError, FormatError, UsageError
 from retrodict.kernel.types import (
     DIGEST_PATTERN,
     EVENT_ID_PATTERN,
@@ -35,7 +35,8 @@ from retrodict.kernel.types import (
 KIND_PATTERN = re.compile(r"[a-z]+(\.[a-z_]+)+\Z")
 AT_PATTERN = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{9}Z\Z", re.ASCII)
 _REF_PATTERN = re.compile(f"{DIGEST_PATTERN.pattern}|{EVENT_ID_PATTERN.pattern}")
-_EVIDENCE = frozenset({"declared", "observed", "inferred"})
+_EVIDENCE = ("declared", "observed", "inferred")
+_EDGE = frozenset({"evidence", "path", "ref", "role"})
 _ENVELOPE = ("agent", "at", "body", "id", "kind", "makes", "reason", "replaces", "tick", "uses")
 _TICK_DIGITS = len(str(MAX_INTEGER))
 _ESCAPED_SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
@@ -70,7 +71,7 @@ def encode_around_tick(event: Event) -> Split:
         EntryTooLargeError: More than 65,535 bytes.
     """
     reason = event.reason
-    known = {
+    known: dict[str, object] = {
         "agent": event.agent,
         "at": event.at,
         "body": event.body if type(event.body) is dict else dict(event.body),
@@ -134,9 +135,10 @@ def encode_edge_list(edges: Iterable[Edge]) -> bytes:
     Raises:
         UsageError: An edge breaks the format.
     """
-    fields = [_edge_fields(edge, "uses") for edge in edges]
+    fields: list[dict[str, object]] = [_edge_fields(edge, "uses") for edge in edges]
     for item in fields:
-        _check_edge(item, "uses", _misused)
+        if not _is_edge(item, "uses"):
+            _misused(f"an edge is malformed: {item!r}")
     return canonical.encode({"edges": fields})
 
 
@@ -149,13 +151,10 @@ def decode_edge_list(data: bytes) -> tuple[Edge, ...]:
     fields = _decode_object(data, "an edge list").get("edges")
     if type(fields) is not list:
         raise FormatError("an edge list lacks its edges")
-    edges = []
     for item in fields:
-        if type(item) is dict and "list" in item:
-            raise FormatError("an edge list within an edge list")
-        _check_edge(item, "uses", _malformed)
-        edges.append(cast("Edge", _edge(item)))
-    return tuple(edges)
+        if not _is_edge(item, "uses") or "list" in item:
+            raise FormatError(f"an edge of an edge list is malformed: {item!r}")
+    return tuple([cast("Edge", _edge(item)) for item in fields])
 
 
 def _decode_object(data: bytes, what: str) -> dict[str, object]:
@@ -186,33 +185,22 @@ def _with_extra(fields: dict[str, object], extra: Mapping[str, object]) -> dict[
 
 def _check_envelope(value: Mapping[str, object], tick: object, refuse: Callable[[str], NoReturn]) -> None:
     """Check every field that has a fixed form; the rest of the JSON is checked by `canonical`."""
-    match value["id"]:
-        case str(text) if EVENT_ID_PATTERN.match(text):
-            pass
-        case other:
-            refuse(f"`id` is not a UUIDv7: {other!r}")
-    match value["kind"]:
-        case str(text) if KIND_PATTERN.match(text):
-            pass
-        case other:
-            refuse(f"`kind` is not a name such as model.trained: {other!r}")
-    if not _is_instant(value["at"]):
-        refuse(f"`at` is not a time such as 2019-11-07T20:34:00.000000000Z: {value['at']!r}")
+    if not _is_event_id(value["id"]):
+        refuse(f"`id` is not a UUIDv7: {value['id']!r}")
+    kind, at, agent, reason, replaces = (value[name] for name in ("kind", "at", "agent", "reason", "replaces"))
+    if not (isinstance(kind, str) and KIND_PATTERN.match(kind)):
+        refuse(f"`kind` is not a name such as model.trained: {kind!r}")
+    if not _is_instant(at):
+        refuse(f"`at` is not a time such as 2019-11-07T20:34:00.000000000Z: {at!r}")
     if type(tick) is not int or not 0 <= tick <= MAX_INTEGER:
         refuse(f"`tick` is not an integer from 0 to 2^53-1: {tick!r}")
-    if not (isinstance(value["agent"], str) and value["agent"]):
-        refuse(f"`agent` is not a name: {value['agent']!r}")
-    match value["reason"]:
-        case None:
-            pass
-        case {"sealed": str(digest), "key": str(key)} if key and DIGEST_PATTERN.match(digest):
-            pass
-        case other:
-            refuse(f"`reason` is neither null nor a sealed text with its key: {other!r}")
+    if not (isinstance(agent, str) and agent):
+        refuse(f"`agent` is not a name: {agent!r}")
+    if reason is not None and not _is_sealed_text(reason):
+        refuse(f"`reason` is neither null nor a sealed text with its key: {reason!r}")
     if type(value["body"]) is not dict:
         refuse(f"`body` is not an object: {value['body']!r}")
-    replaces = value["replaces"]
-    if type(replaces) is not list or not all(isinstance(i, str) and EVENT_ID_PATTERN.match(i) for i in replaces):
+    if type(replaces) is not list or not all(map(_is_event_id, replaces)):
         refuse(f"`replaces` is not a list of event ids: {replaces!r}")
     for side in ("uses", "makes"):
         edges = value[side]
@@ -221,7 +209,12 @@ def _check_envelope(value: Mapping[str, object], tick: object, refuse: Callable[
         if len(edges) > MAX_EDGES:
             refuse(f"`{side}` has {len(edges)} edges; more than {MAX_EDGES} belong into an edge-list object")
         for edge in edges:
-            _check_edge(edge, side, refuse)
+            if not _is_edge(edge, side):
+                refuse(f"an edge in `{side}` is malformed: {edge!r}")
+
+
+def _is_event_id(value: object) -> bool:
+    return isinstance(value, str) and EVENT_ID_PATTERN.match(value) is not None
 
 
 def _is_instant(text: object) -> bool:
@@ -234,39 +227,37 @@ def _is_instant(text: object) -> bool:
     return True
 
 
-def _check_edge(edge: object, side: str, refuse: Callable[[str], NoReturn]) -> None:
-    match edge:
-        case {"list": str(digest)} if DIGEST_PATTERN.match(digest):
-            if not _LIST_RIVALS.isdisjoint(edge):
-                refuse(f"an edge list in `{side}` has fields of an edge: {edge!r}")
-            return
-        case {"evidence": str(evidence), "path": path, "ref": str(ref), "role": str(role)} if (
-            role and evidence in _EVIDENCE and _REF_PATTERN.match(ref) and (path is None or _is_path(path))
-        ):
-            pass
-        case _:
-            refuse(f"an edge in `{side}` is malformed: {edge!r}")
-    if side == "makes":
-        if "from" in edge:
-            refuse(f"an edge in `makes` has a `from`: {edge!r}")
-        return
-    match edge:
-        case {"from": None}:
-            pass
-        case {"from": str(made_by)} if EVENT_ID_PATTERN.match(made_by):
-            pass
-        case _:
-            refuse(f"`from` of an edge is neither null nor an event id: {edge!r}")
+def _is_sealed_text(value: object) -> bool:
+    if type(value) is not dict:
+        return False
+    digest, key = value.get("sealed"), value.get("key")
+    return isinstance(digest, str) and DIGEST_PATTERN.match(digest) is not None and isinstance(key, str) and key != ""
 
 
-_LIST_RIVALS = frozenset({"ref", "role", "evidence", "path", "from"})
+def _is_edge(edge: object, side: str) -> bool:
+    if type(edge) is not dict:
+        return False
+    if "list" in edge:
+        digest = edge["list"]
+        return isinstance(digest, str) and DIGEST_PATTERN.match(digest) is not None and _EDGE.isdisjoint(edge)
+    if not edge.keys() >= _EDGE or ("from" in edge) != (side == "uses"):
+        return False
+    ref, role, path, made_by = edge["ref"], edge["role"], edge["path"], edge.get("from")
+    return (
+        isinstance(ref, str)
+        and _REF_PATTERN.match(ref) is not None
+        and isinstance(role, str)
+        and role != ""
+        and edge["evidence"] in _EVIDENCE
+        and (path is None or isinstance(path, str) or _is_bytes_path(path))
+        and (made_by is None or _is_event_id(made_by))
+    )
 
 
-def _is_path(value: object) -> bool:
-    if isinstance(value, str):
-        return True
+def _is_bytes_path(value: object) -> bool:
+    """Say whether this is `{"b64": ...}` over bytes that are not UTF-8; nothing has two ways to be written."""
     match value:
-        case {"b64": str(text)} if len(cast("dict[str, object]", value)) == 1:
+        case {"b64": str(text), **others} if not others:
             try:
                 raw = base64.b64decode(text, validate=True)
                 raw.decode()
@@ -274,7 +265,7 @@ def _is_path(value: object) -> bool:
                 return base64.b64encode(raw).decode() == text
             except (binascii.Error, ValueError):
                 pass
-    return False  # text in base64 would have two ways to be written
+    return False
 
 
 def _edge_fields(edge: Edge | EdgeList, side: str) -> dict[str, object]:

@@ -109,7 +109,13 @@ def _split(size: int) -> int:
 
 
 def inclusion_proof(index: int, size: int, node: NodeOf) -> list[bytes]:
-    """Return the proof that leaf `index` is in the tree of `size` leaves (0 <= index < size). Source: RFC 9162 2.1.3.1."""
+    """Return the proof that leaf `index` is in the tree of `size` leaves. Source: RFC 9162 2.1.3.1.
+
+    Args:
+        index: 0 <= index < size.
+        size: Of the tree.
+        node: Gives the tree's nodes.
+    """
     start, stop, ranges = 0, size, []
     while stop - start > 1:
         middle = start + _split(stop - start)

@@ -1,7 +1,8 @@
 """The log's SQLite file: schema, connections, and SQLite's errors in our words.
 
 WAL and synchronous=FULL: a commit that returned survives the loss of power. Readers never wait for the writer.
-HAZARD: SQLite 3.7.0 to 3.51.2 can corrupt a WAL database; apsw brings its own, newer one. Open this file with nothing older.
+HAZARD: SQLite 3.7.0 to 3.51.2 can corrupt a WAL database; apsw brings its own, newer one. Write to this file with
+nothing older.
 """
 
 from __future__ import annotations
@@ -11,12 +12,14 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 import apsw
 
-from retrodict.kernel.errors import FormatError, IntegrityError, ReadOnlyStoreError, UnavailableError
-from retrodict.ledger.errors import LedgerBusyError
+from retrodict.kernel.errors import FormatError, IntegrityError, ReadOnlyStoreError, UnavailableError, UsageError
+from retrodict.kernel.types import Digest, EventId, is_digest
+from retrodict.ledger.errors import LedgerBusyError, LedgerStoppedError
 
 APPLICATION_ID = 0x7264_4C67  # "rdLg"
 FORMAT_VERSION = 1
@@ -48,6 +51,7 @@ class Database:
         self._writer: apsw.Connection | None = None
         self._immutable = False
         self._closed = False
+        self._failure: apsw.Error | None = None
         if create:
             self._writer = self._connect(apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_CREATE)
         elif not path.exists():
@@ -99,12 +103,25 @@ class Database:
             try:
                 yield db
             finally:
-                with self._lock:
-                    closed = self._closed
-                    if not closed:
-                        self._idle.append(db)
-                if closed:
-                    db.close()
+                self._take_back(db)
+
+    def _take_back(self, db: apsw.Connection) -> None:
+        with self._lock:
+            if not self._closed:
+                self._idle.append(db)
+                return
+        db.close()
+
+    @contextlib.contextmanager
+    def snapshot(self) -> Iterator[apsw.Connection]:
+        """Lend a connection that sees one state of the log throughout. To be held shortly: see `read`."""
+        with self.reading() as db:
+            db.execute("BEGIN")
+            try:
+                yield db
+            finally:
+                if db.in_transaction:
+                    db.execute("ROLLBACK")
 
     @contextlib.contextmanager
     def writing(self) -> Iterator[apsw.Connection]:
@@ -113,14 +130,18 @@ class Database:
         Raises:
             ReadOnlyStoreError: The file cannot be written.
             LedgerBusyError: Another process held the lock for a minute.
+            LedgerStoppedError: SQLite could not write, now or before.
         """
         if self.read_only:
             raise ReadOnlyStoreError(str(self.path))
+        if self._failure is not None:
+            raise LedgerStoppedError(str(self.path), self._failure)
         with translated(self.path):
             if self._writer is None:
                 self._writer = self._connect(apsw.SQLITE_OPEN_READWRITE)
             db = self._writer
             db.execute("BEGIN IMMEDIATE")
+        try:
             try:
                 yield db
                 db.execute("COMMIT")
@@ -128,6 +149,11 @@ class Database:
                 if db.in_transaction:
                     db.execute("ROLLBACK")
                 raise
+        except apsw.Error as error:
+            # A commit that failed may or may not have reached the disk, and a second fsync that succeeds would prove
+            # nothing: this process writes no more.
+            self._failure = error
+            raise LedgerStoppedError(str(self.path), error) from error
 
     def close(self) -> None:
         """Close every connection; the last one folds the WAL into the file."""
@@ -141,8 +167,40 @@ class Database:
             self._writer = None
 
 
+def fetch(db: apsw.Connection, query: str, values: tuple[int | bytes, ...] = ()) -> list[tuple[Any, ...]]:
+    """Return all rows of a query; the schema says their types."""
+    return db.execute(query, values).fetchall()
+
+
+def event_key(event_id: EventId) -> bytes:
+    """Return an event's id as it stands in the table: 16 bytes, in the order of their making."""
+    return bytes.fromhex(event_id.replace("-", ""))
+
+
+def event_text(key: bytes) -> EventId:
+    """Return the id of `event_key`."""
+    h = key.hex()
+    return EventId(f"{h[:8]}-{h[8:12]}-{h[12:16]}-{h[16:20]}-{h[20:]}")
+
+
+def digest_key(digest: Digest) -> bytes:
+    """Return a digest as it stands in the table: 32 bytes.
+
+    Raises:
+        UsageError: Not the full name of an object.
+    """
+    if not is_digest(digest):
+        raise UsageError(f"{digest!r} is not the full name of an object")
+    return bytes.fromhex(digest[3:])
+
+
+def digest_text(key: bytes) -> Digest:
+    """Return the digest of `digest_key`."""
+    return Digest(f"b3-{key.hex()}")
+
+
 def _check_format(db: apsw.Connection, path: Path) -> None:
-    application, version = db.pragma("application_id"), db.pragma("user_version")
+    application, version = (fetch(db, f"PRAGMA {name}")[0][0] for name in ("application_id", "user_version"))
     if application != APPLICATION_ID:
         raise FormatError(f"{path} is not a log: its application id is {application}, not {APPLICATION_ID}")
     if version != FORMAT_VERSION:
@@ -170,7 +228,7 @@ def translated(path: Path) -> Iterator[None]:
     """Turn SQLite's errors into ours."""
     try:
         yield
-    except (apsw.NotADBError, apsw.CorruptError, apsw.FormatError) as error:
+    except (apsw.NotADBError, apsw.CorruptError, apsw.FormatError, UnicodeDecodeError) as error:
         raise IntegrityError(f"{path} is damaged: {error}") from error
     except apsw.BusyError as error:
         raise LedgerBusyError(str(path), BUSY_TIMEOUT_S) from error

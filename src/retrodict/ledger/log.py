@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -22,20 +22,27 @@ import apsw
 from retrodict.kernel import entry, merkle, note
 from retrodict.kernel.clock import next_tick
 from retrodict.kernel.entry import Split
-from retrodict.kernel.errors import FormatError, IntegrityError, ReadOnlyStoreError, RetrodictError, UsageError
+from retrodict.kernel.errors import (
+    AlteredObjectError,
+    FormatError,
+    IntegrityError,
+    ReadOnlyStoreError,
+    RetrodictError,
+    UsageError,
+)
 from retrodict.kernel.note import Checkpoint
-from retrodict.kernel.protocols import Clock, Signer
-from retrodict.kernel.types import Digest, Event, EventId, is_digest, is_event_id
+from retrodict.kernel.protocols import Clock, Progress, Signer, Verifier
+from retrodict.kernel.types import Digest, Event, EventId, Finding, is_event_id
 from retrodict.ledger import tiles
-from retrodict.ledger.database import Database, create_schema
+from retrodict.ledger.database import Database, create_schema, digest_key, digest_text, event_key, event_text, fetch
 from retrodict.ledger.errors import (
     AlteredEntryError,
     DuplicateEventError,
     ForkError,
-    LedgerBusyError,
     LedgerStoppedError,
     OldStoreError,
 )
+from retrodict.ledger.verify import verify
 
 MAX_BLOB_BYTES = 64 * 1024 * 1024
 _ROWS_AT_ONCE = 512  # a reader's snapshot must be short, or the WAL cannot be folded back
@@ -80,7 +87,7 @@ class _Request:
     def __init__(self, events: Sequence[Event], blobs: Mapping[Digest, bytes]) -> None:
         self.events = events
         self.splits: list[Split] = [entry.encode_around_tick(event) for event in events]
-        self.blobs = [(_digest_key(digest), _checked_blob(digest, data)) for digest, data in blobs.items()]
+        self.blobs = [(digest_key(digest), _checked_blob(digest, data)) for digest, data in blobs.items()]
         self.future: Future[list[Sequenced]] = Future()
 
 
@@ -97,9 +104,8 @@ class Ledger:
         self._wanted = threading.Semaphore(0)
         self._committer: threading.Thread | None = None
         self._closing = False
-        self._failure: BaseException | None = None
         with database.reading() as db:
-            row = db.execute("SELECT origin FROM meta").fetchall()
+            row = fetch(db, "SELECT origin FROM meta")
         if len(row) != 1:
             raise FormatError(f"{database.path} names {len(row)} origins; a log has one")
         self.origin: str = row[0][0]
@@ -195,29 +201,12 @@ class Ledger:
         """Commit whatever is queued now; every request taken gets its answer. The commit lock is held."""
         group = []
         while self._queue:
-            group.append(self._queue.popleft())
+            request = self._queue.popleft()
+            if request.future.set_running_or_notify_cancel():
+                group.append(request)
         if not group:
             return
-        try:
-            answers = self._commit(group)
-        except Exception as error:
-            for request in group:
-                request.future.set_exception(error)
-            return
-        except BaseException:  # e.g. Ctrl-C: the others of the group must not wait for ever
-            for request in group:
-                request.future.set_exception(LedgerStoppedError(str(self._database.path), KeyboardInterrupt()))
-            raise
-        for request, answer in zip(group, answers, strict=True):
-            if isinstance(answer, RetrodictError):
-                request.future.set_exception(answer)
-            else:
-                request.future.set_result(answer)
-
-    def _commit(self, group: Sequence[_Request]) -> list[list[Sequenced] | RetrodictError]:
-        if self._failure is not None:
-            raise LedgerStoppedError(str(self._database.path), self._failure)
-        answers: list[list[Sequenced] | RetrodictError] = []
+        answers: list[list[Sequenced] | DuplicateEventError] = []
         try:
             with self._database.writing() as db:
                 index, tick = _head(db)
@@ -226,14 +215,19 @@ class Ledger:
                     answers.append(answer)
                     if isinstance(answer, list) and answer:
                         index, tick = answer[-1].index + 1, answer[-1].event.tick
-        except (ReadOnlyStoreError, LedgerBusyError):
-            raise  # before anything was written
-        except BaseException as error:
-            # A commit that failed may or may not have reached the disk, and a second fsync that succeeds would prove
-            # nothing: this process writes no more.
-            self._failure = error
-            raise LedgerStoppedError(str(self._database.path), error) from error
-        return answers
+        except RetrodictError as error:
+            for request in group:
+                request.future.set_exception(error)
+            return
+        except BaseException as error:  # e.g. Ctrl-C: the others of the group must not wait for ever
+            for request in group:
+                request.future.set_exception(LedgerStoppedError(str(self._database.path), error))
+            raise
+        for request, answer in zip(group, answers, strict=True):
+            if isinstance(answer, DuplicateEventError):
+                request.future.set_exception(answer)
+            else:
+                request.future.set_result(answer)
 
     def _sequence(
         self, db: apsw.Connection, request: _Request, index: int, tick: int
@@ -242,8 +236,8 @@ class Ledger:
         seen: set[bytes] = set()
         for number, (event, split) in enumerate(zip(request.events, request.splits, strict=True), index):
             tick = next_tick(tick, self._clock.now_ns())
-            data, key = split.at(tick), _id_key(event.id)
-            if key in seen or db.execute("SELECT 1 FROM entries WHERE id = ?", (key,)).fetchall():
+            data, key = split.at(tick), event_key(event.id)
+            if key in seen or fetch(db, "SELECT 1 FROM entries WHERE id = ?", (key,)):
                 return DuplicateEventError(event.id)
             seen.add(key)
             leaf = merkle.leaf_hash(data)
@@ -281,15 +275,14 @@ class Ledger:
 
     def _row(self, index: int) -> tuple[bytes, bytes]:
         with self._database.reading() as db:
-            rows = db.execute("SELECT leaf, data FROM entries WHERE idx = ?", (index,)).fetchall()
+            rows = fetch(db, "SELECT leaf, data FROM entries WHERE idx = ?", (index,))
             if not rows:
                 size = _size(db)
                 if 0 <= index < size:
                     raise IntegrityError(f"entry {index} is missing: the log has {size} entries")
                 raise UsageError(f"there is no entry {index}: the log has {size} entries, numbered from 0")
         leaf, data = rows[0]
-        if merkle.leaf_hash(data) != leaf:
-            raise AlteredEntryError(index)
+        _check_leaf(index, leaf, data)
         return leaf, data
 
     def find(self, event_id: EventId) -> Sequenced | None:
@@ -297,7 +290,7 @@ class Ledger:
         if not is_event_id(event_id):
             return None
         with self._database.reading() as db:
-            rows = db.execute("SELECT idx FROM entries WHERE id = ?", (_id_key(event_id),)).fetchall()
+            rows = fetch(db, "SELECT idx FROM entries WHERE id = ?", (event_key(event_id),))
         return self.event(rows[0][0]) if rows else None
 
     def find_prefix(self, prefix: str, limit: int = 20) -> list[EventId]:
@@ -308,7 +301,7 @@ class Ledger:
         low, high = bytes.fromhex(digits.ljust(32, "0")), bytes.fromhex(digits.ljust(32, "f"))
         with self._database.reading() as db:
             query = "SELECT id FROM entries WHERE id BETWEEN ? AND ? ORDER BY id LIMIT ?"
-            return [_id_text(row[0]) for row in db.execute(query, (low, high, limit))]
+            return [event_text(row[0]) for row in fetch(db, query, (low, high, limit))]
 
     def read(self, start: int = 0, stop: int | None = None) -> Iterator[Sequenced]:
         """Yield the entries from `start` up to `stop` (None: to the end as it is when reading gets there).
@@ -320,12 +313,11 @@ class Ledger:
         end = 2**62 if stop is None else stop
         while start < end:
             with self._database.reading() as db:
-                rows = db.execute(query, (start, end, _ROWS_AT_ONCE)).fetchall()
+                rows = fetch(db, query, (start, end, _ROWS_AT_ONCE))
             for index, leaf, data in rows:
                 if index != start:
                     raise IntegrityError(f"entry {start} is missing: the next one is {index}")
-                if merkle.leaf_hash(data) != leaf:
-                    raise AlteredEntryError(index)
+                _check_leaf(index, leaf, data)
                 yield _sequenced(index, leaf, data)
                 start += 1
             if len(rows) < _ROWS_AT_ONCE:
@@ -333,9 +325,11 @@ class Ledger:
 
     def blob(self, digest: Digest) -> bytes | None:
         """Return the payload kept under `digest`, unverified, or None. See `BlobSource`."""
-        key = _digest_key(digest)
+        key = digest_key(digest)
         with self._database.reading() as db:
-            rows = db.execute("SELECT data FROM blobs WHERE digest = ?", (key,)).fetchall()
+            rows = fetch(db, "SELECT data FROM blobs WHERE digest = ?", (key,))
+        if rows and type(rows[0][0]) is not bytes:
+            raise AlteredObjectError(digest, str(self._database.path))
         return rows[0][0] if rows else None
 
     def blobs(self) -> Iterator[tuple[Digest, bytes]]:
@@ -344,11 +338,12 @@ class Ledger:
         while True:
             with self._database.reading() as db:
                 query = "SELECT rowid, digest, data FROM blobs WHERE rowid > ? ORDER BY rowid LIMIT 64"
-                rows = db.execute(query, (last,)).fetchall()
+                rows = fetch(db, query, (last,))
             if not rows:
                 return
-            for last, key, data in rows:  # noqa: B007 (used by the next query)
-                yield _digest_text(key), data
+            for _, key, data in rows:
+                yield digest_text(key), data
+            last = rows[-1][0]
 
     # Proving
 
@@ -358,7 +353,7 @@ class Ledger:
         Raises:
             UsageError: There are fewer entries.
         """
-        with self._database.reading() as db, db:
+        with self._database.snapshot() as db:
             size = _checked_size(db, size)
             return merkle.range_hash(0, size, tiles.Nodes(db))
 
@@ -368,7 +363,7 @@ class Ledger:
         Raises:
             UsageError: There is no such entry, or there are fewer entries.
         """
-        with self._database.reading() as db, db:
+        with self._database.snapshot() as db:
             if not 0 <= index < _checked_size(db, size):
                 raise UsageError(f"entry {index} is not among the first {size}")
             return merkle.inclusion_proof(index, size, tiles.Nodes(db))
@@ -379,7 +374,7 @@ class Ledger:
         Raises:
             UsageError: `first` is larger than `second`, or there are fewer entries.
         """
-        with self._database.reading() as db, db:
+        with self._database.snapshot() as db:
             if not 0 <= first <= _checked_size(db, second):
                 raise UsageError(f"a log of {second} entries has no prefix of {first}")
             return merkle.consistency_proof(first, second, tiles.Nodes(db))
@@ -390,7 +385,7 @@ class Ledger:
         Raises:
             UsageError: The log does not have so many hashes at this level.
         """
-        with self._database.reading() as db, db:
+        with self._database.snapshot() as db:
             size = _size(db)
             if not (0 < width <= tiles.WIDTH and level >= 0 and index >= 0):
                 raise UsageError(f"there is no tile {level}/{index} of width {width}")
@@ -454,6 +449,28 @@ class Ledger:
         with self._database.reading() as db:
             return _shown(db)
 
+    def verify(
+        self,
+        verifier: Verifier | None,
+        *,
+        anchor: bytes | None = None,
+        digest_of: Callable[[bytes], Digest] | None = None,
+        progress: Progress | None = None,
+    ) -> Iterator[Finding]:
+        """Yield everything that is altered, missing or not yet protected; nothing is signed or written.
+
+        Every claim of the file is derived again: leaf hashes, ids and ticks from the entries' bytes, the tree from the
+        leaves, the payloads' digests, and the checkpoint's root. Whether an entry's edges are well formed is checked
+        when it is written and when it is read.
+
+        Args:
+            verifier: The log's public key. None: who signed could not be told, which a note says.
+            anchor: The last checkpoint as it was kept apart, or a witness's copy.
+            digest_of: Names payloads. None: they are not checked.
+            progress: Told how many entries are done.
+        """
+        return verify(self._database, self.origin, verifier, anchor, digest_of, progress)
+
     def close(self) -> None:
         """Write what is queued, and close the file."""
         self._closing = True
@@ -467,7 +484,7 @@ class Ledger:
 
 def _head(db: apsw.Connection) -> tuple[int, int]:
     """Return the next index and the last tick."""
-    rows = db.execute("SELECT idx, tick FROM entries ORDER BY idx DESC LIMIT 1").fetchall()
+    rows = fetch(db, "SELECT idx, tick FROM entries ORDER BY idx DESC LIMIT 1")
     return (rows[0][0] + 1, rows[0][1]) if rows else (0, 0)
 
 
@@ -485,8 +502,14 @@ def _checked_size(db: apsw.Connection, size: int | None) -> int:
 
 
 def _shown(db: apsw.Connection) -> bytes | None:
-    rows = db.execute("SELECT note FROM checkpoint").fetchall()
+    rows = fetch(db, "SELECT note FROM checkpoint")
     return rows[0][0] if rows else None
+
+
+def _check_leaf(index: int, leaf: object, data: object) -> None:
+    # A damaged file may hold any type anywhere.
+    if type(data) is not bytes or merkle.leaf_hash(data) != leaf:
+        raise AlteredEntryError(index)
 
 
 def _sequenced(index: int, leaf: bytes, data: bytes) -> Sequenced:
@@ -494,25 +517,6 @@ def _sequenced(index: int, leaf: bytes, data: bytes) -> Sequenced:
         return Sequenced(index=index, event=entry.decode(data), leaf_hash=leaf, data=data)
     except FormatError as error:
         raise FormatError(f"entry {index}: {error.message}") from error
-
-
-def _id_key(event_id: EventId) -> bytes:
-    return bytes.fromhex(event_id.replace("-", ""))
-
-
-def _id_text(key: bytes) -> EventId:
-    h = key.hex()
-    return EventId(f"{h[:8]}-{h[8:12]}-{h[12:16]}-{h[16:20]}-{h[20:]}")
-
-
-def _digest_key(digest: Digest) -> bytes:
-    if not is_digest(digest):
-        raise UsageError(f"{digest!r} is not the full name of an object")
-    return bytes.fromhex(digest[3:])
-
-
-def _digest_text(key: bytes) -> Digest:
-    return Digest(f"b3-{key.hex()}")
 
 
 def _checked_blob(digest: Digest, data: bytes) -> bytes:

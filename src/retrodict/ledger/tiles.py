@@ -11,6 +11,7 @@ import apsw
 
 from retrodict.kernel import merkle
 from retrodict.kernel.errors import IntegrityError
+from retrodict.ledger.database import fetch
 
 HEIGHT = 8
 WIDTH = 1 << HEIGHT
@@ -40,13 +41,13 @@ def _extend(db: apsw.Connection, level: int, index: int, node: bytes) -> None:
 
 
 def _kept(db: apsw.Connection, level: int, index: int) -> list[bytes] | None:
-    rows = db.execute("SELECT hashes FROM tiles WHERE level = ? AND idx = ?", (level, index)).fetchall()
+    rows = fetch(db, "SELECT hashes FROM tiles WHERE level = ? AND idx = ?", (level, index))
     return split(rows[0][0]) if rows else None
 
 
 def _leaves(db: apsw.Connection, index: int) -> list[bytes]:
     query = "SELECT leaf FROM entries WHERE idx >= ? AND idx < ? ORDER BY idx"
-    return [row[0] for row in db.execute(query, (index * WIDTH, (index + 1) * WIDTH))]
+    return [row[0] for row in fetch(db, query, (index * WIDTH, (index + 1) * WIDTH))]
 
 
 def split(hashes: bytes) -> list[bytes]:
