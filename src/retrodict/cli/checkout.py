@@ -1,0 +1,22 @@
+"""`retrodict checkout`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from retrodict.cli import door
+
+
+@door.verb("checkout", example="retrodict checkout dataset:data/credit_codes.csv@v1 /tmp/codes-1994.csv")
+@click.argument("reference")
+@click.argument("destination", required=False, type=click.Path(path_type=Path))
+def command(reference: str, destination: Path | None, as_json: bool) -> None:
+    """Write what REFERENCE names to DESTINATION (default: where the dataset lay), every byte verified."""
+    from retrodict.actions.checkout import checkout  # noqa: PLC0415 - loaded when asked for
+    from retrodict.render import text  # noqa: PLC0415
+
+    with door.workspace() as workspace, door.progress("checking out") as progress:
+        record = checkout(workspace, reference, destination, progress=progress)
+    door.show(record, as_json=as_json, text=text.checked_out)

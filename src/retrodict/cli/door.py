@@ -1,0 +1,255 @@
+"""What every command shares: the lazy group, the workspace, `--json`, errors in one line, exit codes.
+
+Exit 0: the answer is yes; 1: the answer is no; 2: it could not be answered. Only doors read the environment, the
+working directory and the clock.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from retrodict import __version__
+from retrodict.kernel.errors import ReadOnlyStoreError, RetrodictError
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+    from retrodict.kernel.protocols import Progress
+    from retrodict.workspace import Workspace
+
+# A verb's module is loaded when the verb is asked for; its command is called `command` there.
+VERBS: dict[str, tuple[str, str]] = {
+    "init": ("init", "Make a workspace."),
+    "add": ("add", "Version files and folders."),
+    "run": ("run", "Run a command, and find what it read and wrote."),
+    "runs": ("runs", "List what was run."),
+    "show": ("show", "Show one thing, with its bytes, neighbours and history."),
+    "status": ("status", "Say what has changed since it was versioned."),
+    "log": ("log", "List the entries of the log."),
+    "register": ("register", "Register a version of a model."),
+    "models": ("models", "List models, their metrics and their aliases."),
+    "alias": ("alias", "Point an alias at a version."),
+    "predict": ("predict", "Answer, and log the answer first."),
+    "serve": ("serve", "Answer over HTTP (Open Inference Protocol v2)."),
+    "predictions": ("predictions", "Search the audit trail; take over an old log."),
+    "dispute": ("dispute", "Record a complaint, or how it ended."),
+    "disputes": ("disputes", "List complaints."),
+    "explain": ("explain", "Answer the nine questions about a prediction."),
+    "replay": ("replay", "Make a prediction again, and compare."),
+    "lineage": ("lineage", "Walk to what caused something, or what it reached."),
+    "checkout": ("checkout", "Write any version back."),
+    "verify": ("verify", "Re-derive every claim of the record."),
+    "demo": ("demo", "Do the main job on real data."),
+    "completion": ("completion", "Print the shell's completion script."),
+}
+
+
+class LazyGroup(click.Group):
+    """A group that knows its verbs by name and loads the one that is asked for."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return the verbs in the order in which they are told."""
+        return list(VERBS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Load a verb."""
+        if cmd_name not in VERBS:
+            return None
+        command = importlib.import_module(f"retrodict.cli.{VERBS[cmd_name][0]}").command
+        assert isinstance(command, click.Command)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the list of verbs without loading them."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, text) for name, (_, text) in VERBS.items()])
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find the verb; a mistyped one gets near matches."""
+        if args and args[0] not in VERBS and not args[0].startswith("-"):
+            from difflib import get_close_matches  # noqa: PLC0415 - only after a mistake
+
+            near = get_close_matches(args[0], VERBS, n=3, cutoff=0.5)
+            hint = f" Did you mean {' or '.join(near)}?" if near else ""
+            raise click.UsageError(f"There is no command {args[0]!r}.{hint}", ctx)
+        return super().resolve_command(ctx, args)
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(__version__, prog_name="retrodict")
+@click.option(
+    "-C", "folder", type=click.Path(file_okay=False, path_type=Path), help="Work as if started in this folder."
+)
+@click.option("--agent", help="Who acts, as the record will claim (default: git's user.name and email, or the login).")
+@click.pass_context
+def cli(ctx: click.Context, folder: Path | None, agent: str | None) -> None:
+    """From any prediction back to everything that caused it, proved by running it again."""
+    if folder is not None:
+        try:
+            os.chdir(folder)
+        except OSError as error:
+            raise click.UsageError(f"{folder}: {error.strerror}") from error
+    ctx.obj = agent
+
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def verb(name: str, *, example: str, epilog: str = "") -> Callable[[F], click.Command]:
+    """Make a command of a function: `--json`, and a help text that ends with an example."""
+
+    def wrap(function: F) -> click.Command:
+        command = click.command(
+            name,
+            epilog="\b\nExample:\n" + "\n".join(f"  $ {line}" for line in example.splitlines()) + epilog,
+        )(function)
+        command.params.append(
+            click.Option(["--json", "as_json"], is_flag=True, help="Print the record as JSON instead of text.")
+        )
+        return command
+
+    return wrap
+
+
+def state_root() -> Path:
+    """Return where keys live: RETRODICT_STATE, else XDG_STATE_HOME/retrodict, else ~/.local/state/retrodict."""
+    if own := os.environ.get("RETRODICT_STATE"):
+        return Path(own).expanduser().absolute()
+    base = os.environ.get("XDG_STATE_HOME") or "~/.local/state"
+    return Path(base).expanduser().absolute() / "retrodict"
+
+
+def agent() -> str:
+    """Return who acts: `--agent`, RETRODICT_AGENT, git's author, or the login name."""
+    given = click.get_current_context().find_root().obj or os.environ.get("RETRODICT_AGENT")
+    if given:
+        return str(given)
+    try:
+        author = subprocess.run(
+            ["git", "var", "GIT_AUTHOR_IDENT"], capture_output=True, text=True, timeout=5, check=False
+        )
+        if author.returncode == 0 and ">" in author.stdout:
+            return author.stdout[: author.stdout.index(">") + 1]
+    except (OSError, subprocess.SubprocessError):
+        pass
+    import getpass  # noqa: PLC0415 - only where git has no author
+
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError):
+        return "unknown"
+
+
+@contextmanager
+def workspace(*, writes: bool = False) -> Iterator[Workspace]:
+    """Open the workspace round the working directory; publish and close it at the end.
+
+    Args:
+        writes: The command records something: who acts is found out, and a store that cannot be written is refused.
+    """
+    from retrodict.actions.open import open_workspace  # noqa: PLC0415 - the parts cost 30 ms that --version must not
+    from retrodict.kernel.clock import SystemClock  # noqa: PLC0415
+
+    with open_workspace(Path.cwd(), state_root(), SystemClock(), agent=agent() if writes else "") as opened:
+        if writes and opened.read_only:
+            raise ReadOnlyStoreError(str(opened.folder))
+        yield opened
+
+
+@contextmanager
+def progress(what: str) -> Iterator[Progress]:
+    """Draw a bar on a terminal for anything that takes over a second; draw nothing elsewhere."""
+    if not sys.stderr.isatty():
+        yield lambda done, total, name: None
+        return
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress as Bar, TextColumn, TimeElapsedColumn  # noqa: PLC0415, E501, I001 - 40 ms
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    started = None
+    from time import monotonic  # noqa: PLC0415
+
+    begin = monotonic()
+    bar = Bar(*columns, transient=True)
+    task = bar.add_task(what, total=None)
+
+    def tell(done: int, total: int | None, name: str) -> None:
+        nonlocal started
+        if started is None and monotonic() - begin > 1:
+            bar.start()
+            started = True
+        bar.update(task, completed=done, total=total, description=name)
+
+    try:
+        yield tell
+    finally:
+        if started:
+            bar.stop()
+
+
+def show(record: object, *, as_json: bool, text: Callable[[Any], RenderableType]) -> None:
+    """Print a record: as JSON, or as `text` renders it."""
+    if as_json:
+        from retrodict.render.json import to_json  # noqa: PLC0415
+
+        click.echo(to_json(record))
+        return
+    draw(text(record))
+
+
+def draw(rendered: RenderableType, *, to_stderr: bool = False) -> None:
+    """Print what a renderer returned."""
+    from rich.console import Console  # noqa: PLC0415 - 30 ms, only when drawing
+
+    stream = sys.stderr if to_stderr else sys.stdout
+    # A pipe has no width: lines are kept long there, so that what is grepped stays on one line.
+    Console(file=stream, width=None if stream.isatty() else 200, highlight=False).print(rendered)
+
+
+def main() -> None:
+    """Run the command line; every failure ends in one line and exit 2 (`run`: 125)."""
+    failure = 125 if "run" in sys.argv[1:3] else 2
+    try:
+        code = cli.main(standalone_mode=False, prog_name="retrodict")
+        sys.stdout.flush()
+    except click.exceptions.Exit as error:
+        code = error.exit_code
+    except click.UsageError as error:
+        error.show()
+        code = failure
+    except click.ClickException as error:
+        error.show()
+        code = failure
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("interrupted", err=True)
+        code = 130
+    except RetrodictError as error:
+        hint = f" {error.hint}" if error.hint else ""
+        click.echo(f"retrodict: {one_line(error.message)}.{hint}", err=True)
+        code = failure
+    except BrokenPipeError:
+        # The reader of our output went away, as `head` does; what we had to say was said.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = 0
+    except Exception as error:  # noqa: BLE001 - the last door: a bug of ours must not look like an answer
+        if os.environ.get("RETRODICT_DEBUG"):
+            raise
+        where = f"{type(error).__name__}: {one_line(str(error))}"
+        click.echo(f"retrodict: unexpected: {where}. Set RETRODICT_DEBUG=1 to see where, and report it.", err=True)
+        code = failure
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def one_line(text: str) -> str:
+    """Return `text` on one line without its final stop."""
+    return " ".join(text.split()).removesuffix(".")

@@ -1,0 +1,21 @@
+"""`retrodict init`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from retrodict.cli import door
+
+
+@door.verb("init", example="retrodict init")
+@click.argument("directory", type=click.Path(file_okay=False, path_type=Path), default=".")
+def command(directory: Path, as_json: bool) -> None:
+    """Make a workspace (`.retrodict/`) in DIRECTORY, beside `.git` where there is one."""
+    from retrodict.actions.init import init  # noqa: PLC0415 - loaded when asked for
+    from retrodict.kernel.clock import SystemClock  # noqa: PLC0415
+    from retrodict.render import text  # noqa: PLC0415
+
+    record = init(directory.absolute(), door.state_root(), SystemClock(), agent=door.agent())
+    door.show(record, as_json=as_json, text=text.initialized)

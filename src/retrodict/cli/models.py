@@ -1,0 +1,19 @@
+"""`retrodict models`."""
+
+from __future__ import annotations
+
+import click
+
+from retrodict.cli import door
+
+
+@door.verb("models", example="retrodict models credit")
+@click.argument("name", required=False)
+def command(name: str | None, as_json: bool) -> None:
+    """List the versions of the models (of NAME), their metrics, and who moved which alias when and why."""
+    from retrodict.actions.models import models  # noqa: PLC0415 - loaded when asked for
+    from retrodict.render import text  # noqa: PLC0415
+
+    with door.workspace() as workspace:
+        record = models(workspace, name)
+    door.show(record, as_json=as_json, text=text.models)

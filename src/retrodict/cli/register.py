@@ -1,0 +1,33 @@
+"""`retrodict register`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from retrodict.cli import door
+
+
+@door.verb(
+    "register", example='retrodict register models/decision.pkl decision --metrics metrics.json --reason "first model"'
+)
+@click.argument("path")
+@click.argument("name")
+@click.option("--reason", help="Why this version.")
+@click.option("--metrics", type=click.Path(path_type=Path), help="A file that says how good it is.")
+@click.option("--example", type=click.Path(path_type=Path), help="An input (CSV, JSON, Parquet) to take the signature from.")
+@click.option("--method", default="predict", show_default=True, help="Which method of a pickled estimator answers.")
+def command(
+    path: str, name: str, reason: str | None, metrics: Path | None, example: Path | None, method: str, as_json: bool
+) -> None:
+    """Register PATH as the next version of the model NAME.
+
+    PATH is a pickled model, a folder with an MLmodel file, or FILE.py or FILE.py:CALLABLE.
+    """
+    from retrodict.actions.register import register  # noqa: PLC0415 - loaded when asked for
+    from retrodict.render import text  # noqa: PLC0415
+
+    with door.workspace(writes=True) as workspace:
+        record = register(workspace, path, name, reason=reason, metrics=metrics, example=example, method=method)
+    door.show(record, as_json=as_json, text=text.registered)

@@ -1,0 +1,19 @@
+"""`retrodict runs`."""
+
+from __future__ import annotations
+
+import click
+
+from retrodict.cli import door
+
+
+@door.verb("runs", example="retrodict runs --name train")
+@click.option("--name", help="Only runs of this name.")
+def command(name: str | None, as_json: bool) -> None:
+    """List what was run, newest first."""
+    from retrodict.actions.runs import runs  # noqa: PLC0415 - loaded when asked for
+    from retrodict.render import text  # noqa: PLC0415
+
+    with door.workspace() as workspace:
+        record = runs(workspace, name=name)
+    door.show(record, as_json=as_json, text=text.runs)

@@ -1,0 +1,22 @@
+"""`retrodict status`."""
+
+from __future__ import annotations
+
+import sys
+
+import click
+
+from retrodict.cli import door
+
+
+@door.verb("status", example="retrodict status --exit-code")
+@click.option("--exit-code", is_flag=True, help="Exit 1 when something has changed.")
+def command(exit_code: bool, as_json: bool) -> None:
+    """Say what has changed since it was versioned, and how the record stands."""
+    from retrodict.actions.status import status  # noqa: PLC0415 - loaded when asked for
+    from retrodict.render import text  # noqa: PLC0415
+
+    with door.workspace() as workspace:
+        record = status(workspace)
+    door.show(record, as_json=as_json, text=text.status)
+    sys.exit(1 if exit_code and record.is_changed else 0)

@@ -1,0 +1,27 @@
+"""`retrodict verify`."""
+
+from __future__ import annotations
+
+import sys
+
+import click
+
+from retrodict.cli import door
+
+
+@door.verb("verify", example="retrodict verify --key log.vkey")
+@click.argument("reference", required=False)
+@click.option("--key", help="The log's public key, or a file that holds it, to check against.")
+def command(reference: str | None, key: str | None, as_json: bool) -> None:
+    """Re-derive every claim of the record (or of what REFERENCE depends on); name what is altered or missing.
+
+    Exit 0: everything is as the record says. 1: something is altered or missing. 2: the record agrees with itself, but
+    nothing says who made it.
+    """
+    from retrodict.actions.verify import verify  # noqa: PLC0415 - loaded when asked for
+    from retrodict.render import text  # noqa: PLC0415
+
+    with door.workspace() as workspace, door.progress("verifying") as progress:
+        record = verify(workspace, reference, key=key, progress=progress)
+    door.show(record, as_json=as_json, text=text.verification)
+    sys.exit({"yes": 0, "no": 1, "could not tell": 2}[record.answer])

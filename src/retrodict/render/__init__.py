@@ -1,0 +1,1 @@
+"""One frozen record in; text, JSON, HTML or a notebook's display out."""

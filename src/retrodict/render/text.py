@@ -1,0 +1,278 @@
+"""Records as text: what rich can draw, a list of lines and tables for each record.
+
+Everything that names a thing is printed so that it can be pasted into the next command.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from rich.console import Group, RenderableType
+from rich.markup import escape
+from rich.table import Table
+from rich.text import Text
+
+from retrodict.actions.add import Added
+from retrodict.actions.alias import Aliased
+from retrodict.actions.checkout import CheckedOut
+from retrodict.actions.init import Initialized
+from retrodict.actions.log import Log
+from retrodict.actions.models import Models
+from retrodict.actions.register import Registered
+from retrodict.actions.run import File, Ran
+from retrodict.actions.runs import Runs
+from retrodict.actions.show import Shown
+from retrodict.actions.status import Status
+from retrodict.actions.verify import Verification
+
+
+def table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, wrap: Sequence[str] = ()) -> Table:
+    """Return a plain table; only the columns named in `wrap` may be broken into lines."""
+    drawn = Table(box=None, pad_edge=False, header_style="bold", show_edge=False)
+    for column in columns:
+        drawn.add_column(column, no_wrap=column not in wrap, overflow="fold")
+    for row in rows:
+        drawn.add_row(*(Text("" if cell is None else str(cell)) for cell in row))
+    return drawn
+
+
+def size(n: int) -> str:
+    """Return a number of bytes for people."""
+    amount = float(n)
+    for unit in ("B", "kB", "MB", "GB"):
+        if amount < 1000:
+            return f"{amount:.0f} {unit}" if unit == "B" else f"{amount:.1f} {unit}"
+        amount /= 1000
+    return f"{amount:.1f} TB"
+
+
+def duration(ns: int | None) -> str:
+    """Return a duration for people."""
+    if ns is None:
+        return ""
+    seconds = ns / 1e9
+    if seconds < 1:
+        return f"{seconds * 1000:.1f} ms"
+    return f"{seconds:.1f} s" if seconds < 90 else f"{seconds / 60:.0f} min"
+
+
+def moment(at: str | None) -> str:
+    """Return an instant to the second, UTC."""
+    return "" if at is None else at[:19].replace("T", " ")
+
+
+def short(digest: str | None) -> str:
+    """Return a digest as it can be pasted."""
+    return "" if digest is None else digest[:15]
+
+
+def initialized(record: Initialized) -> RenderableType:
+    """Render `init`."""
+    return Text(
+        f"A workspace in {record.root}\n"
+        f"log  {record.origin}\n"
+        f"key  {record.key}\n"
+        "Keep the key where others can find it: `retrodict verify --key KEY` checks the log against it."
+    )
+
+
+def added(record: Sequence[Added]) -> RenderableType:
+    """Render `add`."""
+    lines = []
+    for item in record:
+        if item.is_new:
+            files = "" if item.type == "file" else f", {item.files} files"
+            lines.append(
+                f"{item.reference}  {short(item.content)}  {size(item.size_bytes)}{files}"
+                f"  (+{size(item.new_bytes)} stored)  entry {item.index}"
+            )
+        else:
+            lines.append(f"{item.reference}  unchanged")
+    return Text("\n".join(lines))
+
+
+def _files(files: Sequence[File]) -> Table:
+    return table(
+        ["", "path", "bytes", "object", "made by"],
+        [(f.role, f.path, size(f.size_bytes), short(f.digest), "" if f.maker is None else f.maker) for f in files],
+        wrap=["path"],
+    )
+
+
+def ran(record: Ran) -> RenderableType:
+    """Render `run`."""
+    parts: list[RenderableType] = [
+        Text(
+            f"run {record.name}: entry {record.entry}, exit {record.exit_code}, {duration(record.duration_ns)}, "
+            f"seen by {record.mode} ({record.completeness})"
+        )
+    ]
+    if record.inputs or record.outputs:
+        parts.append(_files([*record.inputs, *record.outputs]))
+    parts += [Text(f"warning: {warning}") for warning in record.warnings]
+    return Group(*parts)
+
+
+def runs(record: Runs) -> RenderableType:
+    """Render `runs`."""
+    return table(
+        ["entry", "run", "started", "took", "exit", "seen", "by", "command"],
+        [
+            (
+                row.entry,
+                row.name,
+                moment(row.started),
+                duration(row.duration_ns),
+                "no end" if row.exit_code is None else row.exit_code,
+                row.completeness,
+                row.agent,
+                row.command,
+            )
+            for row in record.rows
+        ],
+        wrap=["command", "by"],
+    )
+
+
+def log(record: Log) -> RenderableType:
+    """Render `log`."""
+    return table(
+        ["entry", "at", "by", "what happened", "to what", "why"],
+        [(row.entry, moment(row.at), row.agent, row.kind, row.what, row.reason) for row in record.rows],
+        wrap=["to what", "why", "by"],
+    )
+
+
+def status(record: Status) -> RenderableType:
+    """Render `status`."""
+    parts: list[RenderableType] = [
+        Text(
+            f"{record.root}: {record.datasets} datasets, {record.models} models, {record.entries} entries"
+            + (f" ({record.entries - record.published} not yet signed)" if record.published < record.entries else "")
+            + (f", {record.open_disputes} open disputes" if record.open_disputes else "")
+            + (", read-only" if record.read_only else "")
+        )
+    ]
+    if record.paths:
+        parts.append(table(["", "path", "version"], [(p.state, p.path, p.dataset) for p in record.paths]))
+    else:
+        parts.append(Text("Everything is as it was versioned."))
+    return Group(*parts)
+
+
+def registered(record: Registered) -> RenderableType:
+    """Render `register`."""
+    if not record.is_new:
+        return Text(f"{record.reference}  unchanged")
+    made = "no run on record made it" if record.run is None else f"made by run {short(record.run)}"
+    return Text(f"{record.reference}  {short(record.content)}  {record.flavor}, {made}  entry {record.index}")
+
+
+def models(record: Models) -> RenderableType:
+    """Render `models`."""
+    parts: list[RenderableType] = [
+        table(
+            ["model", "aliases", "object", "run", "registered", "by", "metrics", "why"],
+            [
+                (
+                    row.reference,
+                    ", ".join(row.aliases),
+                    short(row.content),
+                    row.run,
+                    moment(row.at),
+                    row.agent,
+                    ", ".join(f"{key} {_number(value)}" for key, value in row.metrics.items()),
+                    row.reason,
+                )
+                for row in record.versions
+            ],
+            wrap=["metrics", "why", "by"],
+        )
+    ]
+    if record.moves:
+        parts += [
+            Text(""),
+            table(
+                ["alias", "to", "at", "by", "why", ""],
+                [
+                    (m.alias, m.version, moment(m.at), m.agent, m.reason, "now" if m.is_current else "")
+                    for m in record.moves
+                ],
+                wrap=["why", "by"],
+            ),
+        ]
+    return Group(*parts)
+
+
+def _number(value: object) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def aliased(record: Aliased) -> RenderableType:
+    """Render `alias`."""
+    before = "new" if record.before is None else f"before: {record.before}"
+    return Text(f"{record.reference} -> {record.version}  ({before})  entry {record.index}")
+
+
+def checked_out(record: CheckedOut) -> RenderableType:
+    """Render `checkout`."""
+    return Text(f"{record.destination}  {size(record.size_bytes)}, every byte verified  ({short(record.content)})")
+
+
+def shown(record: Shown) -> RenderableType:
+    """Render `show`."""
+    head = [f"{record.reference}  {record.kind}"]
+    for name, value in (
+        ("event", record.event),
+        ("object", record.object),
+        ("entry", record.entry),
+        ("at", record.at),
+        ("by", record.agent),
+        ("why", record.reason),
+        ("leaf", record.leaf_hash),
+        ("bytes", record.size_bytes),
+        ("state", record.state),
+    ):
+        if value is not None:
+            head.append(f"  {name:<7}{value}")
+    for key, item in (record.body or {}).items():
+        if item is not None and item not in ([], {}):
+            head.append(f"  {key:<14}{_value(item)}")
+    parts: list[RenderableType] = [Text("\n".join(head))]
+    for title, edges in (("used", record.uses), ("made", record.makes)):
+        if edges:
+            rows = [(e.role, e.ref, e.path, e.evidence, e.maker, e.state) for e in edges]
+            parts += [
+                Text(""),
+                table([title, "what", "path", "how it is known", "made by", "bytes"], rows, wrap=["path"]),
+            ]
+    if record.mentions:
+        rows_ = [(m.how, m.entry, m.kind, m.what, moment(m.at), m.agent, m.reason) for m in record.mentions]
+        parts += [Text(""), table(["", "entry", "kind", "what", "at", "by", "why"], rows_, wrap=["what", "why"])]
+    if record.preview is not None:
+        parts += [Text(""), Text(record.preview)]
+    return Group(*parts)
+
+
+def _value(item: object) -> str:
+    text = str(item)
+    return text if len(text) <= 300 else text[:297] + "..."
+
+
+def verification(record: Verification) -> RenderableType:
+    """Render `verify`."""
+    answers = {
+        "yes": "Everything is as the record says.",
+        "no": "The record and the bytes contradict each other.",
+        "could not tell": "The record agrees with itself; nothing says who made it.",
+    }
+    parts: list[RenderableType] = [
+        Text(answers[record.answer], style={"yes": "green", "no": "red"}.get(record.answer, "yellow")),
+        Text(
+            f"{record.entries} entries, {record.objects} objects; checked against {record.anchor}"
+            + (f"; {record.unprotected} entries are not under a signed checkpoint yet" if record.unprotected else "")
+        ),
+    ]
+    for finding in record.findings:
+        parts.append(Text.from_markup(f"[bold]{finding.level}[/bold]  {escape(finding.message)}"))
+    return Group(*parts)
