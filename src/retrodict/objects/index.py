@@ -1,0 +1,258 @@
+"""The index: where each object lies. Nothing in it is a fact of its own; `rebuild` makes it again from the packs.
+
+HAZARD: only apsw may open index.db (SQLite before 3.51.3 can corrupt a WAL database), and only here.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from threading import RLock
+from time import sleep
+from typing import cast
+from urllib.parse import quote
+
+import apsw
+
+from retrodict.kernel.errors import FormatError, RetrodictError, UnavailableError
+from retrodict.objects.errors import DamagedIndexError, StoreBusyError, StoreReadError, StoreWriteError
+from retrodict.objects.names import Kind
+from retrodict.objects.pack import PackFiles, Place, list_packs, payload_in, scan
+from retrodict.objects.recipe import Recipe
+
+SCHEMA = """
+CREATE TABLE IF NOT EXISTS packs (id INTEGER PRIMARY KEY, name BLOB NOT NULL UNIQUE, size INTEGER NOT NULL) STRICT;
+CREATE TABLE IF NOT EXISTS objects (
+  name BLOB NOT NULL, pack INTEGER NOT NULL, offset INTEGER NOT NULL, kind INTEGER NOT NULL, codec INTEGER NOT NULL,
+  stored INTEGER NOT NULL, size INTEGER NOT NULL, PRIMARY KEY (name, pack, offset)) WITHOUT ROWID, STRICT;
+CREATE TABLE IF NOT EXISTS recipes (
+  blob BLOB NOT NULL, recipe BLOB NOT NULL, size INTEGER NOT NULL, PRIMARY KEY (blob, recipe)) WITHOUT ROWID, STRICT;
+"""
+
+BUSY_MS = 60_000
+
+Value = int | float | bytes | str | None  # what a column may hold
+
+
+def translate(error: apsw.Error, path: Path) -> RetrodictError:
+    """Return our word for an error of SQLite about the database at `path`."""
+    match error:
+        case apsw.BusyError() | apsw.LockedError():
+            return StoreBusyError(f"{path} is held by another process for more than {BUSY_MS // 1000} s")
+        case apsw.FullError() | apsw.IOError() | apsw.ReadOnlyError() | apsw.PermissionsError():
+            return StoreWriteError(str(path), error)
+        case apsw.CantOpenError():
+            return StoreReadError(str(path), error)
+        case _:
+            return DamagedIndexError(f"{path} is damaged: {error}")
+
+
+def connect(path: Path, *, read_only: bool = False, synchronous: str = "FULL") -> apsw.Connection:
+    """Return a connection in WAL mode; on a file system that cannot be written, an immutable one.
+
+    Raises:
+        UnavailableError: A read-only database whose write-ahead log cannot be taken into account.
+    """
+    uri = f"file:{quote(str(path))}"
+    if not read_only:
+        db = apsw.Connection(
+            str(path), flags=apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_CREATE | apsw.SQLITE_OPEN_EXRESCODE
+        )
+        db.set_busy_timeout(BUSY_MS)
+        db.execute("PRAGMA journal_mode=WAL")
+        db.execute(f"PRAGMA synchronous={synchronous}")
+        return db
+    flags = apsw.SQLITE_OPEN_READONLY | apsw.SQLITE_OPEN_URI | apsw.SQLITE_OPEN_EXRESCODE
+    try:
+        db = apsw.Connection(f"{uri}?mode=ro", flags=flags)
+        db.set_busy_timeout(BUSY_MS)
+        db.execute("SELECT count(*) FROM sqlite_schema").fetchall()
+    except (apsw.CantOpenError, apsw.ReadOnlyError, apsw.IOError, apsw.PermissionsError):
+        wal = path.with_name(path.name + "-wal")
+        if not path.exists() or (wal.exists() and wal.stat().st_size):
+            # `immutable` would not see the rows in the log: the caller scans the packs instead.
+            raise UnavailableError(f"{path} cannot be opened read-only") from None
+        db = apsw.Connection(f"{uri}?mode=ro&immutable=1", flags=flags)
+        db.execute("SELECT count(*) FROM sqlite_schema").fetchall()
+    return db
+
+
+class Index:
+    """Rows about packs, for one process. Safe for threads."""
+
+    def __init__(self, path: Path, packs: Path, files: PackFiles, *, read_only: bool = False) -> None:
+        """Open the index; build it anew where there is none, and take in packs that a crash left out of it."""
+        self.path = path
+        self._packs = packs
+        self._files = files
+        self._lock = RLock()
+        self._read_only = read_only
+        self._names: dict[int, bytes] = {}
+        try:
+            if read_only:
+                try:
+                    self._db = connect(path, read_only=True)
+                except UnavailableError:
+                    self._db = apsw.Connection(":memory:")
+                    self._db.execute(SCHEMA)
+                    self.adopt()
+            else:
+                self._db = connect(path)
+                self._db.execute(SCHEMA)
+                if self.unknown_packs():
+                    self.adopt()
+        except apsw.Error as error:
+            raise translate(error, path) from error
+
+    @contextlib.contextmanager
+    def writing(self) -> Iterator[None]:
+        """Hold the write lock of the store; what was done inside is durable when this ends."""
+        with self._lock:
+            try:
+                self._db.execute("BEGIN IMMEDIATE")
+                try:
+                    yield
+                    self._db.execute("COMMIT")
+                except BaseException:
+                    if self._db.in_transaction:
+                        self._db.execute("ROLLBACK")
+                    raise
+            except apsw.Error as error:
+                raise translate(error, self.path) from error
+
+    @contextlib.contextmanager
+    def snapshot(self) -> Iterator[None]:
+        """See one state of the index for a while. For an `Index` that only one thread uses."""
+        try:
+            self._db.execute("BEGIN")
+            try:
+                yield
+            finally:
+                if self._db.in_transaction:
+                    self._db.execute("ROLLBACK")
+        except apsw.Error as error:
+            raise translate(error, self.path) from error
+
+    def select(self, sql: str, bindings: Sequence[Value] = ()) -> list[tuple[Value, ...]]:
+        """Return all rows of a query."""
+        with self._lock:
+            try:
+                return self._db.execute(sql, bindings).fetchall()
+            except apsw.Error as error:
+                raise translate(error, self.path) from error
+
+    def stream(self, sql: str) -> Iterator[tuple[Value, ...]]:
+        """Yield the rows of a query that may be long. For an `Index` that only one thread uses."""
+        try:
+            yield from self._db.execute(sql)
+        except apsw.Error as error:
+            raise translate(error, self.path) from error
+
+    def places(self, name: bytes) -> list[Place]:
+        """Return where copies of an object lie."""
+        rows = self.select("SELECT * FROM objects WHERE name=?", (name,))
+        return [Place(*cast("tuple[bytes, int, int, int, int, int, int]", row)) for row in rows]
+
+    def recipes(self, blob: bytes) -> list[tuple[bytes, int]]:
+        """Return (name of the recipe, size of the blob) for a blob that is kept in chunks."""
+        rows = self.select("SELECT recipe, size FROM recipes WHERE blob=? ORDER BY recipe", (blob,))
+        return cast("list[tuple[bytes, int]]", rows)
+
+    def held(self, names: Iterable[bytes]) -> dict[bytes, set[int]]:
+        """Return, for those of `names` that lie in a pack that is there, the kinds under which they do.
+
+        A blob that is kept in chunks counts as `Kind.BLOB`.
+        """
+        found: dict[bytes, set[int]] = {}
+        ids = [(name,) for name in names]
+        with self._lock:
+            try:
+                rows = self._db.executemany("SELECT name, kind, pack FROM objects WHERE name=?", ids)
+                for name, kind, pack in cast("Iterator[tuple[bytes, int, int]]", rows):
+                    if self._files.holds(self.pack_name(pack)):
+                        found.setdefault(name, set()).add(kind)
+                rows = self._db.executemany("SELECT blob FROM recipes WHERE blob=?", ids)
+                for (blob,) in cast("Iterator[tuple[bytes]]", rows):
+                    found.setdefault(blob, set()).add(Kind.BLOB)
+            except apsw.Error as error:
+                raise translate(error, self.path) from error
+        return found
+
+    def pack_name(self, pack: int) -> bytes:
+        """Return the name of a pack by its number; empty: the index does not know it."""
+        name = self._names.get(pack)
+        if name is None:
+            rows = self.select("SELECT name FROM packs WHERE id=?", (pack,))
+            if not rows or not isinstance(rows[0][0], bytes):
+                return b""
+            name = self._names[pack] = rows[0][0]
+        return name
+
+    def resolve(self, low: bytes, high: bytes) -> list[bytes]:
+        """Return up to 100 names from `low` to `high`, both included; chunks have no names that people use."""
+        rows = self.select(
+            "SELECT DISTINCT name FROM objects WHERE name BETWEEN ?1 AND ?2 AND kind != 4"
+            " UNION SELECT blob FROM recipes WHERE blob BETWEEN ?1 AND ?2 ORDER BY 1 LIMIT 100",
+            (low, high),
+        )
+        return [row[0] for row in cast("list[tuple[bytes]]", rows)]
+
+    def add_pack(self, name: bytes, size_bytes: int, places: Iterable[Place], recipes: Iterable[Recipe]) -> None:
+        """Insert the rows of a pack; inside `writing`. What is there already stays."""
+        db = self._db
+        db.execute("INSERT OR IGNORE INTO packs (name, size) VALUES (?, ?)", (name, size_bytes))
+        [(pack,)] = db.execute("SELECT id FROM packs WHERE name=?", (name,)).fetchall()
+        rows = sorted((p.name, pack, p.offset, p.kind, p.codec, p.stored, p.size) for p in places)
+        db.executemany("INSERT OR IGNORE INTO objects VALUES (?, ?, ?, ?, ?, ?, ?)", rows)
+        db.executemany("INSERT OR IGNORE INTO recipes VALUES (?, ?, ?)", [(r.blob, r.name, r.size) for r in recipes])
+
+    def unknown_packs(self) -> list[bytes]:
+        """Return packs that are there but not in the index."""
+        known = {row[0] for row in self.select("SELECT name FROM packs")}
+        return [name for name in list_packs(self._packs) if name not in known]
+
+    def lost_packs(self) -> list[bytes]:
+        """Return packs that are there, but neither in the index nor about to be put there by a living writer."""
+        if not self._read_only:
+            with self.writing():
+                return self.unknown_packs()
+        for _ in range(10):  # the lock cannot be had: give a writer time to commit
+            if not (lost := self.unknown_packs()):
+                break
+            sleep(0.1)
+        return lost
+
+    def adopt(self) -> None:
+        """Index the packs that are not in the index: a crash between their renaming and their rows left them."""
+        with self.writing():
+            for name in self.unknown_packs():  # again, under the lock: another process may have been faster
+                try:
+                    data = self._files.load(name)
+                except FileNotFoundError:
+                    continue
+                self._adopt(name, data)
+
+    def _adopt(self, name: bytes, data: bytes) -> None:
+        places = [found for found in scan(data) if isinstance(found, Place)]
+        recipes = []
+        for place in places:
+            payload = payload_in(data, place) if place.kind == Kind.RECIPE else None
+            if payload is not None:
+                with contextlib.suppress(FormatError):
+                    recipes.append(Recipe.decode(payload))
+        self.add_pack(name, len(data), places, recipes)
+
+    def rebuild(self) -> None:
+        """Forget every row and read them again from the packs."""
+        with self.writing():
+            for table in ("packs", "objects", "recipes"):
+                self._db.execute(f"DELETE FROM {table}")  # noqa: S608
+            self._names.clear()
+            for name in list_packs(self._packs):
+                self._adopt(name, self._files.load(name))
+
+    def close(self) -> None:
+        """Close the database; the last to close folds its write-ahead log into it."""
+        with self._lock:
+            self._db.close()

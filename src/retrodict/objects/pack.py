@@ -1,0 +1,331 @@
+"""Packs: sealed, self-describing files of records (`docs/formats/pack.md`).
+
+A pack is written under `tmp/`, synced, and renamed to the BLAKE3 of its bytes; after that nobody writes to it.
+What an index says about a pack can be read from the pack alone.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import struct
+from collections import OrderedDict
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from threading import Lock
+from typing import NamedTuple
+
+from backports import zstd
+from blake3 import blake3
+
+from retrodict.kernel.durable import Disk
+from retrodict.kernel.errors import FormatError
+from retrodict.objects.errors import StoreReadError
+from retrodict.objects.names import Kind, name_of
+
+HEADER = b"RETRODICT-PACK1\n"
+RECORD_MAGIC = b"RTO1"
+FOOTER_MAGIC = b"RTOE"
+RECORD = struct.Struct("<4sBBHII32s")  # magic, kind, codec, zero, stored bytes, plain bytes, name
+FOOTER = struct.Struct("<4sIQ32s")  # magic, records, bytes before the footer, their BLAKE3
+PACK_BYTES = 64 << 20  # a pack is sealed once it has reached this
+MAX_PAYLOAD = (1 << 32) - 1
+
+PLAIN, ZSTD = 0, 1
+
+_BUFFER = 1 << 20
+_SAMPLE = 4096
+_WORTH = 0.8  # compressed bytes per plain byte below which compression pays
+
+
+class Place(NamedTuple):
+    """Where one copy of an object lies: exactly a row of the index, and exactly a record header."""
+
+    name: bytes
+    pack: int
+    offset: int  # of the record header in the pack
+    kind: int
+    codec: int
+    stored: int  # bytes of payload in the pack
+    size: int  # bytes of payload once decoded
+
+
+class Squeezer:
+    """Compresses where a sample shows that it pays. Not for use by two threads at once."""
+
+    def __init__(self) -> None:
+        self._zstd = zstd.ZstdCompressor(level=1)
+
+    def encode(self, data: bytes | memoryview) -> tuple[int, bytes | memoryview]:
+        """Return (codec, stored bytes)."""
+        n = len(data)
+        if n < 128:
+            return PLAIN, data
+        if n > 2 * _SAMPLE:
+            middle = n // 2
+            if len(self._frame(data[middle : middle + _SAMPLE])) > _WORTH * _SAMPLE:
+                return PLAIN, data
+        frame = self._frame(data)
+        return (ZSTD, frame) if len(frame) <= _WORTH * n else (PLAIN, data)
+
+    def _frame(self, data: bytes | memoryview) -> bytes:
+        return self._zstd.compress(data, zstd.ZstdCompressor.FLUSH_FRAME)
+
+
+def decode(codec: int, stored: bytes | memoryview, size: int) -> bytes:
+    """Return the payload of a record: `size` bytes.
+
+    Raises:
+        FormatError: Not one zstd frame of that length, or an unknown codec.
+    """
+    if codec == PLAIN and len(stored) == size:
+        return bytes(stored)
+    if codec != ZSTD:
+        raise FormatError(f"a record of {len(stored)} bytes cannot hold {size} bytes under codec {codec}")
+    decoder = zstd.ZstdDecompressor()
+    try:
+        data = decoder.decompress(stored, max_length=size + 1)  # a frame cannot make us fill the memory
+    except zstd.ZstdError as error:
+        raise FormatError(f"a record is not a zstd frame: {error}") from error
+    if len(data) != size or not decoder.eof or decoder.unused_data:
+        raise FormatError("a record does not decode to the length that it claims")
+    return data
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SealedPack:
+    """A pack that is whole and synced, but still under its temporary name."""
+
+    temporary: Path
+    name: bytes
+    size_bytes: int
+    places: list[Place]  # their `pack` is 0 until the index has numbered it
+
+
+class PackWriter:
+    """Writes one pack. Small packs reach the disk in one write."""
+
+    def __init__(self, folder: Path, disk: Disk) -> None:
+        self._disk = disk
+        self.temporary = folder / f"pack-{os.getpid()}-{os.urandom(6).hex()}"
+        self._fd = disk.create(self.temporary, 0o444)
+        with contextlib.suppress(OSError):  # a file system without locks: then only age tells that it was left behind
+            fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        self._hash = blake3()
+        self._buffer = bytearray(HEADER)
+        self._flushed = 0
+        self._places: list[Place] = []
+
+    @property
+    def size_bytes(self) -> int:
+        """Bytes so far, without the footer."""
+        return self._flushed + len(self._buffer)
+
+    def add(self, kind: Kind, codec: int, size: int, name: bytes, stored: bytes | memoryview) -> None:
+        """Append a record."""
+        if max(size, len(stored)) > MAX_PAYLOAD:
+            raise FormatError(f"a record holds at most {MAX_PAYLOAD} bytes, not {size}")
+        self._places.append(Place(name, 0, self.size_bytes, int(kind), codec, len(stored), size))
+        self._buffer += RECORD.pack(RECORD_MAGIC, kind, codec, 0, len(stored), size, name)
+        self._buffer += stored
+        if len(self._buffer) >= _BUFFER:
+            self._flush()
+
+    def _flush(self) -> None:
+        block = bytes(self._buffer)
+        self._buffer.clear()
+        self._flushed += len(block)
+        self._hash.update(block)
+        self._disk.write(self._fd, block)
+
+    def seal(self) -> SealedPack:
+        """Write the footer, sync and close."""
+        self._hash.update(self._buffer)
+        end = self.size_bytes
+        footer = FOOTER.pack(FOOTER_MAGIC, len(self._places), end, self._hash.digest())
+        self._hash.update(footer)
+        self._disk.write(self._fd, bytes(self._buffer) + footer)
+        self._disk.sync(self._fd)
+        os.close(self._fd)
+        self._fd = -1
+        return SealedPack(
+            temporary=self.temporary,
+            name=self._hash.digest(),
+            size_bytes=end + FOOTER.size,
+            places=self._places,
+        )
+
+    def abort(self) -> None:
+        """Leave nothing behind."""
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+        with contextlib.suppress(OSError):
+            self._disk.unlink(self.temporary)
+
+
+def pack_path(folder: Path, name: bytes) -> Path:
+    """Return where the pack of that name lies."""
+    return folder / f"{name.hex()}.pack"
+
+
+def pack_name(path: Path) -> bytes | None:
+    """Return the name that a pack's path claims, or None: not a pack's path."""
+    stem = path.name.removesuffix(".pack")
+    if len(stem) != 64 or stem == path.name or stem.strip("0123456789abcdef"):
+        return None
+    return bytes.fromhex(stem)
+
+
+def list_packs(folder: Path) -> list[bytes]:
+    """Return the names of all packs in `folder`, sorted."""
+    try:
+        return sorted(name for entry in os.listdir(folder) if (name := pack_name(Path(entry))) is not None)
+    except OSError as error:
+        raise StoreReadError(str(folder), error) from error
+
+
+def _header_at(data: bytes, offset: int) -> Place | None:
+    """Return the record header at `offset`, if it could be one."""
+    if offset + RECORD.size + FOOTER.size > len(data):
+        return None
+    magic, kind, codec, zero, stored, size, name = RECORD.unpack_from(data, offset)
+    fits = offset + RECORD.size + stored + FOOTER.size <= len(data)
+    if magic != RECORD_MAGIC or zero or not 1 <= kind <= 4 or codec > ZSTD or not fits:
+        return None
+    return Place(name, 0, offset, kind, codec, stored, size)
+
+
+def payload_in(data: bytes, place: Place) -> bytes | None:
+    """Return the payload of a record of a pack in memory, or None: it does not have its name."""
+    start = place.offset + RECORD.size
+    try:
+        payload = decode(place.codec, memoryview(data)[start : start + place.stored], place.size)
+    except FormatError:
+        return None
+    return payload if name_of(place.kind, payload) == place.name else None
+
+
+def scan(data: bytes) -> Iterator[Place | str]:
+    """Yield every record of a pack in memory, and a sentence for each thing that is wrong with its frame.
+
+    Behind a damaged header the scan goes on at the next record whose payload has its name, so that one bad byte
+    costs one record.
+    """
+    if data[: len(HEADER)] != HEADER:
+        yield "its header is altered"
+    offset, records = len(HEADER), 0
+    end = len(data) - FOOTER.size
+    while offset < end:
+        place = _header_at(data, offset)
+        if place is None:
+            yield f"the record header at byte {offset} is altered"
+            place = _resync(data, offset + 1)
+            if place is None:
+                offset = end
+                break
+        yield place
+        records += 1
+        offset = place.offset + RECORD.size + place.stored
+    if end < len(HEADER) or offset != end:
+        yield "it is cut short"
+        return
+    magic, count, length, digest = FOOTER.unpack_from(data, end)
+    if (magic, length, digest) != (FOOTER_MAGIC, end, blake3(memoryview(data)[:end]).digest()):
+        yield "its footer does not fit its bytes"
+    elif count != records:
+        yield f"its footer counts {count} records, there are {records}"
+
+
+def _resync(data: bytes, offset: int) -> Place | None:
+    while (offset := data.find(RECORD_MAGIC, offset)) >= 0:
+        place = _header_at(data, offset)
+        if place is not None and payload_in(data, place) is not None:
+            return place
+        offset += 1
+    return None
+
+
+class _OpenFile:
+    """A descriptor that closes when the last reader lets go of it."""
+
+    __slots__ = ("fd",)
+
+    def __init__(self, path: Path) -> None:
+        self.fd = -1
+        self.fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+
+    def __del__(self) -> None:
+        if self.fd >= 0:
+            os.close(self.fd)
+
+
+class PackFiles:
+    """Reads records by place; keeps a few packs open. Safe for threads."""
+
+    def __init__(self, folder: Path, limit: int = 64) -> None:
+        self._folder = folder
+        self._limit = limit
+        self._lock = Lock()
+        self._open: OrderedDict[bytes, _OpenFile] = OrderedDict()
+
+    def _file(self, pack: bytes) -> _OpenFile:
+        with self._lock:
+            file = self._open.pop(pack, None) or _OpenFile(pack_path(self._folder, pack))
+            self._open[pack] = file
+            if len(self._open) > self._limit:
+                self._open.popitem(last=False)
+            return file
+
+    def read(self, pack: bytes, place: Place) -> bytes:
+        """Return the payload at `place`, with the name that it should have.
+
+        Raises:
+            FileNotFoundError: There is no such pack.
+            FormatError: The bytes there are not that object.
+            StoreReadError: The disk fails.
+        """
+        if min(place[2:]) < 0 or max(place.stored, place.size) > MAX_PAYLOAD:
+            raise FormatError("the index claims what no record can be")
+        try:
+            file = self._file(pack)
+            record = os.pread(file.fd, RECORD.size + place.stored, place.offset)
+        except FileNotFoundError:
+            raise
+        except (OSError, OverflowError) as error:
+            raise StoreReadError(str(pack_path(self._folder, pack)), error) from error
+        expected = RECORD.pack(RECORD_MAGIC, place.kind, place.codec, 0, place.stored, place.size, place.name)
+        if record[: RECORD.size] != expected:
+            raise FormatError("a record header is altered")
+        payload = decode(place.codec, memoryview(record)[RECORD.size :], place.size)
+        if name_of(place.kind, payload) != place.name:
+            raise FormatError("a payload is altered")
+        return payload
+
+    def load(self, pack: bytes) -> bytes:
+        """Return all bytes of a pack.
+
+        Raises:
+            FileNotFoundError: There is no such pack.
+            StoreReadError: The disk fails.
+        """
+        path = pack_path(self._folder, pack)
+        try:
+            return path.read_bytes()
+        except FileNotFoundError:
+            raise
+        except OSError as error:
+            raise StoreReadError(str(path), error) from error
+
+    def holds(self, pack: bytes) -> bool:
+        """Say whether the file of a pack is there."""
+        if pack in self._open:
+            return True
+        return pack_path(self._folder, pack).exists()
+
+    def close(self) -> None:
+        """Let go of all files."""
+        with self._lock:
+            self._open.clear()

@@ -1,0 +1,175 @@
+"""Reading: every byte is hashed again before anybody sees it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from functools import lru_cache
+
+from blake3 import blake3
+
+from retrodict.kernel.errors import AlteredObjectError, FormatError, MissingObjectError, UsageError
+from retrodict.kernel.protocols import BlobSource
+from retrodict.objects import tree
+from retrodict.objects.index import Index
+from retrodict.objects.names import Kind, as_digest, name_of
+from retrodict.objects.pack import PackFiles
+from retrodict.objects.recipe import Recipe
+from retrodict.objects.tree import TreeEntry
+
+
+class Reader:
+    """Objects by name, from the packs, then from `sources`."""
+
+    def __init__(self, index: Index, files: PackFiles, sources: Sequence[BlobSource]) -> None:
+        self._index = index
+        self._files = files
+        self._sources = sources
+        self._recipe: Callable[[bytes], Recipe | None] = lru_cache(maxsize=8)(self._load_recipe)
+
+    def load(self, name: bytes, kinds: Sequence[int]) -> bytes:
+        """Return the payload of an object that is kept in one record, or by a source.
+
+        Raises:
+            MissingObjectError: No copy is held.
+            AlteredObjectError: Copies are held, and none is good.
+        """
+        where: list[str] = []
+        for place in self._index.places(name):
+            if place.kind not in kinds:
+                continue
+            pack = self._index.pack_name(place.pack)
+            try:
+                return self._files.read(pack, place)
+            except FileNotFoundError:
+                continue
+            except FormatError:
+                where.append(f"pack {pack.hex()}")
+        if Kind.BLOB in kinds:
+            for source in self._sources:
+                data = source.blob(as_digest(name))
+                if data is not None:
+                    if name_of(Kind.BLOB, data) == name:
+                        return data
+                    where.append("the ledger")
+        if where:
+            raise AlteredObjectError(as_digest(name), " and ".join(where))
+        raise MissingObjectError(as_digest(name))
+
+    def recipe(self, blob: bytes) -> Recipe | None:
+        """Return the recipe of a blob that is kept in chunks."""
+        return self._recipe(blob)
+
+    def _load_recipe(self, blob: bytes) -> Recipe | None:
+        failure: Exception | None = None
+        for name, _ in self._index.recipes(blob):
+            try:
+                recipe = Recipe.decode(self.load(name, (Kind.RECIPE,)))
+            except (AlteredObjectError, MissingObjectError) as error:
+                failure = error
+                continue
+            if recipe.blob == blob:
+                return recipe
+            failure = AlteredObjectError(as_digest(blob), "the index (a recipe of another object)")
+        if failure is not None:
+            raise failure
+        return None
+
+    def whole(self, name: bytes) -> bytes:
+        """Return all bytes of a blob, or the canonical listing of a tree node, or a recipe."""
+        if self._in_one_piece(name):
+            return self.load(name, tuple(Kind))
+        return b"".join(self.stream(name))
+
+    def _in_one_piece(self, name: bytes) -> bool:
+        return bool(self._index.places(name)) or not self._index.recipes(name)
+
+    def stream(self, name: bytes) -> Iterator[bytes]:
+        """Yield the bytes of a blob piece by piece.
+
+        Raises:
+            AlteredObjectError: Before the bad piece is given, or at the end: the pieces are not those of this blob.
+        """
+        recipe = None if self._in_one_piece(name) else self.recipe(name)
+        if recipe is None:
+            yield self.load(name, tuple(Kind))
+            return
+        whole = blake3()
+        for i in range(len(recipe.chunks)):
+            data = self.chunk(recipe, i)
+            whole.update(data)
+            yield data
+        if whole.digest() != name:
+            raise AlteredObjectError(as_digest(name), "the chunks of its recipe")
+
+    def chunk(self, recipe: Recipe, i: int) -> bytes:
+        """Return chunk `i`; what is wrong with it is told as being wrong with the blob."""
+        start, end = recipe.start(i), recipe.ends[i]
+        try:
+            data = self.load(recipe.chunks[i], (Kind.BLOB, Kind.CHUNK))
+        except AlteredObjectError as error:
+            raise AlteredObjectError(as_digest(recipe.blob), error.where) from error
+        except MissingObjectError as error:
+            raise MissingObjectError(as_digest(recipe.blob)) from error
+        if len(data) != end - start:
+            raise AlteredObjectError(as_digest(recipe.blob), "its recipe")
+        return data
+
+    def range(self, name: bytes, offset: int, length: int) -> bytes:
+        """Return up to `length` bytes from `offset`: fewer where the blob ends."""
+        if offset < 0 or length < 0:
+            raise UsageError(f"a range cannot begin at {offset} or be {length} bytes long")
+        recipe = None if self._in_one_piece(name) else self.recipe(name)
+        if recipe is None:
+            return self.load(name, tuple(Kind))[offset : offset + length]
+        parts = []
+        for i in recipe.within(offset, length):
+            start = recipe.start(i)
+            parts.append(self.chunk(recipe, i)[max(0, offset - start) : offset + length - start])
+        return b"".join(parts)
+
+    def has(self, name: bytes) -> bool:
+        """Say whether some copy is claimed to be held; nothing is read."""
+        return bool(self._index.held([name])) or self._from_sources(name) is not None
+
+    def require(self, names: Sequence[bytes]) -> None:
+        """Check that all `names` are claimed to be held.
+
+        Raises:
+            MissingObjectError: Names the first that is not.
+        """
+        held = self._index.held(set(names))
+        for name in names:
+            if name not in held and self._from_sources(name) is None:
+                raise MissingObjectError(as_digest(name))
+
+    def _from_sources(self, name: bytes) -> bytes | None:
+        return next((d for s in self._sources if (d := s.blob(as_digest(name))) is not None), None)
+
+    def size(self, name: bytes) -> int:
+        """Return the size of an object in bytes (of a tree: of its node)."""
+        for place in self._index.places(name):
+            return place.size
+        for _, size in self._index.recipes(name):
+            return size
+        data = self._from_sources(name)
+        if data is None:
+            raise MissingObjectError(as_digest(name))
+        return len(data)
+
+    def is_tree(self, name: bytes) -> bool:
+        """Say whether `name` is that of a listing."""
+        return any(place.kind == Kind.TREE for place in self._index.places(name))
+
+    def node(self, name: bytes) -> bytes:
+        """Return a verified tree node."""
+        return self.load(name, (Kind.TREE,))
+
+    def entries(self, name: bytes) -> list[TreeEntry]:
+        """Return the entries of one folder, sorted by name.
+
+        Raises:
+            UsageError: The object is there, but is no tree.
+        """
+        if not self.is_tree(name) and self.has(name):
+            raise UsageError(f"{as_digest(name)} is a file, not a folder")
+        return tree.listing(name, self.node)

@@ -1,0 +1,106 @@
+"""Recipes: which chunks make up a large blob, and how a blob is cut (`docs/formats/pack.md`)."""
+
+from __future__ import annotations
+
+import struct
+from bisect import bisect_right
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from itertools import accumulate
+
+from retrodict.kernel.errors import FormatError
+from retrodict.objects.names import Kind, name_of
+
+MIN_CHUNK, AVERAGE_CHUNK, MAX_CHUNK = 16 << 10, 64 << 10, 256 << 10  # for the whole life of a store
+CUT_FROM = 256 << 10  # a blob of at least this many bytes is kept in chunks
+
+_MAGIC = b"RTR1"
+_HEAD = struct.Struct("<4sIQ32s")  # magic, chunks, size of the blob, its name
+_CHUNK = struct.Struct("<I32s")  # bytes, name
+_SEGMENT = 8 << 20
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recipe:
+    """The chunks of one blob, in order.
+
+    Attributes:
+        name: Of the recipe itself.
+        blob: Name of the whole blob.
+        size: Bytes of the whole blob.
+        chunks: Names.
+        ends: Where each chunk ends in the blob.
+    """
+
+    name: bytes
+    blob: bytes
+    size: int
+    chunks: tuple[bytes, ...]
+    ends: tuple[int, ...]
+
+    @classmethod
+    def decode(cls, payload: bytes) -> Recipe:
+        """Read the payload of a recipe record.
+
+        Raises:
+            FormatError: It is not a recipe.
+        """
+        if len(payload) < _HEAD.size:
+            raise FormatError("a recipe is cut short")
+        magic, count, size, blob = _HEAD.unpack_from(payload)
+        if magic != _MAGIC or len(payload) != _HEAD.size + count * _CHUNK.size:
+            raise FormatError("a recipe has a wrong head or length")
+        rows = list(_CHUNK.iter_unpack(memoryview(payload)[_HEAD.size :]))
+        ends = tuple(accumulate(length for length, _ in rows))
+        if not rows or ends[-1] != size or not all(length for length, _ in rows):
+            raise FormatError("the chunks of a recipe do not add up to its blob")
+        chunks = tuple(name for _, name in rows)
+        return cls(name=name_of(Kind.RECIPE, payload), blob=blob, size=size, chunks=chunks, ends=ends)
+
+    def start(self, i: int) -> int:
+        """Return where chunk `i` begins in the blob."""
+        return self.ends[i - 1] if i else 0
+
+    def within(self, offset: int, length: int) -> Iterator[int]:
+        """Yield the numbers of the chunks that hold a range."""
+        for i in range(bisect_right(self.ends, offset), len(self.chunks)):
+            if self.start(i) >= offset + length:
+                return
+            yield i
+
+
+def encode(blob: bytes, size: int, chunks: list[tuple[int, bytes]]) -> bytes:
+    """Return the payload of a recipe; `chunks` are (bytes, name)."""
+    return _HEAD.pack(_MAGIC, len(chunks), size, blob) + b"".join(_CHUNK.pack(*chunk) for chunk in chunks)
+
+
+def cut(read: Callable[[int], bytes]) -> Iterator[tuple[memoryview, list[tuple[int, int]]]]:
+    """Yield (segment, [(start, length) of each chunk in it]) until `read` returns nothing; segments leave no gap.
+
+    The cuts are those of FastCDC over the whole input: a cut depends only on the up to `MAX_CHUNK` bytes after the
+    previous one, so only a chunk that begins nearer to the end of what was read waits for more.
+    """
+    from pyfastcdc import FastCDC  # 45 ms
+
+    cutter = FastCDC(AVERAGE_CHUNK, min_size=MIN_CHUNK, max_size=MAX_CHUNK)
+    carry = b""
+    while True:
+        parts = [carry]
+        missing = _SEGMENT
+        while missing and (block := read(missing)):
+            parts.append(block)
+            missing -= len(block)
+        segment = memoryview(b"".join(parts))
+        settled = len(segment) if missing else len(segment) - MAX_CHUNK
+        chunks = []
+        end = 0
+        for chunk in cutter.cut_buf(segment) if segment else ():
+            if end >= settled:
+                break
+            chunks.append((end, chunk.length))
+            end += chunk.length
+        if chunks:
+            yield segment[:end], chunks
+        if missing:
+            return
+        carry = bytes(segment[end:])

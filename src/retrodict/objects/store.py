@@ -1,0 +1,373 @@
+"""The object store: immutable bytes, named by their digest, in packs behind one index."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Literal
+
+from retrodict.kernel import canonical
+from retrodict.kernel.clock import NS
+from retrodict.kernel.durable import REAL_DISK, Disk, sync_folder, write_file
+from retrodict.kernel.errors import (
+    FormatError,
+    IntegrityError,
+    MissingObjectError,
+    ReadOnlyStoreError,
+    UsageError,
+)
+from retrodict.kernel.protocols import BlobSource, Clock, Progress
+from retrodict.kernel.types import Digest, Finding
+from retrodict.objects import tree
+from retrodict.objects.add import Added, Adder, Ignore, hash_path, look
+from retrodict.objects.checkout import Checkout
+from retrodict.objects.errors import DamagedIndexError, StoreReadError, StoreWriteError
+from retrodict.objects.index import Index
+from retrodict.objects.names import Kind, as_digest, as_name, name_of
+from retrodict.objects.pack import PackFiles
+from retrodict.objects.reader import Reader
+from retrodict.objects.recipe import AVERAGE_CHUNK, CUT_FROM, MAX_CHUNK, MIN_CHUNK
+from retrodict.objects.statcache import StatCache
+from retrodict.objects.tree import TreeEntry
+from retrodict.objects.verify import Verifier
+from retrodict.objects.writer import Writer
+
+FORMAT = {
+    "chunks": {
+        "average": AVERAGE_CHUNK,
+        "from": CUT_FROM,
+        "max": MAX_CHUNK,
+        "method": "fastcdc-2020",
+        "min": MIN_CHUNK,
+    },
+    "format": "retrodict objects",
+    "hash": "blake3",
+    "version": 1,
+}
+_LEFT_BEHIND_NS = 3600 * NS
+_PREFIX = "b3-"
+
+
+class ObjectStore:
+    """A folder of objects. Any number of processes and threads may use one folder at once."""
+
+    def __init__(self, folder: Path, clock: Clock, sources: Sequence[BlobSource], read_only: bool, disk: Disk) -> None:
+        """Use `create` or `open`."""
+        self.folder = folder
+        self.read_only = read_only
+        self._clock = clock
+        self._disk = disk
+        self._sources = tuple(sources)
+        self._packs = folder / "packs"
+        self._tmp = folder / "tmp"
+        self._files = PackFiles(self._packs)
+        if not read_only:
+            self._clean()
+        self._index = Index(folder / "index.db", self._packs, self._files, read_only=read_only)
+        self._cache = StatCache(folder / "stat.db", read_only=read_only)
+        self._reader = Reader(self._index, self._files, self._sources)
+
+    @classmethod
+    def create(cls, folder: Path, clock: Clock, *, disk: Disk = REAL_DISK) -> ObjectStore:
+        """Make an empty store.
+
+        Raises:
+            UsageError: There is something at `folder` already.
+            StoreWriteError: The disk does not take it.
+        """
+        try:
+            if folder.exists() and any(folder.iterdir()):
+                raise UsageError(f"{folder} is there already, and a new store needs an empty place")
+            for part in (folder, folder / "packs", folder / "tmp"):
+                part.mkdir(parents=True, exist_ok=True)
+            # Last, since it makes the folder a store; but the index can always be built again.
+            write_file(folder / "format.json", canonical.encode(FORMAT) + b"\n", disk=disk)
+            sync_folder(folder.parent, disk)
+        except OSError as error:
+            raise StoreWriteError(str(folder), error) from error
+        return cls(folder, clock, (), False, disk)
+
+    @classmethod
+    def open(
+        cls,
+        folder: Path,
+        clock: Clock,
+        *,
+        sources: Sequence[BlobSource] = (),
+        read_only: bool = False,
+        disk: Disk = REAL_DISK,
+    ) -> ObjectStore:
+        """Open a store.
+
+        Args:
+            folder: Where it lies.
+            clock: For the stat cache's racy rule.
+            sources: Where else small blobs may lie; asked after the packs.
+            read_only: Write nothing at all, not even caches; works on a read-only file system.
+            disk: The system calls of durable writes.
+
+        Raises:
+            UsageError: There is no store at `folder`.
+            FormatError: A store of a format that this release does not know.
+            DamagedIndexError: The index is no database any more; `rebuild_index` makes it again.
+        """
+        _check_format(folder)
+        return cls(folder, clock, sources, read_only, disk)
+
+    @classmethod
+    def rebuild_index(cls, folder: Path) -> None:
+        """Make the index again from the packs, whatever state it is in."""
+        _check_format(folder)
+        path, packs = folder / "index.db", folder / "packs"
+        files = PackFiles(packs)
+        for attempt in range(2):
+            try:
+                index = Index(path, packs, files)
+                try:
+                    index.rebuild()
+                finally:
+                    index.close()
+                break
+            except DamagedIndexError:
+                if attempt:
+                    raise
+                for suffix in ("", "-wal", "-shm"):
+                    path.with_name(path.name + suffix).unlink(missing_ok=True)
+        files.close()
+
+    def _clean(self) -> None:
+        """Remove temporary files whose writer is gone: unlocked, and not touched for an hour."""
+        try:
+            for path in self._tmp.iterdir():
+                if self._clock.now_ns() - path.stat().st_mtime_ns < _LEFT_BEHIND_NS:
+                    continue
+                with contextlib.suppress(FileNotFoundError), path.open("rb") as file:
+                    try:
+                        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    except BlockingIOError:
+                        continue
+                    path.unlink()
+        except OSError as error:
+            raise StoreWriteError(str(self._tmp), error) from error
+
+    def __enter__(self) -> ObjectStore:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, tb: TracebackType | None) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let go of every file. What was acknowledged is durable with or without this."""
+        self._cache.close()
+        self._index.close()
+        self._files.close()
+
+    def _writer(self, what: str) -> Writer:
+        if self.read_only:
+            raise ReadOnlyStoreError(what)
+        return Writer(self._index, self._packs, self._tmp, self._disk)
+
+    # Writing
+
+    def put(self, data: bytes) -> Digest:
+        """Store bytes; durable when it returns.
+
+        Raises:
+            ReadOnlyStoreError: The store was opened read-only.
+            StoreWriteError: The disk is full or fails; nothing is half-written.
+        """
+        return self.put_many([data])[0]
+
+    def put_many(self, blobs: Iterable[bytes]) -> list[Digest]:
+        """Store many blobs with one sync (for each 64 MiB); all durable when it returns. Raises as `put` does."""
+        names: list[bytes] = []
+        with self._writer("an object") as writer:
+            batch: list[tuple[bytes, bytes]] = []
+            weight = 0
+            for data in blobs:
+                if len(data) >= CUT_FROM:
+                    names.append(writer.keep(Kind.BLOB, data))
+                    continue
+                names.append(name_of(Kind.BLOB, data))
+                batch.append((names[-1], data))
+                weight += len(data)
+                if len(batch) >= 1024 or weight >= 4 << 20:
+                    writer.keep_named(Kind.BLOB, batch)
+                    batch, weight = [], 0
+            writer.keep_named(Kind.BLOB, batch)
+        return [as_digest(name) for name in names]
+
+    def put_file(self, path: Path, *, progress: Progress | None = None) -> Digest:
+        """Store a file, in chunks from 256 KiB up; a link is followed.
+
+        Raises:
+            UsageError: It does not exist, or is no file.
+            ChangedFileError: It changes while it is read.
+        """
+        if os.path.isdir(path):
+            raise UsageError(f"{path} is a folder", hint="Add it as a folder.")
+        return self.add(path, progress=progress).digest
+
+    def put_tree(self, entries: Iterable[TreeEntry]) -> Digest:
+        """Store a listing; its contents are stored by the caller, before.
+
+        Raises:
+            UsageError: A name that cannot stand in a folder, or stands twice.
+        """
+        with self._writer("a listing") as writer:
+            root, _ = tree.build(entries, writer.keep_tree)
+        return as_digest(root)
+
+    def add(self, path: Path, *, ignore: Ignore | None = None, progress: Progress | None = None) -> Added:
+        """Store a file or folder; what has not changed by its stat data is not read again.
+
+        Args:
+            path: File or folder; a link at this very path is followed, links inside are stored as links.
+            ignore: Says for a path relative to `path` whether to leave it out, a folder with all that is in it.
+            progress: Told of files, or of the bytes of a single file.
+
+        Raises:
+            UsageError: It does not exist, or holds a socket, pipe or device (named).
+            ChangedFileError: A file changes while it is read.
+            UnreadableFileError: The system refuses to let a file or folder be read.
+        """
+        with self._writer(str(path)) as writer:
+            adder = Adder(self._index, writer, self._cache, self._clock, progress)
+            return adder.add(path, ignore, os.stat(self.folder))
+
+    # Reading
+
+    def get(self, digest: Digest) -> bytes:
+        """Return the bytes of an object, verified; of a tree its canonical listing (the root node).
+
+        Raises:
+            MissingObjectError: Neither the packs nor the sources hold it.
+            AlteredObjectError: What they hold under this name is something else.
+        """
+        return self._reader.whole(as_name(digest))
+
+    def read(self, digest: Digest, offset: int, length: int) -> bytes:
+        """Return up to `length` bytes from `offset`; every chunk that is touched is verified. Raises as `get` does."""
+        return self._reader.range(as_name(digest), offset, length)
+
+    def stream(self, digest: Digest) -> Iterator[bytes]:
+        """Yield the bytes of an object; each piece is verified, and the whole at the end. Raises as `get` does."""
+        return self._reader.stream(as_name(digest))
+
+    def has(self, digest: Digest) -> bool:
+        """Say whether the object is held, by the index or a source; its bytes are not read."""
+        return self._reader.has(as_name(digest))
+
+    def size(self, digest: Digest) -> int:
+        """Return an object's size in bytes. Raises `MissingObjectError`."""
+        return self._reader.size(as_name(digest))
+
+    def state(self, digest: Digest) -> Literal["held", "missing", "altered"]:
+        """Read an object, and everything below it if it is a tree, and say whether all of it is held as named."""
+        try:
+            pending = [as_name(digest)]
+            seen = set(pending)
+            while pending:
+                name = pending.pop()
+                if self._reader.is_tree(name):
+                    below = {as_name(entry.digest) for entry in self._reader.entries(name)} - seen
+                    seen |= below
+                    pending += below
+                else:
+                    for _ in self._reader.stream(name):
+                        pass
+        except MissingObjectError:
+            return "missing"
+        except IntegrityError:
+            return "altered"
+        return "held"
+
+    def list_tree(self, digest: Digest) -> Iterator[TreeEntry]:
+        """Yield the entries of one folder, sorted by name.
+
+        Raises:
+            UsageError: The object is no tree.
+            FormatError: A listing that must not be, such as one with the name "..".
+        """
+        yield from self._reader.entries(as_name(digest))
+
+    def walk(self, digest: Digest) -> Iterator[tuple[bytes, TreeEntry]]:
+        """Yield (path, entry) for everything below a tree, folders before what is in them."""
+        stack = [(entry.name, entry) for entry in reversed(self._reader.entries(as_name(digest)))]
+        while stack:
+            path, entry = stack.pop()
+            yield path, entry
+            if entry.kind == "tree":
+                below = self._reader.entries(as_name(entry.digest))
+                stack += [(path + b"/" + inner.name, inner) for inner in reversed(below)]
+
+    def checkout(self, digest: Digest, destination: Path, *, progress: Progress | None = None) -> int:
+        """Write a file or folder to `destination`; return how many bytes were written.
+
+        Files that are right already are not touched, files that differ are replaced, files that the tree does not
+        know stay. Nothing is written outside `destination`, whatever links lie in its way.
+
+        Raises:
+            MissingObjectError: Something that it needs is not held; nothing was written.
+            AlteredObjectError: Bytes are not what they are named; no file was left with them.
+            CheckoutConflictError: A folder with files in it stands where a file must be.
+            StoreWriteError: The disk is full or refuses.
+        """
+        return Checkout(self._reader, self._cache, progress).write(as_name(digest), destination)
+
+    def hash_file(self, path: Path) -> Digest:
+        """Return the name of a file's bytes, through the stat cache; stores nothing. Raises as `put_file` does."""
+        stat = look(path)
+        if os.path.isdir(path):
+            raise UsageError(f"{path} is a folder, and only files have bytes")
+        known = self._cache.lookup([stat]).get((stat.st_dev, stat.st_ino))
+        if known is None:
+            since_ns = self._clock.now_ns()
+            stat, known = hash_path(path)
+            self._cache.remember([(stat, known)], since_ns)
+        return as_digest(known)
+
+    def resolve_prefix(self, prefix: str) -> list[Digest]:
+        """Return the full names (at most 100) of objects that begin with `prefix`, such as "b3-9f2c"."""
+        digits = prefix.removeprefix(_PREFIX)
+        if not digits or digits.strip("0123456789abcdef") or len(digits) > 64 or not prefix.startswith(_PREFIX):
+            return []
+        low, high = bytes.fromhex(digits.ljust(64, "0")), bytes.fromhex(digits.ljust(64, "f"))
+        return [as_digest(name) for name in self._index.resolve(low, high)]
+
+    def verify(self, *, progress: Progress | None = None) -> Iterator[Finding]:
+        """Derive again every claim that the store makes; yield what does not hold.
+
+        Every byte of every pack, every row of the index and of the stat cache, every recipe, every listing.
+        """
+        yield from _verify_format(self.folder)
+        index = Index(self._index.path, self._packs, self._files, read_only=True)
+        try:
+            reader = Reader(index, self._files, self._sources)
+            yield from Verifier(index, self._packs, self._files, reader, self._index.lost_packs, progress).run()
+        finally:
+            index.close()
+        yield from self._cache.verify()
+
+
+def _check_format(folder: Path) -> None:
+    try:
+        data = (folder / "format.json").read_bytes()
+    except (FileNotFoundError, NotADirectoryError):
+        raise UsageError(f"{folder} is not an object store") from None
+    except OSError as error:
+        raise StoreReadError(str(folder / "format.json"), error) from error
+    found = canonical.decode(data)
+    if not isinstance(found, dict) or any(found.get(key) != value for key, value in FORMAT.items()):
+        raise FormatError(f"{folder / 'format.json'} is not of a format that this release knows: {data[:200]!r}")
+
+
+def _verify_format(folder: Path) -> Iterator[Finding]:
+    try:
+        _check_format(folder)
+    except (FormatError, UsageError) as error:
+        yield Finding(level="altered", what=f"{folder.name}/format.json", message=error.message)
