@@ -38,6 +38,16 @@ class UnwritableStateError(UnavailableError):
     hint = "Set XDG_STATE_HOME (or RETRODICT_STATE) to a folder that this user can write."
 
 
+class CopiedWorkspaceError(UsageError):
+    """A write to a copy of a workspace whose original still stands in its place."""
+
+    slug = "copied-workspace"
+    hint = "Write to the original; or remove it, and this one takes its place. Reading works in both."
+
+    def __init__(self, folder: str) -> None:
+        super().__init__(f"{folder} is a copy of a workspace that is still there: two histories would fork its log")
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Workspace:
     """The opened parts; it has no verbs.
@@ -49,6 +59,8 @@ class Workspace:
         keys: None where the keys are out of reach: texts stay sealed then.
         agent: Name of who acts, as claimed; "" for a reader.
         read_only: Nothing can be recorded.
+        is_copy: Another store stands where this one's key was made, so this is a copy of it: it is read, and its log
+            is not continued, since two histories under one key would be a fork.
     """
 
     root: Path
@@ -62,6 +74,7 @@ class Workspace:
     clock: Clock
     agent: str
     read_only: bool
+    is_copy: bool
 
     def __enter__(self) -> Workspace:
         return self
@@ -162,6 +175,11 @@ def open_workspace(
         raise FormatError(f"{folder} has format {version}; this release reads {FORMAT}", hint="Update retrodict.")
     read_only = not os.access(folder, os.W_OK) or not os.access(folder / "ledger.db", os.W_OK)
     state = StateDirectory.open(state_root / workspace_id, workspace_id, folder, clock)
+    standing = state.standing(folder)
+    is_copy = standing == "copy"
+    if standing == "moved" and not read_only:
+        state.settle(folder)
+    read_only = read_only or is_copy
     ledger = Ledger.open(folder / "ledger.db", clock, read_only=read_only)
     objects = ObjectStore.open(folder / "objects", clock, sources=[ledger], read_only=read_only)
     keys = KeyRing.open(folder / "keys.db", state, clock, read_only=read_only)
@@ -178,6 +196,7 @@ def open_workspace(
         clock=clock,
         agent=agent,
         read_only=read_only,
+        is_copy=is_copy,
     )
 
 
@@ -201,17 +220,28 @@ def publish(workspace: Workspace) -> None:
     workspace.ledger.publish(state.signer, state)
 
 
+def refuse_writing(workspace: Workspace) -> None:
+    """Do nothing where the workspace can be written.
+
+    Raises:
+        CopiedWorkspaceError, ReadOnlyStoreError: It cannot.
+    """
+    if workspace.is_copy:
+        raise CopiedWorkspaceError(str(workspace.folder))
+    if workspace.read_only:
+        raise ReadOnlyStoreError(str(workspace.folder))
+
+
 class Batch:
     """Events and their small payloads, gathered for one atomic append.
 
     Raises:
-        ReadOnlyStoreError: The workspace cannot be written.
+        CopiedWorkspaceError, ReadOnlyStoreError: The workspace cannot be written.
         UnwritableStateError: There is no key to seal a text with.
     """
 
     def __init__(self, workspace: Workspace) -> None:
-        if workspace.read_only:
-            raise ReadOnlyStoreError(str(workspace.folder))
+        refuse_writing(workspace)
         self._workspace = workspace
         self._events: list[Event] = []
         self._blobs: dict[Digest, bytes] = {}

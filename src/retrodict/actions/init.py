@@ -36,4 +36,6 @@ def init(root: Path, state_root: Path, clock: Clock, *, agent: str) -> Initializ
     """
     with workspace.create(root, state_root, clock, PROJECTIONS, agent=agent) as made:
         assert made.state is not None
-        return Initialized(root=str(root), workspace=made.id, origin=made.ledger.origin, key=made.state.vkey)
+        return Initialized(
+            root=str(root), workspace=made.id, origin=made.ledger.origin, key=str(made.state.verifier)
+        )

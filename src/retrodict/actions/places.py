@@ -17,6 +17,6 @@ def workspace_path(workspace: Workspace, path: Path) -> str | None:
     return None if relative == ".." or relative.startswith("../") else relative
 
 
-def is_ignored(name: str) -> bool:
+def is_ignored(path: str) -> bool:
     """Say whether a folder's entry is left out of a version: stores of tools, and what Python leaves behind."""
-    return name in {FOLDER, ".git", "__pycache__", ".DS_Store"}
+    return path.rsplit("/", 1)[-1] in {FOLDER, ".git", "__pycache__", ".DS_Store"}

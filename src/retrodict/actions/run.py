@@ -307,7 +307,7 @@ def _tree(workspace: Workspace, folder: Mapping[str, object]) -> tuple[Digest, i
 def _listed(batch: Batch, edges: Sequence[Edge]) -> Sequence[Edge | EdgeList]:
     if len(edges) <= MAX_EDGES:
         return edges
-    return (EdgeList(digest=batch.blob(entries.encode_edges(edges))),)
+    return (EdgeList(digest=batch.blob(entries.encode_edge_list(edges))),)
 
 
 def _python(seen: Capture) -> str | None:

@@ -8,7 +8,7 @@ from typing import Literal
 
 from retrodict import datasets, provenance
 from retrodict.actions import names
-from retrodict.kernel.errors import RetrodictError
+from retrodict.kernel.errors import UsageError
 from retrodict.kernel.types import Digest, Edge, EdgeList, EventId, Ref
 from retrodict.ledger import Sequenced
 from retrodict.models import records as models
@@ -195,7 +195,7 @@ def _mentions(workspace: Workspace, ref: Ref, others: list[tuple[str, int]]) -> 
 def _preview(workspace: Workspace, digest: Digest) -> str | None:
     try:
         entries = list(workspace.objects.list_tree(digest))
-    except RetrodictError:
+    except UsageError:
         size = workspace.objects.size(digest)
         head = workspace.objects.read(digest, 0, min(size, _PREVIEW_BYTES))
         if b"\0" in head:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 from retrodict import datasets, predictions
 from retrodict.actions.places import is_ignored
-from retrodict.kernel.errors import RetrodictError
-from retrodict.ledger import checkpoint_size
+from retrodict.kernel.errors import RetrodictError, UsageError
+from retrodict.kernel.note import decode_checkpoint
+from retrodict.kernel.types import Digest
 from retrodict.models import records as models
+from retrodict.objects import digest_of
 from retrodict.workspace import Workspace
 
 
@@ -66,7 +70,7 @@ def status(workspace: Workspace) -> Status:
             paths.append(PathStatus(path=version.path, dataset=label, state="missing"))
             continue
         try:
-            if workspace.objects.identify(path, ignore=is_ignored) != version.content:
+            if _differs(workspace, path, version.content):
                 paths.append(PathStatus(path=version.path, dataset=label, state="changed"))
         except (OSError, RetrodictError):
             paths.append(PathStatus(path=version.path, dataset=label, state="unreadable"))
@@ -76,7 +80,7 @@ def status(workspace: Workspace) -> Status:
         workspace=workspace.id,
         origin=workspace.ledger.origin,
         entries=workspace.ledger.size(),
-        published=0 if note is None else checkpoint_size(note),
+        published=0 if note is None else decode_checkpoint(note).size,
         datasets=len(heads),
         models=len({version.name for version in models.versions(database)}),
         open_disputes=len(predictions.disputes(database, open_only=True)),
@@ -84,3 +88,30 @@ def status(workspace: Workspace) -> Status:
         paths=tuple(paths),
         is_changed=bool(paths),
     )
+
+
+def _differs(workspace: Workspace, path: Path, content: Digest) -> bool:
+    """Say whether a file or folder is no longer what `content` names; nothing is stored."""
+    objects = workspace.objects
+    if path.is_file():
+        return objects.hash_file(path) != content
+    try:
+        listed = {entry.name: entry for entry in objects.list_tree(content)}
+    except UsageError:
+        return True  # it was a file
+    with os.scandir(os.fsencode(path)) as found:
+        present = [entry for entry in found if not is_ignored(os.fsdecode(entry.name))]
+    if {entry.name for entry in present} != set(listed):
+        return True
+    for entry in present:
+        known = listed[entry.name]
+        if entry.is_symlink():
+            if known.kind != "symlink" or digest_of(os.readlink(entry.path)) != known.digest:
+                return True
+        elif entry.is_dir() != (known.kind == "tree"):
+            return True
+        elif known.kind == "executable" and not entry.stat().st_mode & 0o100:
+            return True
+        elif known.kind == "symlink" or _differs(workspace, Path(os.fsdecode(entry.path)), known.digest):
+            return True
+    return False

@@ -10,6 +10,7 @@ from typing import Literal
 from retrodict import keys, provenance
 from retrodict.actions import names
 from retrodict.kernel.errors import RetrodictError, UsageError
+from retrodict.kernel.note import decode_checkpoint
 from retrodict.kernel.protocols import Progress, Verifier
 from retrodict.kernel.types import Digest, Edge, EdgeList, EventId, Finding, Ref
 from retrodict.ledger import Sequenced
@@ -78,17 +79,26 @@ def verify(
         if resolved.object is not None:
             objects += 1
             findings += _missing(workspace, resolved.object, reference, set(), rehash=True)
-    unprotected = max(0, workspace.ledger.size() - workspace.ledger.protected_size())
+    entries = workspace.ledger.size()
     is_bad = any(finding.level in ("altered", "missing") for finding in findings)
     answer: Literal["yes", "no", "could not tell"] = "no" if is_bad else "could not tell" if verifier is None else "yes"
     return Verification(
         answer=answer,
         anchor=words,
-        entries=workspace.ledger.size(),
-        unprotected=unprotected,
+        entries=entries,
+        unprotected=entries - min(entries, protected(workspace)),
         objects=objects,
         findings=tuple(dict.fromkeys(findings)),
     )
+
+
+def protected(workspace: Workspace) -> int:
+    """Return how many entries are under the last signed checkpoint."""
+    note = workspace.ledger.checkpoint()
+    try:
+        return 0 if note is None else decode_checkpoint(note).size
+    except RetrodictError:
+        return 0  # altered, and named as such
 
 
 def _anchor(workspace: Workspace, key: str | None) -> tuple[Verifier | None, bytes | None, str]:
@@ -96,7 +106,7 @@ def _anchor(workspace: Workspace, key: str | None) -> tuple[Verifier | None, byt
         path = Path(key)
         try:
             text = path.read_text().strip() if path.is_file() else key
-            return keys.verifier(text), None, "the key that was given"
+            return keys.LogVerifier.from_text(text), None, "the key that was given"
         except (OSError, ValueError, RetrodictError) as error:
             raise UsageError(f"{key} is no public key: {error}", hint="Give what `init` printed, or its file.") from error
     state = workspace.state
@@ -132,11 +142,12 @@ def _missing(
     state = workspace.objects.state(digest) if rehash else "held" if workspace.objects.has(digest) else "missing"
     if state != "held":
         yield Finding(level=state, what=digest, message=f"object {digest}, named by {named_by}, is {state}")
-        return
-    if not workspace.objects.is_tree(digest):
+    if state == "missing":
         return
     try:
         entries = list(workspace.objects.list_tree(digest))
+    except UsageError:
+        return  # a file
     except RetrodictError as error:
         yield Finding(level="altered", what=digest, message=f"the tree {digest}, named by {named_by}: {error.message}")
         return

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from retrodict import __version__
-from retrodict.kernel.errors import ReadOnlyStoreError, RetrodictError
+from retrodict.kernel.errors import RetrodictError
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -160,10 +160,11 @@ def workspace(*, writes: bool = False) -> Iterator[Workspace]:
     """
     from retrodict.actions.open import open_workspace  # noqa: PLC0415 - the parts cost 30 ms that --version must not
     from retrodict.kernel.clock import SystemClock  # noqa: PLC0415
+    from retrodict.workspace import refuse_writing  # noqa: PLC0415
 
     with open_workspace(Path.cwd(), state_root(), SystemClock(), agent=agent() if writes else "") as opened:
-        if writes and opened.read_only:
-            raise ReadOnlyStoreError(str(opened.folder))
+        if writes:
+            refuse_writing(opened)
         yield opened
 
 
