@@ -68,7 +68,7 @@ class Database:
         db = apsw.Connection(name, flags=flags)
         db.set_busy_handler(_wait_for_other_process)
         if not flags & apsw.SQLITE_OPEN_READONLY:
-            db.execute("PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL")
+            fetch(db, "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL")
         return db
 
     def _connect_reader(self) -> apsw.Connection:

@@ -1,0 +1,253 @@
+"""State that must survive a restored store: the signing key, the last signed checkpoint, the wrapping key, the place.
+
+It lies outside the store, in a folder per workspace or, for a service, in a key file with its companions beside it
+(`NAME`, `NAME.checkpoint`, `NAME.wrapping`, `NAME.place`). A key is bound to one store: it bears the name of its log.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+from collections.abc import Iterator
+from hashlib import sha256
+from pathlib import Path
+from typing import Literal
+
+from retrodict.kernel.durable import write_file
+from retrodict.kernel.errors import FormatError, UsageError
+from retrodict.kernel.protocols import Clock
+from retrodict.keys.errors import StateDirectoryError
+from retrodict.keys.signing import SEED_BYTES, LogSigner, LogVerifier, public_key
+
+Standing = Literal["here", "moved", "copy", "absent"]
+
+WRAPPING_BYTES = 32
+_WORKSPACE_ID = re.compile(r"[0-9a-f][0-9a-f-]{7,63}\Z")
+_SECRET_MODE = 0o600
+
+
+class StateDirectory:
+    """The keys of one workspace. Where it holds none (`signer` is None), this process sequences and cannot sign."""
+
+    def __init__(self, *, key: Path, companions: str, workspace_id: str, store_path: Path) -> None:
+        """For the class methods. `companions` is what the names of the other files begin with."""
+        if not _WORKSPACE_ID.match(workspace_id):
+            raise UsageError(f"{workspace_id!r} cannot be a workspace's id")
+        self.workspace_id = workspace_id
+        self._store_path = store_path
+        self._key = key
+        self._checkpoint = key.with_name(companions + "checkpoint")
+        self._wrapping = key.with_name(companions + "wrapping")
+        self._place = key.with_name(companions + "place")
+        self._signer: LogSigner | None = None
+        self._wrapping_key: bytes | None = None
+        with self._usable():
+            if key.exists():
+                self._signer = LogSigner.from_text(key.read_text(encoding="utf-8"))
+                self._wrapping_key = _wrapping_key(self._wrapping)
+
+    @classmethod
+    def create(cls, folder: Path, workspace_id: str, store_path: Path, clock: Clock) -> StateDirectory:
+        """Make keys for the workspace whose store is at `store_path`, in `folder`.
+
+        Raises:
+            UsageError: `folder` holds a key already.
+            StateDirectoryError: `folder` cannot be written.
+        """
+        state = cls.open(folder, workspace_id, store_path, clock)
+        with state._usable():  # noqa: SLF001 - its own class
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        state._generate(clock)  # noqa: SLF001
+        return state
+
+    @classmethod
+    def open(cls, folder: Path, workspace_id: str, store_path: Path, clock: Clock) -> StateDirectory:
+        """Open the keys in `folder`, if there are any.
+
+        Raises:
+            StateDirectoryError: They are there and cannot be read.
+            FormatError: A file is not what it should be.
+        """
+        del clock  # only making keys needs it
+        return cls(key=folder / "signing.key", companions="", workspace_id=workspace_id, store_path=store_path)
+
+    @classmethod
+    def from_key_file(cls, path: Path, workspace_id: str, store_path: Path) -> StateDirectory:
+        """Open the key that a service was given.
+
+        Raises:
+            StateDirectoryError: There is no key at `path`, or it cannot be read.
+            FormatError: A file is not what it should be.
+        """
+        state = cls(key=path, companions=f"{path.name}.", workspace_id=workspace_id, store_path=store_path)
+        if state.signer is None:
+            raise StateDirectoryError(f"there is no key file at {path}")
+        return state
+
+    def export_key_file(self, path: Path) -> None:
+        """Write a key file for a service: this key, the wrapping key, and the checkpoint as it stands.
+
+        Raises:
+            UsageError: There is a file at `path`, or no key here.
+            StateDirectoryError: `path` cannot be written.
+        """
+        if self._signer is None:
+            raise UsageError(f"there is no key at {self._key}")
+        if path.exists():
+            raise UsageError(f"{path} exists already")
+        copy = StateDirectory(
+            key=path, companions=f"{path.name}.", workspace_id=self.workspace_id, store_path=self._store_path
+        )
+        checkpoint, wrapping = self.checkpoint(), self.wrapping_key
+        if checkpoint is not None:
+            copy.save_checkpoint(checkpoint)
+        if wrapping is not None:
+            copy._write(copy._wrapping, wrapping.hex() + "\n")
+        copy.settle(self._store_path)
+        copy._write(path, self._signer.secret_text + "\n")
+
+    def _generate(self, clock: Clock) -> None:
+        if self._signer is not None:
+            raise UsageError(f"{self._key} exists already")
+        if not self._wrapping.exists():  # a first try may have got so far; what it sealed must stay readable
+            self._write(self._wrapping, clock.random_bytes(WRAPPING_BYTES).hex() + "\n")
+        self.settle(self._store_path)
+        seed = clock.random_bytes(SEED_BYTES)
+        name = f"retrodict.local/{self.workspace_id[:8]}/{sha256(public_key(seed)).hexdigest()[:16]}"
+        signer = LogSigner(name, seed)
+        self._write(self._key, signer.secret_text + "\n")  # last: a key without its companions is never seen
+        self._signer, self._wrapping_key = signer, _wrapping_key(self._wrapping)
+
+    @property
+    def origin(self) -> str:
+        """The name of the log, with the hash of its first public key.
+
+        Raises:
+            StateDirectoryError: There is no key here.
+        """
+        if self._signer is None:
+            raise StateDirectoryError(f"there is no key at {self._key}")
+        return self._signer.name
+
+    @property
+    def signer(self) -> LogSigner | None:
+        """The private key, or None."""
+        return self._signer
+
+    @property
+    def verifier(self) -> LogVerifier | None:
+        """The public key, or None."""
+        return None if self._signer is None else self._signer.verifier
+
+    @property
+    def wrapping_key(self) -> bytes | None:
+        """The key that wraps the keys of subjects and texts (32 bytes), or None."""
+        return self._wrapping_key
+
+    def checkpoint(self) -> bytes | None:
+        """Return the last signed checkpoint, or None.
+
+        Raises:
+            StateDirectoryError: It cannot be read.
+        """
+        with self._usable():
+            return self._checkpoint.read_bytes() if self._checkpoint.exists() else None
+
+    def save_checkpoint(self, note: bytes) -> None:
+        """Keep a signed checkpoint; durable when it returns.
+
+        Raises:
+            StateDirectoryError: It cannot be written.
+        """
+        with self._usable():
+            write_file(self._checkpoint, note)
+
+    def standing(self, store_path: Path) -> Standing:
+        """Say what the store at `store_path` is to this key.
+
+        Returns:
+            "absent": there is no key here. "here": the store is where the key was made for it. "moved": the old place
+            holds this workspace no longer. "copy": it still does, so this store is to begin a log of its own.
+        """
+        if self._signer is None:
+            return "absent"
+        path, device, inode = self._read_place()
+        if path == os.path.realpath(store_path):
+            return "here"
+        if (device, inode) == _identity(store_path):
+            return "moved"
+        return "copy" if _workspace_at(Path(path)) == self.workspace_id else "moved"
+
+    def settle(self, store_path: Path) -> None:
+        """Record that the store is at `store_path` now.
+
+        Raises:
+            StateDirectoryError: It cannot be written.
+        """
+        device, inode = _identity(store_path)
+        place = {"path": os.path.realpath(store_path), "device": device, "inode": inode}
+        self._write(self._place, json.dumps(place) + "\n")
+
+    def _read_place(self) -> tuple[str, int, int]:
+        with self._usable():
+            data = self._place.read_bytes()
+        match _parsed(data):
+            case {"path": str(path), "device": int(device), "inode": int(inode)}:
+                return path, device, inode
+        raise FormatError(f"{self._place} does not say where the store is")
+
+    def _write(self, path: Path, text: str) -> None:
+        with self._usable():
+            write_file(path, text.encode(), mode=_SECRET_MODE)
+
+    @contextlib.contextmanager
+    def _usable(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise StateDirectoryError(
+                f"the state directory {self._key.parent} cannot be used: {error.strerror} ({error.filename})"
+            ) from error
+        except UnicodeDecodeError as error:
+            raise FormatError(f"{self._key} is not a key file: {error}") from error
+
+
+def _wrapping_key(path: Path) -> bytes | None:
+    if not path.exists():
+        return None  # a service may sign without being able to open what is sealed
+    try:
+        key = bytes.fromhex(path.read_text(encoding="ascii"))
+    except ValueError:
+        key = b""
+    if len(key) != WRAPPING_BYTES:
+        raise FormatError(f"{path} is not a wrapping key: {WRAPPING_BYTES} bytes in hex are due")
+    return key
+
+
+def _parsed(data: bytes) -> object:
+    try:
+        return json.loads(data)
+    except ValueError:
+        return None
+
+
+def _identity(path: Path) -> tuple[int, int]:
+    try:
+        status = path.stat()
+    except OSError:
+        return -1, -1
+    return status.st_dev, status.st_ino
+
+
+def _workspace_at(store_path: Path) -> str | None:
+    """Return the id of the workspace whose store lies at `store_path`, or None."""
+    try:
+        layout = _parsed((store_path / "format.json").read_bytes())
+    except OSError:
+        return None
+    match layout:
+        case {"workspace": str(workspace_id)}:
+            return workspace_id
+    return None
