@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING
 
 from retrodict.kernel.errors import UsageError
 from retrodict.kernel.types import Digest, EventId
-from retrodict.ledger import Sequenced
 
 if TYPE_CHECKING:
     import apsw
+
+    from retrodict.ledger import Sequenced
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}\Z")
 _LOOKS_LIKE_A_VERSION = re.compile(r"v?\d+(\.\d+)*\Z|\d{4}-\d{2}(-\d{2})?", re.IGNORECASE)

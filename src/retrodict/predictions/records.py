@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Literal
 
 from retrodict.kernel.errors import FormatError
 from retrodict.kernel.types import Digest, Event, EventId
-from retrodict.ledger import Sequenced
 
 if TYPE_CHECKING:
     import apsw
+
+    from retrodict.ledger import Sequenced
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
