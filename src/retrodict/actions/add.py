@@ -64,7 +64,7 @@ def add(
     pending: list[tuple[int, Added]] = []
     for path in paths:
         relative = workspace_path(workspace, path)
-        if relative == "." or FOLDER in relative.split("/"):
+        if relative == "." or FOLDER in (relative or "").split("/"):
             raise UsageError(
                 f"{path} holds the workspace's own store and cannot be added", hint="Add folders and files inside it."
             )

@@ -36,6 +36,4 @@ def init(root: Path, state_root: Path, clock: Clock, *, agent: str) -> Initializ
     """
     with workspace.create(root, state_root, clock, PROJECTIONS, agent=agent) as made:
         assert made.state is not None
-        return Initialized(
-            root=str(root), workspace=made.id, origin=made.ledger.origin, key=str(made.state.verifier)
-        )
+        return Initialized(root=str(root), workspace=made.id, origin=made.ledger.origin, key=str(made.state.verifier))

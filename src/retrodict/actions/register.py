@@ -82,9 +82,7 @@ def register(
         relative = workspace_path(workspace, artifact)
         digest = workspace.objects.put_file(artifact)
         maker = provenance.maker(database, Ref(digest), relative)
-        edges.append(
-            Edge(ref=Ref(digest), role="artifact", evidence="observed", path=relative, made_by=maker)
-        )
+        edges.append(Edge(ref=Ref(digest), role="artifact", evidence="observed", path=relative, made_by=maker))
     run = next((edge.made_by for edge in edges if edge.made_by is not None), None)
     heads = [version for version in records.versions(database, name) if version.is_current]
     metrics_digest = None
@@ -92,9 +90,7 @@ def register(
         metrics_digest = workspace.objects.put_file(metrics)
         relative = workspace_path(workspace, metrics)
         maker = provenance.maker(database, Ref(metrics_digest), relative)
-        edges.append(
-            Edge(ref=Ref(metrics_digest), role="metrics", evidence="declared", path=relative, made_by=maker)
-        )
+        edges.append(Edge(ref=Ref(metrics_digest), role="metrics", evidence="declared", path=relative, made_by=maker))
     if len(heads) == 1 and heads[0].content == stored.digest and heads[0].metrics == metrics_digest:
         known = heads[0]
         return Registered(

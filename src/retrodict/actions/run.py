@@ -235,7 +235,9 @@ def _store(workspace: Workspace, access: Access, warnings: list[str]) -> Digest 
     """Keep a file's bytes: those that were read, where the run overwrote them later."""
     path = Path(os.fsdecode(access.path))
     if access.lost:
-        warnings.append(f"what was read from {_shown(access.path)} is lost: the run overwrote it, and it was too big to keep")
+        warnings.append(
+            f"what was read from {_shown(access.path)} is lost: the run overwrote it, and it was too big to keep"
+        )
         return None
     if access.changed_while_read:
         warnings.append(f"{_shown(access.path)} changed while the run read it")

@@ -63,7 +63,7 @@ class Shown:
     reference: str
     kind: str
     event: EventId | None
-    object: Digest | None
+    content: Digest | None
     entry: int | None
     at: str | None
     agent: str | None
@@ -99,7 +99,7 @@ def _event(workspace: Workspace, printed: str, sequenced: Sequenced) -> Shown:
         reference=printed,
         kind=event.kind,
         event=event.id,
-        object=None,
+        content=None,
         entry=sequenced.index,
         at=event.at,
         agent=agent_name(workspace, event.agent),
@@ -121,7 +121,7 @@ def _object(workspace: Workspace, printed: str, digest: Digest) -> Shown:
         reference=printed,
         kind="object",
         event=None,
-        object=digest,
+        content=digest,
         entry=None,
         at=None,
         agent=None,

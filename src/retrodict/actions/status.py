@@ -108,10 +108,11 @@ def _differs(workspace: Workspace, path: Path, content: Digest) -> bool:
         if entry.is_symlink():
             if known.kind != "symlink" or digest_of(os.readlink(entry.path)) != known.digest:
                 return True
-        elif entry.is_dir() != (known.kind == "tree"):
-            return True
-        elif known.kind == "executable" and not entry.stat().st_mode & 0o100:
-            return True
-        elif known.kind == "symlink" or _differs(workspace, Path(os.fsdecode(entry.path)), known.digest):
+        elif (
+            entry.is_dir() != (known.kind == "tree")
+            or (known.kind == "executable" and not entry.stat().st_mode & 0o100)
+            or known.kind == "symlink"
+            or _differs(workspace, Path(os.fsdecode(entry.path)), known.digest)
+        ):
             return True
     return False

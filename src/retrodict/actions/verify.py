@@ -108,7 +108,9 @@ def _anchor(workspace: Workspace, key: str | None) -> tuple[Verifier | None, byt
             text = path.read_text().strip() if path.is_file() else key
             return keys.LogVerifier.from_text(text), None, "the key that was given"
         except (OSError, ValueError, RetrodictError) as error:
-            raise UsageError(f"{key} is no public key: {error}", hint="Give what `init` printed, or its file.") from error
+            raise UsageError(
+                f"{key} is no public key: {error}", hint="Give what `init` printed, or its file."
+            ) from error
     state = workspace.state
     if state is None or state.verifier is None:
         return None, None, "nothing outside the store: no key was given, and the state directory has none"

@@ -18,8 +18,8 @@ from retrodict.cli import door
 @click.option("--reason", help="Why they are added, or why they changed.")
 def command(paths: tuple[Path, ...], name: str | None, source: str | None, reason: str | None, as_json: bool) -> None:
     """Version the files and folders PATHS."""
-    from retrodict.actions.add import add  # noqa: PLC0415 - loaded when asked for
-    from retrodict.render import text  # noqa: PLC0415
+    from retrodict.actions.add import add
+    from retrodict.render import text
 
     with door.workspace(writes=True) as workspace, door.progress("adding") as progress:
         record = add(workspace, paths, name=name, source=source, reason=reason, progress=progress)

@@ -13,8 +13,8 @@ from retrodict.cli import door
 @click.option("--reason", required=True, help="Why it moves.")
 def command(reference: str, version: str, reason: str, as_json: bool) -> None:
     """Point NAME@ALIAS at VERSION (2, v2 or another alias)."""
-    from retrodict.actions.alias import alias  # noqa: PLC0415 - loaded when asked for
-    from retrodict.render import text  # noqa: PLC0415
+    from retrodict.actions.alias import alias
+    from retrodict.render import text
 
     with door.workspace(writes=True) as workspace:
         record = alias(workspace, reference, version, reason=reason)

@@ -14,8 +14,8 @@ from retrodict.cli import door
 @click.argument("destination", required=False, type=click.Path(path_type=Path))
 def command(reference: str, destination: Path | None, as_json: bool) -> None:
     """Write what REFERENCE names to DESTINATION (default: where the dataset lay), every byte verified."""
-    from retrodict.actions.checkout import checkout  # noqa: PLC0415 - loaded when asked for
-    from retrodict.render import text  # noqa: PLC0415
+    from retrodict.actions.checkout import checkout
+    from retrodict.render import text
 
     with door.workspace() as workspace, door.progress("checking out") as progress:
         record = checkout(workspace, reference, destination, progress=progress)

@@ -78,7 +78,7 @@ class LazyGroup(click.Group):
     ) -> tuple[str | None, click.Command | None, list[str]]:
         """Find the verb; a mistyped one gets near matches."""
         if args and args[0] not in VERBS and not args[0].startswith("-"):
-            from difflib import get_close_matches  # noqa: PLC0415 - only after a mistake
+            from difflib import get_close_matches
 
             near = get_close_matches(args[0], VERBS, n=3, cutoff=0.5)
             hint = f" Did you mean {' or '.join(near)}?" if near else ""
@@ -143,7 +143,7 @@ def agent() -> str:
             return author.stdout[: author.stdout.index(">") + 1]
     except (OSError, subprocess.SubprocessError):
         pass
-    import getpass  # noqa: PLC0415 - only where git has no author
+    import getpass
 
     try:
         return getpass.getuser()
@@ -158,9 +158,9 @@ def workspace(*, writes: bool = False) -> Iterator[Workspace]:
     Args:
         writes: The command records something: who acts is found out, and a store that cannot be written is refused.
     """
-    from retrodict.actions.open import open_workspace  # noqa: PLC0415 - the parts cost 30 ms that --version must not
-    from retrodict.kernel.clock import SystemClock  # noqa: PLC0415
-    from retrodict.workspace import refuse_writing  # noqa: PLC0415
+    from retrodict.actions.open import open_workspace
+    from retrodict.kernel.clock import SystemClock
+    from retrodict.workspace import refuse_writing
 
     with open_workspace(Path.cwd(), state_root(), SystemClock(), agent=agent() if writes else "") as opened:
         if writes:
@@ -169,27 +169,27 @@ def workspace(*, writes: bool = False) -> Iterator[Workspace]:
 
 
 @contextmanager
-def progress(what: str) -> Iterator[Progress]:
+def progress(title: str) -> Iterator[Progress]:
     """Draw a bar on a terminal for anything that takes over a second; draw nothing elsewhere."""
     if not sys.stderr.isatty():
-        yield lambda done, total, name: None
+        yield lambda done, total, what: None
         return
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress as Bar, TextColumn, TimeElapsedColumn  # noqa: PLC0415, E501, I001 - 40 ms
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress as Bar, TextColumn, TimeElapsedColumn  # noqa: I001 - 40 ms
 
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    started = None
-    from time import monotonic  # noqa: PLC0415
+    started = False
+    from time import monotonic
 
     begin = monotonic()
     bar = Bar(*columns, transient=True)
-    task = bar.add_task(what, total=None)
+    task = bar.add_task(title, total=None)
 
-    def tell(done: int, total: int | None, name: str) -> None:
+    def tell(done: int, total: int | None, what: str) -> None:
         nonlocal started
-        if started is None and monotonic() - begin > 1:
+        if not started and monotonic() - begin > 1:
             bar.start()
             started = True
-        bar.update(task, completed=done, total=total, description=name)
+        bar.update(task, completed=done, total=total, description=what)
 
     try:
         yield tell
@@ -201,7 +201,7 @@ def progress(what: str) -> Iterator[Progress]:
 def show(record: object, *, as_json: bool, text: Callable[[Any], RenderableType]) -> None:
     """Print a record: as JSON, or as `text` renders it."""
     if as_json:
-        from retrodict.render.json import to_json  # noqa: PLC0415
+        from retrodict.render.json import to_json
 
         click.echo(to_json(record))
         return
@@ -210,7 +210,7 @@ def show(record: object, *, as_json: bool, text: Callable[[Any], RenderableType]
 
 def draw(rendered: RenderableType, *, to_stderr: bool = False) -> None:
     """Print what a renderer returned."""
-    from rich.console import Console  # noqa: PLC0415 - 30 ms, only when drawing
+    from rich.console import Console
 
     stream = sys.stderr if to_stderr else sys.stdout
     # A pipe has no width: lines are kept long there, so that what is grepped stays on one line.
@@ -242,7 +242,7 @@ def main() -> None:
         # The reader of our output went away, as `head` does; what we had to say was said.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 0
-    except Exception as error:  # noqa: BLE001 - the last door: a bug of ours must not look like an answer
+    except Exception as error:
         if os.environ.get("RETRODICT_DEBUG"):
             raise
         where = f"{type(error).__name__}: {one_line(str(error))}"

@@ -13,9 +13,9 @@ from retrodict.cli import door
 @click.argument("directory", type=click.Path(file_okay=False, path_type=Path), default=".")
 def command(directory: Path, as_json: bool) -> None:
     """Make a workspace (`.retrodict/`) in DIRECTORY, beside `.git` where there is one."""
-    from retrodict.actions.init import init  # noqa: PLC0415 - loaded when asked for
-    from retrodict.kernel.clock import SystemClock  # noqa: PLC0415
-    from retrodict.render import text  # noqa: PLC0415
+    from retrodict.actions.init import init
+    from retrodict.kernel.clock import SystemClock
+    from retrodict.render import text
 
     record = init(directory.absolute(), door.state_root(), SystemClock(), agent=door.agent())
     door.show(record, as_json=as_json, text=text.initialized)

@@ -24,8 +24,8 @@ from retrodict.cli import door
 )
 def command(reference: str, direction: Literal["up", "down"], depth: int | None, form: str, as_json: bool) -> None:
     """Walk from REFERENCE to what caused it, or to what it reached."""
-    from retrodict.actions.lineage import lineage  # noqa: PLC0415 - loaded when asked for
-    from retrodict.render import graph  # noqa: PLC0415
+    from retrodict.actions.lineage import lineage
+    from retrodict.render import graph
 
     with door.workspace() as workspace:
         record = lineage(workspace, reference, direction=direction, depth=depth)

@@ -12,8 +12,8 @@ from retrodict.cli import door
 @click.option("--kind", help="Only kinds of events that begin with this.")
 def command(limit: int, kind: str | None, as_json: bool) -> None:
     """List the entries of the log, newest first."""
-    from retrodict.actions.log import log  # noqa: PLC0415 - loaded when asked for
-    from retrodict.render import text  # noqa: PLC0415
+    from retrodict.actions.log import log
+    from retrodict.render import text
 
     with door.workspace() as workspace:
         record = log(workspace, limit=limit, kind=kind)

@@ -11,8 +11,8 @@ from retrodict.cli import door
 @click.argument("name", required=False)
 def command(name: str | None, as_json: bool) -> None:
     """List the versions of the models (of NAME), their metrics, and who moved which alias when and why."""
-    from retrodict.actions.models import models  # noqa: PLC0415 - loaded when asked for
-    from retrodict.render import text  # noqa: PLC0415
+    from retrodict.actions.models import models
+    from retrodict.render import text
 
     with door.workspace() as workspace:
         record = models(workspace, name)

@@ -16,7 +16,9 @@ from retrodict.cli import door
 @click.argument("name")
 @click.option("--reason", help="Why this version.")
 @click.option("--metrics", type=click.Path(path_type=Path), help="A file that says how good it is.")
-@click.option("--example", type=click.Path(path_type=Path), help="An input (CSV, JSON, Parquet) to take the signature from.")
+@click.option(
+    "--example", type=click.Path(path_type=Path), help="An input (CSV, JSON, Parquet) to take the signature from."
+)
 @click.option("--method", default="predict", show_default=True, help="Which method of a pickled estimator answers.")
 def command(
     path: str, name: str, reason: str | None, metrics: Path | None, example: Path | None, method: str, as_json: bool
@@ -25,8 +27,8 @@ def command(
 
     PATH is a pickled model, a folder with an MLmodel file, or FILE.py or FILE.py:CALLABLE.
     """
-    from retrodict.actions.register import register  # noqa: PLC0415 - loaded when asked for
-    from retrodict.render import text  # noqa: PLC0415
+    from retrodict.actions.register import register
+    from retrodict.render import text
 
     with door.workspace(writes=True) as workspace:
         record = register(workspace, path, name, reason=reason, metrics=metrics, example=example, method=method)

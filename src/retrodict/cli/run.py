@@ -24,14 +24,19 @@ from retrodict.cli import door
 )
 @click.argument("command_line", metavar="-- COMMAND...", nargs=-1, required=True, type=click.UNPROCESSED)
 def command(
-    name: str | None, params: tuple[str, ...], reason: str | None, mode: str, command_line: tuple[str, ...], as_json: bool
+    name: str | None,
+    params: tuple[str, ...],
+    reason: str | None,
+    mode: str,
+    command_line: tuple[str, ...],
+    as_json: bool,
 ) -> None:
     """Run COMMAND, and find what it read and wrote: nothing has to be declared.
 
     Its exit code is passed on; 125 means that retrodict itself failed.
     """
-    from retrodict.actions.run import run  # noqa: PLC0415 - loaded when asked for
-    from retrodict.render import text  # noqa: PLC0415
+    from retrodict.actions.run import run
+    from retrodict.render import text
 
     pairs = dict(_pair(param) for param in params)
 

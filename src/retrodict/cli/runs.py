@@ -11,8 +11,8 @@ from retrodict.cli import door
 @click.option("--name", help="Only runs of this name.")
 def command(name: str | None, as_json: bool) -> None:
     """List what was run, newest first."""
-    from retrodict.actions.runs import runs  # noqa: PLC0415 - loaded when asked for
-    from retrodict.render import text  # noqa: PLC0415
+    from retrodict.actions.runs import runs
+    from retrodict.render import text
 
     with door.workspace() as workspace:
         record = runs(workspace, name=name)

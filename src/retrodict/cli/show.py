@@ -11,8 +11,8 @@ from retrodict.cli import door
 @click.argument("reference")
 def command(reference: str, as_json: bool) -> None:
     """Show REFERENCE: an entry (12), a row (12.3), a name (credit@v2, dataset:codes.csv), an id or an object (b3-...)."""
-    from retrodict.actions.show import show  # noqa: PLC0415 - loaded when asked for
-    from retrodict.render import text  # noqa: PLC0415
+    from retrodict.actions.show import show
+    from retrodict.render import text
 
     with door.workspace() as workspace:
         record = show(workspace, reference)

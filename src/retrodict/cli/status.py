@@ -13,8 +13,8 @@ from retrodict.cli import door
 @click.option("--exit-code", is_flag=True, help="Exit 1 when something has changed.")
 def command(exit_code: bool, as_json: bool) -> None:
     """Say what has changed since it was versioned, and how the record stands."""
-    from retrodict.actions.status import status  # noqa: PLC0415 - loaded when asked for
-    from retrodict.render import text  # noqa: PLC0415
+    from retrodict.actions.status import status
+    from retrodict.render import text
 
     with door.workspace() as workspace:
         record = status(workspace)

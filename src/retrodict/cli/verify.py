@@ -18,8 +18,8 @@ def command(reference: str | None, key: str | None, as_json: bool) -> None:
     Exit 0: everything is as the record says. 1: something is altered or missing. 2: the record agrees with itself, but
     nothing says who made it.
     """
-    from retrodict.actions.verify import verify  # noqa: PLC0415 - loaded when asked for
-    from retrodict.render import text  # noqa: PLC0415
+    from retrodict.actions.verify import verify
+    from retrodict.render import text
 
     with door.workspace() as workspace, door.progress("verifying") as progress:
         record = verify(workspace, reference, key=key, progress=progress)

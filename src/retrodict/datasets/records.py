@@ -142,8 +142,6 @@ def current(db: apsw.Connection, name: str) -> list[DatasetVersion]:
     return _rows(db, "name = ? AND is_current", (name,))
 
 
-def find(
-    db: apsw.Connection, *, event: EventId | None = None, content: Digest | None = None
-) -> list[DatasetVersion]:
+def find(db: apsw.Connection, *, event: EventId | None = None, content: Digest | None = None) -> list[DatasetVersion]:
     """Return the versions that an event added, or that have this content."""
     return _rows(db, "event = ?", (event,)) if event is not None else _rows(db, "content = ?", (content,))

@@ -224,7 +224,7 @@ def shown(record: Shown) -> RenderableType:
     head = [f"{record.reference}  {record.kind}"]
     for name, value in (
         ("event", record.event),
-        ("object", record.object),
+        ("object", record.content),
         ("entry", record.entry),
         ("at", record.at),
         ("by", record.agent),

@@ -198,7 +198,7 @@ def runs(db: apsw.Connection, name: str | None = None) -> list[Run]:
 
 def find(db: apsw.Connection, event: EventId) -> Run | None:
     """Return the run that an event started or finished."""
-    found = _rows(db, "WHERE started_event = ? UNION ALL " f"SELECT {_COLUMNS} FROM runs_runs WHERE event = ?", (event, event))  # noqa: S608, E501
+    found = _rows(db, "WHERE started_event = ? OR event = ?", (event, event))
     return found[0] if found else None
 
 

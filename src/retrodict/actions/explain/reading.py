@@ -1,0 +1,252 @@
+"""What an explanation reads: entries, their edges, words for them, and whether bytes are there. Everything is cached."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from typing import Final, Literal
+
+from retrodict import datasets, provenance
+from retrodict.actions import names
+from retrodict.actions.explanation import Fact, State
+from retrodict.kernel.errors import IntegrityError, RetrodictError, UnavailableError
+from retrodict.kernel.types import Digest, Edge, EventId, Evidence, is_digest
+from retrodict.ledger import Sequenced
+from retrodict.models import records as models
+from retrodict.models.records import ModelVersion
+from retrodict.predictions import Payload
+from retrodict.predictions.glance import read_row
+from retrodict.workspace import Workspace, agent_name, open_text, sealed_text
+
+_SMALL_BYTES: Final = 256 * 1024  # smaller objects are read again in any case,
+_ALLOWANCE_BYTES: Final = 4 * 1024 * 1024  # as long as all of them together are not more than this
+
+Row = tuple[tuple[str, object], ...]
+
+
+class Reader:
+    """The workspace as an explanation sees it.
+
+    Attributes:
+        workspace: What is read.
+        database: Its views, caught up.
+    """
+
+    def __init__(self, workspace: Workspace, *, rehash: bool) -> None:
+        """Begin; with `rehash` every object is read and hashed before it is called held."""
+        self.workspace = workspace
+        self.database = workspace.views.database()
+        self._rehash = rehash
+        self._allowance = _ALLOWANCE_BYTES
+        self._states: dict[Digest, tuple[State, bool]] = {}
+        self._events: dict[str, Sequenced | None] = {}
+        self._edges: dict[tuple[EventId, str], tuple[Edge, ...]] = {}
+        self._names: dict[str, str] = {}
+
+    # ---- entries
+
+    def find(self, event: str | None) -> Sequenced | None:
+        """Return an entry by its event's id."""
+        if event is None:
+            return None
+        if event not in self._events:
+            self._events[event] = self.workspace.ledger.find(EventId(event))
+        return self._events[event]
+
+    def edges(self, sequenced: Sequenced, which: Literal["uses", "makes"] = "uses") -> tuple[Edge, ...]:
+        """Return an event's edges, those of edge lists too; without the lists that are not held."""
+        key = (sequenced.event.id, which)
+        if key not in self._edges:
+            own = sequenced.event.uses if which == "uses" else sequenced.event.makes
+            try:
+                self._edges[key] = tuple(provenance.edges(own, self.workspace.objects.get))
+            except RetrodictError:
+                self._edges[key] = tuple(edge for edge in own if isinstance(edge, Edge))
+        return self._edges[key]
+
+    def who(self, pseudonym: str) -> str:
+        """Return an agent's name."""
+        if pseudonym not in self._names:
+            self._names[pseudonym] = agent_name(self.workspace, pseudonym)
+        return self._names[pseudonym]
+
+    def reason(self, sequenced: Sequenced) -> str | None:
+        """Return why, where a person said it."""
+        return self._opened(lambda: open_text(self.workspace, sequenced.event.reason))
+
+    def text(self, sealed: object) -> str | None:
+        """Return a sealed text of a body."""
+        return self._opened(lambda: open_text(self.workspace, sealed_text(sealed)))
+
+    @staticmethod
+    def _opened(read: object) -> str | None:
+        try:
+            return read()  # type: ignore[operator, no-any-return]
+        except UnavailableError:
+            return "(not held)"
+        except IntegrityError:
+            return "(altered)"
+
+    def signed(self, sequenced: Sequenced) -> str:
+        """Return by whom and when an entry was made, and why where that is known."""
+        event = sequenced.event
+        reason = self.reason(sequenced)
+        return f"by {self.who(event.agent)}, {moment(event.at)}" + (f': "{reason}"' if reason else "")
+
+    # ---- objects
+
+    def state(self, digest: Digest) -> tuple[State, bool]:
+        """Return whether an object (a tree: everything below it) is held, and whether its bytes were read for that."""
+        if digest not in self._states:
+            self._states[digest] = self._state(digest)
+        return self._states[digest]
+
+    def _state(self, digest: Digest) -> tuple[State, bool]:
+        objects = self.workspace.objects
+        if not objects.has(digest):
+            return "missing", True
+        if self._rehash:
+            return objects.state(digest), True
+        try:
+            if objects.is_tree(digest):
+                below = [self.state(entry.digest) for entry in objects.list_tree(digest)]
+                for bad in ("missing", "altered"):
+                    if any(state == bad for state, _ in below):
+                        return bad, True  # type: ignore[return-value]
+                return "held", all(rehashed for _, rehashed in below)
+            size = objects.size(digest)
+        except RetrodictError as error:
+            return ("missing" if isinstance(error, UnavailableError) else "altered"), True
+        if size > min(_SMALL_BYTES, self._allowance):
+            return "held", False
+        self._allowance -= size
+        return objects.state(digest), True
+
+    def blob(self, digest: Digest | None, limit: int | None = None) -> bytes | None:
+        """Return an object's bytes; None where it is not held as it was, or larger than `limit` bytes."""
+        if digest is None:
+            return None
+        try:
+            if limit is not None and self.workspace.objects.size(digest) > limit:
+                return None
+            return self.workspace.objects.get(digest)
+        except RetrodictError:
+            return None
+
+    def json(self, digest: object) -> Mapping[str, object]:
+        """Return what a JSON object says; nothing where it is not held."""
+        data = self.blob(Digest(digest)) if isinstance(digest, str) and is_digest(digest) else None
+        try:
+            value = {} if data is None else json.loads(data)
+        except ValueError:
+            return {}
+        return value if isinstance(value, dict) else {}
+
+    def files(self, tree: Digest | None) -> Iterator[tuple[str, Digest]]:
+        """Yield path and digest of every file below a tree that is held."""
+        if tree is None:
+            return
+        try:
+            for path, entry in self.workspace.objects.walk(tree):
+                if entry.kind in ("file", "executable"):
+                    yield path.decode("utf-8", "replace"), entry.digest
+        except RetrodictError:
+            return
+
+    def row(self, payload: Payload, row: int) -> Row | None:
+        """Return one row of logged values; None where they are not held as they were."""
+        schema, batch = self.blob(payload.schema), self.blob(payload.batch)
+        if schema is None or batch is None:
+            return None
+        return tuple(read_row(payload.codec, schema, batch, payload.meta, row).items())
+
+    def payload_state(self, payload: Payload) -> State:
+        """Return whether logged values are held."""
+        states = [self.state(payload.schema)[0], self.state(payload.batch)[0]]
+        return next((bad for bad in ("missing", "altered") if bad in states), "held")  # type: ignore[return-value]
+
+    # ---- lines
+
+    def object_fact(
+        self,
+        says: str,
+        digest: Digest,
+        evidence: Evidence,
+        *,
+        facts: tuple[Fact, ...] = (),
+        lines: tuple[str, ...] = (),
+    ) -> Fact:
+        """Return a line about an object."""
+        state, rehashed = self.state(digest)
+        return Fact(
+            says=says,
+            evidence=evidence,
+            state=state,
+            rehashed=rehashed,
+            ref=names.short(digest),
+            digest=digest,
+            facts=facts,
+            lines=lines,
+        )
+
+    @staticmethod
+    def entry_fact(
+        says: str,
+        sequenced: Sequenced,
+        evidence: Evidence,
+        *,
+        ref: str | None = None,
+        facts: tuple[Fact, ...] = (),
+    ) -> Fact:
+        """Return a line about what an entry says; the entry had its leaf hash when it was read."""
+        return Fact(says=says, evidence=evidence, state="held", ref=ref or str(sequenced.index), facts=facts)
+
+    def model(self, event: str | None) -> ModelVersion | None:
+        """Return the model version that an event registered."""
+        found = [] if event is None else models.find(self.database, event=EventId(event))
+        return found[0] if found else None
+
+    def dataset_of(self, event: str | None) -> datasets.DatasetVersion | None:
+        """Return the dataset version that an event added."""
+        found = [] if event is None else datasets.find(self.database, event=EventId(event))
+        return found[0] if found else None
+
+
+def gap(says: str, facts: tuple[Fact, ...] = ()) -> Fact:
+    """Return a line about something that should be known and is not on record."""
+    return Fact(says=says, evidence="inferred", state="missing", kind="gap", facts=facts)
+
+
+def command(line: str, says: str = "") -> Fact:
+    """Return a line that can be pasted."""
+    return Fact(says=line, evidence="inferred", state="held", kind="command", lines=(says,) if says else ())
+
+
+def moment(at: str | None) -> str:
+    """Return an instant to the second.
+
+    >>> moment("2019-11-07T20:34:00.000000001Z")
+    '2019-11-07 20:34:00 UTC'
+    """
+    return "at an unknown time" if at is None else f"{at[:10]} {at[11:19]} UTC"
+
+
+def count(n: int, noun: str, plural: str | None = None) -> str:
+    """Return a number with its noun.
+
+    >>> count(1, "row"), count(1200, "row")
+    ('1 row', '1,200 rows')
+    """
+    return f"{n:,} {noun if n == 1 else plural or noun + 's'}"
+
+
+def listed(words: list[str] | tuple[str, ...], limit: int = 6) -> str:
+    """Return words as an enumeration, at most `limit` of them.
+
+    >>> listed(["a", "b", "c"])
+    'a, b and c'
+    """
+    words = list(words)
+    if len(words) > limit:
+        return f"{', '.join(words[:limit])} and {len(words) - limit} more"
+    return " and ".join([", ".join(words[:-1]), words[-1]]) if len(words) > 1 else "".join(words)
