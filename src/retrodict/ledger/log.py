@@ -20,6 +20,7 @@ from typing import Protocol
 import apsw
 
 from retrodict.kernel import entry, merkle, note
+from retrodict.kernel.canonical import MAX_INTEGER
 from retrodict.kernel.clock import next_tick
 from retrodict.kernel.entry import Split
 from retrodict.kernel.errors import (
@@ -275,12 +276,12 @@ class Ledger:
 
     def _row(self, index: int) -> tuple[bytes, bytes]:
         with self._database.reading() as db:
+            size = _size(db)
+            if not 0 <= index < size:
+                raise UsageError(f"there is no entry {index}: the log has {size} entries, numbered from 0")
             rows = fetch(db, "SELECT leaf, data FROM entries WHERE idx = ?", (index,))
             if not rows:
-                size = _size(db)
-                if 0 <= index < size:
-                    raise IntegrityError(f"entry {index} is missing: the log has {size} entries")
-                raise UsageError(f"there is no entry {index}: the log has {size} entries, numbered from 0")
+                raise IntegrityError(f"entry {index} is missing: the log has {size} entries")
         leaf, data = rows[0]
         _check_leaf(index, leaf, data)
         return leaf, data
@@ -310,7 +311,7 @@ class Ledger:
             IntegrityError: An entry is altered or missing.
         """
         query = "SELECT idx, leaf, data FROM entries WHERE idx >= ? AND idx < ? ORDER BY idx LIMIT ?"
-        end = 2**62 if stop is None else stop
+        start, end = max(start, 0), MAX_INTEGER if stop is None else min(stop, MAX_INTEGER)
         while start < end:
             with self._database.reading() as db:
                 rows = fetch(db, query, (start, end, _ROWS_AT_ONCE))
@@ -387,7 +388,7 @@ class Ledger:
         """
         with self._database.snapshot() as db:
             size = _size(db)
-            if not (0 < width <= tiles.WIDTH and level >= 0 and index >= 0):
+            if not (0 < width <= tiles.WIDTH and 0 <= level < 8 and index >= 0):
                 raise UsageError(f"there is no tile {level}/{index} of width {width}")
             if (index * tiles.WIDTH + width) << (tiles.HEIGHT * level) > size:
                 raise UsageError(f"a log of {size} entries has no tile {level}/{index} of width {width}")
