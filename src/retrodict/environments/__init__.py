@@ -1,0 +1,1 @@
+"""Recorded environments: how they differ from the present one, and built again."""

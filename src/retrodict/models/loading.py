@@ -1,0 +1,260 @@
+"""A model's folder -> something that answers.
+
+HAZARD: a model is code, a pickle too. Load only a folder whose digest the caller has verified, or that the person at
+the keyboard named.
+"""
+
+from __future__ import annotations
+
+import io
+import pickle
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+from retrodict.kernel.errors import MissingExtraError, RetrodictError
+from retrodict.models.errors import UnloadableModelError
+from retrodict.models.isolation import CodeFolder
+from retrodict.models.signature import Signature
+
+PICKLES: Final = {".pkl": "pickle", ".pickle": "pickle", ".joblib": "joblib", ".skops": "skops"}
+_MODULE: Final = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*\Z")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoadedModel:
+    """A model in this process.
+
+    Attributes:
+        folder: Where it was loaded from.
+        flavor: "sklearn", "pickle", "callable" or "python_function".
+        signature: What it takes and gives; None where its folder does not say.
+        model: The object behind it: an estimator, a module's function, ...
+        answer: What `predict` calls.
+    """
+
+    folder: Path
+    flavor: str
+    signature: Signature | None
+    model: Any = field(repr=False)
+    answer: Callable[[Any], Any] = field(repr=False)
+
+    def predict(self, data: Any) -> Any:
+        """Return the model's answer to `data`, which is handed over as it is: not copied, cast or laid out anew.
+
+        `signature.check` makes input fit first. Whatever the model raises is raised.
+        """
+        return self.answer(data)
+
+
+def load_model(folder: Path) -> LoadedModel:
+    """Load the model in `folder`, which has an MLmodel file.
+
+    Raises:
+        UnloadableModelError: It cannot be loaded; names the file and the cause.
+        MissingExtraError: It needs packages that are not installed.
+    """
+    description = read_description(folder)
+    flavors = description["flavors"]
+    try:
+        signature = Signature.from_mlflow(description.get("signature"))
+    except ValueError as error:
+        raise UnloadableModelError(str(folder / "MLmodel"), f"its signature is not one: {error}") from error
+    function = flavors.get("python_function") or {}
+    if "retrodict" in flavors:
+        flavor, model, method = _load_own(folder, flavors["retrodict"])
+    elif "sklearn" in flavors:
+        flavor, method = "sklearn", function.get("predict_fn", "predict")
+        model = _load_sklearn(folder, flavors["sklearn"], function)
+    elif function:
+        flavor, method = "python_function", "predict"
+        model = _load_function(folder, function)
+    else:
+        names = ", ".join(sorted(flavors)) or "no flavor"
+        raise UnloadableModelError(str(folder / "MLmodel"), f"it has {names}; sklearn or python_function is needed")
+    answer = model if method == "__call__" else getattr(model, str(method), None)
+    if not callable(answer):
+        raise UnloadableModelError(str(folder), f"its {type(model).__name__} has no method {method!r}")
+    return LoadedModel(folder=folder, flavor=flavor, signature=signature, model=model, answer=answer)
+
+
+def read_description(folder: Path) -> dict[str, Any]:
+    """Return what the MLmodel file in `folder` says; "flavors" is a mapping of mappings.
+
+    Raises:
+        UnloadableModelError: There is none, or it is not one.
+    """
+    import yaml  # 15 ms
+
+    path = folder / "MLmodel"
+    try:
+        description = yaml.safe_load(path.read_bytes())
+    except OSError as error:
+        raise UnloadableModelError(str(path), error.strerror or str(error)) from error
+    except (yaml.YAMLError, ValueError) as error:
+        raise UnloadableModelError(str(path), f"it is not YAML: {first_line(error)}") from error
+    flavors = description.get("flavors") if isinstance(description, dict) else None
+    if not isinstance(flavors, dict) or not all(isinstance(flavor, dict) for flavor in flavors.values()):
+        raise UnloadableModelError(str(path), "it names no flavors")
+    assert isinstance(description, dict)
+    return description
+
+
+def load_object(path: Path, form: str, code: CodeFolder | None = None) -> Any:
+    """Return the object in a file.
+
+    Args:
+        path: The file.
+        form: "pickle" (cloudpickle's files are pickles), "joblib" or "skops".
+        code: Modules that it may name.
+
+    Raises:
+        UnloadableModelError: The file does not give an object, whatever the cause.
+        MissingExtraError: It needs packages that are not installed.
+    """
+    try:
+        if form == "joblib":
+            return _joblib(path)
+        if form == "skops":
+            return _skops(path)
+        with path.open("rb") as file:
+            return _Unpickler(file, code).load()
+    except RetrodictError:
+        raise
+    except ModuleNotFoundError as error:
+        hint = "Install it, or register a folder that has the model's file and this module beside it."
+        raise UnloadableModelError(str(path), f"it needs the module {error.name!r}", hint=hint) from error
+    except Exception as error:
+        if "on <module '__main__'" in str(error):
+            cause, hint = first_line(error), "It was pickled by the script that defines this: put that in a module."
+            raise UnloadableModelError(str(path), cause, hint=hint) from error
+        raise UnloadableModelError(str(path), f"{type(error).__name__}: {first_line(error)}") from error
+
+
+def first_line(error: BaseException) -> str:
+    """Return the first line of an error's text, or its type where it has none."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
+class _Unpickler(pickle.Unpickler):
+    """Finds the classes of the model's own folder first."""
+
+    def __init__(self, file: io.BufferedReader, code: CodeFolder | None) -> None:
+        super().__init__(file)
+        self._code = code
+
+    def find_class(self, module: str, name: str) -> Any:
+        if self._code is None or module.partition(".")[0] not in self._code.names:
+            return super().find_class(module, name)
+        found: Any = self._code.module(module)
+        for part in name.split("."):
+            found = getattr(found, part)
+        return found
+
+
+def _joblib(path: Path) -> Any:
+    try:
+        import joblib  # 60 ms
+    except ModuleNotFoundError as error:
+        raise MissingExtraError(f"{path.name}", "models") from error
+    return joblib.load(path)
+
+
+def _skops(path: Path) -> Any:
+    try:
+        from skops import io as skops  # 700 ms, with scikit-learn
+    except ModuleNotFoundError as error:
+        raise MissingExtraError(f"{path.name} (a skops file)", "models") from error
+    return skops.load(path, trusted=skops.get_untrusted_types(file=path))
+
+
+def _load_sklearn(folder: Path, flavor: Mapping[str, Any], function: Mapping[str, Any]) -> Any:
+    path = inside(folder, flavor.get("pickled_model") or function.get("model_path") or "model.pkl")
+    form = str(flavor.get("serialization_format") or PICKLES.get(path.suffix, "pickle"))
+    return load_object(path, "pickle" if form == "cloudpickle" else form, _code(folder, flavor, function))
+
+
+def _load_own(folder: Path, flavor: Mapping[str, Any]) -> tuple[str, Any, str]:
+    match flavor.get("loader"):
+        case "callable":
+            code = CodeFolder(inside(folder, flavor.get("code", ".")))
+            target = _attribute(code, str(flavor.get("module")), str(flavor.get("attribute")), folder)
+            return "callable", target, "__call__"
+        case "pickle":
+            path = inside(folder, flavor.get("path", "model.pkl"))
+            form = str(flavor.get("serialization_format") or PICKLES.get(path.suffix, "pickle"))
+            return "pickle", load_object(path, form, _code(folder, flavor)), str(flavor.get("method", "predict"))
+        case other:
+            hint = "A newer release may have written it."
+            raise UnloadableModelError(str(folder / "MLmodel"), f"its loader {other!r} is not known", hint=hint)
+
+
+def _load_function(folder: Path, function: Mapping[str, Any]) -> Any:
+    """Load MLflow's generic flavor: a module of the folder's own, or one of MLflow's."""
+    loader = str(function.get("loader_module"))
+    top = loader.partition(".")[0]
+    code = _code(folder, function)
+    if code is not None and top in code.names:
+        module = _module(code, loader, folder)
+        make = getattr(module, "_load_pyfunc", None)
+        if make is None:
+            return module
+        data = inside(folder, function["data"]) if function.get("data") else folder
+        try:
+            return make(str(data))
+        except Exception as error:
+            cause = f"{loader}._load_pyfunc raised {type(error).__name__}: {first_line(error)}"
+            raise UnloadableModelError(str(folder), cause) from error
+    try:
+        from mlflow import pyfunc  # 2 s
+    except ModuleNotFoundError as error:
+        missing = MissingExtraError(f"{folder} (it is loaded by {loader}, MLflow's own)", "models")
+        missing.hint = "pip install mlflow"
+        raise missing from error
+    try:
+        return pyfunc.load_model(str(folder))
+    except Exception as error:
+        raise UnloadableModelError(str(folder), f"{type(error).__name__}: {first_line(error)}") from error
+
+
+def _code(folder: Path, *flavors: Mapping[str, Any]) -> CodeFolder | None:
+    name = next((flavor["code"] for flavor in flavors if flavor.get("code")), None)
+    return None if name is None else CodeFolder(inside(folder, name))
+
+
+def _module(code: CodeFolder, name: str, folder: Path) -> Any:
+    if not _MODULE.match(name):
+        raise UnloadableModelError(str(folder / "MLmodel"), f"{name!r} is no module's name")
+    try:
+        return code.module(name)
+    except ModuleNotFoundError as error:
+        missing = (error.name or name).removeprefix(f"{code.package}.")
+        raise UnloadableModelError(str(folder), f"there is no module {missing!r}") from error
+    except Exception as error:
+        cause = f"importing {name} raised {type(error).__name__}: {first_line(error)}"
+        raise UnloadableModelError(str(folder), cause) from error
+
+
+def _attribute(code: CodeFolder, module: str, attribute: str, folder: Path) -> Any:
+    target = getattr(_module(code, module, folder), attribute, None)
+    if target is None:
+        raise UnloadableModelError(str(folder), f"module {module} has no {attribute!r}")
+    if not callable(target):
+        raise UnloadableModelError(str(folder), f"{module}.{attribute} cannot be called: {type(target).__name__}")
+    return target
+
+
+def inside(folder: Path, name: object) -> Path:
+    """Return the path of `name` below `folder`.
+
+    Raises:
+        UnloadableModelError: It leads out of the folder, or there is nothing.
+    """
+    path = folder / str(name)
+    if not path.resolve().is_relative_to(folder.resolve()):
+        raise UnloadableModelError(str(folder / "MLmodel"), f"{str(name)!r} leads out of the model's folder")
+    if not path.exists():
+        raise UnloadableModelError(str(folder), f"there is no {name}")
+    return path

@@ -1,0 +1,311 @@
+"""What a run left behind -> a model folder as MLflow lays it out: the bytes that a version of a model is.
+
+The same input gives the same bytes: no times, no random ids. An `MLmodel` folder is taken as it is.
+"""
+
+from __future__ import annotations
+
+import ast
+import json
+import platform
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from retrodict.kernel.errors import UsageError
+from retrodict.models import signature as signatures
+from retrodict.models.errors import UnloadableModelError
+from retrodict.models.isolation import CodeFolder
+from retrodict.models.loading import (
+    PICKLES,
+    LoadedModel,
+    first_line,
+    inside,
+    load_model,
+    load_object,
+    read_description,
+)
+from retrodict.models.signature import ColumnSpec, Signature
+
+CODE: Final = "code"  # the folder of the model's own modules
+EXAMPLE: Final = "input_example.json"
+SIGNATURE_LIMIT: Final = 16_384  # characters: an event holds the signature, and an entry is at most 65,535 bytes
+_EXAMPLE_ROWS: Final = 5
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Packaged:
+    """A model folder, ready to be stored.
+
+    Attributes:
+        flavor: "sklearn", "pickle", "callable" or "python_function".
+        signature: As MLflow means it, JSON-able; None where nothing is known, or where it is too long for an event
+            (the folder's MLmodel has it).
+        example: The path of the input example in the folder, None where there is none.
+    """
+
+    flavor: str
+    signature: Mapping[str, object] | None
+    example: str | None
+
+
+def package(
+    path: Path, into: Path, *, attribute: str | None = None, example: Path | None = None, method: str = "predict"
+) -> Packaged:
+    """Make the model folder `into` from what lies at `path`, and load it once to see that it can be.
+
+    Args:
+        path: A pickle (.pkl, .pickle, .joblib, .skops); a folder with an MLmodel file; a Python file with a callable;
+            or a folder with one pickle, or one Python file, and whatever else it needs beside it.
+        into: Does not exist yet.
+        attribute: The callable in the Python file; "predict" unless given.
+        example: A CSV, JSON or Parquet file with an input; types of columns are taken from it.
+        method: Which method of a pickled object answers ("predict_proba", ...); "__call__" for the object itself.
+
+    Raises:
+        UnloadableModelError: There is no model at `path`, or it cannot be loaded; names the file and the cause.
+        UsageError: The example cannot be read, or does not fit.
+    """
+    if (path / "MLmodel").is_file():
+        _copy(path, into)
+        loaded = load_model(into)
+        return _packaged(loaded.flavor, loaded.signature, into)
+    if not path.exists():
+        raise UnloadableModelError(str(path), "there is no such file or folder")
+    into.mkdir(parents=True)
+    if path.suffix in PICKLES and path.is_file():
+        shutil.copyfile(path, into / f"model{path.suffix}")
+        flavors = _pickled(into, f"model{path.suffix}", method, code=None, source=path)
+    elif path.suffix == ".py":
+        _copy_module(path, into / CODE)
+        flavors = _called(path.stem, attribute or "predict")
+    elif path.is_dir():
+        _copy(path, into / CODE)
+        flavors = _flavors_of_folder(path, into, attribute, method)
+    else:
+        raise UnloadableModelError(str(path), "it is neither a pickle, nor Python, nor a folder with an MLmodel file")
+    description: dict[str, object] = {"flavors": flavors}
+    frame = None if example is None else read_example(example)
+    if frame is not None:
+        _write_example(frame.head(_EXAMPLE_ROWS), into / EXAMPLE)
+        about = {"artifact_path": EXAMPLE, "pandas_orient": "split", "type": "dataframe"}
+        description["saved_input_example_info"] = about
+    _write(into, description)
+    loaded = load_model(into)
+    signature = _signature(loaded, frame)
+    if signature is not None:
+        written = signature.to_mlflow()
+        description["signature"] = {key: None if part is None else json.dumps(part) for key, part in written.items()}
+        _write(into, description)
+    return _packaged(loaded.flavor, signature, into)
+
+
+def read_example(path: Path) -> Any:
+    """Return the frame in a CSV, JSON (rows, or MLflow's split) or Parquet file.
+
+    Raises:
+        UsageError: There is no such file, or it is none of these.
+    """
+    import pandas as pd  # 300 ms
+
+    try:
+        match path.suffix.lower():
+            case ".csv":
+                return pd.read_csv(path)
+            case ".parquet":
+                return pd.read_parquet(path)
+            case ".json" | ".jsonl":
+                return _read_json(path)
+    except (OSError, ValueError, TypeError) as error:
+        raise UsageError(f"{path} cannot be read: {first_line(error)}") from error
+    raise UsageError(f"{path} is no input", hint="Inputs are .csv, .json, .jsonl or .parquet files.")
+
+
+def load_example(folder: Path) -> Any:
+    """Return the input example of a model's folder as a frame; None where it has none that is a frame.
+
+    Raises:
+        UsageError: It cannot be read.
+    """
+    about = read_description(folder).get("saved_input_example_info")
+    if not isinstance(about, dict) or about.get("type") != "dataframe":
+        return None
+    return read_example(inside(folder, about.get("artifact_path", EXAMPLE)))
+
+
+def _read_json(path: Path) -> Any:
+    import pandas as pd  # 300 ms
+
+    text = path.read_text()
+    rows = [json.loads(line) for line in text.splitlines() if line] if path.suffix == ".jsonl" else json.loads(text)
+    if isinstance(rows, dict) and {"columns", "data"} <= rows.keys():
+        return pd.DataFrame(rows["data"], columns=rows["columns"])
+    return pd.DataFrame([rows] if isinstance(rows, dict) else rows)
+
+
+def _write_example(frame: Any, path: Path) -> None:
+    """Write a frame as MLflow does, but with every digit: pandas's own writer rounds."""
+    split = frame.astype(object).where(frame.notna(), None).to_dict("split")
+    rows = [[_jsonable(cell) for cell in row] for row in split["data"]]
+    path.write_text(json.dumps({"columns": [str(name) for name in split["columns"]], "data": rows}) + "\n")
+
+
+def _jsonable(cell: Any) -> Any:
+    if hasattr(cell, "item"):
+        cell = cell.item()
+    return cell if isinstance(cell, (str, int, float, bool)) or cell is None else str(cell)
+
+
+def _signature(loaded: LoadedModel, frame: Any) -> Signature | None:
+    """Return what the example and the fitted model say."""
+    if frame is None:
+        names = getattr(loaded.model, "feature_names_in_", None)
+        return None if names is None else Signature(inputs=tuple(ColumnSpec(name=str(n), type="any") for n in names))
+    inputs = signatures.infer(frame)
+    if inputs is None:
+        return None
+    if loaded.flavor == "callable":  # it may ask other models, which only a service can load
+        return Signature(inputs=inputs)
+    try:
+        outputs = signatures.infer(loaded.predict(frame))
+    except Exception as error:
+        raise UsageError(
+            f"the model does not answer its example: {type(error).__name__}: {first_line(error)}"
+        ) from error
+    return Signature(inputs=inputs, outputs=outputs)
+
+
+def _packaged(flavor: str, signature: Signature | None, folder: Path) -> Packaged:
+    written = None if signature is None else signature.to_mlflow()
+    if written is not None and len(json.dumps(written)) > SIGNATURE_LIMIT:
+        written = None
+    about = read_description(folder).get("saved_input_example_info")
+    example = about.get("artifact_path") if isinstance(about, dict) else None
+    return Packaged(flavor=flavor, signature=written, example=example)
+
+
+def _write(folder: Path, description: Mapping[str, object]) -> None:
+    import yaml  # 15 ms
+
+    (folder / "MLmodel").write_text(yaml.safe_dump(description, sort_keys=True))
+
+
+# ---- flavors ---------------------------------------------------------------------------------------------------------
+
+
+def _pickled(folder: Path, name: str, method: str, *, code: str | None, source: Path) -> dict[str, object]:
+    """Return the flavors of a pickled object; for scikit-learn's, those that MLflow itself would write."""
+    form = PICKLES[Path(name).suffix]
+    try:
+        model = load_object(folder / name, form, None if code is None else CodeFolder(folder / code))
+    except UnloadableModelError as error:
+        raise UnloadableModelError(str(source), error.cause, hint=error.hint) from error
+    if not callable(model if method == "__call__" else getattr(model, method, None)):
+        has = [other for other in ("predict", "predict_proba", "transform", "__call__") if hasattr(model, other)]
+        hint = f"It has {', '.join(has)}." if has else "It is no model."
+        raise UnloadableModelError(str(source), f"its {type(model).__name__} has no method {method!r}", hint=hint)
+    if not (hasattr(model, "fit") and hasattr(model, "get_params")):
+        own = {"loader": "pickle", "path": name, "serialization_format": form, "method": method, "code": code}
+        return {"retrodict": own, "python_function": _for_mlflow()}
+    import sklearn  # 500 ms, loaded by the model's own file
+
+    function = {
+        "loader_module": "mlflow.sklearn",
+        "model_path": name,
+        "predict_fn": method,
+        "python_version": platform.python_version(),
+    }
+    flavor = {
+        "pickled_model": name,
+        "serialization_format": form,
+        "sklearn_version": sklearn.__version__,
+        "code": code,
+    }
+    return {"python_function": function | ({"code": code} if code else {}), "sklearn": flavor}
+
+
+def _called(module: str, attribute: str) -> dict[str, object]:
+    own = {"loader": "callable", "module": module, "attribute": attribute, "code": CODE}
+    return {"retrodict": own, "python_function": _for_mlflow()}
+
+
+def _for_mlflow() -> dict[str, object]:
+    return {"loader_module": "retrodict.models.mlflow_loader", "python_version": platform.python_version()}
+
+
+def _flavors_of_folder(path: Path, into: Path, attribute: str | None, method: str) -> dict[str, object]:
+    code = into / CODE
+    pickles = sorted(file.name for file in code.iterdir() if file.suffix in PICKLES)
+    if attribute is None and len(pickles) == 1:
+        return _pickled(into, f"{CODE}/{pickles[0]}", method, code=CODE, source=path / pickles[0])
+    module, _, name = (attribute or "predict").rpartition(":")
+    modules = [module] if module else sorted(f.stem for f in code.glob("*.py") if name in _defined(f))
+    if len(modules) != 1:
+        found = f"{len(modules)} of its Python files define {name!r}" + (f" ({', '.join(modules)})" if modules else "")
+        hint = f"Name the callable: {path}/FILE.py:CALLABLE, or {path}:MODULE:CALLABLE for all of the folder."
+        raise UnloadableModelError(str(path), f"it has no MLmodel file, {len(pickles)} pickles, and {found}", hint=hint)
+    return _called(modules[0], name)
+
+
+# ---- copies ----------------------------------------------------------------------------------------------------------
+
+
+def _copy(source: Path, target: Path) -> None:
+    """Copy a folder; links become what they lead to, since a model's folder must hold all of itself."""
+    try:
+        shutil.copytree(source, target, ignore=shutil.ignore_patterns("__pycache__", "*.pyc", ".git", ".retrodict"))
+    except shutil.Error as error:
+        raise UnloadableModelError(str(source), str(error.args[0][0][2])) from error
+    except OSError as error:
+        raise UnloadableModelError(str(source), error.strerror or str(error)) from error
+
+
+def _copy_module(path: Path, target: Path) -> None:
+    """Copy a Python file and the modules beside it that it imports, and those that they import."""
+    target.mkdir()
+    waiting, done = [path], set()
+    while waiting:
+        file = waiting.pop()
+        if file in done:
+            continue
+        done.add(file)
+        shutil.copyfile(file, target / file.name)
+        for name in _imported(file):
+            module, folder = path.parent / f"{name}.py", path.parent / name
+            if (folder / "__init__.py").is_file():
+                if not (target / name).exists():
+                    _copy(folder, target / name)
+                    waiting.extend(part for part in folder.rglob("*.py") if part.parent == path.parent)
+            elif module.is_file():
+                waiting.append(module)
+
+
+def _parsed(path: Path) -> ast.Module:
+    try:
+        return ast.parse(path.read_bytes(), str(path))
+    except (SyntaxError, ValueError) as error:
+        raise UnloadableModelError(str(path), f"it is not Python: {first_line(error)}") from error
+
+
+def _imported(path: Path) -> set[str]:
+    nodes = list(ast.walk(_parsed(path)))
+    names = {alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names}
+    names |= {node.module for node in nodes if isinstance(node, ast.ImportFrom) and node.module and not node.level}
+    return {name.partition(".")[0] for name in names}
+
+
+def _defined(path: Path) -> set[str]:
+    names = set()
+    for node in _parsed(path).body:
+        match node:
+            case ast.FunctionDef(name=name) | ast.ClassDef(name=name):
+                names.add(name)
+            case ast.Assign(targets=targets):
+                names |= {target.id for target in targets if isinstance(target, ast.Name)}
+            case ast.ImportFrom(names=aliases):
+                names |= {alias.asname or alias.name for alias in aliases}
+            case _:
+                pass
+    return names
