@@ -1,0 +1,150 @@
+"""A sealed value opens with its key and with nothing else, and never again once that is destroyed."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import apsw
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from retrodict.kernel.clock import SystemClock
+from retrodict.kernel.errors import IntegrityError, ReadOnlyStoreError
+from retrodict.keys import KeyRing, StateDirectory, StateDirectoryError
+
+ID = "0123456789abcdef"
+CLOCK = SystemClock()
+
+
+@pytest.fixture
+def state(tmp_path: Path) -> StateDirectory:
+    return StateDirectory.create(tmp_path / "state", ID, tmp_path, CLOCK)
+
+
+@pytest.fixture
+def ring(tmp_path: Path, state: StateDirectory) -> KeyRing:
+    return KeyRing.open(tmp_path / "keys.db", state, CLOCK)
+
+
+@settings(max_examples=10, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(st.binary(max_size=100), max_size=5))
+def test_what_was_sealed_opens(ring: KeyRing, values: list[bytes]) -> None:
+    sealed = ring.seal_many(values)
+    assert [ring.open_sealed(s.key, s.ciphertext) for s in sealed] == values
+    assert len({s.key for s in sealed} | {s.ciphertext for s in sealed}) == 2 * len(values)
+
+
+def test_a_key_is_there_for_the_next_process(ring: KeyRing, tmp_path: Path, state: StateDirectory) -> None:
+    sealed = ring.seal(b"why")
+    again = KeyRing.open(tmp_path / "keys.db", StateDirectory.open(tmp_path / "state", ID, tmp_path, CLOCK), CLOCK)
+    assert again.open_sealed(sealed.key, sealed.ciphertext) == b"why"
+    again.close()
+
+
+def test_a_key_opens_only_what_it_sealed(ring: KeyRing) -> None:
+    one, two = ring.seal_many([b"one", b"two"])
+    with pytest.raises(IntegrityError):
+        ring.open_sealed(one.key, two.ciphertext)
+    for place in range(len(one.ciphertext)):
+        bad = one.ciphertext[:place] + bytes([one.ciphertext[place] ^ 1]) + one.ciphertext[place + 1 :]
+        with pytest.raises(IntegrityError):
+            ring.open_sealed(one.key, bad)
+    with pytest.raises(IntegrityError):
+        ring.open_sealed(one.key, b"")
+
+
+def test_a_destroyed_key_is_gone_and_its_bytes_are_overwritten(ring: KeyRing, tmp_path: Path) -> None:
+    one, two = ring.seal_many([b"one", b"two"])
+    wrapped = apsw.Connection(str(tmp_path / "keys.db")).execute("SELECT wrapped FROM keys WHERE id = ?", (one.key,))
+    needle = wrapped.fetchall()[0][0]
+    assert isinstance(needle, bytes)
+    assert needle in (tmp_path / "keys.db").read_bytes()
+    ring.destroy(one.key)
+    assert ring.open_sealed(one.key, one.ciphertext) is None
+    assert ring.open_sealed(two.key, two.ciphertext) == b"two"
+    for file in tmp_path.glob("keys.db*"):
+        assert needle not in file.read_bytes()
+    ring.destroy(one.key)  # again, as after a restored backup
+
+
+def test_pseudonyms_are_random_and_stable(ring: KeyRing, tmp_path: Path, state: StateDirectory) -> None:
+    ann, bob = ring.pseudonym("Ann"), ring.pseudonym("Bob \udcff")
+    assert ann != bob
+    assert ring.pseudonym("Ann") == ann
+    assert (ring.identity(ann), ring.identity(bob), ring.identity("a-0")) == ("Ann", "Bob \udcff", None)
+    assert b"Ann" not in (tmp_path / "keys.db").read_bytes()
+    other = StateDirectory.create(tmp_path / "other", ID, tmp_path, CLOCK)
+    assert KeyRing.open(tmp_path / "others.db", other, CLOCK).pseudonym("Ann") != ann
+
+
+NAMER = """
+import sys
+from pathlib import Path
+from retrodict.kernel.clock import SystemClock
+from retrodict.keys import KeyRing, StateDirectory
+folder = Path(sys.argv[1])
+state = StateDirectory.open(folder / "state", "0123456789abcdef", folder, SystemClock())
+ring = KeyRing.open(folder / "keys.db", state, SystemClock())
+print([ring.pseudonym(f"person {i}") for i in range(10)])
+"""
+
+
+def test_processes_that_name_a_person_at_once_agree(ring: KeyRing, tmp_path: Path) -> None:
+    processes = [
+        subprocess.Popen([sys.executable, "-c", NAMER, str(tmp_path)], stdout=subprocess.PIPE) for _ in range(3)
+    ]
+    answers = {process.communicate()[0] for process in processes}
+    assert [process.returncode for process in processes] == [0, 0, 0]
+    assert len(answers) == 1
+
+
+def test_without_the_wrapping_key_nothing_opens(ring: KeyRing, tmp_path: Path) -> None:
+    sealed, ann = ring.seal(b"why"), ring.pseudonym("Ann")
+    nobody = StateDirectory.open(tmp_path / "empty", ID, tmp_path, CLOCK)
+    somebody = StateDirectory.create(tmp_path / "other", ID, tmp_path, CLOCK)
+    for state in (None, nobody, somebody):
+        other = KeyRing.open(tmp_path / "keys.db", state, CLOCK)
+        assert other.open_sealed(sealed.key, sealed.ciphertext) is None
+        assert other.identity(ann) is None
+        if state is not somebody:
+            with pytest.raises(StateDirectoryError):
+                other.seal(b"")
+            with pytest.raises(StateDirectoryError):
+                other.pseudonym("Ann")
+        other.close()
+
+
+def test_a_ring_opened_to_be_read_refuses_to_write(ring: KeyRing, tmp_path: Path, state: StateDirectory) -> None:
+    reader = KeyRing.open(tmp_path / "keys.db", state, CLOCK, read_only=True)
+    assert reader.open_sealed("0" * 32, b"") is None  # there is no file yet
+    sealed, ann = ring.seal(b"why"), ring.pseudonym("Ann")
+    assert reader.open_sealed(sealed.key, sealed.ciphertext) == b"why"
+    assert reader.pseudonym("Ann") == ann
+    for write in (lambda: reader.seal(b""), lambda: reader.pseudonym("Bob"), lambda: reader.destroy(sealed.key)):
+        with pytest.raises(ReadOnlyStoreError):
+            write()
+    reader.close()
+
+
+def test_an_altered_row_is_named(ring: KeyRing, tmp_path: Path) -> None:
+    sealed, ann = ring.seal(b"why"), ring.pseudonym("Ann")
+    db = apsw.Connection(str(tmp_path / "keys.db"))
+    db.execute("UPDATE keys SET wrapped = zeroblob(60); UPDATE pseudonyms SET wrapped = zeroblob(4)")
+    db.close()
+    with pytest.raises(IntegrityError, match=sealed.key):
+        ring.open_sealed(sealed.key, sealed.ciphertext)
+    with pytest.raises(IntegrityError, match=ann):
+        ring.identity(ann)
+
+
+def test_a_file_that_is_no_key_ring_is_refused_as_such(tmp_path: Path, state: StateDirectory) -> None:
+    (tmp_path / "keys.db").write_bytes(os.urandom(5000))
+    ring = KeyRing.open(tmp_path / "keys.db", state, CLOCK)
+    with pytest.raises(IntegrityError, match=r"keys\.db"):
+        ring.open_sealed("0", b"")
+    with pytest.raises(IntegrityError, match=r"keys\.db"):
+        ring.seal(b"")
