@@ -217,6 +217,21 @@ def draw(rendered: RenderableType, *, to_stderr: bool = False) -> None:
     Console(file=stream, width=None if stream.isatty() else 200, highlight=False).print(rendered)
 
 
+def write(path: Path, text: str) -> None:
+    """Write a file that was asked for, whole or not at all.
+
+    Raises:
+        UsageError: It cannot be written.
+    """
+    from retrodict.kernel.durable import write_file
+    from retrodict.kernel.errors import UsageError
+
+    try:
+        write_file(path, text.encode())
+    except OSError as error:
+        raise UsageError(f"{path} cannot be written: {error.strerror}") from error
+
+
 def main() -> None:
     """Run the command line; every failure ends in one line and exit 2 (`run`: 125)."""
     failure = 125 if "run" in sys.argv[1:3] else 2

@@ -5,7 +5,7 @@ Everything that names a thing is printed so that it can be pasted into the next 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from rich.console import Group, RenderableType
 from rich.markup import escape
@@ -15,9 +15,11 @@ from rich.text import Text
 from retrodict.actions.add import Added
 from retrodict.actions.alias import Aliased
 from retrodict.actions.checkout import CheckedOut
+from retrodict.actions.dispute import Disputed, Disputes, Resolved
 from retrodict.actions.init import Initialized
 from retrodict.actions.log import Log
 from retrodict.actions.models import Models
+from retrodict.actions.predictions import Imported, PredictionRow, Predictions
 from retrodict.actions.register import Registered
 from retrodict.actions.run import File, Ran
 from retrodict.actions.runs import Runs
@@ -276,3 +278,73 @@ def verification(record: Verification) -> RenderableType:
     for finding in record.findings:
         parts.append(Text.from_markup(f"[bold]{finding.level}[/bold]  {escape(finding.message)}"))
     return Group(*parts)
+
+
+def disputed(record: Disputed) -> RenderableType:
+    """Render `dispute`."""
+    return Text(f"prediction {record.prediction} is disputed: entry {record.reference}")
+
+
+def resolved(record: Resolved) -> RenderableType:
+    """Render `dispute --resolve`."""
+    fixed = f", fixed by {', '.join(record.fixed_by)}" if record.fixed_by else ""
+    return Text(f"dispute {record.dispute} has ended{fixed}: entry {record.reference}")
+
+
+def disputes(record: Disputes) -> RenderableType:
+    """Render `disputes`."""
+    return table(
+        ["entry", "about", "at", "by", "complaint", "outcome", "fixed by"],
+        [
+            (
+                row.reference,
+                row.prediction,
+                moment(row.at),
+                row.by,
+                row.reason,
+                "open" if row.is_open else row.resolution,
+                ", ".join(row.fixed_by),
+            )
+            for row in record.rows
+        ],
+        wrap=["complaint", "outcome", "by"],
+    )
+
+
+def predictions(record: Predictions) -> RenderableType:
+    """Render `predictions`."""
+    drawn = table(
+        ["prediction", "date", "model", "caller", "inputs", "output"],
+        [
+            (
+                row.reference,
+                moment(row.date),
+                f"{row.model}@{row.version}",
+                row.caller,
+                _values(row.inputs),
+                _output(row),
+            )
+            for row in record.rows
+        ],
+        wrap=["inputs", "output", "caller"],
+    )
+    if not record.is_cut:
+        return drawn
+    return Group(drawn, Text(f"There are more than these {len(record.rows)}; -n shows more.", style="dim"))
+
+
+def _output(row: PredictionRow) -> str:
+    if row.gap is not None and row.outputs is None:
+        return row.gap
+    return row.status if row.outputs is None else _values(row.outputs)
+
+
+def _values(values: Mapping[str, object] | None) -> str:
+    return "" if values is None else ", ".join(f"{name}={_number(value)}" for name, value in values.items())
+
+
+def imported(record: Imported) -> RenderableType:
+    """Render `predictions import`."""
+    return Text(
+        f"{record.rows} answers of {record.system} taken over, as declared: entries {record.first} to {record.last}"
+    )

@@ -1,0 +1,34 @@
+"""`retrodict serve`."""
+
+from __future__ import annotations
+
+import os
+
+import click
+
+from retrodict.cli import door
+
+
+@door.verb("serve", example="retrodict serve credit@champion --port 8080")
+@click.argument("models", nargs=-1, required=True)
+@click.option("--port", type=click.IntRange(0, 65535), default=8080, show_default=True, help="0: any that is free.")
+@click.option("--host", default="127.0.0.1", show_default=True, help="Other than loopback needs a token.")
+@click.option(
+    "--token-env",
+    default="RETRODICT_TOKEN",
+    show_default=True,
+    help="The environment variable with the token that callers must send (Authorization: Bearer).",
+)
+def command(models: tuple[str, ...], port: int, host: str, token_env: str, as_json: bool) -> None:
+    """Answer for MODELS over HTTP (Open Inference Protocol v2); every answer is on disk before it is given.
+
+    An alias (credit@champion) is looked up for every request, so a moved alias takes effect at once.
+    """
+    from retrodict.render.json import to_json  # loaded when asked for
+    from retrodict.server import serve
+
+    def ready(url: str) -> None:
+        click.echo(to_json({"url": url}, indent=None) if as_json else f"Serving {', '.join(models)} at {url}/v2")
+
+    with door.workspace(writes=True) as workspace:
+        serve(workspace, models, host=host, port=port, token=os.environ.get(token_env) or None, ready=ready)
