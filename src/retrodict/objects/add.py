@@ -111,6 +111,7 @@ class OpenFile:
         try:
             self.stat = os.fstat(self.fd)
             _refuse_special(path, self.stat.st_mode)
+            self._left = self.stat.st_size + 1  # one more tells that it grew; a file that never ends is not read for ever
         except BaseException:
             os.close(self.fd)
             raise
@@ -124,9 +125,11 @@ class OpenFile:
     def read(self, n: int) -> bytes:
         """Return up to `n` more bytes."""
         try:
-            return os.read(self.fd, n)
+            block = os.read(self.fd, min(n, self._left))
         except OSError as error:
             raise UnreadableFileError(display(self._path), error) from error
+        self._left -= len(block)
+        return block
 
     def held_still(self, size: int) -> bool:
         """Say whether the `size` bytes that were read are the file as it was when it was opened, and still is."""

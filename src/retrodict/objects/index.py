@@ -32,6 +32,11 @@ CREATE TABLE IF NOT EXISTS recipes (
 
 BUSY_MS = 60_000
 
+_PLACES = "SELECT name, kind, pack FROM objects WHERE name=?"
+_RECIPES = (
+    "SELECT r.blob, 1, o.pack FROM recipes r JOIN objects o ON o.name = r.recipe AND o.kind = 3 WHERE r.blob = ?"
+)
+
 Value = int | float | bytes | str | None  # what a column may hold
 
 
@@ -165,16 +170,17 @@ class Index:
         A blob that is kept in chunks counts as `Kind.BLOB`.
         """
         found: dict[bytes, set[int]] = {}
+        there: dict[int, bool] = {}
         ids = [(name,) for name in names]
         with self._lock:
             try:
-                rows = self._db.executemany("SELECT name, kind, pack FROM objects WHERE name=?", ids)
-                for name, kind, pack in cast("Iterator[tuple[bytes, int, int]]", rows):
-                    if self._files.holds(self.pack_name(pack)):
-                        found.setdefault(name, set()).add(kind)
-                rows = self._db.executemany("SELECT blob FROM recipes WHERE blob=?", ids)
-                for (blob,) in cast("Iterator[tuple[bytes]]", rows):
-                    found.setdefault(blob, set()).add(Kind.BLOB)
+                for query in (_PLACES, _RECIPES):
+                    rows = cast("Iterator[tuple[bytes, int, int]]", self._db.executemany(query, ids))
+                    for name, kind, pack in rows:
+                        if pack not in there:
+                            there[pack] = self._files.holds(self.pack_name(pack))
+                        if there[pack]:
+                            found.setdefault(name, set()).add(kind)
             except apsw.Error as error:
                 raise translate(error, self.path) from error
         return found

@@ -34,6 +34,7 @@ PACK_BYTES = 64 << 20  # a pack is sealed once it has reached this
 MAX_PAYLOAD = (1 << 32) - 1
 
 PLAIN, ZSTD = 0, 1
+_KINDS = frozenset(Kind)
 
 _BUFFER = 1 << 20
 _SAMPLE = 4096
@@ -193,7 +194,7 @@ def _header_at(data: bytes, offset: int) -> Place | None:
         return None
     magic, kind, codec, zero, stored, size, name = RECORD.unpack_from(data, offset)
     fits = offset + RECORD.size + stored + FOOTER.size <= len(data)
-    if magic != RECORD_MAGIC or zero or not 1 <= kind <= 4 or codec > ZSTD or not fits:
+    if magic != RECORD_MAGIC or zero or kind not in _KINDS or codec > ZSTD or not fits:
         return None
     return Place(name, 0, offset, kind, codec, stored, size)
 
@@ -287,8 +288,12 @@ class PackFiles:
             FormatError: The bytes there are not that object.
             StoreReadError: The disk fails.
         """
-        if min(place[2:]) < 0 or max(place.stored, place.size) > MAX_PAYLOAD:
-            raise FormatError("the index claims what no record can be")
+        try:
+            expected = RECORD.pack(RECORD_MAGIC, place.kind, place.codec, 0, place.stored, place.size, place.name)
+            if place.offset < 0 or place.kind not in _KINDS or len(place.name) != 32:
+                raise ValueError
+        except (struct.error, ValueError, TypeError) as error:
+            raise FormatError("the index claims what no record can be") from error
         try:
             file = self._file(pack)
             record = os.pread(file.fd, RECORD.size + place.stored, place.offset)
@@ -296,7 +301,6 @@ class PackFiles:
             raise
         except (OSError, OverflowError) as error:
             raise StoreReadError(str(pack_path(self._folder, pack)), error) from error
-        expected = RECORD.pack(RECORD_MAGIC, place.kind, place.codec, 0, place.stored, place.size, place.name)
         if record[: RECORD.size] != expected:
             raise FormatError("a record header is altered")
         payload = decode(place.codec, memoryview(record)[RECORD.size :], place.size)
@@ -321,8 +325,6 @@ class PackFiles:
 
     def holds(self, pack: bytes) -> bool:
         """Say whether the file of a pack is there."""
-        if pack in self._open:
-            return True
         return pack_path(self._folder, pack).exists()
 
     def close(self) -> None:
