@@ -1,0 +1,20 @@
+"""Observe what a run does, with nothing declared: files, programs, code, environment. Facts only; `docs/capture.md`."""
+
+from retrodict.capture.errors import CaptureUnavailableError, NoCommandError
+from retrodict.capture.facts import Access, Capture, Inherited, Program, Resources
+from retrodict.capture.ignore import DEFAULT_IGNORE, Ignore
+from retrodict.capture.recorder import recover, supervise
+
+__all__ = [
+    "DEFAULT_IGNORE",
+    "Access",
+    "Capture",
+    "CaptureUnavailableError",
+    "Ignore",
+    "Inherited",
+    "NoCommandError",
+    "Program",
+    "Resources",
+    "recover",
+    "supervise",
+]

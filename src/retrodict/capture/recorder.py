@@ -1,0 +1,124 @@
+"""Run a command, and find out what it read and wrote."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Literal
+
+from retrodict.capture import audithook, seccomp, strace
+from retrodict.capture import records as r
+from retrodict.capture.command import Command
+from retrodict.capture.errors import CaptureUnavailableError, NoCommandError
+from retrodict.capture.facts import Capture
+from retrodict.capture.fold import fold
+from retrodict.capture.ignore import DEFAULT_IGNORE, Ignore
+from retrodict.capture.preserve import DEFAULT_LIMIT_BYTES, Preserver
+from retrodict.capture.running import Recording, RefusedError, Setting
+from retrodict.capture.spool import parse
+from retrodict.capture.tee import Tee
+from retrodict.kernel.clock import SystemClock
+from retrodict.kernel.protocols import Clock
+
+
+def supervise(
+    argv: Sequence[str],
+    *,
+    cwd: Path,
+    environment: Mapping[str, str],
+    preserve_to: Path | None = None,
+    preserve_limit_bytes: int = DEFAULT_LIMIT_BYTES,
+    mode: Literal["auto", "seccomp", "strace", "audit-hook"] = "auto",
+    output: Callable[[int, bytes], None] | None = None,
+    ignore: Ignore = DEFAULT_IGNORE,
+    clock: Clock | None = None,
+) -> Capture:
+    """Run a command to its end and return what it did.
+
+    Ctrl-C goes to the command; so do SIGTERM and SIGHUP. The command is looked for on the PATH of `environment`.
+    Must be called from a process whose other threads can bear a fork.
+
+    Args:
+        argv: The command; it begins in `cwd`, with exactly the variables of `environment`.
+        preserve_to: An existing folder on the file system of the data, for the originals of files that the run reads
+            and then overwrites; the caller removes it. The spool lies there too, so that `recover` can read it after
+            the caller was killed. None: such inputs are marked lost.
+        preserve_limit_bytes: How much may be copied there where the file system cannot clone.
+        mode: "auto" takes the best that works; the result names it.
+        output: Gets copies of what the command writes: 1 or 2, and the bytes. None: the streams are inherited as is.
+        ignore: What is noise, and what is environment.
+        clock: Stamps the records; the system's when None.
+
+    Raises:
+        NoCommandError: `argv` is empty, or `cwd` is no folder.
+        CaptureUnavailableError: The mode asked for does not work here.
+    """
+    if not argv:
+        raise NoCommandError("there is no command to run")
+    if not cwd.is_dir():
+        raise NoCommandError(f"the command cannot begin in {cwd}: that is no folder", hint="Name an existing folder.")
+    clock = clock or SystemClock()
+    folder = os.path.realpath(os.fsencode(cwd))
+    rules = ignore.within(folder, environment)
+    tee = Tee(output)
+    try:
+        setting = Setting(
+            command=Command(
+                argv=argv,
+                cwd=os.fsdecode(folder),
+                environment=environment,
+                mask=signal.pthread_sigmask(signal.SIG_BLOCK, ()),
+                streams=tee.streams,
+            ),
+            preserver=Preserver(
+                folder=None if preserve_to is None else os.fsencode(preserve_to.absolute()),
+                limit_bytes=preserve_limit_bytes,
+                since_ns=clock.now_ns(),
+            ),
+            ignore=rules,
+            clock=clock,
+            tee=tee,
+        )
+        recording = _record(setting, mode)
+    finally:
+        tee.close()
+    if recording.exit_code is not None:
+        recording.records.append((r.EXIT, clock.now_ns(), recording.exit_code))
+    return fold(
+        recording.records,
+        ignore=rules,
+        mode=recording.mode,
+        completeness=recording.completeness,
+        notes=recording.notes,
+    )
+
+
+def _record(setting: Setting, mode: str) -> Recording:
+    refusals: list[str] = []
+    for name, record in (("seccomp", seccomp.record), ("strace", strace.record)):
+        if mode not in ("auto", name):
+            continue
+        try:
+            recording = record(setting)
+        except RefusedError as error:
+            if mode == name:
+                raise CaptureUnavailableError(mode, str(error)) from None
+            refusals.append(f"no {name} here: {error}")
+        else:
+            recording.notes += refusals
+            return recording
+    recording = audithook.record(setting)
+    recording.notes += refusals
+    return recording
+
+
+def recover(spool: Path, *, project: Path, environment: Mapping[str, str], ignore: Ignore = DEFAULT_IGNORE) -> Capture:
+    """Return what a run did whose recorder was killed, from its spool and what lies on the disk now."""
+    records = list(parse(spool.read_bytes()))
+    notes = ["the recorder was killed; the record was put together afterwards"]
+    if not any(record[0] == r.LAST for record in records):
+        notes.append("the run may not have ended yet")
+    rules = ignore.within(os.path.realpath(os.fsencode(project)), environment)
+    return fold(records, ignore=rules, mode="seccomp", completeness="os-trace", notes=notes)
