@@ -1,5 +1,7 @@
 """Observe what a run does, with nothing declared: files, programs, code, environment. Facts only; `docs/capture.md`."""
 
+from retrodict.capture.code import CodeFacts, CodeFile, snapshot_code
+from retrodict.capture.environment import EnvironmentFacts, InterpreterError, snapshot_environment
 from retrodict.capture.errors import CaptureUnavailableError, NoCommandError
 from retrodict.capture.facts import Access, Capture, Inherited, Program, Resources
 from retrodict.capture.ignore import DEFAULT_IGNORE, Ignore
@@ -10,11 +12,17 @@ __all__ = [
     "Access",
     "Capture",
     "CaptureUnavailableError",
+    "CodeFacts",
+    "CodeFile",
+    "EnvironmentFacts",
     "Ignore",
     "Inherited",
+    "InterpreterError",
     "NoCommandError",
     "Program",
     "Resources",
     "recover",
+    "snapshot_code",
+    "snapshot_environment",
     "supervise",
 ]
