@@ -34,7 +34,7 @@ FORMAT = 1
 class UnwritableStateError(UnavailableError):
     """The state directory, which holds the signing key, cannot be written."""
 
-    slug = "state-directory"
+    slug = "no-keys"
     hint = "Set XDG_STATE_HOME (or RETRODICT_STATE) to a folder that this user can write."
 
 

@@ -20,6 +20,7 @@ class UnreadableFileError(UnavailableError):
     """The system refuses to read a file or folder."""
 
     slug = "unreadable-file"
+    hint = "Look at its rights; of a folder with sockets or devices, version the parts that hold files."
 
     def __init__(self, path: str, error: OSError) -> None:
         super().__init__(f"{path} cannot be read: {error.strerror or error}")
