@@ -1,0 +1,91 @@
+"""`predict`: ask a model; the answer is durably on record before it is given."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from retrodict.kernel.errors import UsageError
+from retrodict.kernel.types import EventId
+from retrodict.models import read_example
+from retrodict.predictions import payload
+from retrodict.serving import Service
+from retrodict.workspace import Workspace
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Predicted:
+    """An answer, and where it is on record.
+
+    Attributes:
+        reference: What to paste: `41.0` for a single row, else `41`.
+        model: The version that answered: `credit@v2`.
+        leaf_hash: Of the entry, 64 hex digits: what a receipt is made of.
+        outputs: What it answered, row by row.
+    """
+
+    reference: str
+    event: EventId
+    index: int
+    leaf_hash: str
+    trace: str
+    model: str
+    requested: str
+    outputs: tuple[Mapping[str, object], ...]
+
+
+def predict(
+    workspace: Workspace,
+    reference: str,
+    data: Any,
+    *,
+    caller: str | None = None,
+    variables: Mapping[str, str] | None = None,
+) -> Predicted:
+    """Ask the version that `reference` means (`credit`, `credit@v2`, `credit@champion`).
+
+    Args:
+        data: Rows as the model takes them; see `read_input`.
+        caller: Who asks.
+        variables: The environment variables, of which those that can change an answer are recorded.
+
+    Raises:
+        UnknownReferenceError, AmbiguousReferenceError: See there.
+        InputError: The model does not take such data; nothing is recorded.
+        ModelFailedError: The model raised; that is on record.
+    """
+    answer = Service(workspace, variables).predict(reference, data, caller=caller)
+    assert answer.index is not None
+    assert answer.leaf_hash is not None
+    rows = payload.rows(data)
+    return Predicted(
+        reference=f"{answer.index}.0" if rows == 1 else str(answer.index),
+        event=answer.prediction,
+        index=answer.index,
+        leaf_hash=answer.leaf_hash.hex(),
+        trace=answer.trace,
+        model=answer.version.label,
+        requested=reference,
+        outputs=tuple(payload.to_records(answer.output)),
+    )
+
+
+def read_input(source: Path | bytes) -> Any:
+    """Return the rows in a file, or in what came through a pipe: CSV, JSON (one row or a list) or Parquet.
+
+    Raises:
+        UsageError: There is no such file, or it is none of these.
+    """
+    if isinstance(source, Path):
+        return read_example(source)
+    start = source.lstrip()[:4]
+    if not start:
+        raise UsageError("the input is empty", hint="Send rows as CSV or JSON.")
+    suffix = ".parquet" if start == b"PAR1" else ".json" if start[:1] in b"[{" else ".csv"
+    with tempfile.TemporaryDirectory(prefix="retrodict-") as folder:
+        path = Path(folder) / f"input{suffix}"
+        path.write_bytes(source)
+        return read_example(path)

@@ -1,0 +1,551 @@
+"""`predictions`: search the audit trail by who, when, what and any value; take over a log that another system kept."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import apsw
+
+from retrodict import predictions as records
+from retrodict.actions import names, payloads
+from retrodict.kernel.clock import parse_rfc3339, rfc3339
+from retrodict.kernel.errors import RetrodictError, UsageError
+from retrodict.kernel.types import Digest, Edge, EventId, Ref
+from retrodict.predictions import Call, payload
+from retrodict.workspace import Batch, Workspace, agent_name
+
+CSV_COLUMNS = ("date", "model", "model version", "feature inputs", "output")
+_FACTS = ("date", "model", "version", "caller", "status", "reference")
+_CHUNK_ROWS = 2000
+_MAX_COLUMNS = 1900  # SQLite's limit for a table is 2000
+_ROWS_IN_AN_EVENT = 1024
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PredictionRow:
+    """One row of one call.
+
+    Attributes:
+        reference: What to paste: `12.3`.
+        kind: "made" here, or "declared" by another system.
+        version: `v2`, or what the other system calls it.
+        caller: Who asked; None where nobody said.
+        inputs: As the model saw them, by column; None where they are not held.
+        outputs: What it answered; None where it failed, or where they are not held.
+        gap: Why something is None that should not be.
+    """
+
+    reference: str
+    event: EventId
+    index: int
+    row: int
+    kind: str
+    date: str
+    model: str
+    version: str
+    caller: str | None
+    status: str
+    inputs: Mapping[str, object] | None
+    outputs: Mapping[str, object] | None
+    gap: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Predictions:
+    """Rows of the audit trail.
+
+    Attributes:
+        is_cut: There may be more than the limit let through.
+    """
+
+    rows: tuple[PredictionRow, ...]
+    is_cut: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Imported:
+    """A log that was taken over.
+
+    Attributes:
+        log: The file, kept as it is.
+        rows: How many answers; `events` entries hold them, from `first` to `last`.
+    """
+
+    log: Digest
+    system: str
+    rows: int
+    events: int
+    first: int
+    last: int
+
+
+def search(
+    workspace: Workspace,
+    *,
+    where: str | None = None,
+    model: str | None = None,
+    version: str | None = None,
+    caller: str | None = None,
+    since: str | None = None,
+    until: str | None = None,
+    limit: int = 100,
+    parts: bool = False,
+    oldest_first: bool = False,
+) -> Predictions:
+    """Return the rows that fit everything given.
+
+    Args:
+        where: An SQL condition over the columns of inputs and outputs and date, model, version, caller, status,
+            reference, e.g. `amount > 4000 AND decision = 'decline'`. A name that inputs and outputs share means the
+            input; the output is "output.NAME" then.
+        model: A model's name, or a reference to one version.
+        version: `v2`, `2`, or what another system calls it.
+        caller: Who asked, by name.
+        since: First instant that counts (RFC 3339 or a date); `until` the first that no longer does.
+        limit: At most so many rows.
+        parts: List the parts of composed answers too.
+
+    Raises:
+        UsageError: The condition is not SQL or names a column that there is not; a time is none.
+    """
+    if limit < 1:
+        raise UsageError(f"a limit of {limit} lets nothing through")
+    found: list[PredictionRow] = []
+    condition = None if where is None else _Condition(where)
+    for chunk in _chunks(_rows(workspace, model, version, caller, since, until, parts, oldest_first)):
+        found += chunk if condition is None else condition.filter(chunk)
+        if len(found) > limit:
+            break
+    if condition is not None:
+        condition.check()
+    return Predictions(rows=tuple(found[:limit]), is_cut=len(found) > limit)
+
+
+def _rows(
+    workspace: Workspace,
+    model: str | None,
+    version: str | None,
+    caller: str | None,
+    since: str | None,
+    until: str | None,
+    parts: bool,
+    oldest_first: bool,
+) -> Iterator[PredictionRow]:
+    database = workspace.views.database()
+    name, number = _wanted(workspace, model, version)
+    pseudonym = None
+    if caller is not None:
+        pseudonym = _pseudonym(workspace, caller)
+        if pseudonym is None:
+            return
+    known: dict[str, str] = {}
+    for call in records.calls(
+        database,
+        model_name=name,
+        model_version=number,
+        caller=pseudonym,
+        since=None if since is None else rfc3339(parse_rfc3339(since)),
+        until=None if until is None else rfc3339(parse_rfc3339(until)),
+        top_level=not parts,
+        newest_first=not oldest_first,
+    ):
+        if call.caller is not None and call.caller not in known:
+            known[call.caller] = agent_name(workspace, call.caller)
+        inputs, outputs, gap = _values(workspace, call)
+        for row in range(call.rows):
+            yield PredictionRow(
+                reference=f"{call.index}.{row}",
+                event=call.event,
+                index=call.index,
+                row=row,
+                kind=call.kind,
+                date=call.received,
+                model=call.model_name,
+                version=f"v{call.model_version}" if call.model is not None else call.model_version,
+                caller=None if call.caller is None else known[call.caller],
+                status=call.status,
+                inputs=_at(inputs, row),
+                outputs=_at(outputs, row),
+                gap=gap,
+            )
+
+
+def _wanted(workspace: Workspace, model: str | None, version: str | None) -> tuple[str | None, str | None]:
+    number = version[1:] if version is not None and version[:1] in "vV" and version[1:].isdigit() else version
+    if model is None or "@" not in model:
+        return model, number
+    if version is not None:
+        raise UsageError(f"{model} names a version already", hint="Leave --version out.")
+    meant = names.model_version(workspace, model)
+    return meant.name, str(meant.version)
+
+
+def _pseudonym(workspace: Workspace, name: str) -> str | None:
+    query = "SELECT DISTINCT caller FROM predictions_calls WHERE caller IS NOT NULL"
+    for row in workspace.views.database().execute(query).fetchall():
+        pseudonym = str(row[0])
+        if name in {pseudonym, agent_name(workspace, pseudonym)}:
+            return pseudonym
+    return None
+
+
+def _values(
+    workspace: Workspace, call: Call
+) -> tuple[list[dict[str, object]] | None, list[dict[str, object]] | None, str | None]:
+    """Return the rows of inputs and outputs, and why one of them is not there."""
+    result: list[list[dict[str, object]] | None] = []
+    gap = None
+    inputs, outputs, _ = records.payloads(workspace.ledger.event(call.index).event)
+    for kept in (inputs, outputs):
+        try:
+            result.append(None if kept is None else payload.to_records(payloads.load(workspace, kept)))
+        except RetrodictError as error:
+            result.append(None)
+            gap = error.message
+    return result[0], result[1], gap
+
+
+def _at(rows: Sequence[dict[str, object]] | None, row: int) -> dict[str, object] | None:
+    return rows[row] if rows is not None and row < len(rows) else None
+
+
+def _chunks(rows: Iterable[PredictionRow]) -> Iterator[list[PredictionRow]]:
+    chunk: list[PredictionRow] = []
+    for row in rows:
+        chunk.append(row)
+        if len(chunk) >= _CHUNK_ROWS:
+            yield chunk
+            chunk = []
+    if chunk:
+        yield chunk
+
+
+class _Condition:
+    """An SQL condition, tried by SQLite on a table of some rows at a time. It can read that table and nothing else."""
+
+    def __init__(self, where: str) -> None:
+        self._where = where
+        self._columns: dict[str, str] = {name: name for name in _FACTS}  # by lower case, as SQLite compares
+        self._absent: set[str] = set()
+
+    def filter(self, rows: Sequence[PredictionRow]) -> list[PredictionRow]:
+        """Return the rows for which the condition holds."""
+        tables = [self._cells(row) for row in rows]
+        for cells in tables:
+            for name in cells:
+                self._columns.setdefault(name.lower(), name)
+        while True:
+            try:
+                return [rows[i] for i in self._select(tables)]
+            except apsw.SQLError as error:
+                # A column that only other calls have: nothing, here. `check` says so if nobody has it.
+                text = str(error)
+                name = text.removeprefix("no such column: ")
+                if name == text or name.lower() in self._absent:
+                    raise UsageError(f"--where is not an SQL condition: {text}", hint=self._hint()) from error
+                self._absent.add(name.lower())
+            except apsw.Error as error:
+                raise UsageError(f"--where cannot be tried: {error}", hint=self._hint()) from error
+
+    def check(self) -> None:
+        """Raise UsageError if the condition names a column that no row has."""
+        unknown = sorted(self._absent - set(self._columns))
+        if unknown:
+            raise UsageError(f"--where: there is no column {', '.join(unknown)}", hint=self._hint())
+
+    def _hint(self) -> str:
+        shown = list(self._columns.values())
+        more = f" and {len(shown) - 40} more" if len(shown) > 40 else ""
+        return f"The columns are {', '.join(shown[:40])}{more}."
+
+    def _cells(self, row: PredictionRow) -> dict[str, object]:
+        cells: dict[str, object] = {name: getattr(row, name) for name in _FACTS}
+        taken = set(cells)
+        for prefix, values in (("input", row.inputs), ("output", row.outputs)):
+            for name, value in (values or {}).items():
+                column = f"{prefix}.{name}" if name.lower() in taken else name
+                if len(cells) < _MAX_COLUMNS:
+                    cells[column] = value
+                    taken.add(name.lower())
+        return cells
+
+    def _select(self, tables: Sequence[Mapping[str, object]]) -> list[int]:
+        columns = {**{name: name for name in self._absent}, **self._columns}
+        quoted = ", ".join('"' + name.replace('"', '""') + '"' for name in columns.values())
+        db = apsw.Connection(":memory:")
+        try:
+            db.config(apsw.SQLITE_DBCONFIG_DQS_DML, 0)  # else a misspelt "name" is a text
+            db.execute(f"CREATE TABLE predictions ({quoted})")
+            db.executemany(
+                f"INSERT INTO predictions VALUES ({', '.join('?' * len(columns))})",  # noqa: S608
+                ([_sql_value(cells.get(name)) for name in columns.values()] for cells in tables),
+            )
+            db.authorizer = _only_reads
+            # On lines of its own, so that a comment in it ends there.
+            query = f"SELECT rowid - 1 FROM predictions WHERE (\n{self._where}\n) ORDER BY rowid"  # noqa: S608
+            return [row[0] for row in db.execute(query)]
+        finally:
+            db.authorizer = None
+            db.close()
+
+
+def _only_reads(action: int, _1: str | None, name: str | None, _3: str | None, _4: str | None) -> int:
+    reads = {apsw.SQLITE_SELECT, apsw.SQLITE_READ, apsw.SQLITE_FUNCTION, apsw.SQLITE_RECURSIVE}
+    return apsw.SQLITE_OK if action in reads and name != "load_extension" else apsw.SQLITE_DENY
+
+
+def _sql_value(value: object) -> Any:
+    if isinstance(value, bool):
+        return int(value)
+    if isinstance(value, int) and not -(2**63) <= value < 2**63:
+        return str(value)
+    if value is None or isinstance(value, int | float | str | bytes):
+        return value
+    return json.dumps(value, default=str)
+
+
+# ---- the lecture's CSV -----------------------------------------------------------------------------------------------
+
+
+def to_csv(found: Predictions) -> str:
+    """Return rows as `date,model,model version,feature inputs,output`; inputs and output as JSON."""
+    file = io.StringIO()
+    writer = csv.writer(file, lineterminator="\n")
+    writer.writerow(CSV_COLUMNS)
+    for row in found.rows:
+        writer.writerow([row.date, row.model, row.version, _json(row.inputs), _json(_bare(row.outputs))])
+    return file.getvalue()
+
+
+def _json(value: object) -> str:
+    return "" if value is None else json.dumps(value, ensure_ascii=False, default=str)
+
+
+def _bare(outputs: Mapping[str, object] | None) -> object:
+    """Return an unnamed output without the name that we gave it."""
+    return outputs["value"] if outputs is not None and set(outputs) == {"value"} else outputs
+
+
+# ---- taking over a log -----------------------------------------------------------------------------------------------
+
+_FIELDS = ("date", "model", "version", "inputs", "outputs", "caller")
+_LECTURE = {
+    "date": "date", "model": "model", "version": "model version", "inputs": "feature inputs", "outputs": "output",
+}  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Line:
+    """One answer of a log."""
+
+    number: int
+    date: str
+    model: str
+    version: str
+    caller: str | None
+    inputs: object
+    output: object
+
+
+def import_log(
+    workspace: Workspace, path: Path, *, columns: Mapping[str, str] | None = None, system: str | None = None
+) -> Imported:
+    """Take over the answers in a CSV file, as declared; the whole file or nothing.
+
+    Args:
+        path: In the lecture's format (`date,model,model version,feature inputs,output`, with or without a header), or
+            any CSV file with `columns`.
+        columns: For each of date, model, version, inputs, outputs and (optional) caller the columns that hold it,
+            separated by commas; "=text" is the same for all lines, "*" every column that is not named otherwise.
+        system: Who kept the log; its file's name unless given.
+
+    Raises:
+        UsageError: There is no such file, it is no CSV file, a line lacks something; names the line. Or it was taken
+            over before.
+    """
+    try:
+        data = path.read_bytes()
+        text = data.decode("utf-8-sig")
+    except OSError as error:
+        raise UsageError(f"{path} cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise UsageError(f"{path} is not UTF-8 text (byte {error.start})") from error
+    lines = list(_read_log(path, text, columns))
+    if not lines:
+        raise UsageError(f"{path} holds no answers")
+    log = workspace.objects.put_file(path)
+    earlier = _taken_over(workspace, log)
+    if earlier is not None:
+        raise UsageError(f"{path} was taken over already: its first answer is entry {earlier}")
+    system = system or path.name
+    batch = Batch(workspace)
+    first = last = None
+    edge = Edge(ref=Ref(log), role="log", evidence="declared")
+    for group in _groups(lines):
+        event = batch.event(
+            "prediction.declared",
+            uses=(edge,),
+            makes=(),
+            body=records.declared_body(
+                system=system,
+                model=None,
+                model_name=group[0].model,
+                model_version=group[0].version,
+                rows=len(group),
+                inputs=payloads.store(workspace, batch, [line.inputs for line in group]),
+                outputs=payloads.store(workspace, batch, [line.output for line in group]),
+                caller=None if group[0].caller is None else batch.agent(group[0].caller),
+                trace=None,
+                received=group[0].date,
+                log=log,
+                lines=(group[0].number, group[-1].number),
+            ),
+        )
+        first, last = first or event.id, event.id
+    indexes = {sequenced.event.id: sequenced.index for sequenced in batch.append()}
+    assert first is not None
+    assert last is not None
+    return Imported(
+        log=log,
+        system=system,
+        rows=len(lines),
+        events=sum(1 for _ in _groups(lines)),
+        first=indexes[first],
+        last=indexes[last],
+    )
+
+
+def _taken_over(workspace: Workspace, log: Digest) -> int | None:
+    """Return the first entry that was taken over from this file."""
+    for call in records.calls(workspace.views.database()):
+        if call.kind == "declared" and workspace.ledger.event(call.index).event.body.get("log") == log:
+            return call.index
+    return None
+
+
+def _groups(lines: Sequence[_Line]) -> Iterator[list[_Line]]:
+    """Yield runs of lines that one entry can stand for."""
+    group: list[_Line] = []
+    for line in lines:
+        if group and (
+            (line.date, line.model, line.version, line.caller)
+            != (group[0].date, group[0].model, group[0].version, group[0].caller)
+            or len(group) >= _ROWS_IN_AN_EVENT
+        ):
+            yield group
+            group = []
+        group.append(line)
+    if group:
+        yield group
+
+
+def _read_log(path: Path, text: str, columns: Mapping[str, str] | None) -> Iterator[_Line]:
+    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
+    try:
+        header = next(reader, None)
+        if header is None:
+            raise UsageError(f"{path} is empty")
+        mapping = dict(columns) if columns is not None else _LECTURE
+        if columns is None and [name.strip().lower() for name in header] != list(CSV_COLUMNS):
+            if len(header) != len(CSV_COLUMNS) or not _is_time(header[0]):
+                raise UsageError(
+                    f"{path} does not begin with {','.join(CSV_COLUMNS)}",
+                    hint="Say with --map which columns hold what, e.g. --map date=time --map inputs=age,amount.",
+                )
+            fields, header = header, list(CSV_COLUMNS)
+            parse = _parser(path, header, mapping)
+            yield parse(1, fields)
+        else:
+            header = [name.strip().lower() for name in header] if columns is None else header
+            parse = _parser(path, header, mapping)
+        for fields in reader:
+            if fields:
+                yield parse(reader.line_num, fields)
+    except csv.Error as error:
+        raise UsageError(f"{path}, line {reader.line_num}: not CSV: {error}") from error
+
+
+def _parser(path: Path, header: Sequence[str], mapping: Mapping[str, str]) -> Callable[[int, Sequence[str]], _Line]:
+    """Return what reads one line, having checked that the columns are there."""
+    for field in mapping:
+        if field not in _FIELDS:
+            raise UsageError(f"--map knows no {field!r}", hint=f"Map {', '.join(_FIELDS)}.")
+    for field in ("date", "model", "version", "inputs", "outputs"):
+        if field not in mapping:
+            raise UsageError(f"--map does not say where {field} is", hint=f"Add --map {field}=COLUMN.")
+    named = {name for value in mapping.values() if not value.startswith("=") for name in value.split(",")}
+    for name in sorted(named - {"*"} - set(header)):
+        raise UsageError(f"{path} has no column {name!r}", hint=f"It has {', '.join(header)}.")
+    rest = [name for name in header if name not in named]
+    places = {name: i for i, name in enumerate(header)}
+
+    def cells(field: str, fields: Sequence[str]) -> dict[str, str]:
+        value = mapping[field]
+        if value.startswith("="):
+            return {field: value[1:]}
+        return {name: fields[places[name]] for name in (rest if value == "*" else value.split(","))}
+
+    def one(field: str, fields: Sequence[str]) -> str:
+        return ",".join(cells(field, fields).values()).strip()
+
+    def many(field: str, fields: Sequence[str]) -> object:
+        found = cells(field, fields)
+        if len(found) == 1 and mapping[field] != "*":
+            ((name, text),) = found.items()
+            value = _json_value(text)
+            return value if isinstance(value, dict | list) or field == "outputs" else {name: _plain(text)}
+        return {name: _plain(text) for name, text in found.items()}
+
+    def parse(number: int, fields: Sequence[str]) -> _Line:
+        if len(fields) != len(header):
+            raise UsageError(f"{path}, line {number}: {len(fields)} fields, and the header has {len(header)}")
+        try:
+            date = rfc3339(parse_rfc3339(one("date", fields)))
+        except UsageError as error:
+            raise UsageError(f"{path}, line {number}: {error.message}", hint=error.hint) from error
+        model, version = one("model", fields), one("version", fields)
+        if not model or not version:
+            raise UsageError(f"{path}, line {number}: the model or its version is not named")
+        return _Line(
+            number=number,
+            date=date,
+            model=model,
+            version=version,
+            caller=(one("caller", fields) or None) if "caller" in mapping else None,
+            inputs=many("inputs", fields),
+            output=many("outputs", fields),
+        )
+
+    return parse
+
+
+def _is_time(text: str) -> bool:
+    try:
+        parse_rfc3339(text.strip())
+    except UsageError:
+        return False
+    return True
+
+
+def _json_value(text: str) -> object:
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return _plain(text)
+
+
+def _plain(text: str) -> object:
+    """Return a number where the text is just how one is written, None where it is empty, else the text."""
+    for kind in (int, float):
+        try:
+            if repr(kind(text)) == text:
+                return kind(text)
+        except ValueError:
+            continue
+    return text or None

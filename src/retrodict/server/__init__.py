@@ -1,0 +1,5 @@
+"""The HTTP door: Open Inference Protocol v2, every answer durably on record before it is sent."""
+
+from retrodict.server.run import Server, serve
+
+__all__ = ["Server", "serve"]

@@ -1,0 +1,50 @@
+"""What can be wrong with a request, and with the place that a server is to listen at."""
+
+from __future__ import annotations
+
+from retrodict.kernel.errors import UnavailableError, UsageError
+
+
+class RequestError(UsageError):
+    """A request that does not follow the protocol: answered with its status and `{"error": message}`."""
+
+    slug = "bad-request"
+    hint = "`GET /v2/models/NAME` says what the model takes."
+
+    def __init__(self, message: str, *, status: int = 400) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+class FieldError(RequestError):
+    """A field of a request that is not what it should be."""
+
+    slug = "bad-field"
+
+    def __init__(self, field: str, expected: str, value: object) -> None:
+        shown = repr(value)
+        shown = shown if len(shown) <= 80 else shown[:77] + "..."
+        super().__init__(f"{field}: expected {expected}, got {shown}")
+        self.field = field
+        self.expected = expected
+        self.value = value
+
+
+class OpenServerError(UsageError):
+    """A server that others on the network could reach, without a token."""
+
+    slug = "open-server"
+    hint = "Set RETRODICT_TOKEN (or give --token-file), or listen on 127.0.0.1."
+
+    def __init__(self, host: str) -> None:
+        super().__init__(f"a server on {host} can be reached by others, and there is no token")
+
+
+class AddressError(UnavailableError):
+    """An address that cannot be listened at."""
+
+    slug = "address"
+    hint = "Give another --port; 0 takes any that is free."
+
+    def __init__(self, host: str, port: int, cause: OSError) -> None:
+        super().__init__(f"cannot listen at {host}:{port}: {cause.strerror or cause}")

@@ -1,0 +1,181 @@
+"""Runs the endpoints under uvicorn, publishes checkpoints while it does, and stops gracefully."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ipaddress
+import logging
+import os
+import signal
+import socket
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+from retrodict import workspace as workspaces
+from retrodict.actions.serve import start_service
+from retrodict.kernel.errors import RetrodictError, UsageError
+from retrodict.server.app import App
+from retrodict.server.errors import AddressError, OpenServerError
+from retrodict.workspace import Workspace
+
+PUBLISH_EVERY_S = 1.0
+GRACE_S = 10  # for answers under way when the server is told to stop
+LIMIT_BYTES = 64 * 1024 * 1024
+MODEL_THREADS = 8
+
+_log = logging.getLogger("retrodict.server")
+
+
+class Server:
+    """A server that is listening; `run` answers until `stop` is called, or SIGTERM or SIGINT comes."""
+
+    def __init__(
+        self,
+        workspace: Workspace,
+        models: Sequence[str],
+        *,
+        host: str = "127.0.0.1",
+        port: int = 8080,
+        token: str | None = None,
+        limit_bytes: int = LIMIT_BYTES,
+    ) -> None:
+        """Load the models and listen; `port` 0 takes any that is free.
+
+        Raises:
+            OpenServerError: Others could reach `host`, and there is no token.
+            AddressError: The address is in use, or not this machine's.
+            RetrodictError: A model cannot be loaded; nothing listens then.
+        """
+        if not _is_loopback(host) and not token:
+            raise OpenServerError(host)
+        self._workspace = workspace
+        self._stop = threading.Event()
+        self._socket = _listen(host, port)
+        try:
+            bound = self._socket.getsockname()
+            shown = f"[{host}]" if ":" in host else host
+            self.url = f"http://{shown}:{bound[1]}"
+            started = start_service(workspace, models, address=self.url, variables=os.environ)
+        except BaseException:
+            self._socket.close()
+            raise
+        self.models = started.models
+        self._pool = ThreadPoolExecutor(MODEL_THREADS, thread_name_prefix="model")
+        self._app = App(
+            started.service,
+            {model.name: model.requested for model in started.models},
+            pool=self._pool,
+            token=token,
+            limit_bytes=limit_bytes,
+        )
+
+    def stop(self) -> None:
+        """Finish what is under way, then return from `run`; callable from any thread."""
+        self._stop.set()
+
+    def run(self, ready: Callable[[str], None] | None = None) -> None:
+        """Answer requests; `ready` is told the URL as soon as they are answered."""
+        try:
+            asyncio.run(self._run(ready))
+        finally:
+            self._pool.shutdown(wait=True)
+            self._socket.close()
+            workspaces.publish(self._workspace)
+
+    async def _run(self, ready: Callable[[str], None] | None) -> None:
+        import uvicorn  # 100 ms
+
+        class Uvicorn(uvicorn.Server):
+            @contextlib.contextmanager
+            def capture_signals(self):  # type: ignore[no-untyped-def]
+                # Uvicorn's own would raise the signal again at the end, before the last checkpoint is published.
+                yield
+
+        config = uvicorn.Config(
+            self._app,
+            lifespan="off",
+            access_log=False,
+            log_level="warning",
+            log_config=None,
+            timeout_graceful_shutdown=GRACE_S,
+            server_header=False,
+        )
+        server = Uvicorn(config)
+        loop = asyncio.get_running_loop()
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGTERM, signal.SIGINT):
+                loop.add_signal_handler(number, self._stop.set)
+        serving = asyncio.create_task(server.serve(sockets=[self._socket]))
+        publishing = asyncio.create_task(self._publish())
+        try:
+            while not serving.done() and not server.started:
+                await asyncio.sleep(0.005)
+            if server.started and ready is not None:
+                ready(self.url)
+            while not serving.done() and not self._stop.is_set():
+                await asyncio.sleep(0.05)
+        finally:
+            server.should_exit = True
+            await serving
+            publishing.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await publishing
+
+    async def _publish(self) -> None:
+        """Sign a checkpoint every second in which something was recorded."""
+        published = -1
+        while True:
+            await asyncio.sleep(PUBLISH_EVERY_S)
+            size = self._workspace.ledger.size()
+            if size == published:
+                continue
+            try:
+                await asyncio.to_thread(workspaces.publish, self._workspace)
+                published = size
+            except RetrodictError as error:
+                _log.error("no checkpoint was published: %s", error.message)
+
+
+def serve(
+    workspace: Workspace,
+    models: Sequence[str],
+    *,
+    host: str = "127.0.0.1",
+    port: int = 8080,
+    token: str | None = None,
+    ready: Callable[[str], None] | None = None,
+) -> None:
+    """Serve models until SIGTERM or SIGINT; see `Server`."""
+    Server(workspace, models, host=host, port=port, token=token).run(ready)
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        listener = socket.socket(family, kind, protocol)
+    except OSError as error:
+        raise AddressError(host, port, error) from error
+    except OverflowError:
+        raise UsageError(f"{port} is not a port") from None
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(address)
+        listener.listen(1024)
+    except OSError as error:
+        listener.close()
+        raise AddressError(host, port, error) from error
+    except OverflowError:
+        listener.close()
+        raise UsageError(f"{port} is not a port") from None
+    return listener

@@ -1,0 +1,18 @@
+"""Models that answer, each answer durably on record before it is given."""
+
+from retrodict.serving.errors import ModelFailedError
+from retrodict.serving.materialize import materialize
+from retrodict.serving.service import Answer, Member, ServedModel, Service
+from retrodict.serving.trace import TraceContext, format_traceparent, parse_traceparent
+
+__all__ = [
+    "Answer",
+    "Member",
+    "ModelFailedError",
+    "ServedModel",
+    "Service",
+    "TraceContext",
+    "format_traceparent",
+    "materialize",
+    "parse_traceparent",
+]

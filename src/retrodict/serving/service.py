@@ -1,0 +1,498 @@
+"""Answers questions with registered models. An answer is given only after its record is durable.
+
+A model may ask others while it answers (`retrodict.load(...).predict(...)`): their answers become its children. The
+family, children first, is one append. A child that runs in a thread which knows nothing of its parent (threads that do
+not copy the context), or that comes after its parent's answer, is recorded by itself.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import threading
+import time
+import traceback
+from collections.abc import Iterator, Mapping
+from concurrent.futures import Future
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from retrodict import capture
+from retrodict.kernel import clock as clocks
+from retrodict.kernel import entry
+from retrodict.kernel.errors import ReadOnlyStoreError
+from retrodict.kernel.types import MAX_EDGES, Digest, Edge, EdgeList, Event, EventId, Ref
+from retrodict.ledger import Sequenced
+from retrodict.models.loading import LoadedModel, load_model
+from retrodict.models.records import ModelVersion
+from retrodict.models.session import current_loader
+from retrodict.objects import digest_of
+from retrodict.predictions import Payload, made_body, payload
+from retrodict.serving.code import ServingCode
+from retrodict.serving.errors import ModelFailedError
+from retrodict.serving.materialize import materialize
+from retrodict.serving.resolution import Resolver
+from retrodict.workspace import Batch, Workspace
+
+ERROR_CHARACTERS = 20_000  # of a failure's traceback that are kept
+RIDES_ALONG = 1 << 20  # bytes; larger payloads go into the object store first
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """What a model answered, and where that is on record.
+
+    Attributes:
+        output: As the model returned it.
+        prediction: The `prediction.made` event.
+        index: Its entry; None for a child, whose family is recorded when its parent has answered.
+        leaf_hash: Of the entry, 32 bytes; None likewise.
+        version: Who answered.
+        trace, span: W3C trace context, hex.
+    """
+
+    output: Any
+    prediction: EventId
+    index: int | None
+    leaf_hash: bytes | None
+    version: ModelVersion
+    trace: str
+    span: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Shared:
+    """The edges of all calls of a deployment, for as long as the serving code is this."""
+
+    edges: EdgeList
+    serving_code: Digest | None
+
+
+@dataclass(slots=True, kw_only=True)
+class _Deployment:
+    """A model version in this process."""
+
+    version: ModelVersion
+    model: LoadedModel
+    shared: _Shared | None = None
+
+
+@dataclass(slots=True, kw_only=True)
+class _Call:
+    """A call under way; its descendants gather here until it is recorded."""
+
+    service: Service
+    id: EventId
+    trace: str
+    span: str
+    caller: str | None
+    lock: threading.Lock = field(default_factory=threading.Lock)
+    is_open: bool = True
+    children: list[EventId] = field(default_factory=list)
+    events: list[Event] = field(default_factory=list)
+    blobs: dict[Digest, bytes] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Finished:
+    """A call that has answered or failed; `events` is its family, itself last."""
+
+    call: _Call
+    version: ModelVersion
+    output: Any
+    failure: BaseException | None
+
+
+_running: ContextVar[_Call | None] = ContextVar("retrodict_running_call", default=None)
+
+
+class Service:
+    """The models of a workspace, for one process; any number of threads may ask at once."""
+
+    def __init__(self, workspace: Workspace, variables: Mapping[str, str] | None = None) -> None:
+        """Take the workspace, which stays the caller's to close.
+
+        Args:
+            variables: The environment variables, of which those that can change an answer are recorded.
+
+        Raises:
+            ReadOnlyStoreError: Answers could not be recorded.
+        """
+        if workspace.read_only:
+            raise ReadOnlyStoreError(str(workspace.folder))
+        self.workspace = workspace
+        self._variables = variables or {}
+        self._resolver = Resolver(workspace)
+        self._cache = workspace.folder / "tmp" / "models"
+        self._lock = threading.Lock()
+        self._loading: dict[EventId, Future[_Deployment]] = {}
+        self._agents: dict[str, str] = {}
+        self._stored: set[Digest] = set()  # schemas that are durable
+        self._environment: Digest | None = None
+        self._code = ServingCode(workspace.objects, self._cache)
+        self._agent = self._pseudonym(workspace.agent or "unknown")
+
+    def resolve(self, reference: str) -> ModelVersion:
+        """Return the version that `reference` (`credit`, `credit@v2`, `credit@champion`, an event id) means now.
+
+        Raises:
+            UnknownReferenceError, AmbiguousReferenceError: See there.
+        """
+        return self._resolver.resolve(reference)
+
+    def load(self, reference: str) -> ServedModel:
+        """Load the version that `reference` means now; the name is looked up again for each question.
+
+        Raises:
+            UnknownReferenceError, AmbiguousReferenceError: See there.
+            MissingObjectError, AlteredObjectError: The model is not held as it was registered.
+            UnloadableModelError: It cannot be loaded here.
+        """
+        self._deployment(self.resolve(reference))
+        return ServedModel(self, reference)
+
+    def member(self, reference: str) -> Member:
+        """Return the version that `reference` means now as another model sees it; loaded when it is asked.
+
+        Raises:
+            UnknownReferenceError, AmbiguousReferenceError: See there.
+        """
+        self.resolve(reference)
+        return Member(self, reference)
+
+    def signature(self, reference: str) -> Any:
+        """Return the signature of the version that `reference` means now."""
+        return self._deployment(self.resolve(reference)).model.signature
+
+    @property
+    def environment(self) -> Digest:
+        """The environment of this process, recorded as an object."""
+        with self._lock:
+            if self._environment is None:
+                facts = capture.snapshot_environment(None, variables=self._variables).as_json()
+                text = json.dumps(facts, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+                self._environment = self.workspace.objects.put(text.encode())
+            return self._environment
+
+    @property
+    def serving_code(self) -> Digest | None:
+        """The tree of the code that runs beside the models, as it is loaded now."""
+        return self._code.tree()
+
+    def shared_edges(self, reference: str) -> Digest:
+        """Return the edge list that the calls of a version share now."""
+        return self._shared(self._deployment(self.resolve(reference))).edges.digest
+
+    def predict(
+        self,
+        reference: str,
+        data: Any,
+        *,
+        caller: str | None = None,
+        trace: str | None = None,
+        parent_span: str | None = None,
+        raw: Any = None,
+    ) -> Answer:
+        """See `ServedModel.predict`."""
+        finished = self._ask(reference, data, caller, trace, parent_span, raw)
+        sequenced = None
+        if not self._is_adopted(finished):
+            family = finished.call
+            sequenced = self.workspace.ledger.append(family.events, family.blobs)[-1]
+            self._remember(family)
+        return _answer(finished, sequenced)
+
+    def submit(
+        self,
+        reference: str,
+        data: Any,
+        *,
+        caller: str | None = None,
+        trace: str | None = None,
+        parent_span: str | None = None,
+        raw: Any = None,
+    ) -> Future[Answer]:
+        """Ask as `predict` does; the future has the answer once its record is durable. The model has run by then.
+
+        Raises:
+            InputError: As `predict`; everything else comes through the future.
+        """
+        finished = self._ask(reference, data, caller, trace, parent_span, raw)
+        family, answered = finished.call, Future[Answer]()
+
+        def recorded(appended: Future[list[Sequenced]]) -> None:
+            try:
+                self._remember(family)
+                answered.set_result(_answer(finished, appended.result()[-1]))
+            except BaseException as error:  # noqa: BLE001 - handed to who waits
+                answered.set_exception(error)
+
+        self.workspace.ledger.submit(family.events, family.blobs).add_done_callback(recorded)
+        return answered
+
+    # One call
+
+    def _ask(
+        self,
+        reference: str,
+        data: Any,
+        caller: str | None,
+        trace: str | None,
+        parent_span: str | None,
+        raw: Any,
+    ) -> _Finished:
+        """Let the model answer, and make the events of its family."""
+        version = self.resolve(reference)
+        deployment = self._deployment(version)
+        clock = self.workspace.clock
+        outer = _running.get()
+        signature = deployment.model.signature
+        seen = data if signature is None else signature.check(data)
+        if raw is None and seen is not data:
+            raw = data
+        call = _Call(
+            service=self,
+            id=clocks.event_id(clock),
+            trace=trace or (outer.trace if outer else clock.random_bytes(16).hex()),
+            span=clock.random_bytes(8).hex(),
+            caller=outer.caller if outer and caller is None else self._caller(caller),
+        )
+        # Before the model runs: it may change what it is given.
+        inputs = self._payload(call, seen)
+        raw_inputs = None if raw is None else self._payload(call, raw)
+        rows = payload.rows(seen)
+        received, started = clock.now_ns(), time.perf_counter_ns()
+        token = _running.set(call)
+        output, failure, outputs = None, None, None
+        try:
+            with self._answering():
+                output = deployment.model.predict(seen)
+            outputs = self._payload(call, output)
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - a failure of any kind is an outcome to record
+            output, failure = None, error
+        finally:
+            _running.reset(token)
+        duration = time.perf_counter_ns() - started
+        with call.lock:
+            call.is_open = False
+        shared = self._shared(deployment)
+        body = made_body(
+            model=version.event,
+            model_name=version.name,
+            model_version=version.version,
+            requested=reference,
+            rows=rows,
+            status="ok" if failure is None else "error",
+            inputs=inputs,
+            outputs=outputs,
+            raw=raw_inputs,
+            error=None if failure is None else self._sealed(call, _describe(failure)),
+            caller=call.caller,
+            trace=call.trace,
+            span=call.span,
+            parent_span=outer.span if outer else parent_span,
+            parent=outer.id if outer and outer.service is self else None,
+            received=clocks.rfc3339(received),
+            duration_ns=duration,
+            environment=self.environment,
+            serving_code=shared.serving_code,
+        )
+        uses: list[Edge | EdgeList] = [shared.edges]
+        parts = [Edge(ref=Ref(child), role="prediction", evidence="observed") for child in call.children]
+        if len(parts) < MAX_EDGES:
+            uses += parts
+        else:
+            listing = entry.encode_edge_list(parts)
+            uses.append(EdgeList(digest=digest_of(listing)))
+            call.blobs[digest_of(listing)] = listing
+        event = Event(
+            id=call.id,
+            kind="prediction.made",
+            at=clocks.rfc3339(clock.now_ns()),
+            agent=self._agent,
+            uses=tuple(uses),
+            makes=(),
+            body=body,
+        )
+        call.events.append(event)
+        return _Finished(call=call, version=version, output=output, failure=failure)
+
+    @contextlib.contextmanager
+    def _answering(self) -> Iterator[None]:
+        """While this lasts, `retrodict.load` in this context leads here."""
+        token = current_loader.set(self.member)
+        try:
+            yield
+        finally:
+            current_loader.reset(token)
+
+    def _is_adopted(self, finished: _Finished) -> bool:
+        """Hand a family over to the call it is part of, if that still runs."""
+        outer, family = _running.get(), finished.call
+        if outer is None or outer.service is not self:
+            return False
+        with outer.lock:
+            if not outer.is_open:
+                return False
+            outer.children.append(family.id)
+            outer.events.extend(family.events)
+            outer.blobs.update(family.blobs)
+            return True
+
+    def _payload(self, call: _Call, value: Any) -> Payload:
+        encoded = payload.encode(value)
+        schema = digest_of(encoded.schema)
+        if schema not in self._stored:
+            call.blobs[schema] = encoded.schema
+        if len(encoded.batch) > RIDES_ALONG:
+            batch = self.workspace.objects.put(encoded.batch)
+        else:
+            batch = digest_of(encoded.batch)
+            call.blobs[batch] = encoded.batch
+        return Payload(codec=encoded.codec, schema=schema, batch=batch, meta=encoded.meta)
+
+    def _sealed(self, call: _Call, text: str) -> dict[str, str]:
+        keys = self.workspace.keys
+        assert keys is not None  # else the agent would have no pseudonym
+        sealed = keys.seal(text.encode("utf-8", "surrogateescape"))
+        digest = digest_of(sealed.ciphertext)
+        call.blobs[digest] = sealed.ciphertext
+        return {"sealed": digest, "key": sealed.key}
+
+    def _remember(self, family: _Call) -> None:
+        """Note which schemas are durable now, so that they are sent once."""
+        for event in family.events:
+            for name in ("inputs", "outputs", "raw"):
+                found = event.body.get(name)
+                if isinstance(found, Mapping):
+                    self._stored.add(Digest(str(found["schema"])))
+
+    def _caller(self, name: str | None) -> str | None:
+        return None if name is None else self._pseudonym(name)
+
+    def _pseudonym(self, name: str) -> str:
+        known = self._agents.get(name)
+        if known is None:
+            with self._lock:
+                batch = Batch(self.workspace)
+                known = batch.agent(name)
+                batch.append()
+                self._agents[name] = known
+        return known
+
+    # One model
+
+    def _deployment(self, version: ModelVersion) -> _Deployment:
+        """Return the loaded model; the first who asks loads it, the others wait."""
+        with self._lock:
+            waiting = self._loading.get(version.event)
+            if waiting is None:
+                mine = self._loading[version.event] = Future[_Deployment]()
+        if waiting is not None:
+            return waiting.result()
+        try:
+            folder = self._folder(version)
+            with self._answering():
+                mine.set_result(_Deployment(version=version, model=load_model(folder)))
+        except BaseException as error:
+            with self._lock:
+                del self._loading[version.event]  # so that the next one tries again
+            mine.set_exception(error)
+            raise
+        return mine.result()
+
+    def _folder(self, version: ModelVersion) -> Path:
+        token = self.workspace.clock.random_bytes(8).hex()
+        return materialize(self.workspace.objects, version.content, self._cache, token)
+
+    def _shared(self, deployment: _Deployment) -> _Shared:
+        tree, shared = self._code.tree(), deployment.shared
+        if shared is None or tree != shared.serving_code:
+            version = deployment.version
+            edges = [
+                Edge(ref=Ref(version.content), role="model", evidence="observed", made_by=version.event),
+                Edge(ref=Ref(self.environment), role="environment", evidence="observed"),
+            ]
+            if tree is not None:
+                edges.append(Edge(ref=Ref(tree), role="serving-code", evidence="observed"))
+            digest = self.workspace.objects.put(entry.encode_edge_list(edges))
+            shared = deployment.shared = _Shared(edges=EdgeList(digest=digest), serving_code=tree)
+        return shared
+
+
+@dataclass(frozen=True, slots=True)
+class ServedModel:
+    """A model by the name it was asked for; the name is looked up for each question."""
+
+    service: Service
+    reference: str
+
+    @property
+    def version(self) -> ModelVersion:
+        """The version that answers now."""
+        return self.service.resolve(self.reference)
+
+    @property
+    def signature(self) -> Any:
+        """What that version takes and gives; None where it is not known."""
+        return self.service.signature(self.reference)
+
+    def predict(
+        self,
+        data: Any,
+        *,
+        caller: str | None = None,
+        trace: str | None = None,
+        parent_span: str | None = None,
+        raw: Any = None,
+    ) -> Answer:
+        """Answer, once the answer is durably on record.
+
+        Args:
+            data: n rows as the model takes them; checked against its signature.
+            caller: Who asks, as they say; recorded under a pseudonym.
+            trace: The W3C trace that the question is part of, 32 hex digits; `parent_span` the span that sent it.
+            raw: The question as it was sent, where `data` was made from it.
+
+        Raises:
+            InputError: `data` is not what the model takes; nothing is recorded.
+            ModelFailedError: The model raised; that is on record.
+            RetrodictError: The answer could not be recorded, and is withheld.
+        """
+        return self.service.predict(self.reference, data, caller=caller, trace=trace, parent_span=parent_span, raw=raw)
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """A model as another model sees it: its answer is the bare output."""
+
+    service: Service
+    reference: str
+
+    def predict(self, data: Any) -> Any:
+        """Return what the model answers; recorded as a part of the answer that is under way."""
+        return self.service.predict(self.reference, data).output
+
+
+def _answer(finished: _Finished, sequenced: Sequenced | None) -> Answer:
+    """Return the answer of a recorded call, or raise for a failed one."""
+    call, version = finished.call, finished.version
+    index = None if sequenced is None else sequenced.index
+    if finished.failure is not None:
+        raise ModelFailedError(version.label, call.id, index, finished.failure) from finished.failure
+    return Answer(
+        output=finished.output,
+        prediction=call.id,
+        index=index,
+        leaf_hash=None if sequenced is None else sequenced.leaf_hash,
+        version=version,
+        trace=call.trace,
+        span=call.span,
+    )
+
+
+def _describe(failure: BaseException) -> str:
+    """Return the traceback, its end if it is long."""
+    return "".join(traceback.format_exception(failure))[-ERROR_CHARACTERS:]
