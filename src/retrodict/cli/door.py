@@ -56,11 +56,11 @@ VERBS: dict[str, tuple[str, str]] = {
 class LazyGroup(click.Group):
     """A group that knows its verbs by name and loads the one that is asked for."""
 
-    def list_commands(self, ctx: click.Context) -> list[str]:
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
         """Return the verbs in the order in which they are told."""
         return list(VERBS)
 
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
         """Load a verb."""
         if cmd_name not in VERBS:
             return None
@@ -68,7 +68,7 @@ class LazyGroup(click.Group):
         assert isinstance(command, click.Command)
         return command
 
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
         """Write the list of verbs without loading them."""
         with formatter.section("Commands"):
             formatter.write_dl([(name, text) for name, (_, text) in VERBS.items()])
@@ -168,11 +168,15 @@ def workspace(*, writes: bool = False) -> Iterator[Workspace]:
         yield opened
 
 
+def _draw_nothing(done: int, total: int | None, what: str) -> None:
+    del done, total, what
+
+
 @contextmanager
 def progress(title: str) -> Iterator[Progress]:
     """Draw a bar on a terminal for anything that takes over a second; draw nothing elsewhere."""
     if not sys.stderr.isatty():
-        yield lambda done, total, what: None
+        yield _draw_nothing
         return
     from rich.progress import BarColumn, MofNCompleteColumn, Progress as Bar, TextColumn, TimeElapsedColumn  # noqa: I001 - 40 ms
 

@@ -10,7 +10,7 @@ from retrodict.cli import door
 @door.verb("show", example="retrodict show credit@champion")
 @click.argument("reference")
 def command(reference: str, as_json: bool) -> None:
-    """Show REFERENCE: an entry (12), a row (12.3), a name (credit@v2, dataset:codes.csv), an id or an object (b3-...)."""
+    """Show REFERENCE: an entry (12), a row (12.3), a name (credit@v2, dataset:codes.csv), an id, an object (b3-...)."""
     from retrodict.actions.show import show
     from retrodict.render import text
 
