@@ -277,7 +277,7 @@ def _fit_number(column: pd.Series[Any], spec: ColumnSpec) -> Any:
         _each(column, spec, lambda item: fits(item) or (missing_allowed and _is_missing(item)))
         items = [math.nan if _is_missing(item) else item for item in column]
         if target.kind == "i" or all(type(item) is int for item in items):
-            values: Any = _exact_integers(items, target, spec)
+            values: Any = _exact_integers(items, spec)
         else:
             values = np.array(items, target if target.kind == "b" else "f8")
     else:
@@ -289,7 +289,7 @@ def _fit_number(column: pd.Series[Any], spec: ColumnSpec) -> Any:
 _FITS: Final[Mapping[str, Callable[[Any], bool]]] = {
     "b": lambda item: type(item).__name__ in {"bool", "bool_"},
     "i": lambda item: _is_number(item) and item == item and float(item).is_integer(),
-    "f": lambda item: _is_number(item),
+    "f": lambda item: _is_number(item) and (not hasattr(item, "bit_length") or abs(int(item)) <= _EXACT),
 }
 
 
@@ -299,7 +299,7 @@ def _is_number(item: Any) -> bool:
     return isinstance(item, (int, float, np.integer, np.floating)) and not isinstance(item, bool)
 
 
-def _exact_integers(items: list[Any], target: np.dtype[Any], spec: ColumnSpec) -> Any:
+def _exact_integers(items: list[Any], spec: ColumnSpec) -> Any:
     """Return integers as an array; from Python's own, which are not bounded."""
     import numpy as np  # 80 ms
 
@@ -307,7 +307,6 @@ def _exact_integers(items: list[Any], target: np.dtype[Any], spec: ColumnSpec) -
     for i, item in enumerate(items):
         if not -(2**63) <= item < 2**63:
             raise InputError(field, spec.type, f"{item!r} in row {i}, which is out of range")
-    del target
     return np.array([int(item) for item in items], "i8")
 
 
