@@ -5,22 +5,23 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import sys
 import tempfile
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal, TypeAlias
 
 from retrodict import capture, provenance, runs
 from retrodict.actions.places import workspace_path
-from retrodict.capture import Access, Capture
+from retrodict.capture import Access, Capture, CodeFile
 from retrodict.kernel import clock as clocks
 from retrodict.kernel import entry as entries
-from retrodict.kernel.errors import UsageError
+from retrodict.kernel.errors import UnavailableError, UsageError
 from retrodict.kernel.types import MAX_EDGES, Digest, Edge, EdgeList, EventId, Ref
 from retrodict.objects import TreeEntry
 from retrodict.workspace import Batch, Workspace
 
+_SMALL_BYTES, _TOGETHER_BYTES = 256 << 10, 32 << 20
 _PARAMS_FILES = frozenset({"params.json", "params.yaml", "params.yml", "params.toml"})
 
 
@@ -76,22 +77,20 @@ def run(
     name: str | None = None,
     params: Mapping[str, str] | None = None,
     reason: str | None = None,
-    mode: str = "auto",
-    passthrough: Callable[[int, bytes], None] | None = None,
+    mode: Literal["auto", "seccomp", "strace", "audit-hook"] = "auto",
 ) -> Ran:
     """Run `argv` and record what happened; a command that fails is recorded too.
 
     Args:
         params: Recorded; `{k}` in an argument is replaced by its value.
-        mode: Which supervisor sees the run: "auto", "seccomp", "strace" or "audit-hook".
-        passthrough: Gets what the command prints, as it prints it: (1 or 2, bytes).
+        mode: Which supervisor sees the run; "auto" takes the best that works here.
 
     Raises:
-        UsageError: No command, or it cannot be started in `cwd`.
-        UnavailableError: The supervisor that was asked for is not to be had.
+        NoCommandError: There is no command, or `cwd` is no folder.
+        CaptureUnavailableError: The supervisor that was asked for does not work here.
     """
     if not argv:
-        raise UsageError("there is no command to run", hint="retrodict run -- python train.py")
+        raise capture.NoCommandError("there is no command to run", hint="retrodict run -- python train.py")
     params = dict(params or {})
     argv = [_with_params(argument, params) for argument in argv]
     name = name or _name(argv)
@@ -108,9 +107,7 @@ def run(
     printed: dict[int, list[bytes]] = {1: [], 2: []}
 
     def output(fd: int, data: bytes) -> None:
-        printed.setdefault(fd, []).append(data)
-        if passthrough is not None:
-            passthrough(fd, data)
+        printed[fd].append(data)
 
     folder = Path(tempfile.mkdtemp(prefix="run-", dir=workspace.folder))
     try:
@@ -133,46 +130,38 @@ def _record(
     batch = Batch(workspace)
     database = workspace.views.database()
     warnings = list(seen.warnings)
+    kept = _keep(workspace, [_held_at(access) for access in (*seen.inputs, *seen.outputs) if not access.lost], warnings)
     uses: list[Edge] = []
     inputs: list[File] = []
     for access in seen.inputs:
-        stored = _store(workspace, access, warnings)
-        if stored is None:
-            continue
-        path = workspace_path(workspace, Path(os.fsdecode(access.path)))
-        maker = provenance.maker(database, Ref(stored), path)
-        edge, file = _edge(workspace, batch, access, stored, path, _input_role(access), maker)
-        uses.append(edge)
-        inputs.append(file)
+        warnings += _shortcomings(access)
+        digest = None if access.lost else kept.get(_held_at(access))
+        if digest is not None:
+            path = workspace_path(workspace, Path(os.fsdecode(access.path)))
+            maker = provenance.maker(database, Ref(digest), path)
+            edge, file = _edge(workspace, batch, access, digest, path, _input_role(access), maker)
+            uses.append(edge)
+            inputs.append(file)
     makes: list[Edge] = []
     outputs: list[File] = []
     for access in seen.outputs:
-        stored = _store(workspace, access, warnings)
-        if stored is not None:
+        digest = kept.get(_held_at(access))
+        if digest is not None:
             path = workspace_path(workspace, Path(os.fsdecode(access.path)))
-            edge, file = _edge(workspace, batch, access, stored, path, "output", None)
+            edge, file = _edge(workspace, batch, access, digest, path, "output", None)
             makes.append(edge)
             outputs.append(file)
-    facts = capture.snapshot_code(workspace.root, [access.path for access in seen.inputs if access.is_code])
-    code = _code_tree(workspace, facts.files)
+    read = [access.path for access in seen.inputs if access.is_code]
+    facts = capture.snapshot_code(workspace.root, read, environment=environment)
+    code = _code_tree(workspace, facts.files, warnings)
     if code is not None:
         uses.append(Edge(ref=Ref(code), role="code", evidence="observed"))
     diff = None if not facts.diff else workspace.objects.put(facts.diff)
     code_facts = batch.blob(_json({**facts.as_json(), "diff": diff}))
-    snapshot = capture.snapshot_environment(_python(seen), environment)
-    environment_digest = batch.blob(_json(snapshot))
+    snapshot = capture.snapshot_environment(_python(seen), variables=environment)
+    environment_digest = batch.blob(_json(snapshot.as_json()))
     uses.append(Edge(ref=Ref(environment_digest), role="environment", evidence="observed"))
-    details = {
-        "mode": seen.mode,
-        "completeness": seen.completeness,
-        "processes": seen.processes,
-        "programs": [[_shown(program.path), [_shown(a) for a in program.argv]] for program in seen.programs],
-        "connections": list(seen.connections),
-        "temporary": [_shown(path) for path in seen.temporary],
-        "deleted": [_shown(path) for path in seen.deleted],
-        "environment_files": len(seen.environment_files),
-        "warnings": warnings,
-    }
+    details = {**seen.as_json(), "environment_files": len(seen.environment_files), "warnings": warnings}
     event = batch.event(
         "run.finished",
         uses=_listed(batch, uses),
@@ -194,8 +183,9 @@ def _record(
             stderr=batch.seal(_decoded(printed.get(2, ()))),
             metrics=None,
             resources={
-                key.replace("_s", "_us"): round(value * 1e6) if key.endswith("_s") else int(value)
-                for key, value in asdict(seen.resources).items()
+                "user_us": round(seen.resources.user_s * 1e6),
+                "system_us": round(seen.resources.system_s * 1e6),
+                "peak_rss_bytes": seen.resources.peak_rss_bytes,
             },
         ),
     )
@@ -231,21 +221,37 @@ def _name(argv: Sequence[str]) -> str:
     return Path(argv[0]).name
 
 
-def _store(workspace: Workspace, access: Access, warnings: list[str]) -> Digest | None:
-    """Keep a file's bytes: those that were read, where the run overwrote them later."""
-    path = Path(os.fsdecode(access.path))
+def _held_at(access: Access) -> Path:
+    """Return where the bytes lie that were read: kept aside, where the run overwrote them later."""
+    return Path(os.fsdecode(access.path) if access.preserved is None else access.preserved)
+
+
+def _shortcomings(access: Access) -> list[str]:
+    name = access.path.decode("utf-8", "replace")
     if access.lost:
-        warnings.append(
-            f"what was read from {_shown(access.path)} is lost: the run overwrote it, and it was too big to keep"
-        )
-        return None
-    if access.changed_while_read:
-        warnings.append(f"{_shown(access.path)} changed while the run read it")
-    try:
-        return workspace.objects.put_file(path if access.preserved is None else Path(access.preserved))
-    except (OSError, UsageError) as error:
-        warnings.append(f"{_shown(access.path)} could not be kept: {error}")
-        return None
+        return [f"what was read from {name} is lost: the run overwrote it, and it was too big to keep aside"]
+    return [f"{name} changed while the run read it"] if access.changed_while_read else []
+
+
+def _keep(workspace: Workspace, paths: Iterable[Path], warnings: list[str]) -> dict[Path, Digest]:
+    """Store files, the small ones together; what cannot be stored is warned of and left out."""
+    kept: dict[Path, Digest] = {}
+    small: dict[Path, bytes] = {}
+    weight = 0
+    for path in dict.fromkeys(paths):
+        try:
+            if os.path.getsize(path) > _SMALL_BYTES:
+                kept[path] = workspace.objects.put_file(path)
+                continue
+            small[path] = path.read_bytes()
+        except (OSError, UsageError, UnavailableError) as error:
+            warnings.append(f"{os.fsencode(path).decode('utf-8', 'replace')} could not be kept: {error}")
+            continue
+        weight += len(small[path])
+        if weight > _TOGETHER_BYTES:
+            kept |= zip(small, workspace.objects.put_many(small.values()), strict=True)
+            small, weight = {}, 0
+    return kept | dict(zip(small, workspace.objects.put_many(small.values()), strict=True))
 
 
 def _input_role(access: Access) -> str:
@@ -279,31 +285,35 @@ def _edge(
     return edge, file
 
 
-def _code_tree(workspace: Workspace, files: Mapping[str, Path]) -> Digest | None:
-    """Store the code as a tree: `files` maps the path in the tree to the file."""
-    root: dict[str, object] = {}
-    for name, path in sorted(files.items()):
+def _code_tree(workspace: Workspace, files: Sequence[CodeFile], warnings: list[str]) -> Digest | None:
+    kept = _keep(workspace, [Path(os.fsdecode(file.path)) for file in files], warnings)
+    root: _Folder = {}
+    for file in files:
+        path = Path(os.fsdecode(file.path))
+        if path not in kept:
+            continue
+        *parents, last = file.name.split(b"/")
         folder = root
-        *parents, last = name.split("/")
         for parent in parents:
-            folder = folder.setdefault(parent, {})  # type: ignore[assignment]
-        folder[last] = path
-    return _tree(workspace, root)[0] if root else None
+            below = folder.setdefault(parent, {})
+            assert isinstance(below, dict)
+            folder = below
+        folder[last] = TreeEntry(
+            name=last,
+            kind="executable" if os.access(path, os.X_OK) else "file",
+            digest=kept[path],
+            size=workspace.objects.size(kept[path]),
+        )
+    return _tree(workspace, root).digest if root else None
 
 
-def _tree(workspace: Workspace, folder: Mapping[str, object]) -> tuple[Digest, int]:
-    listed: list[TreeEntry] = []
-    for name, item in folder.items():
-        if isinstance(item, Path):
-            digest = workspace.objects.put_file(item)
-            size = workspace.objects.size(digest)
-            kind = "executable" if os.access(item, os.X_OK) else "file"
-        else:
-            assert isinstance(item, dict)
-            digest, size = _tree(workspace, item)
-            kind = "tree"
-        listed.append(TreeEntry(name=os.fsencode(name), kind=kind, digest=digest, size=size))  # type: ignore[arg-type]
-    return workspace.objects.put_tree(listed), sum(entry.size for entry in listed)
+_Folder: TypeAlias = "dict[bytes, TreeEntry | _Folder]"
+
+
+def _tree(workspace: Workspace, folder: _Folder, name: bytes = b"code") -> TreeEntry:
+    entries = [item if isinstance(item, TreeEntry) else _tree(workspace, item, below) for below, item in folder.items()]
+    size = sum(entry.size for entry in entries)
+    return TreeEntry(name=name, kind="tree", digest=workspace.objects.put_tree(entries), size=size)
 
 
 def _listed(batch: Batch, edges: Sequence[Edge]) -> Sequence[Edge | EdgeList]:
@@ -318,7 +328,7 @@ def _python(seen: Capture) -> str | None:
         path = os.fsdecode(program.path)
         if os.path.basename(path).startswith(("python", "pypy")):
             return path
-    return sys.executable
+    return None
 
 
 def _decoded(chunks: Iterable[bytes]) -> str | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
+from typing import Literal
 
 import click
 
@@ -27,7 +28,7 @@ def command(
     name: str | None,
     params: tuple[str, ...],
     reason: str | None,
-    mode: str,
+    mode: Literal["auto", "seccomp", "strace", "audit-hook"],
     command_line: tuple[str, ...],
     as_json: bool,
 ) -> None:
@@ -40,10 +41,9 @@ def command(
 
     pairs = dict(_pair(param) for param in params)
 
-    def passthrough(fd: int, data: bytes) -> None:
-        # With --json our standard output is the record's alone.
-        os.write(2 if as_json else fd, data)
-
+    own_output = os.dup(1)
+    if as_json:
+        os.dup2(2, 1)  # what the command prints goes elsewhere: standard output is the record's alone
     with door.workspace(writes=True) as workspace:
         record = run(
             workspace,
@@ -54,9 +54,9 @@ def command(
             params=pairs,
             reason=reason,
             mode=mode,
-            passthrough=passthrough,
         )
     if as_json:
+        os.dup2(own_output, 1)
         door.show(record, as_json=True, text=text.ran)
     else:
         door.draw(text.ran(record), to_stderr=True)  # standard output is the command's own
