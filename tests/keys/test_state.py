@@ -96,7 +96,7 @@ def test_the_checkpoint_is_kept(tmp_path: Path, place: Path) -> None:
 def test_a_place_without_keys_is_absent(tmp_path: Path, place: Path) -> None:
     state = opened(tmp_path, place)
     assert state.standing(place) == "absent"
-    assert state.signer is state.verifier is state.wrapping_key is None
+    assert [state.signer, state.verifier, state.wrapping_key] == [None, None, None]
     with pytest.raises(StateDirectoryError):
         _ = state.origin
 

@@ -104,7 +104,7 @@ def test_tiles_and_bundles_are_those_of_the_standard(ledger: Ledger, draft: Draf
         assert bundle[2 : 2 + length] == data
         bundle = bundle[2 + length :]
     assert bundle == b""
-    for ask in (
+    refused: list[Callable[[], bytes]] = [
         lambda: ledger.tile(0, 2),
         lambda: ledger.tile(1, 0, 3),
         lambda: ledger.tile(0, -1),
@@ -114,7 +114,8 @@ def test_tiles_and_bundles_are_those_of_the_standard(ledger: Ledger, draft: Draf
         lambda: ledger.entry_bundle(2),
         lambda: ledger.entry_bundle(-1, 1),
         lambda: ledger.entry_bundle(3, 1),
-    ):
+    ]
+    for ask in refused:
         with pytest.raises(UsageError):
             ask()
 

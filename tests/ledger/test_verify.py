@@ -43,7 +43,7 @@ def findings(ledger: Ledger, state: StateDirectory) -> list[Finding]:
 
 def change(path: Path, sql: str, *values: object) -> None:
     db = apsw.Connection(str(path))
-    db.execute(sql, values)  # type: ignore[arg-type]
+    db.execute(sql, values)
     assert db.changes() > 0
     db.close()
 

@@ -102,7 +102,7 @@ class Ledger:
         self._queue: deque[_Request] = deque()
         self._commit_lock = threading.Lock()  # held by the one thread that commits
         self._thread_lock = threading.Lock()
-        self._wanted = threading.Semaphore(0)
+        self._wanted = threading.Event()
         self._committer: threading.Thread | None = None
         self._closing = False
         with database.reading() as db:
@@ -184,15 +184,18 @@ class Ledger:
         return request
 
     def _wake_committer(self) -> None:
+        if self._wanted.is_set():
+            return  # the committer has yet to look at the queue
         with self._thread_lock:
             if self._committer is None:
                 self._committer = threading.Thread(target=self._run_committer, name="ledger-committer", daemon=True)
                 self._committer.start()
-        self._wanted.release()
+        self._wanted.set()
 
     def _run_committer(self) -> None:
         while True:
-            self._wanted.acquire()
+            self._wanted.wait()
+            self._wanted.clear()
             with self._commit_lock:
                 self._commit_queue()
             if self._closing and not self._queue:
@@ -476,7 +479,7 @@ class Ledger:
         """Write what is queued, and close the file."""
         self._closing = True
         if self._committer is not None:
-            self._wanted.release()
+            self._wanted.set()
             self._committer.join()
         with self._commit_lock:
             self._commit_queue()

@@ -24,6 +24,7 @@ from retrodict.ledger.tiles import HEIGHT, WIDTH
 
 _UNKNOWN = bytes(merkle.HASH_BYTES)  # stands for the leaf of a missing entry
 _PROGRESS_EVERY = 4096
+_read_json = json.JSONDecoder().decode
 
 
 def verify(
@@ -116,7 +117,7 @@ class _Derivation:
         total = fetch(db, "SELECT count(*) FROM entries")[0][0]
         last_tick = -1
         leaves: list[bytes] = []
-        names: list[str | None] = []  # None: already found to be altered or missing
+        names: list[object] = []  # ids as they stand in the table; None: already found to be altered or missing
         for index, tick, key, leaf, data in db.execute("SELECT idx, tick, id, leaf, data FROM entries ORDER BY idx"):
             if index > self.size:
                 yield Finding(
@@ -129,16 +130,15 @@ class _Derivation:
                 if len(leaves) == WIDTH:
                     yield from self._close(db, leaves, names)
                     leaves, names = [], []
-            name = f"entry {index} ({event_text(key) if type(key) is bytes else repr(key)})"
             problem = _problem(tick, key, leaf, data)
             if problem is None and tick <= last_tick:
                 problem = f"its tick {tick} is not above {last_tick}, the one before"
             if problem is not None:
-                yield Finding(level="altered", what=name, message=problem)
+                yield Finding(level="altered", what=_name(index, key), message=problem)
             else:
                 last_tick = tick
             leaves.append(leaf if type(leaf) is bytes else _UNKNOWN)
-            names.append(name if problem is None else None)
+            names.append(key if problem is None else None)
             self.size += 1
             if len(leaves) == WIDTH:
                 yield from self._close(db, leaves, names)
@@ -153,14 +153,15 @@ class _Derivation:
                 yield from self._compare(db, level, len(nodes) // WIDTH, nodes[-(len(nodes) % WIDTH) :])
         yield from self._surplus(db)
 
-    def _close(self, db: apsw.Connection, leaves: list[bytes], names: list[str | None]) -> Iterator[Finding]:
+    def _close(self, db: apsw.Connection, leaves: list[bytes], names: list[object]) -> Iterator[Finding]:
         """Check a complete tile of leaves, and put its root into the level above."""
         index = self.size // WIDTH - 1
         stored, above = _tile(db, 0, index), _node_above(db, index)
         if stored is not None and stored != leaves and len(stored) == WIDTH and merkle.tree_hash(stored) == above:
             for slot in range(WIDTH):
-                if stored[slot] != leaves[slot] and (name := names[slot]) is not None:
-                    yield Finding(level="altered", what=name, message="the tree has another leaf hash for it")
+                if stored[slot] != leaves[slot] and names[slot] is not None:
+                    what = _name(index * WIDTH + slot, names[slot])
+                    yield Finding(level="altered", what=what, message="the tree has another leaf hash for it")
             leaves = stored
             self._tiles_seen += 1
         else:
@@ -212,7 +213,7 @@ def _problem(tick: object, key: object, leaf: object, data: object) -> str | Non
         return "its bytes do not have its leaf hash"
     try:
         # Three times as fast as entry.decode, which says more where something is wrong.
-        value = json.loads(data)
+        value = _read_json(data.decode())
         if event_key(value["id"]) == key and value["tick"] == tick:
             return None
         event = entry.decode(data)
@@ -231,6 +232,10 @@ def _tile(db: apsw.Connection, level: int, index: int) -> list[bytes] | None:
 def _node_above(db: apsw.Connection, index: int) -> bytes | None:
     hashes = _tile(db, 1, index // WIDTH) or []
     return hashes[index % WIDTH] if len(hashes) > index % WIDTH else None
+
+
+def _name(index: int, key: object) -> str:
+    return f"entry {index} ({event_text(key) if type(key) is bytes else repr(key)})"
 
 
 def _range(start: int, stop: int) -> str:
