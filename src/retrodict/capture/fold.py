@@ -150,6 +150,7 @@ class _Fold:
                 case r.MOVE | r.LINK:
                     self.linked(i, kind, at_ns, *record[3:8])
         self.add_unopened_files_of_moved_folders()
+        self.spread_writes_over_hard_links()
 
     def make(self, name: _Name) -> None:
         name.made = name.written = True
@@ -256,6 +257,15 @@ class _Fold:
                         found = status(path)
                         self.used(self.name(path, found, self.started_ns), "moved", self.started_ns, found)
 
+    def spread_writes_over_hard_links(self) -> None:
+        """Mark names whose file was written under another name."""
+        now = {path: status(path) for path in self.names}
+        written = {found[:2] for path, found in now.items() if found and self.names[path].written}
+        for path, name in self.names.items():
+            found = now[path]
+            if found and name.before and found[:2] in written and found.content != name.before.content:
+                name.written = True
+
     # From names to accesses ------------------------------------------------------------------------------------
 
     def prefixes(self) -> tuple[bytes, ...]:
@@ -267,23 +277,29 @@ class _Fold:
                 roots.add(os.path.dirname(folder))
         return tuple(sorted(root for root in roots if root not in (b"/", b"/usr", b"")))
 
-    def original(self, path: bytes, then: Status | None) -> tuple[str | None, bool]:
-        """Return where the bytes of an input lie when they are not at its path, and whether they are lost."""
-        name = self.names.get(path)
-        now = status(path)
-        if name is None or not name.written or then is None:
-            return None, now is None
-        if now and now.content == then.content:
-            return None, False
-        kept = self.preserved.get(then.content)
+    def original(self, path: bytes, then: Status | None) -> tuple[str | None, bool, bool]:
+        """Say where the bytes of an input lie when they are not at its path, whether they are lost, and to whom.
+
+        Returns:
+            The place or None; whether they are lost; whether something that is no part of the run changed the file.
+        """
+        name, now = self.names.get(path), status(path)
+        before = (name.before if name else None) or then
+        if before is None:
+            return None, now is None, False
+        if now and now.content == before.content:
+            return None, False, False
+        kept = self.preserved.get(before.content)
         if kept and kept[0] == "held":
-            return os.fsdecode(kept[1]), False
+            return os.fsdecode(kept[1]), False, False
         for other, known in self.names.items():  # moved or linked, and left alone there
             if known.came_as == path and not known.made:
                 there = status(other)
-                if there and there.content == then.content:
-                    return os.fsdecode(other), False
-        return None, then.size > 0
+                if there and there.content == before.content:
+                    return os.fsdecode(other), False, False
+        if name is None or not name.written:
+            return None, now is None, True
+        return None, before.size > 0, False
 
     def is_code(self, path: bytes, how: str) -> bool:
         if how == "executed" or path.endswith(_CODE_SUFFIXES):
@@ -300,11 +316,11 @@ class _Fold:
                 continue
             if how != "executed" and os.path.lexists(path) and not os.access(path, os.R_OK):
                 continue  # opening it failed
-            preserved, lost = self.original(path, then)
-            name, now = self.names.get(path), status(path)
-            foreign = bool(now and then and name and not name.written and now.content != then.content)
+            preserved, lost, foreign = self.original(path, then)
             if lost:
-                why = self.preserved.get(then.content if then else (), ("", b"nobody could hold it"))[1]
+                name = self.names.get(path)
+                before = (name.before if name else None) or then
+                why = self.preserved.get(before.content if before else (), ("", b"nobody could hold it"))[1]
                 warnings.append(f"lost: {os.fsdecode(path)} was read and then overwritten ({os.fsdecode(why)})")
             if foreign:
                 warnings.append(f"changed by something else while it was read: {os.fsdecode(path)}")
