@@ -81,6 +81,15 @@ def test_pseudonyms_are_random_and_stable(ring: KeyRing, tmp_path: Path, state: 
     assert KeyRing.open(tmp_path / "others.db", other, CLOCK).pseudonym("Ann") != ann
 
 
+def test_keys_can_lie_at_a_path_of_any_bytes(tmp_path: Path, state: StateDirectory) -> None:
+    folder = Path(os.fsdecode(os.fsencode(tmp_path) + b"/a?b#c %41 \xff"))
+    folder.mkdir()
+    ring = KeyRing.open(folder / "keys.db", state, CLOCK)
+    assert ring.identity(ring.pseudonym("Ann")) == "Ann"
+    ring.close()
+    assert [p.name for p in folder.iterdir()] == ["keys.db"]
+
+
 NAMER = """
 import sys
 from pathlib import Path

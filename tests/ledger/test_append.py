@@ -256,11 +256,52 @@ def test_a_log_opened_to_be_read_refuses_to_write(ledger: Ledger, path: Path, dr
     reader.close()
 
 
+def test_a_full_disk_stops_the_log_and_loses_nothing(
+    ledger: Ledger, path: Path, draft: Draft, clock: SystemClock
+) -> None:
+    before = ledger.append([draft()])
+    writer = ledger._database._writer
+    assert writer is not None
+    writer.execute("PRAGMA max_page_count=20").fetchall()
+    with pytest.raises(LedgerStoppedError, match="full"):
+        ledger.append([draft(), draft()], {BLOB: bytes(200_000)})
+    with pytest.raises(LedgerStoppedError):
+        ledger.submit([draft()]).result(10)
+    again = Ledger.open(path, clock)
+    assert list(again.read()) == before
+    assert again.append([draft()])[0].index == 1
+    assert [f.level for f in again.verify(None)] == ["unprotected"]
+    again.close()
+
+
+def test_a_log_can_lie_at_a_path_of_any_bytes(tmp_path: Path, draft: Draft, clock: SystemClock) -> None:
+    folder = Path(os.fsdecode(os.fsencode(tmp_path) + b"/a?b#c %41 \xff"))
+    folder.mkdir()
+    ledger = Ledger.create(folder / "l.db", "example.com/log", clock)
+    ledger.append([draft()])
+    ledger.close()
+    assert [p.name for p in folder.iterdir()] == ["l.db"]
+    again = Ledger.open(folder / "l.db", clock, read_only=True)
+    assert again.size() == 1
+    again.close()
+
+
 READER = """
 import sys
 from pathlib import Path
-from retrodict.kernel.clock import SystemClock
+from retrodict.kernel.clock import SystemClock, event_id, rfc3339
+from retrodict.kernel.errors import ReadOnlyStoreError
+from retrodict.kernel.types import Event
 from retrodict.ledger import Ledger
+clock = SystemClock()
+ledger = Ledger.open(Path(sys.argv[1]), clock)
+try:
+    ledger.append([
+        Event(id=event_id(clock), kind="a.b", at=rfc3339(clock.now_ns()), agent="a", uses=(), makes=(), body={})
+    ])
+except ReadOnlyStoreError as error:
+    print(error.message.endswith("read-only"))
+ledger.close()
 ledger = Ledger.open(Path(sys.argv[1]), SystemClock(), read_only=True)
 print(len(list(ledger.read())), [f.level for f in ledger.verify(None)])
 """
@@ -286,7 +327,7 @@ def test_everything_can_be_read_on_a_read_only_file_system(
         ledger.close()
     assert path.with_name("ledger.db-wal").exists() is not clean
     result = read_without_rights(path)
-    assert (result.stdout, result.stderr) == ("300 ['unprotected']\n", "")
+    assert (result.stdout, result.stderr) == ("True\n300 ['unprotected']\n", "")
     if not clean:
         path.with_name("ledger.db-shm").unlink()
         result = read_without_rights(path)

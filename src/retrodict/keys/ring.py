@@ -12,11 +12,13 @@ from __future__ import annotations
 
 import contextlib
 import hmac
+import os
 import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import apsw
 
@@ -71,6 +73,7 @@ class KeyRing:
     def __init__(self, path: Path, state: StateDirectory | None, clock: Clock, *, read_only: bool) -> None:
         """For `open`."""
         self._path = path
+        self._uri = f"file:{quote(os.fsencode(path))}"  # apsw takes only text, and a path may be any bytes
         self._clock = clock
         self._read_only = read_only
         self._lock = threading.Lock()
@@ -187,7 +190,7 @@ class KeyRing:
         """Return the connection, or None where there is no file yet. The lock is held."""
         if self._db is None and self._path.exists():
             flags = apsw.SQLITE_OPEN_READONLY if self._read_only else apsw.SQLITE_OPEN_READWRITE
-            self._db = apsw.Connection(str(self._path), flags=flags)
+            self._db = apsw.Connection(self._uri, flags=flags | apsw.SQLITE_OPEN_URI)
             self._db.set_busy_timeout(_BUSY_TIMEOUT_MS)
         return self._db
 
@@ -202,7 +205,8 @@ class KeyRing:
             raise ReadOnlyStoreError(str(self._path))
         with self._lock, self._translated():
             if self._connect() is None:
-                apsw.Connection(str(self._path)).close()
+                flags = apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_CREATE | apsw.SQLITE_OPEN_URI
+                apsw.Connection(self._uri, flags=flags).close()
             db = self._connect()
             assert db is not None
             # EXTRA: the journal's removal, which is the commit, is durable too.

@@ -8,6 +8,7 @@ nothing older.
 from __future__ import annotations
 
 import contextlib
+import os
 import threading
 import time
 from collections.abc import Iterator
@@ -61,13 +62,14 @@ class Database:
                 _check_format(db, path)
 
     def _connect(self, flags: int) -> apsw.Connection:
-        name = str(self.path)
-        if self._immutable:
-            name = f"file:{quote(name)}?immutable=1"
-            flags |= apsw.SQLITE_OPEN_URI
-        db = apsw.Connection(name, flags=flags)
+        # A URI, because apsw takes only text, and a path may be any bytes.
+        name = f"file:{quote(os.fsencode(self.path))}" + ("?immutable=1" if self._immutable else "")
+        db = apsw.Connection(name, flags=flags | apsw.SQLITE_OPEN_URI)
         db.set_busy_handler(_wait_for_other_process)
         if not flags & apsw.SQLITE_OPEN_READONLY:
+            if db.readonly("main"):  # SQLite falls back to reading without a word
+                db.close()
+                raise ReadOnlyStoreError(str(self.path))
             # A longer WAL than SQLite's 1000 pages: folding it back costs two more syncs each time.
             fetch(db, "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA wal_autocheckpoint=4000")
         return db
