@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 import shutil
+import stat
 from pathlib import Path
 
 from retrodict.kernel.types import Digest
-from retrodict.objects import ObjectStore
+from retrodict.objects import ObjectStore, digest_of
 
 
 def materialize(objects: ObjectStore, content: Digest, cache: Path, token: str) -> Path:
@@ -25,20 +26,44 @@ def materialize(objects: ObjectStore, content: Digest, cache: Path, token: str) 
     folder = cache / content
     for compiled in list(folder.rglob("__pycache__")):
         shutil.rmtree(compiled, ignore_errors=True)
-    if folder.is_dir() and objects.identify(folder) == content:
+    if _is_just(objects, content, folder):
         return folder
     cache.mkdir(parents=True, exist_ok=True)
-    fresh = cache / f".{content}.{token}"
+    fresh, old = cache / f".{content}.{token}", cache / f".{content}.{token}.old"
     try:
         objects.checkout(content, fresh)
         if folder.exists():
-            os.rename(folder, cache / f".{content}.{token}.old")
+            os.rename(folder, old)
         os.rename(fresh, folder)
     except OSError:
         # Another process was faster, with the same bytes.
-        if not folder.is_dir() or objects.identify(folder) != content:
+        if not _is_just(objects, content, folder):
             raise
     finally:
         shutil.rmtree(fresh, ignore_errors=True)
-        shutil.rmtree(cache / f".{content}.{token}.old", ignore_errors=True)
+        shutil.rmtree(old, ignore_errors=True)
     return folder
+
+
+def _is_just(objects: ObjectStore, content: Digest, folder: Path) -> bool:
+    """Say whether `folder` holds what the tree does, and nothing else."""
+    if not folder.is_dir():
+        return False
+    wanted = set()
+    for name, entry in objects.walk(content):
+        path = folder / os.fsdecode(name)
+        wanted.add(path)
+        try:
+            mode = path.lstat().st_mode
+            match entry.kind:
+                case "tree":
+                    same = stat.S_ISDIR(mode)
+                case "symlink":
+                    same = stat.S_ISLNK(mode) and digest_of(os.fsencode(os.readlink(path))) == entry.digest
+                case _:
+                    same = stat.S_ISREG(mode) and objects.hash_file(path) == entry.digest
+        except OSError:
+            return False
+        if not same:
+            return False
+    return all(path in wanted for path in folder.rglob("*"))
