@@ -6,26 +6,28 @@ Everything that names a thing is printed so that it can be pasted into the next 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from rich.console import Group, RenderableType
 from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from retrodict.actions.add import Added
-from retrodict.actions.alias import Aliased
-from retrodict.actions.checkout import CheckedOut
-from retrodict.actions.dispute import Disputed, Disputes, Resolved
-from retrodict.actions.init import Initialized
-from retrodict.actions.log import Log
-from retrodict.actions.models import Models
-from retrodict.actions.predictions import Imported, PredictionRow, Predictions
-from retrodict.actions.register import Registered
-from retrodict.actions.run import File, Ran
-from retrodict.actions.runs import Runs
-from retrodict.actions.show import Shown
-from retrodict.actions.status import Status
-from retrodict.actions.verify import Verification
+if TYPE_CHECKING:  # the modules behind these types would double the time that `status` takes
+    from retrodict.actions.add import Added
+    from retrodict.actions.alias import Aliased
+    from retrodict.actions.checkout import CheckedOut
+    from retrodict.actions.dispute import Disputed, Disputes, Resolved
+    from retrodict.actions.init import Initialized
+    from retrodict.actions.log import Log
+    from retrodict.actions.models import Models
+    from retrodict.actions.predictions import Imported, PredictionRow, Predictions
+    from retrodict.actions.register import Registered
+    from retrodict.actions.run import File, Ran
+    from retrodict.actions.runs import Runs
+    from retrodict.actions.show import Shown
+    from retrodict.actions.status import Status
+    from retrodict.actions.verify import Verification
 
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, wrap: Sequence[str] = ()) -> Table:
