@@ -91,15 +91,16 @@ def test_cutting_in_segments_gives_the_cuts_of_the_whole(
     monkeypatch.setattr("retrodict.objects.recipe._SEGMENT", segment)
     position = 0
 
-    def read(n: int) -> bytes:
+    def read_into(buffer: memoryview) -> int:
         nonlocal position
-        block = data[position : position + min(n, step)]
+        block = data[position : position + min(len(buffer), step)]
+        buffer[: len(block)] = block
         position += len(block)
-        return block
+        return len(block)
 
     cuts: list[int] = []
     joined = b""
-    for part, chunks in cut(read):
+    for part, chunks in cut(read_into):
         assert [at for at, _ in chunks] == [sum(n for _, n in chunks[:i]) for i in range(len(chunks))]
         cuts += (length for _, length in chunks)
         joined += bytes(part)

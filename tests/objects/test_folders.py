@@ -76,7 +76,8 @@ def make(path: bytes, what: object) -> None:
         for name, inner in what.items():
             make(os.path.join(path, name), inner)
         return
-    kind, content = what  # type: ignore[misc]
+    assert isinstance(what, tuple)
+    kind, content = what
     if kind == "symlink":
         os.symlink(content, path)
     else:
@@ -174,7 +175,7 @@ def test_a_name_that_cannot_stand_in_a_folder_is_refused(store: ObjectStore, nam
 
 def test_a_name_that_stands_twice_is_refused(store: ObjectStore) -> None:
     with pytest.raises(UsageError, match="twice"):
-        store.put_tree([TreeEntry(name=b"a", kind=kind, digest=digest_of(b""), size=0) for kind in ("file", "symlink")])  # type: ignore[arg-type]
+        store.put_tree([TreeEntry(name=b"a", kind=kind, digest=digest_of(b""), size=0) for kind in ("file", "symlink")])
 
 
 def forged(store: ObjectStore, node: bytes) -> Digest:

@@ -106,6 +106,7 @@ def test_a_flipped_byte_anywhere_in_a_pack_is_found_and_named(folder: Path) -> N
 
 
 def test_altered_bytes_are_never_handed_out(folder: Path, tmp_path: Path) -> None:
+    altered = 0
     with ObjectStore.open(folder, SystemClock(), read_only=True) as store:
         for path in pack_files(folder):
             data = path.read_bytes()
@@ -114,15 +115,18 @@ def test_altered_bytes_are_never_handed_out(folder: Path, tmp_path: Path) -> Non
                 patch(path, place.offset + RECORD.size + place.stored // 2, 4)
                 for content in (SMALL, b"tiny", LARGE):
                     digest = digest_of(content)
-                    try:
+                    if store.state(digest) == "held":
                         assert store.get(digest) == content
-                    except AlteredObjectError as error:
-                        assert error.digest == digest
-                        assert store.state(digest) == "altered"
-                        with pytest.raises(AlteredObjectError):
-                            store.checkout(digest, tmp_path / "out")
-                        assert not list(tmp_path.glob("out*")) + list(tmp_path.glob(".retro*"))
+                        continue
+                    altered += 1
+                    with pytest.raises(AlteredObjectError) as caught:
+                        store.get(digest)
+                    assert caught.value.digest == digest
+                    with pytest.raises(AlteredObjectError):
+                        store.checkout(digest, tmp_path / "out")
+                    assert not list(tmp_path.glob("out*")) + list(tmp_path.glob(".retro*"))
                 patch(path, place.offset + RECORD.size + place.stored // 2, 4)
+    assert altered > 5
 
 
 def test_an_altered_copy_is_passed_over_where_there_is_a_good_one(tmp_path: Path) -> None:
@@ -302,7 +306,7 @@ def test_a_store_whose_index_is_gone_opens_all_the_same(folder: Path) -> None:
 def test_a_damaged_index_says_what_to_do(folder: Path) -> None:
     (folder / "index.db").write_bytes(b"not a database " * 1000)
     for read_only in (False, True):
-        with pytest.raises(DamagedIndexError, match="index.db"):
+        with pytest.raises(DamagedIndexError, match=r"index\.db"):
             ObjectStore.open(folder, SystemClock(), read_only=read_only)
 
 

@@ -111,7 +111,9 @@ class OpenFile:
         try:
             self.stat = os.fstat(self.fd)
             _refuse_special(path, self.stat.st_mode)
-            self._left = self.stat.st_size + 1  # one more tells that it grew; a file that never ends is not read for ever
+            self._left = (
+                self.stat.st_size + 1
+            )  # one more tells that it grew; a file that never ends is not read for ever
         except BaseException:
             os.close(self.fd)
             raise
@@ -130,6 +132,15 @@ class OpenFile:
             raise UnreadableFileError(display(self._path), error) from error
         self._left -= len(block)
         return block
+
+    def read_into(self, buffer: memoryview) -> int:
+        """Fill `buffer` with more bytes; return how many, 0 at the end."""
+        try:
+            n = os.readv(self.fd, [buffer[: self._left]])
+        except OSError as error:
+            raise UnreadableFileError(display(self._path), error) from error
+        self._left -= n
+        return n
 
     def held_still(self, size: int) -> bool:
         """Say whether the `size` bytes that were read are the file as it was when it was opened, and still is."""
@@ -177,7 +188,7 @@ def store_file(
                 size = len(data)
                 name = writer.keep(Kind.BLOB, data) if file.held_still(size) else b""
             else:
-                name, size = writer.keep_stream(file.read, progress)
+                name, size = writer.keep_stream(file.read_into, progress)
             if name and file.held_still(size):
                 return file.stat, name
     raise ChangedFileError(display(path))
@@ -283,7 +294,7 @@ class Adder:
     def _contents(self, files: list[tuple[_Folder, _Item]]) -> None:
         """Fill in the content of every file and link; what is not known by its stat data is read and stored."""
         small: list[tuple[bytes, _Item]] = []
-        with ThreadPoolExecutor(2) as pool:
+        with ThreadPoolExecutor(1) as pool:  # two would fight this thread for the interpreter
             pending: deque[tuple[list[tuple[bytes, _Item]], object]] = deque()
             weight = 0
 

@@ -6,7 +6,7 @@ HAZARD: only apsw may open index.db (SQLite before 3.51.3 can corrupt a WAL data
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 from threading import RLock
 from time import sleep
@@ -32,10 +32,8 @@ CREATE TABLE IF NOT EXISTS recipes (
 
 BUSY_MS = 60_000
 
-_PLACES = "SELECT name, kind, pack FROM objects WHERE name=?"
-_RECIPES = (
-    "SELECT r.blob, 1, o.pack FROM recipes r JOIN objects o ON o.name = r.recipe AND o.kind = 3 WHERE r.blob = ?"
-)
+_PLACES = "SELECT name, kind, pack FROM objects WHERE name"
+_RECIPES = "SELECT r.blob, 1, o.pack FROM recipes r JOIN objects o ON o.name = r.recipe AND o.kind = 3 WHERE r.blob"
 
 Value = int | float | bytes | str | None  # what a column may hold
 
@@ -81,6 +79,16 @@ def connect(path: Path, *, read_only: bool = False, synchronous: str = "FULL") -
         db = apsw.Connection(f"{uri}?mode=ro&immutable=1", flags=flags)
         db.execute("SELECT count(*) FROM sqlite_schema").fetchall()
     return db
+
+
+def _batches(names: Sequence[bytes]) -> Iterator[Sequence[bytes]]:
+    """Cut into parts of few different lengths, so that SQLite's statements are compiled once."""
+    size = 256
+    while names:
+        while size > 1 and len(names) < size:
+            size //= 4
+        yield names[:size]
+        names = names[size:]
 
 
 class Index:
@@ -164,26 +172,28 @@ class Index:
         rows = self.select("SELECT recipe, size FROM recipes WHERE blob=? ORDER BY recipe", (blob,))
         return cast("list[tuple[bytes, int]]", rows)
 
-    def held(self, names: Iterable[bytes]) -> dict[bytes, set[int]]:
+    def held(self, names: Collection[bytes], *, recipes: bool = True) -> dict[bytes, set[int]]:
         """Return, for those of `names` that lie in a pack that is there, the kinds under which they do.
 
-        A blob that is kept in chunks counts as `Kind.BLOB`.
+        A blob that is kept in chunks counts as `Kind.BLOB`, where `recipes` asks for it.
         """
         found: dict[bytes, set[int]] = {}
         there: dict[int, bool] = {}
-        ids = [(name,) for name in names]
-        with self._lock:
-            try:
-                for query in (_PLACES, _RECIPES):
-                    rows = cast("Iterator[tuple[bytes, int, int]]", self._db.executemany(query, ids))
-                    for name, kind, pack in rows:
-                        if pack not in there:
-                            there[pack] = self._files.holds(self.pack_name(pack))
-                        if there[pack]:
-                            found.setdefault(name, set()).add(kind)
-            except apsw.Error as error:
-                raise translate(error, self.path) from error
+        self._look_up(_PLACES, names, found, there)
+        if recipes:
+            self._look_up(_RECIPES, [name for name in names if name not in found], found, there)
         return found
+
+    def _look_up(
+        self, query: str, names: Iterable[bytes], found: dict[bytes, set[int]], there: dict[int, bool]
+    ) -> None:
+        for batch in _batches(sorted(names)):
+            rows = self.select(f"{query} IN ({','.join('?' * len(batch))})", batch)
+            for name, kind, pack in cast("list[tuple[bytes, int, int]]", rows):
+                if pack not in there:
+                    there[pack] = self._files.holds(self.pack_name(pack))
+                if there[pack]:
+                    found.setdefault(name, set()).add(kind)
 
     def pack_name(self, pack: int) -> bytes:
         """Return the name of a pack by its number; empty: the index does not know it."""

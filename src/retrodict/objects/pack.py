@@ -37,6 +37,7 @@ PLAIN, ZSTD = 0, 1
 _KINDS = frozenset(Kind)
 
 _BUFFER = 1 << 20
+_DIRECT = 32 << 10  # a payload from here up is written without being copied into the buffer
 _SAMPLE = 4096
 _WORTH = 0.8  # compressed bytes per plain byte below which compression pays
 
@@ -130,16 +131,20 @@ class PackWriter:
             raise FormatError(f"a record holds at most {MAX_PAYLOAD} bytes, not {size}")
         self._places.append(Place(name, 0, self.size_bytes, int(kind), codec, len(stored), size))
         self._buffer += RECORD.pack(RECORD_MAGIC, kind, codec, 0, len(stored), size, name)
+        if len(stored) >= _DIRECT:
+            self._write(self._buffer)
+            self._write(stored)
+            self._buffer = bytearray()
+            return
         self._buffer += stored
         if len(self._buffer) >= _BUFFER:
-            self._flush()
+            self._write(self._buffer)
+            self._buffer = bytearray()
 
-    def _flush(self) -> None:
-        block = bytes(self._buffer)
-        self._buffer.clear()
+    def _write(self, block: bytes | bytearray | memoryview) -> None:
         self._flushed += len(block)
         self._hash.update(block)
-        self._disk.write(self._fd, block)
+        self._disk.write(self._fd, memoryview(block))
 
     def seal(self) -> SealedPack:
         """Write the footer, sync and close."""

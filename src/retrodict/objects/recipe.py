@@ -6,7 +6,7 @@ import struct
 from bisect import bisect_right
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from itertools import accumulate
+from itertools import accumulate, cycle
 
 from retrodict.kernel.errors import FormatError
 from retrodict.objects.names import Kind, name_of
@@ -74,8 +74,10 @@ def encode(blob: bytes, size: int, chunks: list[tuple[int, bytes]]) -> bytes:
     return _HEAD.pack(_MAGIC, len(chunks), size, blob) + b"".join(_CHUNK.pack(*chunk) for chunk in chunks)
 
 
-def cut(read: Callable[[int], bytes]) -> Iterator[tuple[memoryview, list[tuple[int, int]]]]:
-    """Yield (segment, [(start, length) of each chunk in it]) until `read` returns nothing; segments leave no gap.
+def cut(read_into: Callable[[memoryview], int]) -> Iterator[tuple[memoryview, list[tuple[int, int]]]]:
+    """Yield (segment, [(start, length) of each chunk in it]) until `read_into` fills nothing; segments leave no gap.
+
+    A segment is good until two more have been asked for: the memory is used again.
 
     The cuts are those of FastCDC over the whole input: a cut depends only on the up to `MAX_CHUNK` bytes after the
     previous one, so only a chunk that begins nearer to the end of what was read waits for more.
@@ -83,15 +85,16 @@ def cut(read: Callable[[int], bytes]) -> Iterator[tuple[memoryview, list[tuple[i
     from pyfastcdc import FastCDC  # 45 ms
 
     cutter = FastCDC(AVERAGE_CHUNK, min_size=MIN_CHUNK, max_size=MAX_CHUNK)
-    carry = b""
-    while True:
-        parts = [carry]
-        missing = _SEGMENT
-        while missing and (block := read(missing)):
-            parts.append(block)
-            missing -= len(block)
-        segment = memoryview(b"".join(parts))
-        settled = len(segment) if missing else len(segment) - MAX_CHUNK
+    buffers = [memoryview(bytearray(_SEGMENT + MAX_CHUNK)) for _ in range(3)]
+    carry = memoryview(b"")
+    for buffer in cycle(buffers):
+        full = len(carry)
+        buffer[:full] = carry
+        while full < len(buffer) and (n := read_into(buffer[full:])):
+            full += n
+        segment = buffer[:full]
+        at_end = full < len(buffer)
+        settled = full if at_end else full - MAX_CHUNK
         chunks = []
         end = 0
         for chunk in cutter.cut_buf(segment) if segment else ():
@@ -101,6 +104,6 @@ def cut(read: Callable[[int], bytes]) -> Iterator[tuple[memoryview, list[tuple[i
             end += chunk.length
         if chunks:
             yield segment[:end], chunks
-        if missing:
+        if at_end:
             return
-        carry = bytes(segment[end:])
+        carry = segment[end:]

@@ -142,15 +142,13 @@ class ObjectStore:
     def _clean(self) -> None:
         """Remove temporary files whose writer is gone: unlocked, and not touched for an hour."""
         try:
+            self._tmp.mkdir(exist_ok=True)  # a copy or an archive may have lost an empty folder
             for path in self._tmp.iterdir():
-                if self._clock.now_ns() - path.stat().st_mtime_ns < _LEFT_BEHIND_NS:
-                    continue
-                with contextlib.suppress(FileNotFoundError), path.open("rb") as file:
-                    try:
-                        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                    except BlockingIOError:
-                        continue
-                    path.unlink()
+                with contextlib.suppress(FileNotFoundError, BlockingIOError):  # it was renamed; its writer lives
+                    if self._clock.now_ns() - path.stat().st_mtime_ns >= _LEFT_BEHIND_NS:
+                        with path.open("rb") as file:
+                            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                            path.unlink()
         except OSError as error:
             raise StoreWriteError(str(self._tmp), error) from error
 

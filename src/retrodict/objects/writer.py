@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from io import BytesIO
 from pathlib import Path
 from types import TracebackType
 
@@ -59,16 +60,7 @@ class Writer:
     def keep(self, kind: Kind, data: bytes) -> bytes:
         """Store one object; return its name."""
         if kind == Kind.BLOB and len(data) >= CUT_FROM:
-            view = memoryview(data)
-            position = 0
-
-            def read(n: int) -> bytes:
-                nonlocal position
-                block = view[position : position + n]
-                position += len(block)
-                return bytes(block)
-
-            return self.keep_stream(read)[0]
+            return self.keep_stream(BytesIO(data).readinto)[0]
         name = name_of(kind, data)
         self.keep_named(kind, [(name, data)])
         return name
@@ -83,7 +75,7 @@ class Writer:
         wanted = [
             pair for pair in objects if (pair[0], False) not in self._fresh and (pair[0], chunk) not in self._fresh
         ]
-        held = self._index.held(name for name, _ in wanted)
+        held = self._index.held([name for name, _ in wanted], recipes=False)
         for name, data in wanted:
             kinds = held.get(name, ())
             if kind in kinds or (chunk and Kind.BLOB in kinds) or (name, chunk) in self._fresh:
@@ -104,12 +96,12 @@ class Writer:
             self.finish()
 
     def keep_stream(
-        self, read: Callable[[int], bytes], progress: Callable[[int], None] | None = None
+        self, read_into: Callable[[memoryview], int], progress: Callable[[int], None] | None = None
     ) -> tuple[bytes, int]:
         """Store a large blob in chunks; return (its name, its size in bytes).
 
         Args:
-            read: Returns up to n more bytes; nothing at the end.
+            read_into: Fills a buffer with more bytes and returns how many; 0 at the end.
             progress: Told how many bytes were taken.
         """
         if self._pool is None:
@@ -117,7 +109,7 @@ class Writer:
         whole = blake3()
         chunks: list[tuple[int, bytes]] = []
         size = 0
-        # While one segment is hashed, the next is read and cut: three segments at most are in memory.
+        # While one segment is hashed, the next is read and cut.
         pending: tuple[memoryview, list[tuple[int, int]], Future[blake3], Future[list[bytes]]] | None = None
 
         def settle() -> None:
@@ -131,7 +123,7 @@ class Writer:
             chunks.extend((len(data), name) for name, data in objects)
             self.keep_named(Kind.CHUNK, objects)
 
-        for segment, cuts in cut(read):
+        for segment, cuts in cut(read_into):
             settle()
             hashed = self._pool.submit(whole.update, segment)
             pending = (segment, cuts, hashed, self._pool.submit(_chunk_names, segment, cuts))
