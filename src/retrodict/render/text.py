@@ -21,6 +21,7 @@ if TYPE_CHECKING:  # the modules behind these types would double the time that `
     from retrodict.actions.init import Initialized
     from retrodict.actions.log import Log
     from retrodict.actions.models import Models
+    from retrodict.actions.predict import Predicted
     from retrodict.actions.predictions import Imported, PredictionRow, Predictions
     from retrodict.actions.register import Registered
     from retrodict.actions.run import File, Ran
@@ -280,6 +281,15 @@ def verification(record: Verification) -> RenderableType:
     for finding in record.findings:
         parts.append(Text.from_markup(f"[bold]{finding.level}[/bold]  {escape(finding.message)}"))
     return Group(*parts)
+
+
+def predicted(record: Predicted) -> RenderableType:
+    """Render `predict`."""
+    rows = [
+        (record.reference if len(record.outputs) == 1 else f"{record.index}.{row}", _values(outputs))
+        for row, outputs in enumerate(record.outputs)
+    ]
+    return Group(table(["prediction", "output"], rows, wrap=["output"]), Text(f"by {record.model}", style="dim"))
 
 
 def disputed(record: Disputed) -> RenderableType:

@@ -1,0 +1,26 @@
+"""`retrodict predict`."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+import click
+
+from retrodict.cli import door
+
+
+@door.verb("predict", example="retrodict predict credit@champion --input applicant.csv")
+@click.argument("model")
+@click.option("--input", "source", required=True, metavar="FILE|-", help="Rows: CSV, JSON or Parquet; - is stdin.")
+@click.option("--caller", help="Who asks.")
+def command(model: str, source: str, caller: str | None, as_json: bool) -> None:
+    """Ask MODEL (NAME, NAME@v2 or NAME@ALIAS); the answer is durably on record before it is printed."""
+    from retrodict.actions.predict import predict, read_input  # loaded when asked for
+    from retrodict.render import text
+
+    with door.workspace(writes=True) as workspace:
+        data = read_input(sys.stdin.buffer.read() if source == "-" else Path(source))
+        record = predict(workspace, model, data, caller=caller, variables=os.environ)
+    door.show(record, as_json=as_json, text=text.predicted)

@@ -1,0 +1,181 @@
+"""add, status, show, log, checkout, verify: what a person does with files."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+from blake3 import blake3
+
+from tests.cli.conftest import Command
+
+
+@pytest.fixture(autouse=True)
+def _workspace(retrodict: Command) -> None:
+    assert retrodict("init").code == 0
+
+
+def test_every_version_comes_back_byte_for_byte(retrodict: Command, project: Path) -> None:
+    texts = [b"first\n", b"second\n", os.urandom(400_000)]
+    for number, data in enumerate(texts, 1):
+        Path("data.bin").write_bytes(data)
+        added = retrodict("add", "data.bin", "--reason", f"version {number}", "--json")
+        assert added.record[0]["reference"] == f"dataset:data.bin@v{number}"
+        assert added.record[0]["content"] == f"b3-{blake3(data).hexdigest()}"
+    for number, data in enumerate(texts, 1):
+        assert retrodict("checkout", f"dataset:data.bin@v{number}", project / f"back{number}").code == 0
+        assert Path(f"back{number}").read_bytes() == data
+
+
+def test_the_same_bytes_are_no_new_version(retrodict: Command) -> None:
+    Path("a").write_bytes(b"x")
+    assert retrodict("add", "a", "--json").record[0]["is_new"]
+    again = retrodict("add", "a", "--json").record[0]
+    assert (again["is_new"], again["version"]) == (False, 1)
+    assert retrodict("log", "--kind", "dataset", "--json").record["rows"].__len__() == 1
+
+
+def test_a_folder_with_odd_names_comes_back(retrodict: Command, project: Path) -> None:
+    folder = project / "images"
+    (folder / "empty").mkdir(parents=True)
+    (folder / "run.sh").write_bytes(b"#!/bin/sh\n")
+    (folder / "run.sh").chmod(0o755)
+    (folder / "link").symlink_to("../../outside")
+    Path(os.fsdecode(os.fsencode(folder) + b"/caf\xe9")).write_bytes(b"latin")
+    assert retrodict("add", "images").code == 0
+    assert retrodict("checkout", "dataset:images", "back").code == 0
+    back = project / "back"
+    assert (back / "empty").is_dir()
+    assert os.access(back / "run.sh", os.X_OK)
+    assert os.readlink(back / "link") == "../../outside"
+    assert (Path(os.fsdecode(os.fsencode(back) + b"/caf\xe9"))).read_bytes() == b"latin"
+
+
+def test_status_names_what_changed_and_what_is_missing(retrodict: Command) -> None:
+    for name in ("kept", "edited", "removed"):
+        Path(name).write_text(name)
+    Path("folder").mkdir()
+    Path("folder/in").write_text("in")
+    retrodict("add", "kept", "edited", "removed", "folder")
+    assert retrodict("status", "--exit-code").code == 0
+    Path("edited").write_text("ed1ted")
+    Path("removed").unlink()
+    Path("folder/more").write_text("more")
+    status = retrodict("status", "--exit-code", "--json")
+    assert status.code == 1
+    assert {(p["path"], p["state"]) for p in status.record["paths"]} == {
+        ("edited", "changed"),
+        ("removed", "missing"),
+        ("folder", "changed"),
+    }
+
+
+def test_a_same_size_edit_with_its_time_put_back_is_noticed(retrodict: Command) -> None:
+    path = Path("data")
+    path.write_bytes(b"aaaa")
+    retrodict("add", "data")
+    before = path.stat()
+    path.write_bytes(b"bbbb")
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert retrodict("status", "--exit-code").code == 1
+    assert retrodict("add", "data", "--json").record[0]["version"] == 2
+
+
+def test_who_and_why_are_shown(retrodict: Command) -> None:
+    Path("codes.csv").write_text("a\n")
+    retrodict("--agent", "Ulrike", "add", "codes.csv", "--source", "report 4/2019", "--reason", "the meanings were wrong")
+    shown = retrodict("show", "dataset:codes.csv", "--json").record
+    assert (shown["agent"], shown["reason"], shown["body"]["source"]) == (
+        "Ulrike",
+        "the meanings were wrong",
+        "report 4/2019",
+    )
+
+
+def test_reasons_lie_sealed_in_the_store(retrodict: Command, project: Path) -> None:
+    Path("a").write_text("a")
+    retrodict("add", "a", "--reason", "planted-reason-4711", "--source", "planted-source-4712")
+    stored = b"".join(path.read_bytes() for path in (project / ".retrodict").rglob("*") if path.is_file())
+    assert b"planted-" not in stored
+    assert b"ada@example.org" not in stored
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["add", "absent"], "absent"),
+        (["show", "nothing-like-it"], "nothing-like-it"),
+        (["show", "dataset:codez.csv"], "Did you mean codes.csv"),
+        (["show", "9999"], "9999"),
+        (["checkout", "0"], "0"),
+        (["register", "absent.pkl", "m"], "absent.pkl"),
+        (["register", "codes.csv", "m"], "codes.csv"),
+        (["alias", "m", "v1", "--reason", "r"], "NAME@ALIAS"),
+        (["alias", "m@v2", "v1", "--reason", "r"], "looks like a version"),
+        (["alias", "m@champion", "v1", "--reason", "r"], "m@v1"),
+        (["models", "nobody"], "nobody"),
+        (["predict", "nobody", "--input", "codes.csv"], "nobody"),
+        (["explain", "0"], "no prediction"),
+        (["replay", "dataset:codes.csv"], "no prediction"),
+        (["dispute", "codes.csv", "--reason", "r"], "no prediction"),
+        (["lineage", "nope"], "nope"),
+        (["verify", "--key", "rubbish"], "rubbish"),
+        (["adde"], "add"),
+        (["add"], "PATHS"),
+    ],
+)
+def test_bad_input_is_one_clear_line_and_exit_2(retrodict: Command, arguments: list[str], says: str) -> None:
+    Path("codes.csv").write_text("code,label\n")
+    retrodict("add", "codes.csv")
+    before = retrodict("status", "--json").record["entries"]
+    outcome = retrodict(*arguments)
+    assert outcome.code == 2
+    assert says in outcome.err
+    assert "Traceback" not in outcome.err
+    assert len([line for line in outcome.err.splitlines() if not line.startswith(("Usage", "Try"))]) <= 2
+    assert retrodict("status", "--json").record["entries"] == before
+
+
+def test_without_a_workspace_there_is_a_hint(retrodict: Command, tmp_path: Path) -> None:
+    outcome = retrodict("-C", tmp_path, "status")
+    assert outcome.code == 2
+    assert "retrodict init" in outcome.err
+
+
+def test_unversioned_bytes_in_the_way_of_a_checkout_are_not_lost(retrodict: Command) -> None:
+    Path("a").write_text("one")
+    retrodict("add", "a")
+    Path("a").write_text("precious")
+    outcome = retrodict("checkout", "dataset:a")
+    assert outcome.code == 2
+    assert Path("a").read_text() == "precious"
+
+
+def test_an_altered_object_is_named_and_never_checked_out(retrodict: Command, project: Path) -> None:
+    Path("a").write_bytes(os.urandom(50_000))
+    retrodict("add", "a")
+    pack = max((project / ".retrodict/objects").rglob("*.pack"), key=lambda path: path.stat().st_size)
+    pack.chmod(0o644)
+    data = bytearray(pack.read_bytes())
+    data[len(data) // 2] ^= 1
+    pack.write_bytes(data)
+    verified = retrodict("verify", "--json")
+    assert verified.code == 1
+    assert any("altered" in finding["level"] for finding in verified.record["findings"])
+    assert retrodict("checkout", "dataset:a", "back").code == 2
+    assert not Path("back").exists()
+    shown = retrodict("show", "dataset:a", "--json").record
+    assert shown["makes"][0]["state"] == "altered"
+
+
+def test_verify_without_the_state_directory_cannot_say_who(
+    retrodict: Command, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    key = retrodict("status", "--json").record["origin"]
+    made = retrodict("init", tmp_path / "other", "--json").record
+    monkeypatch.setenv("RETRODICT_STATE", str(tmp_path / "elsewhere"))
+    assert retrodict("verify").code == 2
+    assert retrodict("-C", tmp_path / "other", "verify", "--key", made["key"]).code == 0
+    assert retrodict("verify", "--key", made["key"]).code == 1
+    assert key not in made["key"]
