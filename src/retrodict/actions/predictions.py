@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -226,6 +227,9 @@ def _chunks(rows: Iterable[PredictionRow]) -> Iterator[list[PredictionRow]]:
         yield chunk
 
 
+_NO_COLUMN = re.compile(r'no such column: "?(?P<name>.+?)"?( - should .*)?\Z')
+
+
 class _Condition:
     """An SQL condition, tried by SQLite on a table of some rows at a time. It can read that table and nothing else."""
 
@@ -243,15 +247,12 @@ class _Condition:
         while True:
             try:
                 return [rows[i] for i in self._select(tables)]
-            except apsw.SQLError as error:
-                # A column that only other calls have: nothing, here. `check` says so if nobody has it.
-                text = str(error)
-                name = text.removeprefix("no such column: ")
-                if name == text or name.lower() in self._absent:
-                    raise UsageError(f"--where is not an SQL condition: {text}", hint=self._hint()) from error
-                self._absent.add(name.lower())
             except apsw.Error as error:
-                raise UsageError(f"--where cannot be tried: {error}", hint=self._hint()) from error
+                unknown = _NO_COLUMN.match(str(error))
+                if unknown is None or unknown["name"].lower() in self._absent:
+                    raise UsageError(f"--where is not an SQL condition: {error}", hint=self._hint()) from error
+                # A column that only other calls have: nothing, here. `check` says so if nobody has it.
+                self._absent.add(unknown["name"].lower())
 
     def check(self) -> None:
         """Raise UsageError if the condition names a column that no row has."""
