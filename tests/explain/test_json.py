@@ -51,7 +51,7 @@ def test_nested_records_and_other_values() -> None:
     named = {"d": date(2019, 11, 7), "p": Path("a/b"), "b": b"\x01", "n": np.float64(1.5), "i": 2**53 + 1, "s": {2, 1}}
     record = Outer(name="ü\udcff", parts=(Inner(value=1.0),), named=named)
     assert json.loads(to_json(record)) == {
-        "name": "ü�",
+        "name": "ü" + 3 * "\ufffd",
         "parts": [{"value": 1.0}],
         "named": {"d": "2019-11-07", "p": "a/b", "b": "01", "n": 1.5, "i": 2**53 + 1, "s": [1, 2]},
     }

@@ -7,7 +7,7 @@ eight bytes of the number, big-endian. Bytes are hex, dates ISO 8601, keys of ma
 from __future__ import annotations
 
 import dataclasses
-import datetime
+import datetime as dt
 import json
 import math
 import struct
@@ -30,12 +30,12 @@ def plain(value: object) -> object:
             return value
         case str():
             # Lone surrogates, which stand for bytes that are no text, cannot be written as UTF-8.
-            return value.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+            return value.encode("utf-8", "surrogatepass").decode("utf-8", "replace")
         case float():
             return float(value) if math.isfinite(value) else {"f64": struct.pack(">d", value).hex()}
         case bytes() | bytearray() | memoryview():
             return bytes(value).hex()
-        case datetime.date() | datetime.time():
+        case dt.date() | dt.time():
             return value.isoformat()
         case PurePath():
             return plain(str(value))

@@ -1,4 +1,4 @@
-"""What an explanation reads: entries, their edges, words for them, and whether bytes are there. Everything is cached."""
+"""What an explanation reads: entries, their edges, words for them, and whether bytes are there."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Final, Literal
 from retrodict import datasets, provenance
 from retrodict.actions import names
 from retrodict.actions.explanation import Fact, State
-from retrodict.kernel.errors import IntegrityError, RetrodictError, UnavailableError
+from retrodict.kernel.errors import IntegrityError, RetrodictError, UnavailableError, UsageError
 from retrodict.kernel.types import Digest, Edge, EventId, Evidence, is_digest
 from retrodict.ledger import Sequenced
 from retrodict.models import records as models
@@ -108,11 +108,11 @@ class Reader:
         if self._rehash:
             return objects.state(digest), True
         try:
-            if objects.is_tree(digest):
+            if self.is_tree(digest):
                 below = [self.state(entry.digest) for entry in objects.list_tree(digest)]
                 for bad in ("missing", "altered"):
                     if any(state == bad for state, _ in below):
-                        return bad, True  # type: ignore[return-value]
+                        return bad, True
                 return "held", all(rehashed for _, rehashed in below)
             size = objects.size(digest)
         except RetrodictError as error:
@@ -121,6 +121,14 @@ class Reader:
             return "held", False
         self._allowance -= size
         return objects.state(digest), True
+
+    def is_tree(self, digest: Digest) -> bool:
+        """Say whether an object is a folder."""
+        try:
+            next(self.workspace.objects.list_tree(digest), None)
+        except UsageError:
+            return False
+        return True
 
     def blob(self, digest: Digest | None, limit: int | None = None) -> bytes | None:
         """Return an object's bytes; None where it is not held as it was, or larger than `limit` bytes."""
@@ -163,7 +171,7 @@ class Reader:
     def payload_state(self, payload: Payload) -> State:
         """Return whether logged values are held."""
         states = [self.state(payload.schema)[0], self.state(payload.batch)[0]]
-        return next((bad for bad in ("missing", "altered") if bad in states), "held")  # type: ignore[return-value]
+        return next((bad for bad in ("missing", "altered") if bad in states), "held")
 
     # ---- lines
 

@@ -1,0 +1,383 @@
+"""Everything behind one model version: the runs that led to it, what they read, and where that came from."""
+
+from __future__ import annotations
+
+import csv
+import difflib
+import io
+import json
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from retrodict import datasets, provenance, runs
+from retrodict.actions.explain.reading import Reader, count, gap, listed, moment
+from retrodict.actions.explanation import Fact
+from retrodict.datasets import DatasetVersion
+from retrodict.kernel.errors import RetrodictError
+from retrodict.kernel.types import Digest, Edge, EventId, Ref
+from retrodict.ledger import Sequenced
+from retrodict.models.records import ModelVersion
+from retrodict.runs import Run
+
+_COUNTED_BYTES: Final = 8 * 1024 * 1024  # larger files are not read only to count their rows
+_COMPARED_BYTES: Final = 4 * 1024 * 1024
+_COMPARED_LINES: Final = 4_000  # longer files are compared as bags of lines
+_SHOWN_LINES: Final = 24
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Source:
+    """A file at the beginning of everything: no run made it.
+
+    Attributes:
+        edge: How a run read it.
+        version: The dataset version that it is, where somebody added it.
+        steps: The runs between it and the model, the first reader first.
+        current: The newest version of that dataset; None where it is this one.
+    """
+
+    edge: Edge
+    version: DatasetVersion | None
+    steps: tuple[Run, ...]
+    current: DatasetVersion | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Upstream:
+    """The runs behind a model, the one that made it first, then those that made what it read, and so on."""
+
+    trained_by: tuple[tuple[Run, Sequenced], ...]
+    earlier: tuple[tuple[Run, Sequenced], ...]
+    sources: tuple[Source, ...]
+
+    @property
+    def runs(self) -> tuple[tuple[Run, Sequenced], ...]:
+        """All of them."""
+        return (*self.trained_by, *self.earlier)
+
+    @property
+    def key(self) -> tuple[str, ...]:
+        """Equal for two models that the same runs made."""
+        return tuple(run.started_event for run, _ in self.trained_by)
+
+
+def upstream(reader: Reader, model: ModelVersion) -> Upstream:
+    """Walk from a model version to its runs and sources, breadth first."""
+    registered = reader.find(model.event)
+    makers = [] if model.run is None else [model.run]
+    if registered is not None:
+        makers += [e.made_by for e in reader.edges(registered) if e.role == "artifact" and e.made_by is not None]
+    found: dict[str, tuple[Run, Sequenced]] = {}
+    parents: dict[str, str | None] = {}
+    sources: dict[tuple[str, str | None], Source] = {}
+    queue: list[tuple[str, str | None]] = [(maker, None) for maker in dict.fromkeys(makers)]
+    first: list[str] = []
+    while queue:
+        event, parent = queue.pop(0)
+        run, sequenced = runs.find(reader.database, EventId(event)), reader.find(event)
+        if run is None or sequenced is None or event in found:
+            continue
+        found[event], parents[event] = (run, sequenced), parent
+        if parent is None:
+            first.append(event)
+        for edge in reader.edges(sequenced):
+            if edge.role not in {"input", "params", "code-input"}:
+                continue
+            if edge.made_by is not None and runs.find(reader.database, edge.made_by) is not None:
+                queue.append((edge.made_by, event))
+            elif edge.role == "input" or edge.made_by is not None:
+                source = _source(reader, edge, _steps(event, parents, found))
+                sources.setdefault((edge.ref, edge.path), source)
+    return Upstream(
+        trained_by=tuple(found[event] for event in first),
+        earlier=tuple(pair for event, pair in found.items() if event not in first),
+        sources=tuple(sources.values()),
+    )
+
+
+def _steps(event: str, parents: dict[str, str | None], found: dict[str, tuple[Run, Sequenced]]) -> tuple[Run, ...]:
+    steps, at = [], event
+    while True:
+        steps.append(found[at][0])
+        parent = parents[at]
+        if parent is None:
+            return tuple(steps)
+        at = parent
+
+
+def _source(reader: Reader, edge: Edge, steps: tuple[Run, ...]) -> Source:
+    version = reader.dataset_of(edge.made_by)
+    if version is None:
+        same = datasets.find(reader.database, content=Digest(edge.ref))
+        version = same[0] if len(same) == 1 else None
+    current = None
+    if version is not None:
+        heads = datasets.current(reader.database, version.name)
+        current = heads[-1] if heads and heads[-1].event != version.event else None
+    return Source(edge=edge, version=version, steps=steps, current=current)
+
+
+def path_of(reader: Reader, edge: Edge) -> str:
+    """Return where a file lay, also where that is sealed since it lay outside the workspace."""
+    if edge.path is not None:
+        return edge.path
+    sealed = reader.text(edge.extra.get("sealed_path"))
+    return "a file outside the workspace" if sealed is None else sealed
+
+
+# ---- question 4 ------------------------------------------------------------------------------------------------------
+
+
+def trained_on(reader: Reader, up: Upstream) -> tuple[str, tuple[Fact, ...]]:
+    """Return what the training runs read, and what the runs before them read."""
+    if not up.trained_by:
+        return "unknown: no run on record made this model", (
+            gap("no run on record made this model's files, so what it was trained on is not known"),
+        )
+    facts = tuple(_read_by(reader, run, sequenced) for run, sequenced in up.runs)
+    inputs = [edge for _, sequenced in up.trained_by for edge in reader.edges(sequenced) if edge.role == "input"]
+    said = [_with_rows(reader, edge) for edge in inputs]
+    earlier = (
+        f"; made from {_named_sources(reader, up)} by {count(len(up.earlier), 'earlier run')}" if up.earlier else ""
+    )
+    return (listed(said, 4) or "no file at all") + earlier, facts
+
+
+def _named_sources(reader: Reader, up: Upstream) -> str:
+    return (
+        listed([path_of(reader, source.edge) for source in up.sources if source.edge.role == "input"], 4) or "no file"
+    )
+
+
+def _with_rows(reader: Reader, edge: Edge) -> str:
+    rows = row_count(reader, Digest(edge.ref), path_of(reader, edge))
+    return path_of(reader, edge) + ("" if rows is None else f" ({count(rows, 'row')})")
+
+
+def _read_by(reader: Reader, run: Run, sequenced: Sequenced) -> Fact:
+    edges = [edge for edge in reader.edges(sequenced) if edge.role == "input"]
+    facts = [_input(reader, edge) for edge in edges] or [gap(f"run {run.name} is not seen to have read any data")]
+    between = f"between {moment(run.started)} and {moment(run.finished)}"
+    grade = f"; how completely it was watched: {run.completeness}" if run.completeness else ""
+    says = f"run {run.name} read {count(len(edges), 'file')} of data {between}{grade}"
+    facts += [gap(warning) for warning in _warnings(reader, sequenced)]
+    return reader.entry_fact(says, sequenced, "observed", facts=tuple(facts))
+
+
+def _warnings(reader: Reader, sequenced: Sequenced) -> list[str]:
+    details = sequenced.event.body.get("capture")
+    text = reader.text(details) if isinstance(details, dict) else None
+    try:
+        found = json.loads(text)["warnings"] if text else []
+    except (ValueError, KeyError, TypeError):
+        return []
+    return [str(warning) for warning in found]
+
+
+def _input(reader: Reader, edge: Edge) -> Fact:
+    version = reader.dataset_of(edge.made_by)
+    maker = None if edge.made_by is None else reader.find(edge.made_by)
+    if version is not None:
+        origin = f"dataset:{version.name}@v{version.version}"
+    elif maker is not None:
+        run = runs.find(reader.database, maker.event.id)
+        origin = f"written by run {run.name} (entry {maker.index})" if run else f"made by entry {maker.index}"
+    else:
+        origin = "nobody is on record for having made it"
+    return reader.object_fact(f"{_with_rows(reader, edge)}: {origin}", Digest(edge.ref), edge.evidence)
+
+
+def row_count(reader: Reader, digest: Digest, path: str) -> int | None:
+    """Return how many rows a table has; None where it is no CSV or Parquet file, not held, or too large to read now."""
+    name = path.lower()
+    try:
+        if name.endswith((".csv", ".tsv")):
+            data = reader.blob(digest, _COUNTED_BYTES)
+            return None if data is None else max(0, _csv_rows(data) - 1)
+        if name.endswith((".parquet", ".pq")):
+            return _parquet_rows(reader, digest)
+    except Exception:  # noqa: BLE001 - a file may be anything, whatever its name says; its rows are then not known
+        return None
+    return None
+
+
+def _csv_rows(data: bytes) -> int:
+    if b'"' not in data:
+        return data.count(b"\n") + (not data.endswith(b"\n") and bool(data))
+    return sum(1 for _ in csv.reader(io.StringIO(data.decode("utf-8", "replace"), newline="")))
+
+
+def _parquet_rows(reader: Reader, digest: Digest) -> int | None:
+    from pyarrow import parquet  # 80 ms
+
+    objects = reader.workspace.objects
+    if not objects.has(digest):
+        return None
+    size = objects.size(digest)
+    # The footer alone is read: its length stands in the last 8 bytes.
+    length = int.from_bytes(objects.read(digest, size - 8, 4), "little") + 8
+    footer = objects.read(digest, size - length, length)
+    return int(parquet.read_metadata(io.BytesIO(b"PAR1" + footer)).num_rows)
+
+
+# ---- question 6 ------------------------------------------------------------------------------------------------------
+
+
+def origins(reader: Reader, up: Upstream) -> tuple[str, tuple[Fact, ...], tuple[Source, ...]]:
+    """Return who brought each source, and what has become of it since; and those that have newer versions."""
+    if not up.trained_by:
+        return "unknown: no run on record made this model", (gap("without its run, the model leads to no data"),), ()
+    facts, newer = [], []
+    for source in up.sources:
+        facts.append(_origin(reader, source))
+        if source.current is not None:
+            newer.append(source)
+    if not facts:
+        return "no file at all was read", (gap("no run behind this model is seen to have read any data"),), ()
+    unknown = sum(1 for source in up.sources if source.version is None)
+    says = count(len(up.sources), "source")
+    if newer:
+        says += f"; {len(newer)} of them corrected since: {listed([path_of(reader, s.edge) for s in newer])}"
+    if unknown:
+        says += f"; who brought {unknown} of them is not on record"
+    return says, tuple(facts), tuple(newer)
+
+
+def _origin(reader: Reader, source: Source) -> Fact:
+    path, version = path_of(reader, source.edge), source.version
+    through = " -> ".join(f"run {run.name} ({run.index})" for run in source.steps)
+    steps = Fact(
+        says=f"reached the model through {through}", evidence="observed", state="held", ref=str(source.steps[0].index)
+    )
+    if version is None:
+        missing = gap(f"who brought {path}, and from where, is not on record; its bytes are kept as they were read")
+        return reader.object_fact(path, Digest(source.edge.ref), source.edge.evidence, facts=(missing, steps))
+    facts = [*_added(reader, version), steps]
+    history = datasets.versions(reader.database, version.name)
+    before = [v for v in history if v.index < version.index][-1:]
+    for old in before:
+        facts.append(_change(reader, old, version, f"it had replaced v{old.version}"))
+    last = version
+    for new in history:
+        if new.index > version.index:
+            facts.append(_change(reader, last, new, "since then"))
+            last = new
+    says = f"{path}: dataset:{version.name}@v{version.version}"
+    if source.current is not None:
+        says += f", and there is v{source.current.version} now"
+    return reader.object_fact(says, Digest(source.edge.ref), source.edge.evidence, facts=tuple(facts))
+
+
+def _added(reader: Reader, version: DatasetVersion) -> Iterator[Fact]:
+    sequenced = reader.find(version.event)
+    if sequenced is None:
+        yield gap(f"the entry that added v{version.version} is not held")
+        return
+    yield reader.entry_fact(f"v{version.version} was added {reader.signed(sequenced)}", sequenced, "declared")
+    source = reader.text(sequenced.event.body.get("source"))
+    if source is None:
+        yield gap(f"where v{version.version} comes from was not said")
+    else:
+        yield reader.entry_fact(f"source, as stated: {source}", sequenced, "declared")
+
+
+def _change(reader: Reader, old: DatasetVersion, new: DatasetVersion, when: str) -> Fact:
+    sequenced = reader.find(new.event)
+    assert sequenced is not None
+    facts = tuple(fact for fact in _added(reader, new) if fact.says.startswith("source"))
+    lines = difference(reader, old.content, new.content)
+    changed = f"; {lines[0]}" if lines else ""
+    return Fact(
+        says=f"{when}: v{new.version} was added {reader.signed(sequenced)}{changed}",
+        evidence="observed",
+        state=reader.state(new.content)[0],
+        rehashed=reader.state(new.content)[1],
+        ref=str(sequenced.index),
+        digest=new.content,
+        lines=lines[1:],
+        facts=facts,
+    )
+
+
+def difference(reader: Reader, old: Digest, new: Digest) -> tuple[str, ...]:
+    """Return what changed between two versions: a sentence, then the lines that differ, numbered (at most 24)."""
+    try:
+        if reader.is_tree(old) or reader.is_tree(new):
+            return _tree_difference(dict(reader.files(old)), dict(reader.files(new)))
+    except RetrodictError:
+        return ("what changed cannot be said: a version is not held",)
+    before, after = reader.blob(old, _COMPARED_BYTES), reader.blob(new, _COMPARED_BYTES)
+    if before is None or after is None:
+        return ("what changed is not shown: a version is large or not held",)
+    try:
+        lines_before, lines_after = before.decode().splitlines(), after.decode().splitlines()
+    except UnicodeDecodeError:
+        return (f"the bytes differ ({len(before):,} and {len(after):,} bytes, no text)",)
+    return text_difference(lines_before, lines_after)
+
+
+def _tree_difference(before: dict[str, Digest], after: dict[str, Digest]) -> tuple[str, ...]:
+    lines = [f"- {name}" for name in sorted(before.keys() - after.keys())]
+    lines += [f"+ {name}" for name in sorted(after.keys() - before.keys())]
+    lines += [f"~ {name}" for name in sorted(before.keys() & after.keys()) if before[name] != after[name]]
+    return (f"{count(len(lines), 'file')} of {max(len(before), len(after)):,} changed", *_cut(lines))
+
+
+def text_difference(before: Sequence[str], after: Sequence[str]) -> tuple[str, ...]:
+    """Return what changed between two texts: a sentence, then the lines that differ, numbered.
+
+    >>> text_difference(["a", "b"], ["a", "c"])
+    ('1 of 2 lines changed', '- 2: b', '+ 2: c')
+    """
+    total = max(len(before), len(after))
+    if total > _COMPARED_LINES:
+        gone, come = Counter(before) - Counter(after), Counter(after) - Counter(before)
+        lines = [f"- {line}" for line in gone.elements()] + [f"+ {line}" for line in come.elements()]
+        changed = max(gone.total(), come.total())
+    else:
+        lines, changed = [], 0
+        matcher = difflib.SequenceMatcher(None, before, after, autojunk=False)
+        for kind, i, i_end, j, j_end in matcher.get_opcodes():
+            if kind != "equal":
+                changed += max(i_end - i, j_end - j)
+                lines += [f"- {n + 1}: {before[n]}" for n in range(i, i_end)]
+                lines += [f"+ {n + 1}: {after[n]}" for n in range(j, j_end)]
+    if not lines:
+        return ("no line changed, only how lines end",)
+    return (f"{changed:,} of {count(total, 'line')} changed", *_cut(lines))
+
+
+def _cut(lines: list[str]) -> tuple[str, ...]:
+    rest = len(lines) - _SHOWN_LINES
+    return tuple(lines) if rest <= 0 else (*lines[:_SHOWN_LINES], f"... and {count(rest, 'line')} more")
+
+
+def table_of(reader: Reader, digest: Digest, path: str) -> Any:
+    """Return a CSV or Parquet file as a pandas frame; None where it is neither, or not held."""
+    import pandas as pd  # 300 ms
+
+    data = reader.blob(digest)
+    if data is None:
+        return None
+    try:
+        if path.lower().endswith((".csv", ".tsv")):
+            return pd.read_csv(io.BytesIO(data), sep="\t" if path.lower().endswith(".tsv") else ",")
+        if path.lower().endswith((".parquet", ".pq")):
+            return pd.read_parquet(io.BytesIO(data))
+    except Exception:  # noqa: BLE001 - a file may be anything, whatever its name says
+        return None
+    return None
+
+
+def registered_as(reader: Reader, edge: Edge) -> list[str]:
+    """Return the model versions that a file is an artifact of."""
+    neighbours = provenance.neighbours(reader.database, Ref(edge.ref), limit=20)
+    found = []
+    for how, index in neighbours:
+        event = reader.workspace.ledger.event(index).event
+        if how == "used" and event.kind == "model.registered":
+            model = reader.model(event.id)
+            found += [] if model is None else [model.label]
+    return found
