@@ -150,6 +150,26 @@ def test_an_altered_row_is_named(ring: KeyRing, tmp_path: Path) -> None:
         ring.identity(ann)
 
 
+@pytest.mark.parametrize(("table", "columns"), [("keys", "id wrapped holder"), ("pseudonyms", "tag pseudonym wrapped")])
+def test_verify_names_what_is_altered(ring: KeyRing, tmp_path: Path, table: str, columns: str) -> None:
+    assert list(ring.verify()) == []  # there is no file yet
+    ring.seal_many([b"one", b"two"])
+    ring.pseudonym("Ann")
+    ring.pseudonym("Bob")
+    assert list(ring.verify()) == []
+    db = apsw.Connection(str(tmp_path / "keys.db"))
+    for column in columns.split():
+        ((value,),) = db.execute(f"SELECT {column} FROM {table} ORDER BY {column} LIMIT 1").fetchall()
+        bad = value[:-1] + ("z" if isinstance(value, str) else bytes([value[-1] ^ 1]))  # type: ignore[index,operator]
+        change = f"UPDATE {table} SET {column} = ? WHERE {column} = ?"
+        db.execute(change, (bad, value))
+        (found,) = ring.verify()
+        assert found.level == ("note" if column == "holder" else "altered")
+        db.execute(change, (value, bad))
+    assert list(ring.verify()) == []
+    db.close()
+
+
 def test_a_file_that_is_no_key_ring_is_refused_as_such(tmp_path: Path, state: StateDirectory) -> None:
     (tmp_path / "keys.db").write_bytes(os.urandom(5000))
     ring = KeyRing.open(tmp_path / "keys.db", state, CLOCK)
@@ -157,3 +177,4 @@ def test_a_file_that_is_no_key_ring_is_refused_as_such(tmp_path: Path, state: St
         ring.open_sealed("0", b"")
     with pytest.raises(IntegrityError, match=r"keys\.db"):
         ring.seal(b"")
+    assert [(f.level, f.what) for f in ring.verify()] == [("altered", "keys.db")]

@@ -79,7 +79,6 @@ def test_a_refused_call_leaves_its_neighbours_in_the_group_alone(ledger: Ledger,
     other.execute("BEGIN IMMEDIATE")  # holds the group back until all have queued
     calls = [[draft()], [draft(), taken], [draft(), draft()], [taken], []]
     futures = [ledger.submit(call) for call in calls]
-    time.sleep(0.05)
     other.execute("ROLLBACK")
     results = [future.exception(10) or [s.index for s in future.result()] for future in futures]
     assert [type(r) if isinstance(r, Exception) else r for r in results] == [
@@ -93,7 +92,8 @@ def test_a_cancelled_call_is_not_written_and_disturbs_nobody(ledger: Ledger, pat
     other = apsw.Connection(str(path))
     other.execute("BEGIN IMMEDIATE")
     first = ledger.submit([draft()])
-    time.sleep(0.05)  # its commit waits for the lock: too late to cancel
+    while not first.running():  # its commit waits for the lock: too late to cancel
+        time.sleep(0.001)
     assert not first.cancel()
     second, third = ledger.submit([draft()]), ledger.submit([draft()])
     assert second.cancel()
@@ -195,7 +195,7 @@ def test_processes_that_are_killed_while_they_write_lose_nothing_acknowledged(
         assert found is not None
         assert again.event(found.index + 1).event.id == second  # all of a call or nothing
         assert again.blob(Digest("b3-" + first.replace("-", "") * 2)) == first.encode() * 20
-    assert len(acknowledged) > 20
+    assert len(acknowledged) >= 4
     assert {f.level for f in again.verify(state.verifier, anchor=anchor)} == {"unprotected"}
     again.publish(state.signer, state)
     assert list(again.verify(state.verifier, anchor=state.checkpoint())) == []

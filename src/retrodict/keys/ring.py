@@ -24,6 +24,7 @@ import apsw
 
 from retrodict.kernel.errors import IntegrityError, ReadOnlyStoreError, UnavailableError
 from retrodict.kernel.protocols import Clock
+from retrodict.kernel.types import Finding
 from retrodict.keys.errors import StateDirectoryError
 from retrodict.keys.state import StateDirectory
 
@@ -78,6 +79,7 @@ class KeyRing:
         self._read_only = read_only
         self._lock = threading.Lock()
         self._db: apsw.Connection | None = None
+        self._made = False
         wrapping = None if state is None else state.wrapping_key
         self._secrets_held = None if wrapping is None else _Secrets.derive(wrapping)
 
@@ -168,6 +170,38 @@ class KeyRing:
         name = _decrypt(secrets.wrap, rows[0][1], pseudonym, f"the pseudonym {pseudonym} in {self._path}")
         return name.decode("utf-8", "surrogateescape")
 
+    def verify(self) -> Iterator[Finding]:
+        """Yield every key and pseudonym that is altered; nothing is written."""
+        name = self._path.name
+        try:
+            problems = [row[0] for row in self._rows("PRAGMA integrity_check(20)", ()) if row[0] != "ok"]
+            keys = self._rows("SELECT id, holder, wrapped FROM keys", ())
+            people = self._rows("SELECT pseudonym, holder, wrapped, tag FROM pseudonyms", ())
+        except IntegrityError as error:
+            yield Finding(level="altered", what=name, message=error.message)
+            return
+        for problem in problems:
+            yield Finding(level="altered", what=name, message=f"SQLite says: {problem}")
+        secrets = self._secrets_held
+        strange = 0
+        for bound_to, holder, wrapped, *tag in [*keys, *people]:
+            if secrets is None or holder != secrets.holder:
+                strange += 1
+                continue
+            what = f"{name}: {bound_to}"
+            try:
+                value = _decrypt(secrets.wrap, wrapped, bound_to, what)
+            except IntegrityError as error:
+                yield Finding(level="altered", what=what, message=error.message)
+                continue
+            if tag and hmac.digest(secrets.tag, value, "sha256") != tag[0]:
+                yield Finding(level="altered", what=what, message="the pseudonym is filed under another person")
+        if strange:
+            message = (
+                f"{strange} keys or pseudonyms need another wrapping key than the one here, so they are not checked"
+            )
+            yield Finding(level="note", what=name, message=message)
+
     def close(self) -> None:
         """Close the file."""
         with self._lock:
@@ -197,7 +231,14 @@ class KeyRing:
     def _rows(self, query: str, values: tuple[str | bytes, ...]) -> list[tuple[Any, ...]]:
         with self._lock, self._translated():
             db = self._connect()
-            return [] if db is None else db.execute(query, values).fetchall()
+            if db is None or not self._is_made(db):
+                return []
+            return db.execute(query, values).fetchall()
+
+    def _is_made(self, db: apsw.Connection) -> bool:
+        # Another process may have made the file and not yet, in one transaction, its tables.
+        self._made = self._made or bool(db.execute("SELECT 1 FROM sqlite_schema").fetchall())
+        return self._made
 
     @contextlib.contextmanager
     def _writing(self) -> Iterator[apsw.Connection]:
