@@ -306,6 +306,30 @@ _ENDS = (
 )
 
 
+_FEW = 64  # edges at one node that are read all at once; above it, one look-up for each kind
+_AROUND = (
+    f"SELECT d.direction, d.maker, d.owner, {_EVENT}, d.role, d.evidence, d.path, m.name FROM provenance_edges d "  # noqa: S608
+    "LEFT JOIN provenance_events v ON v.entry = d.owner LEFT JOIN provenance_refs m ON m.node = d.maker "
+    "WHERE d.node = ? LIMIT ?"
+)
+
+
+_OWNER = (
+    f"SELECT {_EVENT}, d.role, d.evidence, d.path, m.name FROM provenance_edges d "  # noqa: S608
+    "JOIN provenance_events v ON v.entry = d.owner LEFT JOIN provenance_refs m ON m.node = d.maker"
+)
+_SHARER = f"SELECT {_EVENT} FROM provenance_shared d JOIN provenance_events v ON v.entry = d.entry"  # noqa: S608
+_LISTS = (
+    "SELECT -d.owner, d.role, d.evidence, d.path, m.name FROM provenance_edges d "  # noqa: S608
+    f"LEFT JOIN provenance_refs m ON m.node = d.maker WHERE d.node = ? AND d.direction = {LISTED} AND d.maker IS ?"
+)
+
+
+def _in_order(row: Any) -> tuple[int, int]:
+    """The order of a row of `_AROUND`: by kind, then by entry; edges in lists come first."""
+    return row[5] or 0, row[2]
+
+
 class _Walk:
     """Single steps, and what was left out on the way."""
 
@@ -315,6 +339,8 @@ class _Walk:
         self.cuts: dict[tuple[Ref, str, str], Cut] = {}
         self.gaps: dict[Gap, None] = {}
         self._words: dict[int, str] = {}
+        self._nodes: dict[bytes, int | None] = {}
+        self._sharing: dict[tuple[int, int], tuple[list[Any], dict[int, int]]] = {}
 
     def _rows(self, sql: str, *values: object) -> list[Any]:
         return self._db.execute(sql, values).fetchall()
@@ -352,9 +378,9 @@ class _Walk:
             event = self._event(state.maker)
             yield self._made(event, state), event
         elif state.node is not None:
-            yield from self._owners(state, state.node, MAKES, "")
-            for name in self._named_makers(state.node):
-                event = self._event(name)
+            yield from self._owners(state, state.node, MAKES)
+            for made_by in self._named_makers(state.node):
+                event = self._event(self._rows("SELECT name FROM provenance_refs WHERE node = ?", made_by)[0][0])
                 yield self._made(event, state), event
 
     def down(self, state: _State) -> Iterator[tuple[Link, _State]]:
@@ -362,18 +388,16 @@ class _Walk:
             if state.node is None:
                 return
             if state.maker is None:
-                yield from self._owners(state, state.node, USES, "")
+                yield from self._owners(state, state.node, USES)
                 return
-            yield from self._owners(state, state.node, USES, "AND d.maker IS NULL")
             made_by = self._node(state.maker)
-            if made_by is not None:
-                yield from self._owners(state, state.node, USES, "AND d.maker = ?", made_by)
+            yield from self._owners(state, state.node, USES, (None,) if made_by is None else (None, made_by))
             return
         yield from self._ends(state, MAKES)
         own = self._node(state.name)
         if own is None:
             return
-        yield from self._owners(state, own, USES, "")
+        yield from self._owners(state, own, USES)
         made = {node for (node,) in self._rows(_MADE, state.entry, state.entry)}
         named = "SELECT DISTINCT d.node, r.name FROM provenance_edges d JOIN provenance_refs r ON r.node = d.node "
         for node, name in self._rows(named + "WHERE d.maker = ?", own):
@@ -381,16 +405,16 @@ class _Walk:
                 item = _Object(name, node, state.name)
                 yield self._link("made", state, item.ref, None, None, None, None), item
 
-    def _named_makers(self, node: int) -> Iterator[bytes]:
-        """Yield the events that others' edges name as the maker of a node."""
-        for direction in (USES, LISTED):
-            query = "SELECT min(maker) FROM provenance_edges WHERE node = ? AND direction = ? AND maker > ?"
-            for made_by in self._distinct(query, node, direction):
-                yield self._rows("SELECT name FROM provenance_refs WHERE node = ?", made_by)[0][0]
+    def _named_makers(self, node: int) -> list[int]:
+        """Return the events (as nodes) that edges in `uses` name as the maker of a node."""
+        query = "SELECT min(maker) FROM provenance_edges WHERE node = ? AND direction = ? AND maker > ?"
+        return list(dict.fromkeys([*self._distinct(query, node, USES), *self._distinct(query, node, LISTED)]))
 
     def _node(self, name: bytes) -> int | None:
-        rows = self._rows("SELECT node FROM provenance_refs WHERE name = ?", name)
-        return rows[0][0] if rows else None
+        if name not in self._nodes:
+            rows = self._rows("SELECT node FROM provenance_refs WHERE name = ?", name)
+            self._nodes[name] = rows[0][0] if rows else None
+        return self._nodes[name]
 
     def _event(self, name: bytes) -> _Event:
         rows = self._rows(f"SELECT {_EVENT} FROM provenance_events v WHERE v.id = ?", name)  # noqa: S608
@@ -457,7 +481,7 @@ class _Walk:
         return self._link("made", event, item.ref, role, evidence, path, None)
 
     def _owners(
-        self, of: _State, node: int, direction: int, condition: str, *values: object
+        self, of: _State, node: int, direction: int, makers: tuple[int | None, ...] | None = None
     ) -> Iterator[tuple[Link, _State]]:
         """Yield the events that used or made a node, by kind, in the order of the log.
 
@@ -465,38 +489,65 @@ class _Walk:
             of: What is at the node.
             node: Its number.
             direction: USES or MAKES.
-            condition: On the edge `d`; `values` are its parameters.
+            makers: Only by edges that name one of these as the maker (None: that name none).
         """
         relation: Literal["used", "made"] = "used" if direction == USES else "made"
-        where = f"WHERE d.node = ? AND d.direction = {direction} {condition}"
-        found: list[Any] = []
+        rows: list[Any] = []
+        lists: list[Any] = []
         totals: dict[int, int] = {}
-        for kind in self._distinct(f"SELECT min(d.kind) FROM provenance_edges d {where} AND d.kind > ?", node, *values):  # noqa: S608
-            details = (
-                f"SELECT {_EVENT}, d.role, d.evidence, d.path, m.name FROM provenance_edges d "  # noqa: S608
-                "JOIN provenance_events v ON v.entry = d.owner LEFT JOIN provenance_refs m ON m.node = d.maker "
-                f"{where} AND d.kind = ? ORDER BY d.owner LIMIT ?"
-            )
-            counting = f"SELECT count(*) FROM provenance_edges d {where} AND d.kind = ?"  # noqa: S608
-            self._take(found, totals, kind, details, counting, (node, *values))
-        lists = (
-            "SELECT -d.owner, d.role, d.evidence, d.path, m.name FROM provenance_edges d "  # noqa: S608
-            f"LEFT JOIN provenance_refs m ON m.node = d.maker WHERE d.node = ? AND d.direction = {LISTED} {condition}"
-        )
-        for number, *edge in self._rows(lists, node, *values):
-            sharing = f"FROM provenance_shared s WHERE s.list = ? AND s.direction = {direction}"
-            for kind in self._distinct(f"SELECT min(s.kind) {sharing} AND s.kind > ?", number):
-                details = (
-                    f"SELECT {_EVENT} FROM provenance_shared s JOIN provenance_events v ON v.entry = s.entry "  # noqa: S608
-                    f"WHERE s.list = ? AND s.direction = {direction} AND s.kind = ? ORDER BY s.entry LIMIT ?"
-                )
-                counting = f"SELECT count(*) {sharing} AND s.kind = ?"
-                self._take(found, totals, kind, details, counting, (number,), edge)
-        for name, entry, kind, at, agent, role, evidence, path, made_by in found:
-            event = _Event(name, entry, kind, at, agent)
-            yield self._link(relation, event, of.ref, role, evidence, path, made_by), event
+        around = self._rows(_AROUND, node, _FEW + 1)
+        if len(around) <= _FEW:
+            for side, made_by, owner, *row in sorted(around, key=_in_order):
+                if makers is not None and made_by not in makers:
+                    continue
+                if side == LISTED:
+                    lists.append((-owner, *row[5:]))
+                elif side == direction:
+                    rows.append(row)
+                    totals[row[2]] = totals.get(row[2], 0) + 1
+        else:
+            for made_by in (None, *self._named_makers(node)) if makers is None else makers:
+                where = f"WHERE d.node = ? AND d.direction = {direction} AND d.maker IS ?"
+                rows += self._by_kind(totals, _OWNER, "provenance_edges d", where, "d.owner", (node, made_by))
+                lists += self._rows(_LISTS, node, made_by)
+        for number, *edge in lists:
+            if (number, direction) not in self._sharing:
+                counts: dict[int, int] = {}
+                where = f"WHERE d.list = ? AND d.direction = {direction}"
+                events = self._by_kind(counts, _SHARER, "provenance_shared d", where, "d.entry", (number,))
+                self._sharing[number, direction] = events, counts
+            events, counts = self._sharing[number, direction]
+            rows += [(*event, *edge) for event in events]
+            for kind, count in counts.items():
+                totals[kind] = totals.get(kind, 0) + count
+        shown: dict[int, int] = {}
+        for name, entry, kind, at, agent, role, evidence, path, made_by in rows:
+            shown[kind] = shown.get(kind, 0) + 1
+            if self._limit is None or shown[kind] <= self._limit:
+                event = _Event(name, entry, kind, at, agent)
+                yield self._link(relation, event, of.ref, role, evidence, path, made_by), event
         for kind, total in totals.items():
             self._cut(of.ref, relation, self._word(kind), total)
+
+    def _by_kind(
+        self, totals: dict[int, int], select: str, table: str, where: str, order: str, values: tuple[object, ...]
+    ) -> list[Any]:
+        """Return the first rows of each kind of event, as many as are shown; add to `totals` how many there are."""
+        few = self._rows(f"{select} {where} ORDER BY d.kind, {order} LIMIT ?", *values, _FEW + 1)
+        if len(few) <= _FEW:
+            for row in few:
+                totals[row[2]] = totals.get(row[2], 0) + 1
+            return few
+        rows: list[Any] = []
+        for kind in self._distinct(f"SELECT min(d.kind) FROM {table} {where} AND d.kind > ?", *values):  # noqa: S608
+            limit = -1 if self._limit is None else self._limit
+            found = self._rows(f"{select} {where} AND d.kind = ? ORDER BY {order} LIMIT ?", *values, kind, limit)
+            count = len(found)
+            if count == limit:
+                ((count,),) = self._rows(f"SELECT count(*) FROM {table} {where} AND d.kind = ?", *values, kind)  # noqa: S608
+            totals[kind] = totals.get(kind, 0) + count
+            rows += found
+        return rows
 
     def _distinct(self, query: str, *values: object) -> Iterator[int]:
         """Yield the values of an indexed column, by one look-up each instead of a pass over all rows."""
@@ -507,23 +558,6 @@ class _Walk:
                 return
             yield kind
             last = kind
-
-    def _take(
-        self, found: list[Any], totals: dict[int, int], kind: int, details: str, counting: str,
-        values: tuple[object, ...], edge: list[Any] | None = None,
-    ) -> None:  # fmt: skip
-        """Add the first events of one kind, as many as the limit leaves; count the others."""
-        before = totals.get(kind, 0)
-        if self._limit is None:
-            rows, count = self._rows(details, *values, kind, -1), 0
-        else:
-            rows = self._rows(details, *values, kind, self._limit + 1)
-            count = len(rows)
-            if count > self._limit:
-                ((count,),) = self._rows(counting, *values, kind)
-            rows = rows[: max(0, self._limit - before)]
-        totals[kind] = before + count
-        found += rows if edge is None else [(*row, *edge) for row in rows]
 
 
 _MADE = (
