@@ -19,10 +19,10 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Built:
 def test_the_data_is_reached_from_the_prediction(built: Built) -> None:
     with built.open() as workspace:
         graph = provenance.upstream(workspace.views.database(), Ref(built.prediction))
-        reached = {node.ref for node in graph.nodes}
+        reached = {str(node.ref) for node in graph.nodes}
         dataset = names.resolve(workspace, built.dataset)
-    assert dataset.event in reached
-    assert built.run in reached
+    assert str(dataset.event) in reached
+    assert str(built.run) in reached
 
 
 def test_everything_verifies(built: Built) -> None:
