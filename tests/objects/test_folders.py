@@ -325,15 +325,18 @@ def test_a_file_that_grows_while_it_is_added_is_noticed(
     path = tmp_path / "home" / "growing"
     path.parent.mkdir()
     path.write_bytes(b"x" * size)
-    real = os.read
 
-    def read(fd: int, n: int) -> bytes:
-        if os.readlink(f"/proc/self/fd/{fd}") == str(path):
-            with path.open("ab") as file:
-                file.write(b"more")
-        return real(fd, n)
+    def growing(real: Callable[..., object]) -> Callable[..., object]:
+        def read(fd: int, what: object) -> object:
+            if os.readlink(f"/proc/self/fd/{fd}") == str(path):
+                with path.open("ab") as file:
+                    file.write(b"more")
+            return real(fd, what)
 
-    monkeypatch.setattr(os, "read", read)
+        return read
+
+    monkeypatch.setattr(os, "read", growing(os.read))
+    monkeypatch.setattr(os, "readv", growing(os.readv))
     for target in (path, path.parent):
         with pytest.raises(ChangedFileError, match="growing"):
             store.add(target)
