@@ -137,6 +137,8 @@ class Database:
         """
         if self.read_only:
             raise ReadOnlyStoreError(str(self.path))
+        if self._closed:
+            raise UnavailableError(f"{self.path} is closed")
         if self._failure is not None:
             raise LedgerStoppedError(str(self.path), self._failure)
         with translated(self.path):

@@ -177,10 +177,11 @@ class Ledger:
     def _enqueue(self, events: Sequence[Event], blobs: Mapping[Digest, bytes] | None) -> _Request:
         if self._database.read_only:
             raise ReadOnlyStoreError(str(self._database.path))
-        if self._closing:
-            raise UsageError(f"the log {self._database.path} is closed")
         request = _Request(tuple(events), blobs or {})
-        self._queue.append(request)
+        with self._thread_lock:  # or a request could come after the last look at the queue, and wait for ever
+            if self._closing:
+                raise UsageError(f"the log {self._database.path} is closed")
+            self._queue.append(request)
         return request
 
     def _wake_committer(self) -> None:
@@ -425,28 +426,39 @@ class Ledger:
         """
         if signer.name != self.origin:
             raise UsageError(f"a key named {signer.name} cannot sign for the log {self.origin}")
+        kept = keeper.checkpoint()  # before the snapshot: another process may sign more at any time
+        with self._database.snapshot() as db:
+            last, size, _ = self._last_signed(db, kept)
+            if last is not None and last.size == size and _shown(db) == last.encode():
+                return last  # without the write lock, which somebody else may need
+        signer.key_id  # noqa: B018 - loads the library of the key, before the lock is held
         with self._commit_lock, self._database.writing() as db:
-            # The write lock is held: no other process can sign between the check and the signature.
-            size, nodes = _size(db), tiles.Nodes(db)
-            kept, shown = keeper.checkpoint(), _shown(db)
-            last: Checkpoint | None = None
-            for where, data in (("the log itself", shown), ("the checkpoint kept apart", kept)):
-                if data is None:
-                    continue
-                last = note.decode_checkpoint(data)
-                if last.origin != self.origin:
-                    raise ForkError(size, last.size, f"{where} (of another log, {last.origin})")
-                if last.size > size:
-                    raise OldStoreError(size, last.size, where)
-                if merkle.range_hash(0, last.size, nodes) != last.root:
-                    raise ForkError(size, last.size, where)
-            if kept is None or last is None or last.size != size:
+            # No other process can sign between the check and the signature.
+            last, size, nodes = self._last_signed(db, keeper.checkpoint())
+            if last is None or last.size != size:
                 unsigned = Checkpoint(origin=self.origin, size=size, root=merkle.range_hash(0, size, nodes))
                 last = replace(unsigned, signatures=(note.sign_note(unsigned.text, signer),))
                 keeper.save_checkpoint(last.encode())
-            if shown != last.encode():
-                db.execute("INSERT OR REPLACE INTO checkpoint VALUES (1, ?)", (last.encode(),))
+            db.execute("INSERT OR REPLACE INTO checkpoint VALUES (1, ?)", (last.encode(),))
         return last
+
+    def _last_signed(
+        self, db: apsw.Connection, kept_apart: bytes | None
+    ) -> tuple[Checkpoint | None, int, merkle.NodeOf]:
+        """Return the checkpoint that is kept apart, the log's size and its nodes; refuse what contradicts the log."""
+        size, nodes = _size(db), tiles.Nodes(db)
+        kept: Checkpoint | None = None
+        for where, data in (("the log itself", _shown(db)), ("the checkpoint kept apart", kept_apart)):
+            kept = None if data is None else note.decode_checkpoint(data)
+            if kept is None:
+                continue
+            if kept.origin != self.origin:
+                raise ForkError(size, kept.size, f"{where} (of another log, {kept.origin})")
+            if kept.size > size:
+                raise OldStoreError(size, kept.size, where)
+            if merkle.range_hash(0, kept.size, nodes) != kept.root:
+                raise ForkError(size, kept.size, where)
+        return kept, size, nodes
 
     def checkpoint(self) -> bytes | None:
         """Return the signed note of the last published checkpoint, or None."""
@@ -477,7 +489,8 @@ class Ledger:
 
     def close(self) -> None:
         """Write what is queued, and close the file."""
-        self._closing = True
+        with self._thread_lock:
+            self._closing = True
         if self._committer is not None:
             self._wanted.set()
             self._committer.join()
