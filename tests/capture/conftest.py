@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,6 @@ import pytest
 
 from retrodict.capture import Capture, CaptureUnavailableError, supervise
 
-Run = Callable[..., Capture]
 PYTHON = sys.executable
 
 
@@ -66,10 +64,10 @@ class Project:
 
 
 @pytest.fixture
-def project(tmp_path: Path) -> Iterator[Project]:
+def project(tmp_path: Path) -> Project:
     root = (tmp_path / "project").resolve()
     root.mkdir()
-    yield Project(root=root, held=tmp_path / "held")
+    return Project(root=root, held=tmp_path / "held")
 
 
 @pytest.fixture(scope="session")

@@ -13,15 +13,18 @@ pytestmark = pytest.mark.usefixtures("seccomp")
 REWRITES = {
     "in place": "f = open('data.csv', 'r+'); f.read(); f.seek(0); f.write('NEW'); f.truncate()",
     "read, then truncated": "t = open('data.csv').read(); open('data.csv', 'w').write('NEW')",
-    "read, then replaced": "open('data.csv').read(); open('t', 'w').write('NEW'); import os; os.replace('t', 'data.csv')",
+    "read, then replaced": "open('data.csv').read(); open('t', 'w').write('NEW'); import os; "
+    "os.replace('t', 'data.csv')",
     "read, then deleted and made anew": "open('data.csv').read(); import os; os.remove('data.csv'); "
     "open('data.csv', 'w').write('NEW')",
     "appended, then read": "open('data.csv', 'a').write('NEW'); open('data.csv').read()",
-    "by memory map": "import mmap; f = open('data.csv', 'r+b'); m = mmap.mmap(f.fileno(), 0); m[:]; m[:3] = b'NEW'; m.flush()",
+    "by memory map": "import mmap; f = open('data.csv', 'r+b'); m = mmap.mmap(f.fileno(), 0); m[:]; "
+    "m[:3] = b'NEW'; m.flush()",
     "truncated by name": "open('data.csv').read(); import os; os.truncate('data.csv', 1)",
     "moved away, and written there": "import os; os.rename('data.csv', 'b.csv'); open('b.csv', 'r+').write('NEW'); "
     "open('data.csv', 'w').write('NEW')",
-    "through a hard link": "import os; os.link('data.csv', 'b.csv'); open('data.csv').read(); open('b.csv', 'w').write('N')",
+    "through a hard link": "import os; os.link('data.csv', 'b.csv'); open('data.csv').read(); "
+    "open('b.csv', 'w').write('N')",
     "by another program": "open('data.csv').read(); import subprocess; "
     "subprocess.run(['sh', '-c', 'echo NEW > data.csv'], check=True)",
 }

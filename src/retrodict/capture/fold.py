@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import filecmp
 import os
+import stat
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
@@ -24,6 +25,8 @@ _CODE_SUFFIXES = (
 )  # fmt: skip
 _INTERPRETERS = (b"python", b"pypy", b"sh", b"bash", b"dash", b"zsh", b"Rscript", b"perl", b"ruby", b"node", b"julia")
 _MOST_COMPARED_BYTES = 256 << 20
+_TICK_NS = 10**7  # file systems stamp with a clock this coarse
+_GONE = Status(0, 0, -1, -1, -1, stat.S_IFREG, 1)  # was read, and nobody looked at it before it went away
 
 
 @dataclass(slots=True, kw_only=True)
@@ -198,8 +201,7 @@ class _Fold:
     def opened(self, at_ns: int, flags: int, path: bytes, found: Status | Literal[0] | None) -> None:
         access = flags & r.ACCESS_MODE
         if found == r.UNKNOWN:  # nobody could look: the end decides
-            now = status(path)
-            found = None if now and now.mtime_ns >= at_ns - 10**7 and access else now
+            found = _guess(path, flags, at_ns)
         if found and (not found.is_regular or (flags & r.CREATES and flags & r.EXCLUSIVE)):
             return
         name = self.name(path, found or None, at_ns)
@@ -299,7 +301,7 @@ class _Fold:
                     return os.fsdecode(other), False, False
         if name is None or not name.written:
             return None, now is None, True
-        return None, before.size > 0, False
+        return None, before.size != 0, False
 
     def is_code(self, path: bytes, how: str) -> bool:
         if how == "executed" or path.endswith(_CODE_SUFFIXES):
@@ -409,6 +411,19 @@ class _Fold:
             return filecmp.cmp(path, kept[1], shallow=False)
         except OSError:
             return False
+
+
+def _guess(path: bytes, flags: int, at_ns: int) -> Status | None:
+    """Return what a file that was opened must have been before, from what lies there at the end.
+
+    A content that can no longer be told has the mtime -1, which no file has.
+    """
+    now, writes = status(path), flags & r.ACCESS_MODE
+    if writes or flags & r.CREATES:
+        return None if now and writes and now.mtime_ns >= at_ns - _TICK_NS else now
+    if now is None:
+        return None if flags & os.O_DIRECTORY else _GONE
+    return now._replace(mtime_ns=-1) if now.is_regular and now.mtime_ns > at_ns else now
 
 
 def _is_prefix(root: bytes) -> bool:

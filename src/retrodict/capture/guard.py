@@ -308,8 +308,9 @@ class Worker:
         self.spool.flush()
         descriptor = os.open(f"/proc/self/fd/{self.spool.descriptor}", os.O_RDONLY | os.O_CLOEXEC)
         try:
-            request = (notification, 0, descriptor, 0, os.O_CLOEXEC)
-            number = fcntl.ioctl(self.listener, _ADD_FD, struct.pack("QIIII", *request))
+            # A bytearray: for bytes, Python would return the bytes instead of the number.
+            request = bytearray(struct.pack("QIIII", notification, 0, descriptor, 0, os.O_CLOEXEC))
+            number = fcntl.ioctl(self.listener, _ADD_FD, request)
             fcntl.ioctl(self.listener, _SEND, _ANSWER(notification, number, 0, 0))
         finally:
             os.close(descriptor)
@@ -544,6 +545,7 @@ class Worker:
             return None  # at the next idle moment again
 
     def _mind(self, keeper: int) -> int:
+        self.spool.append(r.GUARD, self.now(), keeper)
         descriptor = os.pidfd_open(keeper)
         self.ends.register(descriptor, select.EPOLLIN)
         return descriptor
@@ -555,6 +557,7 @@ class Worker:
             with contextlib.suppress(OSError):
                 minded = self._mind(keeper)
         minded = minded or self.new_keeper()
+        self.spool.append(r.GUARD, self.now(), os.getpid())
         if took_over:
             self.recover(stalled=stalled)
         with contextlib.suppress(OSError):
@@ -663,6 +666,8 @@ def _keep(watch: Watch, worker: int, *, newborn: bool = False) -> NoReturn:
         os.close(descriptor)
     except OSError:
         pass  # the worker is gone
+    with contextlib.suppress(ChildProcessError):
+        os.waitpid(worker, os.WNOHANG)
     if shared[DONE]:
         os._exit(0)
     _work(watch, None, took_over=True, stalled=stalled)

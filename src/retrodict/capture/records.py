@@ -15,6 +15,7 @@
 | `c` | address | a connection |
 | `N` | system call | another view of the file system: paths may be read wrongly |
 | `B` | system call | a call whose path could not be read |
+| `G` | (a guard) | a guard, to be buried |
 | `T` | (guard) was it stuck | a guard took over |
 | `E` | (no thread) exit code, or None | the command ended |
 | `U` | (no thread) user us, system us, peak KiB | what it took |
@@ -30,7 +31,7 @@ import os
 INVOKED, COMMAND, THREAD, ENDED, JOINED = "I", "C", "P", "Q", "J"
 EXECUTE, OPEN, TRUNCATE, DELETE, NODE, SYMLINK, MOVE, LINK = "x", "o", "t", "d", "n", "s", "m", "l"
 PRESERVED, CONNECT, VIEW, BLIND, TAKEOVER, EXIT, USAGE, LAST = "p", "c", "N", "B", "T", "E", "U", "Z"
-REMOVE_FOLDER = "r"
+GUARD, REMOVE_FOLDER = "G", "r"
 
 CREATES, TRUNCATES, EXCLUSIVE, APPENDS = os.O_CREAT, os.O_TRUNC, os.O_EXCL, os.O_APPEND
 ACCESS_MODE = os.O_ACCMODE  # 0 read, 1 write, 2 both

@@ -10,7 +10,7 @@ import signal
 import stat
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 from retrodict.capture import records as r
@@ -144,6 +144,13 @@ def wait_for(process: int) -> int | None:
         return None
 
 
+def bury(processes: Iterable[int], *, wait: bool = False) -> None:
+    """Reap those that ended (`wait`: that are about to end) and that are ours."""
+    for process in processes:
+        with contextlib.suppress(ChildProcessError):
+            os.waitpid(process, 0 if wait else os.WNOHANG)
+
+
 def run_child(setting: Setting, command: Command) -> tuple[int, int]:
     """Run a command as a plain child, with its output copied; return its process and its exit code."""
     relay = Relay(setting.tee)
@@ -175,7 +182,5 @@ def run_child(setting: Setting, command: Command) -> tuple[int, int]:
                         poll.unregister(descriptor)
         finally:
             os.close(end)
-    if setting.tee.process:
-        with contextlib.suppress(ChildProcessError):
-            os.waitpid(setting.tee.process, 0 if not tee_lives else os.WNOHANG)
+    bury({setting.tee.process} - {0}, wait=not tee_lives)
     return child, 125 if code is None else code

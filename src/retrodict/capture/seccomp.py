@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 
 from retrodict.capture import records as r
 from retrodict.capture.guard import JOIN, Watch, start
-from retrodict.capture.running import GRACE_S, Recording, RefusedError, Relay, Setting, run_child, wait_for
+from retrodict.capture.running import GRACE_S, Recording, RefusedError, Relay, Setting, bury, run_child, wait_for
 from retrodict.capture.spool import DONE, DUMB, WRITTEN, Record, Spool, parse
 from retrodict.capture.syscalls import libc
 
@@ -141,12 +141,10 @@ def _follow(setting: Setting, recording: Recording, spool: Spool, poke: int, rel
     if spool.memory[DUMB]:
         recording.notes.append("the guard failed: the record is not complete")
     _note_what_was_left_behind(recording)
-    for process in {guard, *(x[2] for x in recording.records if x[0] == r.TAKEOVER)} | _processes(recording.records):
-        with contextlib.suppress(ChildProcessError):
-            os.waitpid(process, os.WNOHANG)
-    if setting.tee.process:
-        with contextlib.suppress(ChildProcessError):
-            os.waitpid(setting.tee.process, 0 if not tee_lives else os.WNOHANG)
+    guards = {guard, *(record[2] for record in recording.records if record[0] == r.GUARD)}
+    bury(guards, wait=not guards_live)
+    bury(_processes(recording.records))
+    bury({setting.tee.process} - {0}, wait=not tee_lives)
 
 
 def _processes(records: Sequence[Record]) -> set[int]:
@@ -183,9 +181,7 @@ def _inside(setting: Setting, recording: Recording, spool: int, token: bytes) ->
         time.sleep(0.01)
     recording.records += records
     _note_what_was_left_behind(recording)
-    for process in _processes(records):
-        with contextlib.suppress(ChildProcessError):
-            os.waitpid(process, os.WNOHANG)
+    bury(_processes(records))
 
 
 def _of_this_run(records: Sequence[Record], token: bytes) -> tuple[list[Record], set[int]]:
