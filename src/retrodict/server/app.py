@@ -118,7 +118,7 @@ class App:
         if self._token is None:
             return
         scheme, _, given = (header(scope, b"authorization") or "").partition(" ")
-        if scheme.lower() != "bearer" or not hmac.compare_digest(given.strip().encode(), self._token):
+        if scheme.lower() != "bearer" or not hmac.compare_digest(given.strip().encode("latin-1"), self._token):
             raise RequestError("a token is needed: send `Authorization: Bearer ...`", status=401)
 
     def _reference(self, name: str, version: str | None) -> str:

@@ -80,9 +80,13 @@ class Server:
         try:
             asyncio.run(self._run(ready))
         finally:
-            self._pool.shutdown(wait=True)
-            self._socket.close()
+            self.close()
             workspaces.publish(self._workspace)
+
+    def close(self) -> None:
+        """Listen no more; `run` does this at its end."""
+        self._pool.shutdown(wait=True)
+        self._socket.close()
 
     async def _run(self, ready: Callable[[str], None] | None) -> None:
         import uvicorn  # 100 ms
