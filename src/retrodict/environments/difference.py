@@ -18,14 +18,13 @@ class Difference:
     """One thing that is not the same.
 
     Attributes:
-        what: "python", "platform", "cpu", "variable"; "distribution": added, removed or of another version; "files":
-            a distribution of one version, put there by one installer, with other files.
+        what: "python", "platform", "cpu", "variable"; "distribution": added, removed, of another version or origin.
         name: Which: "python", "numpy", "OMP_NUM_THREADS", "flags", ...
         recorded: As it was; None: there was none.
         present: As it is; None: there is none.
     """
 
-    what: Literal["python", "platform", "cpu", "distribution", "files", "variable"]
+    what: Literal["python", "platform", "cpu", "distribution", "variable"]
     name: str
     recorded: str | None
     present: str | None
@@ -34,8 +33,9 @@ class Difference:
 def compare(recorded: Mapping[str, Any], present: Mapping[str, Any]) -> tuple[Difference, ...]:
     """Return how two environments differ, as `capture.snapshot_environment` describes them.
 
-    Kernel releases, builds of the interpreter and places on the disk are left out. A field that one of the two does not
-    have (an older record) is no difference.
+    Kernel releases, builds of the interpreter, places on the disk and we ourselves are left out, and so are digests of
+    RECORD files: they differ from one place to the next. A field that one of the two does not have (an older record) is
+    no difference.
     """
     found: list[Difference] = []
     for what, names in (("python", _PYTHON), ("platform", _PLATFORM)):
@@ -85,17 +85,11 @@ def _distributions(
     recorded: Mapping[str, Mapping[str, Any]], present: Mapping[str, Mapping[str, Any]]
 ) -> list[Difference]:
     found = []
-    for name in sorted(recorded.keys() | present.keys()):
+    for name in sorted((recorded.keys() | present.keys()) - {"retrodict"}):
         left, right = recorded.get(name), present.get(name)
         before, now = (None if item is None else _identity(item) for item in (left, right))
         if before != now:
             found.append(_difference("distribution", name, before, now))
-        elif left is not None and right is not None:
-            files, other = left.get("record_sha256"), right.get("record_sha256")
-            # Each installer lists what it wrote in its own way, so only lists of one installer can be compared.
-            same = left.get("installer") == right.get("installer") and not left.get("editable")
-            if files and other and files != other and same:
-                found.append(_difference("files", name, files, other))
     return found
 
 
