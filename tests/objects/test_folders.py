@@ -21,7 +21,7 @@ from retrodict.kernel.clock import SystemClock
 from retrodict.kernel.errors import FormatError, MissingObjectError, UsageError
 from retrodict.kernel.types import Digest
 from retrodict.objects import ObjectStore, TreeEntry, digest_of, tree
-from retrodict.objects.errors import ChangedFileError, CheckoutConflictError
+from retrodict.objects.errors import ChangedFileError, CheckoutConflictError, UnreadableFileError
 from retrodict.objects.names import Kind, as_digest
 
 
@@ -293,6 +293,12 @@ def test_links_are_stored_as_links_wherever_they_point(store: ObjectStore, tmp_p
     assert store.add(tmp_path / "named").digest == added.digest, "a link that a person names is followed"
 
 
+def test_a_path_that_the_system_does_not_open_is_named(store: ObjectStore, tmp_path: Path) -> None:
+    (tmp_path / "loop").symlink_to("loop")
+    with pytest.raises(UnreadableFileError, match="loop"):
+        store.add(tmp_path / "loop")
+
+
 def test_hard_links_are_separate_files(store: ObjectStore, tmp_path: Path) -> None:
     home = tmp_path / "home"
     home.mkdir()
@@ -544,6 +550,15 @@ def test_one_file_is_checked_out_to_a_path(store: ObjectStore, tmp_path: Path) -
     (tmp_path / "folder" / "inner").mkdir(parents=True)
     with pytest.raises(CheckoutConflictError):
         store.checkout(digest, tmp_path / "folder")
+
+
+def test_a_file_where_the_destination_must_be_is_not_removed(store: ObjectStore, tmp_path: Path) -> None:
+    digest = store.put_tree([])
+    (tmp_path / "out").write_bytes(b"mine")
+    for out in (tmp_path / "out", tmp_path / "out" / "below"):
+        with pytest.raises(CheckoutConflictError, match="is a file"):
+            store.checkout(digest, out)
+    assert (tmp_path / "out").read_bytes() == b"mine"
 
 
 def test_progress_ends_at_its_total(store: ObjectStore, tmp_path: Path) -> None:

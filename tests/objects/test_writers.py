@@ -159,6 +159,17 @@ def test_a_crash_between_renaming_and_rows_is_healed_by_the_next_opening(tmp_pat
         assert list(store.verify()) == []
 
 
+def test_a_store_that_is_open_while_its_index_is_rebuilt_goes_on(tmp_path: Path) -> None:
+    folder = tmp_path / "objects"
+    with ObjectStore.create(folder, SystemClock()) as store:
+        digests = [store.put(b"%d" % i) for i in range(8)]
+        assert [store.get(digest) for digest in digests] == [b"%d" % i for i in range(8)]
+        ObjectStore.rebuild_index(folder)
+        assert [store.get(digest) for digest in digests] == [b"%d" % i for i in range(8)]
+        assert store.get(store.put(b"new")) == b"new"
+        assert list(store.verify()) == []
+
+
 class HoursLater(SystemClock):
     def now_ns(self) -> int:
         return super().now_ns() + 2 * 3600 * 10**9

@@ -52,6 +52,8 @@ class Checkout:
                 self._tree(name, destination)
             else:
                 self._single(name, destination)
+        except (FileExistsError, NotADirectoryError) as error:
+            raise CheckoutConflictError(f"{display(destination)} or a folder above it is a file") from error
         except OSError as error:
             where = error.filename if isinstance(error.filename, (str, bytes)) else destination
             raise StoreWriteError(display(where), error) from error

@@ -32,8 +32,12 @@ CREATE TABLE IF NOT EXISTS recipes (
 
 BUSY_MS = 60_000
 
-_PLACES = "SELECT name, kind, pack FROM objects WHERE name"
-_RECIPES = "SELECT r.blob, 1, o.pack FROM recipes r JOIN objects o ON o.name = r.recipe AND o.kind = 3 WHERE r.blob"
+_COPIES = "SELECT o.*, p.name FROM objects o LEFT JOIN packs p ON p.id = o.pack WHERE o.name = ?"
+_HELD = "SELECT o.name, o.kind, p.name FROM objects o JOIN packs p ON p.id = o.pack WHERE o.name"
+_HELD_IN_CHUNKS = (
+    "SELECT r.blob, 1, p.name FROM recipes r JOIN objects o ON o.name = r.recipe AND o.kind = 3"
+    " JOIN packs p ON p.id = o.pack WHERE r.blob"
+)
 
 Value = int | float | bytes | str | None  # what a column may hold
 
@@ -101,7 +105,6 @@ class Index:
         self._files = files
         self._lock = RLock()
         self._read_only = read_only
-        self._names: dict[int, bytes] = {}
         try:
             if read_only:
                 try:
@@ -162,10 +165,10 @@ class Index:
         except apsw.Error as error:
             raise translate(error, self.path) from error
 
-    def places(self, name: bytes) -> list[Place]:
-        """Return where copies of an object lie."""
-        rows = self.select("SELECT * FROM objects WHERE name=?", (name,))
-        return [Place(*cast("tuple[bytes, int, int, int, int, int, int]", row)) for row in rows]
+    def places(self, name: bytes) -> list[tuple[Place, bytes]]:
+        """Return where copies of an object lie, each with the name of its pack (empty: the index knows none)."""
+        rows = cast("list[tuple[bytes, int, int, int, int, int, int, bytes | None]]", self.select(_COPIES, (name,)))
+        return [(Place(*row[:7]), row[7] or b"") for row in rows]
 
     def recipes(self, blob: bytes) -> list[tuple[bytes, int]]:
         """Return (name of the recipe, size of the blob) for a blob that is kept in chunks."""
@@ -178,32 +181,22 @@ class Index:
         A blob that is kept in chunks counts as `Kind.BLOB`, where `recipes` asks for it.
         """
         found: dict[bytes, set[int]] = {}
-        there: dict[int, bool] = {}
-        self._look_up(_PLACES, names, found, there)
+        there: dict[bytes, bool] = {}
+        self._look_up(_HELD, names, found, there)
         if recipes:
-            self._look_up(_RECIPES, [name for name in names if name not in found], found, there)
+            self._look_up(_HELD_IN_CHUNKS, [name for name in names if name not in found], found, there)
         return found
 
     def _look_up(
-        self, query: str, names: Iterable[bytes], found: dict[bytes, set[int]], there: dict[int, bool]
+        self, query: str, names: Iterable[bytes], found: dict[bytes, set[int]], there: dict[bytes, bool]
     ) -> None:
         for batch in _batches(sorted(names)):
             rows = self.select(f"{query} IN ({','.join('?' * len(batch))})", batch)
-            for name, kind, pack in cast("list[tuple[bytes, int, int]]", rows):
+            for name, kind, pack in cast("list[tuple[bytes, int, bytes]]", rows):
                 if pack not in there:
-                    there[pack] = self._files.holds(self.pack_name(pack))
+                    there[pack] = self._files.holds(pack)
                 if there[pack]:
                     found.setdefault(name, set()).add(kind)
-
-    def pack_name(self, pack: int) -> bytes:
-        """Return the name of a pack by its number; empty: the index does not know it."""
-        name = self._names.get(pack)
-        if name is None:
-            rows = self.select("SELECT name FROM packs WHERE id=?", (pack,))
-            if not rows or not isinstance(rows[0][0], bytes):
-                return b""
-            name = self._names[pack] = rows[0][0]
-        return name
 
     def resolve(self, low: bytes, high: bytes) -> list[bytes]:
         """Return up to 100 names from `low` to `high`, both included; chunks have no names that people use."""
@@ -236,7 +229,7 @@ class Index:
         for _ in range(10):  # the lock cannot be had: give a writer time to commit
             if not (lost := self.unknown_packs()):
                 break
-            sleep(0.1)
+            sleep(0.05)
         return lost
 
     def adopt(self) -> None:
@@ -264,7 +257,6 @@ class Index:
         with self.writing():
             for table in ("packs", "objects", "recipes"):
                 self._db.execute(f"DELETE FROM {table}")  # noqa: S608
-            self._names.clear()
             for name in list_packs(self._packs):
                 self._adopt(name, self._files.load(name))
 

@@ -34,10 +34,9 @@ class Reader:
             AlteredObjectError: Copies are held, and none is good.
         """
         where: list[str] = []
-        for place in self._index.places(name):
+        for place, pack in self._index.places(name):
             if place.kind not in kinds:
                 continue
-            pack = self._index.pack_name(place.pack)
             try:
                 return self._files.read(pack, place)
             except FileNotFoundError:
@@ -147,7 +146,7 @@ class Reader:
 
     def size(self, name: bytes) -> int:
         """Return the size of an object in bytes (of a tree: of its node)."""
-        for place in self._index.places(name):
+        for place, _ in self._index.places(name):
             return place.size
         for _, size in self._index.recipes(name):
             return size
@@ -158,7 +157,7 @@ class Reader:
 
     def is_tree(self, name: bytes) -> bool:
         """Say whether `name` is that of a listing."""
-        return any(place.kind == Kind.TREE for place in self._index.places(name))
+        return any(place.kind == Kind.TREE for place, _ in self._index.places(name))
 
     def node(self, name: bytes) -> bytes:
         """Return a verified tree node."""

@@ -343,12 +343,15 @@ class ObjectStore:
         Every byte of every pack, every row of the index and of the stat cache, every recipe, every listing.
         """
         yield from _verify_format(self.folder)
-        index = Index(self._index.path, self._packs, self._files, read_only=True)
         try:
-            reader = Reader(index, self._files, self._sources)
-            yield from Verifier(index, self._packs, self._files, reader, self._index.lost_packs, progress).run()
-        finally:
-            index.close()
+            index = Index(self._index.path, self._packs, self._files, read_only=True)
+            try:
+                reader = Reader(index, self._files, self._sources)
+                yield from Verifier(index, self._packs, self._files, reader, self._index.lost_packs, progress).run()
+            finally:
+                index.close()
+        except DamagedIndexError as error:
+            yield Finding(level="altered", what=f"{self.folder.name}/index.db", message=error.message)
         yield from self._cache.verify()
 
 

@@ -53,6 +53,9 @@ class Verifier:
         """Yield everything that does not hold."""
         present = list_packs(self._packs)  # before the snapshot: a pack that is in the listing may lack its rows still
         with self._index.snapshot():
+            for (said,) in self._index.stream("PRAGMA integrity_check"):
+                if said != "ok":
+                    yield self._finding("altered", f"{self._packs.parent.name}/index.db", f"damaged: {said!r}")
             yield from self._all_packs(present)
             yield from self._recipe_rows()
             yield from self._large_blobs()
