@@ -218,7 +218,7 @@ def draw(rendered: RenderableType, *, to_stderr: bool = False) -> None:
 
     stream = sys.stderr if to_stderr else sys.stdout
     # A pipe has no width: lines are kept long there, so that what is grepped stays on one line.
-    Console(file=stream, width=None if stream.isatty() else 200, highlight=False).print(rendered)
+    Console(file=stream, width=None if stream.isatty() else 200, highlight=False, emoji=False).print(rendered)
 
 
 def write(path: Path, text: str) -> None:

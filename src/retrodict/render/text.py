@@ -279,7 +279,7 @@ def verification(record: Verification) -> RenderableType:
         ),
     ]
     for finding in record.findings:
-        parts.append(Text.from_markup(f"[bold]{finding.level}[/bold]  {escape(finding.message)}"))
+        parts.append(Text.from_markup(f"[bold]{finding.level}[/bold]  {escape(finding.message)}", emoji=False))
     return Group(*parts)
 
 
