@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -22,6 +23,7 @@ from retrodict.ledger import Ledger
 from retrodict.provenance import PROJECTION, Graph, downstream, maker, neighbours, paths, upstream
 from retrodict.provenance import graph as graphs
 from retrodict.provenance.projection import key, ref_of
+from retrodict.provenance.prov import to_prov
 from retrodict.provenance.reference import Candidate, Resolved, resolve
 from retrodict.views import Views
 
@@ -538,3 +540,21 @@ def test_a_mistyped_name_gets_near_matches(filled: Log) -> None:
         ask(filled, "credti@v1")
     assert caught.value.near == ("credit@v1",)
     assert "credit@v1" in caught.value.hint
+
+
+def test_prov_names_every_node_and_every_link_once(log: Log) -> None:
+    a = log.event(makes=[made(obj("x"), path="\udcff")])
+    b = log.event(uses=[used(obj("x"), a, path="\udcff"), used(a, role="run")])
+    graph = upstream(log.db, Ref(b))
+    document: dict[str, dict[str, dict[str, str]]] = json.loads(json.dumps(to_prov(graph)))
+    assert {*document["entity"], *document["activity"]} == {f"retrodict:{ref}" for ref in refs(graph)}
+    relations = {name for kind in ("used", "wasGeneratedBy", "wasInformedBy") for name in document[kind]}
+    assert len(relations) == len(graph.links) == 3
+    for relation, cause, effect in (
+        ("used", "prov:entity", "prov:activity"),
+        ("wasGeneratedBy", "prov:activity", "prov:entity"),
+        ("wasInformedBy", "prov:informant", "prov:informed"),
+    ):
+        for fields in document[relation].values():
+            assert {fields[cause], fields[effect]} <= {*document["entity"], *document["activity"]}
+    assert [f["prov:agent"] for f in document["wasAssociatedWith"].values()] == ["retrodict:agent-somebody"] * 2
