@@ -17,7 +17,7 @@ SMALL = {
     "capture": ["1"],
     "explain": ["2000"],
     "ledger": ["5000"],
-    "lineage": ["20000"],
+    "lineage": ["--edges", "20000", "--predictions", "2000"],
     "objects": ["1000", "16"],
     "serving": ["1"],
 }

@@ -19,7 +19,7 @@ from pathlib import Path
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Spent:
-    """What some work took: seconds of wall time and of CPU, and the largest process in bytes."""
+    """What some work took: seconds of wall time and of CPU, and the largest process in bytes (0: not known)."""
 
     wall_s: float
     cpu_s: float
@@ -43,7 +43,10 @@ def command(argv: Sequence[str], *, cwd: Path | None = None, env: dict[str, str]
     wall = time.perf_counter() - started
     if process.returncode:
         raise RuntimeError(f"{argv} ended with {process.returncode}: {errors.decode(errors='replace')[-2000:]}")
-    return Spent(wall_s=wall, cpu_s=usage.ru_utime + usage.ru_stime, peak_rss_bytes=usage.ru_maxrss * 1024)
+    # A child begins with its parent's peak (it is a fork of it), so a smaller one of its own cannot be told.
+    own = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    rss = usage.ru_maxrss * 1024 if usage.ru_maxrss > own else 0
+    return Spent(wall_s=wall, cpu_s=usage.ru_utime + usage.ru_stime, peak_rss_bytes=rss)
 
 
 def work(function: Callable[[], object]) -> Spent:
