@@ -158,7 +158,7 @@ def _record(
         uses.append(Edge(ref=Ref(code), role="code", evidence="observed"))
     diff = None if not facts.diff else workspace.objects.put(facts.diff)
     code_facts = batch.blob(_json({**facts.as_json(), "diff": diff}))
-    snapshot = capture.snapshot_environment(_python(seen), variables=environment)
+    snapshot = capture.snapshot_environment(_python(seen, environment), variables=environment)
     environment_digest = batch.blob(_json(snapshot.as_json()))
     uses.append(Edge(ref=Ref(environment_digest), role="environment", evidence="observed"))
     details = {**seen.as_json(), "environment_files": len(seen.environment_files), "warnings": warnings}
@@ -322,12 +322,17 @@ def _listed(batch: Batch, edges: Sequence[Edge]) -> Sequence[Edge | EdgeList]:
     return (EdgeList(digest=batch.blob(entries.encode_edge_list(edges))),)
 
 
-def _python(seen: Capture) -> str | None:
-    """Return the interpreter that the run used, the first of them."""
+def _python(seen: Capture, environment: Mapping[str, str]) -> str | None:
+    """Return the interpreter that the run used, the first of them, by the name that it was called by.
+
+    A virtual environment's interpreter is a link: what it leads to has other libraries.
+    """
     for program in seen.programs:
         path = os.fsdecode(program.path)
         if os.path.basename(path).startswith(("python", "pypy")):
-            return path
+            called = os.fsdecode(program.argv[0]) if program.argv else path
+            found = shutil.which(called, path=environment.get("PATH"))
+            return found if found and os.path.realpath(found) == path else path
     return None
 
 
