@@ -11,23 +11,26 @@ import tempfile
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from retrodict import predictions
 from retrodict.actions import names
-from retrodict.actions.explain import carried, code, compared, fixes, served, upstream
+from retrodict.actions.explain import code, compared, fixes, served, upstream
 from retrodict.actions.explain.code import FeatureCode
 from retrodict.actions.explain.reading import Reader, count, gap, listed
-from retrodict.actions.explain.rerun import Cast
 from retrodict.actions.explain.served import Served
 from retrodict.actions.explain.upstream import Source, Upstream
 from retrodict.actions.explanation import QUESTIONS, Answer, Explanation, Fact, Part, Subject, Versus
-from retrodict.diagnose.versus import Contrast
 from retrodict.kernel import clock as clocks
 from retrodict.kernel.errors import RetrodictError, UsageError
 from retrodict.kernel.protocols import Progress
 from retrodict.kernel.types import Digest
 from retrodict.predictions import Call
 from retrodict.workspace import Workspace
+
+if TYPE_CHECKING:
+    from retrodict.actions.explain.rerun import Cast
+    from retrodict.diagnose.versus import Contrast
 
 SAMPLE = 100
 
@@ -67,8 +70,14 @@ def explain(
     top = _subject(reader, reference)
     other = None if versus is None else _subject(reader, versus)
     with tempfile.TemporaryDirectory(prefix="retrodict-explain-") as folder:
-        cast = Cast(reader, Path(folder)) if replay else None
-        return _Explainer(reader, top, cast, sample, seed, environment, progress).explain(other)
+        models = _models(reader, Path(folder)) if replay else None
+        return _Explainer(reader, top, models, sample, seed, environment, progress).explain(other)
+
+
+def _models(reader: Reader, folder: Path) -> Cast:
+    from retrodict.actions.explain.rerun import Cast  # with serving and capture, 100 ms
+
+    return Cast(reader, folder)
 
 
 def _subject(reader: Reader, reference: str) -> Served:
@@ -183,10 +192,10 @@ class _Explainer:
         return _answer(2, says, facts=facts, tables=tables)
 
     def _three_to_six(
-        self, part: Served
+        self, part: Served, within: str | None = None
     ) -> tuple[Answer, Answer, Answer, Answer, tuple[Source, ...], FeatureCode | None]:
         reader, up = self._reader, self._upstream(part)
-        says, facts = served.versions(reader, part)
+        says, facts = served.versions(reader, part, is_part=within is not None)
         three = _answer(3, says, facts=facts)
         if part.model is None:
             nothing = (gap("another system answered: what is behind its model is not on record here"),)
@@ -194,7 +203,8 @@ class _Explainer:
             return three, four, five, six, (), None
         says, facts = upstream.trained_on(reader, up)
         four = _answer(4, says, facts=facts)
-        says, facts, features = code.trained_by(reader, up, part.model, part.digest("serving_code"), self._now)
+        beside = None if within is not None else part.digest("serving_code")
+        says, facts, features = code.trained_by(reader, up, part.model, beside, self._now, within)
         five = _answer(5, says, verdict=features.verdict, facts=facts)
         says, facts, newer = upstream.origins(reader, up)
         return three, four, five, _answer(6, says, facts=facts), newer, features
@@ -216,12 +226,12 @@ class _Explainer:
         parts = []
         for child in above.children:
             key = self._upstream(child).key
-            three, four, five, six, _, features = self._three_to_six(child)
+            three, four, five, six, _, features = self._three_to_six(child, within=above.label)
             if key and key in told:
                 same = f"as for {told[key]}: the same run made both"
                 four, six = (replace(answer, says=same, facts=()) for answer in (four, six))
                 own = () if features is None else (features.fact,)
-                five = replace(five, says=listed([same, *[fact.says for fact in own]]), facts=own)
+                five = replace(five, says="; ".join([same, *[fact.says for fact in own]]), facts=own)
             told.setdefault(key, child.label)
             answers = [three, four, five, six]
             inner = self._parts(child, told)
@@ -252,6 +262,8 @@ class _Explainer:
             return _answer(8, "models must be run for that", needs_replay=True)
         for part in self._top.family():
             self._upstream(part)
+        from retrodict.actions.explain import carried  # 50 ms
+
         says, facts, found = carried.carried(
             self._reader, self._top, self._cast, self._behind, seed=self._seed, progress=self._progress
         )
@@ -263,7 +275,9 @@ class _Explainer:
         if self._cast is None:
             says = f"{count(other, 'way')} to let another version answer; what they would answer takes running them"
             return _answer(9, says, needs_replay=True, facts=facts)
-        says, found, problems = fixes.alternatives(
+        from retrodict.actions.explain import others  # 50 ms
+
+        says, found, problems = others.alternatives(
             self._reader, self._top, self._cast, sample=self._sample, seed=self._seed, progress=self._progress
         )
         return _answer(9, says, facts=(*problems, *facts), alternatives=found)

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from retrodict.actions import payloads
+from typing import TYPE_CHECKING
+
 from retrodict.actions.explain.reading import Reader
-from retrodict.actions.explain.rerun import Cast, quiet
 from retrodict.actions.explain.served import Served, by_name
 from retrodict.actions.explanation import Fact
 from retrodict.diagnose.errors import UnlikeInputsError
 from retrodict.diagnose.tables import as_rows
 from retrodict.diagnose.versus import Contrast, contrast
+
+if TYPE_CHECKING:
+    from retrodict.actions.explain.rerun import Cast
 
 
 def compared(
@@ -46,6 +49,9 @@ def contrasts(reader: Reader, first: Served, second: Served, cast: Cast, *, seed
         UnlikeInputsError, NotTabularError: They cannot be mixed.
         RerunError: A model cannot be run here.
     """
+    from retrodict.actions import payloads
+    from retrodict.actions.explain.rerun import quiet  # with serving and capture, 100 ms
+
     if first.row is None or second.row is None:
         raise UnlikeInputsError("a row is not known", hint="")
     rows = [as_rows(payloads.load(reader.workspace, p.inputs)).row(p.row or 0) for p in (first, second)]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Final, Literal
 
 from retrodict import datasets, provenance
@@ -218,6 +218,12 @@ class Reader:
         """Return the dataset version that an event added."""
         found = [] if event is None else datasets.find(self.database, event=EventId(event))
         return found[0] if found else None
+
+
+def worst(facts: Sequence[Fact]) -> State:
+    """Return the state of lines taken together; gaps do not count."""
+    states = {fact.state for fact in facts if fact.kind == "fact"}
+    return "altered" if "altered" in states else "missing" if "missing" in states else "held"
 
 
 def gap(says: str, facts: tuple[Fact, ...] = ()) -> Fact:

@@ -207,9 +207,9 @@ def answer_of(reader: Reader, part: Served) -> Row:
 # ---- question 3 ------------------------------------------------------------------------------------------------------
 
 
-def versions(reader: Reader, top: Served) -> tuple[str, tuple[Fact, ...]]:
-    """Return the versions that answered, as a tree, and the code that served them."""
-    facts = [_version(reader, top), _serving(reader, top)]
+def versions(reader: Reader, top: Served, *, is_part: bool = False) -> tuple[str, tuple[Fact, ...]]:
+    """Return the versions that answered, as a tree, and (unless it is a part of another) the code that served them."""
+    facts = [_version(reader, top), *([] if is_part else [_serving(reader, top)])]
     inside = [part.label for child in top.children for part in child.family()]
     says = f"{top.label}, asked for as {top.call.requested}"
     if inside:
@@ -224,7 +224,7 @@ def _version(reader: Reader, part: Served) -> Fact:
     if part.model is None:
         says = f"{part.label}, named by another system; nothing of that name is registered here"
         return gap(says, below)
-    facts: list[Fact] = []
+    facts: list[Fact] = [reader.object_fact(f"content {part.model.content}", part.model.content, "observed")]
     registered = reader.find(part.model.event)
     if registered is not None:
         says = f"registered {reader.signed(registered)}"
@@ -236,7 +236,7 @@ def _version(reader: Reader, part: Served) -> Fact:
     facts += _alias(reader, part)
     state, rehashed = reader.state(part.model.content)
     return Fact(
-        says=f"{part.label}, {part.model.flavor}, {part.model.content}, asked for as {part.call.requested}",
+        says=f"{part.label}, {part.model.flavor}, asked for as {part.call.requested}",
         evidence="observed" if part.call.kind == "made" else "declared",
         state=state,
         rehashed=rehashed,

@@ -8,7 +8,7 @@ import io
 import json
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from retrodict import datasets, provenance, runs
@@ -34,13 +34,13 @@ class Source:
     Attributes:
         edge: How a run read it.
         version: The dataset version that it is, where somebody added it.
-        steps: The runs between it and the model, the first reader first.
+        steps: The ways from it to the model: the runs of each, the first reader first.
         current: The newest version of that dataset; None where it is this one.
     """
 
     edge: Edge
     version: DatasetVersion | None
-    steps: tuple[Run, ...]
+    steps: tuple[tuple[Run, ...], ...]
     current: DatasetVersion | None
 
 
@@ -88,8 +88,12 @@ def upstream(reader: Reader, model: ModelVersion) -> Upstream:
             if edge.made_by is not None and runs.find(reader.database, edge.made_by) is not None:
                 queue.append((edge.made_by, event))
             elif edge.role == "input" or edge.made_by is not None:
-                source = _source(reader, edge, _steps(event, parents, found))
-                sources.setdefault((edge.ref, edge.path), source)
+                key, steps = (edge.ref, edge.path), _steps(event, parents, found)
+                known = sources.get(key)
+                if known is None:
+                    sources[key] = _source(reader, edge, steps)
+                else:
+                    sources[key] = replace(known, steps=(steps, *known.steps))
     return Upstream(
         trained_by=tuple(found[event] for event in first),
         earlier=tuple(pair for event, pair in found.items() if event not in first),
@@ -116,7 +120,7 @@ def _source(reader: Reader, edge: Edge, steps: tuple[Run, ...]) -> Source:
     if version is not None:
         heads = datasets.current(reader.database, version.name)
         current = heads[-1] if heads and heads[-1].event != version.event else None
-    return Source(edge=edge, version=version, steps=steps, current=current)
+    return Source(edge=edge, version=version, steps=(steps,), current=current)
 
 
 def path_of(reader: Reader, edge: Edge) -> str:
@@ -247,10 +251,8 @@ def origins(reader: Reader, up: Upstream) -> tuple[str, tuple[Fact, ...], tuple[
 
 def _origin(reader: Reader, source: Source) -> Fact:
     path, version = path_of(reader, source.edge), source.version
-    through = " -> ".join(f"run {run.name} ({run.index})" for run in source.steps)
-    steps = Fact(
-        says=f"reached the model through {through}", evidence="observed", state="held", ref=str(source.steps[0].index)
-    )
+    ways = [" -> ".join(f"run {run.name} ({run.index})" for run in way) for way in source.steps]
+    steps = Fact(says=f"reached the model through {', and through '.join(ways)}", evidence="observed", state="held")
     if version is None:
         missing = gap(f"who brought {path}, and from where, is not on record; its bytes are kept as they were read")
         return reader.object_fact(path, Digest(source.edge.ref), source.edge.evidence, facts=(missing, steps))
