@@ -1,0 +1,143 @@
+"""run, register, alias, predict, predictions, dispute, lineage: a small model's life on the command line."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.cli.conftest import Command
+
+TRAIN = """
+import csv, json
+rows = list(csv.DictReader(open("data.csv")))
+strictness = json.load(open("params.json"))["strictness"]
+limit = strictness * sum(int(row["debt"]) for row in rows if row["repaid"] == "1") / len(rows)
+right = sum((int(row["debt"]) <= limit) == (row["repaid"] == "1") for row in rows)
+json.dump({"accuracy": right / len(rows)}, open("metrics.json", "w"))
+with open("model.py", "w") as file:
+    file.write(f"def predict(frame):\\n    return (frame['debt'] <= {limit} + 0 * frame['income']).astype(int)\\n")
+"""
+
+
+@pytest.fixture
+def trained(retrodict: Command, project: Path) -> Path:
+    """A project in which one run has trained one model."""
+    rows = "\n".join(f"{10 + i},{i % 7},{int(i % 7 < 3)}" for i in range(60))
+    Path("data.csv").write_text(f"income,debt,repaid\n{rows}\n")
+    Path("params.json").write_text('{"strictness": 2}')
+    Path("train.py").write_text(TRAIN)
+    retrodict("init")
+    retrodict("add", "data.csv", "--reason", "first data")
+    assert retrodict("run", "--", sys.executable, "train.py").code == 0
+    return project
+
+
+def test_a_version_names_the_run_that_made_it(retrodict: Command, trained: Path) -> None:
+    run = retrodict("runs", "--json").record["rows"][0]
+    registered = retrodict("register", "model.py", "credit", "--metrics", "metrics.json", "--json").record
+    assert registered["reference"] == "credit@v1"
+    assert registered["run"] == run["event"]
+    listed = retrodict("models", "credit", "--json").record["versions"][0]
+    assert listed["run"] == run["entry"]
+    assert listed["metrics"]["accuracy"] == json.loads((trained / "metrics.json").read_text())["accuracy"]
+
+
+def test_what_a_run_read_and_wrote_is_found(retrodict: Command, trained: Path) -> None:
+    shown = retrodict("show", "train", "--json").record
+    used = {(edge["path"], edge["role"]) for edge in shown["uses"]}
+    assert {("data.csv", "input"), ("params.json", "params"), ("train.py", "code-input")} <= used
+    assert {edge["path"] for edge in shown["makes"]} >= {"model.py", "metrics.json"}
+    by_path = {edge["path"]: edge for edge in shown["uses"]}
+    added = retrodict("show", "dataset:data.csv", "--json").record
+    assert by_path["data.csv"]["maker"] == added["entry"]
+
+
+def test_a_run_passes_on_its_commands_exit_code(retrodict: Command, trained: Path) -> None:
+    assert retrodict("run", "--", "sh", "-c", "exit 7").code == 7
+    assert retrodict("runs", "--json").record["rows"][0]["exit_code"] == 7
+    assert retrodict("run", "--", "sh", "-c", "kill -9 $$").code == 137
+    assert retrodict("run", "--", "no-such-program-anywhere").code in (125, 127)
+
+
+def test_a_parameter_is_recorded_and_reaches_the_command(retrodict: Command, trained: Path) -> None:
+    outcome = retrodict("run", "--param", "n=3", "--json", "--", "echo", "n is {n}")
+    assert outcome.record["command"] == "echo 'n is 3'"
+    assert retrodict("runs", "--json").record["rows"][0]["params"] == {"n": "3"}
+    assert "n is 3" in outcome.err
+
+
+def test_answers_are_on_record_with_their_values(retrodict: Command, trained: Path) -> None:
+    retrodict("register", "model.py", "credit")
+    retrodict("alias", "credit@champion", "v1", "--reason", "the first")
+    Path("asked.csv").write_text("income,debt\n12,1\n50,6\n")
+    answered = retrodict("predict", "credit@champion", "--input", "asked.csv", "--caller", "branch 7", "--json").record
+    found = retrodict("predictions", "--where", "debt > 5", "--csv").out
+    (row,) = csv.DictReader(io.StringIO(found))
+    assert list(row) == ["date", "model", "model version", "feature inputs", "output"]
+    assert json.loads(row["feature inputs"]) == {"income": 50, "debt": 6}
+    assert (row["model"], row["model version"]) == ("credit", "v1")
+    lines = retrodict("predictions", "--caller", "branch 7", "--json").out.splitlines()
+    assert [json.loads(line)["reference"] for line in lines] == [f"{answered['index']}.{i}" for i in (0, 1)]
+    assert retrodict("predictions", "--where", "no_such_column = 1").code == 2
+
+
+def test_an_old_log_is_taken_over_as_declared(retrodict: Command, trained: Path) -> None:
+    Path("old.csv").write_text('2019-11-07,limits,3.1,"{""income"": 12}",20\n2019-11-08,limits,3.1,"{""income"": 9}",1\n')
+    assert retrodict("predictions", "import", "old.csv", "--system", "mainframe").code == 0
+    lines = retrodict("predictions", "--model", "limits", "--json").out.splitlines()
+    assert [json.loads(line)["kind"] for line in lines] == ["declared", "declared"]
+    assert retrodict("predictions", "import", "old.csv").code == 2
+    assert retrodict("predictions", "import", "train.py").code == 2
+
+
+def test_a_complaint_has_an_outcome_and_what_fixed_it(retrodict: Command, trained: Path) -> None:
+    retrodict("register", "model.py", "credit")
+    Path("asked.csv").write_text("income,debt\n12,1\n")
+    reference = retrodict("predict", "credit", "--input", "asked.csv", "--json").record["reference"]
+    dispute = retrodict("dispute", reference, "--reason", "why?", "--json").record
+    assert retrodict("disputes", "--open", "--json").record["rows"][0]["reason"] == "why?"
+    assert retrodict("dispute", reference, "--resolve", "explained", "--fixed-by", "credit@v1").code == 0
+    (row,) = retrodict("disputes", "--json").record["rows"]
+    assert (row["is_open"], row["resolution"], row["fixed_by"]) == (False, "explained", ["credit@v1"])
+    assert retrodict("disputes", "--open", "--json").record["rows"] == []
+    assert retrodict("dispute", dispute["reference"], "--resolve", "again").code == 2
+
+
+@pytest.mark.parametrize(
+    ("rows", "says"),
+    [
+        ("income\n12\n", "debt"),
+        ("income,debt,age\n12,1,30\n", "age"),
+        ("income,debt\nmuch,1\n", "income"),
+        ("", "asked.csv"),
+    ],
+)
+def test_a_wrong_input_names_the_field_and_is_no_prediction(
+    retrodict: Command, trained: Path, rows: str, says: str
+) -> None:
+    Path("example.csv").write_text("income,debt\n12,1\n")
+    assert retrodict("register", "model.py", "credit", "--example", "example.csv").code == 0
+    Path("asked.csv").write_text(rows)
+    outcome = retrodict("predict", "credit", "--input", "asked.csv")
+    assert outcome.code == 2
+    assert says in outcome.err
+    assert retrodict("predictions", "--json").out == ""
+
+
+def test_lineage_leads_from_data_to_answers_and_back(retrodict: Command, trained: Path) -> None:
+    retrodict("register", "model.py", "credit")
+    Path("asked.csv").write_text("income,debt\n12,1\n")
+    reference = retrodict("predict", "credit", "--input", "asked.csv", "--json").record["reference"]
+    down = retrodict("lineage", "dataset:data.csv", "--down")
+    assert "prediction.made" in down.out
+    assert "model.registered" in down.out
+    up = retrodict("lineage", reference, "--up")
+    assert "dataset:data.csv@v1" in up.out
+    for form in ("dot", "mermaid"):
+        assert retrodict("lineage", reference, "--format", form).out.strip()
+    assert json.loads(retrodict("lineage", reference, "--json").out)
