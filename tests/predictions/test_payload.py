@@ -360,7 +360,8 @@ def test_what_cannot_be_represented_is_named_with_its_place_and_type() -> None:
     for value, parts in [
         (Own(), ("Own",)),
         ({"a": [1, Own()]}, ("['a'][1]", "Own")),
-        (pd.DataFrame({"fine": [1], "bad": pd.Series([Own()], dtype=object)}), ("'bad'", "Own")),
+        (pd.DataFrame({"fine": [0, 1], "bad": pd.Series([1, Own()], dtype=object)}), ("'bad'", "row 1", "Own")),
+        (pd.DataFrame([["x", "y"], ["z", Own()]], columns=["fine", "bad"], dtype=object), ("'bad'", "row 1", "Own")),
         (pd.DataFrame({"sp": pd.arrays.SparseArray([0, 1])}), ("'sp'", "Sparse")),
         (np.zeros(2, [("x", "f4")]), ("array", "x")),
         ({Text("x"): 1}, ("Text",)),
