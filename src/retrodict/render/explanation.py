@@ -59,6 +59,14 @@ def signed(value: float) -> str:
     return f"{value:+.4g}".replace("-", "−")
 
 
+def reference(fact: Fact) -> str:
+    """Return what can be pasted to see it; nothing where the line says so itself."""
+    if fact.ref is None:
+        return ""
+    said = (f"({fact.ref})", f"entry {fact.ref} ") if fact.ref.replace(".", "").isdigit() else (fact.ref,)
+    return "" if any(word in f"{fact.says} " for word in said) else fact.ref
+
+
 def state(fact: Fact) -> str:
     """Return whether its bytes are there, with a mark where nobody looked."""
     return fact.state if fact.rehashed else f"{fact.state}*"
@@ -193,7 +201,7 @@ def _facts(facts: Sequence[Fact]) -> RenderableType:
     grid.add_column(justify="right", no_wrap=True)
     for depth, fact in _flat(facts, 1):
         known = f"{fact.evidence}, {state(fact)}"
-        ref = "" if fact.ref is None or fact.ref in fact.says else f" [{fact.ref}]"
+        ref = reference(fact) and f" [{reference(fact)}]"
         match fact.kind:
             case "gap":
                 line, known = Text(f"? {fact.says}", style="yellow"), "gap"
@@ -346,7 +354,13 @@ def to_html(record: Explanation, *, page: bool = True) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"shown": shown, "rounded": rounded, "signed": signed, "state": state}
+    environment.filters |= {
+        "shown": shown,
+        "rounded": rounded,
+        "signed": signed,
+        "state": state,
+        "reference": reference,
+    }
     environment.globals |= {
         "strongest": strongest,
         "scale": scale,

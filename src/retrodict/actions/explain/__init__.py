@@ -44,6 +44,7 @@ def explain(
     sample: int = SAMPLE,
     seed: int = 0,
     environment: Mapping[str, object] | None = None,
+    variables: Mapping[str, str] | None = None,
     progress: Progress | None = None,
 ) -> Explanation:
     """Explain one prediction.
@@ -56,8 +57,9 @@ def explain(
         replay: Run the models: for the verdict of question 1 and the figures of 8 and 9, and of `versus`.
         sample: How many other logged calls each way to fix it is tried on.
         seed: Of every sampling.
-        environment: The present environment, as `capture.snapshot_environment` gives it; None: what was recorded is
-            not compared with it.
+        environment: The present environment, as `capture.snapshot_environment` gives it; None: a quick look at the
+            libraries of this interpreter.
+        variables: The environment variables, for the replay.
         progress: Told how far the running of models has come.
 
     Raises:
@@ -71,7 +73,7 @@ def explain(
     other = None if versus is None else _subject(reader, versus)
     with tempfile.TemporaryDirectory(prefix="retrodict-explain-") as folder:
         models = _models(reader, Path(folder)) if replay else None
-        return _Explainer(reader, top, models, sample, seed, environment, progress).explain(other)
+        return _Explainer(reader, top, models, sample, seed, environment, variables, progress).explain(other)
 
 
 def _models(reader: Reader, folder: Path) -> Cast:
@@ -116,6 +118,7 @@ class _Explainer:
         sample: int,
         seed: int,
         environment: Mapping[str, object] | None,
+        variables: Mapping[str, str] | None,
         progress: Progress | None,
     ) -> None:
         self._reader = reader
@@ -124,6 +127,7 @@ class _Explainer:
         self._sample = sample
         self._seed = seed
         self._now = environment
+        self._variables = variables
         self._progress = progress
         self._behind: dict[str, Upstream] = {}
 
@@ -182,7 +186,7 @@ class _Explainer:
         from retrodict.replay import replay_prediction  # brings uv and the rebuilding of environments
 
         try:
-            found = replay_prediction(self._reader.workspace, self._top.call.event)
+            found = replay_prediction(self._reader.workspace, self._top.call.event, variables=self._variables)
         except RetrodictError as error:
             return "could not tell", f"it could not be replayed: {error.message}", ()
         return found.verdict, f"{found.verdict}: {found.reason}", served.replayed_facts(found)

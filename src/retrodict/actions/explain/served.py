@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from retrodict import predictions
@@ -20,7 +20,7 @@ from retrodict.models.records import ModelVersion
 from retrodict.predictions import Call, Payload
 
 if TYPE_CHECKING:
-    from retrodict.replay import Replay
+    from retrodict.replay import Replay, ReplayedCall
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -152,8 +152,39 @@ def _payload(reader: Reader, payload: Payload, what: str) -> Fact:
 
 
 def replayed_facts(replay: Replay) -> tuple[Fact, ...]:
-    """Return what running it again has shown."""
-    return tuple(Fact(says=str(difference), evidence="observed", state="held") for difference in replay.differences)
+    """Return what answering again has shown: where, each model's answer, and everything that is not as it was."""
+    facts = []
+    if replay.environment is not None:
+        where = {"present": "in the present environment", "rebuilt": "in an environment rebuilt from the record"}
+        times = count(replay.repetitions, "time")
+        facts.append(_shown(f"answered again {times}, in an interpreter of its own, {where[replay.environment]}"))
+    facts += [_replayed(call) for call in replay.calls]
+    facts += [_shown(difference) for difference in replay.differences]
+    lines = tuple(
+        f"{d.name}: {d.recorded or 'none'} then, {d.present or 'none'} now" for d in replay.environment_differences
+    )
+    if lines:
+        facts.append(replace(_shown("that environment differs from the one on record"), lines=lines[:20]))
+    facts += [gap(f"not to be had: {item}") for item in replay.missing]
+    return tuple(facts)
+
+
+def _shown(says: str) -> Fact:
+    return Fact(says=says, evidence="observed", state="held")
+
+
+def _replayed(call: ReplayedCall) -> Fact:
+    if call.status != "ok":
+        return Fact(
+            says=f"{call.model} {call.status}: {call.message}", evidence="observed", state="held", ref=call.reference
+        )
+    parts = []
+    for what, found in (("input", call.inputs), ("answer", call.outputs)):
+        if found is not None:
+            same = "bit for bit the same" if not found.cells else f"{found.cells:,} of {found.of:,} values differ"
+            parts.append(f"its {what} is {same}" if not found.cells else f"in its {what} {same}")
+    says = f"{call.model}: {' and '.join(parts) or 'nothing to compare'}"
+    return replace(_shown(says), ref=call.reference)
 
 
 # ---- question 2 ------------------------------------------------------------------------------------------------------
