@@ -46,6 +46,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture
 def retrodict(project: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Command:
     """Run a command as a shell would."""
+
     def run(*arguments: str | Path) -> Outcome:
         capfd.readouterr()
         os.chdir(project)  # `-C` has effect for one command

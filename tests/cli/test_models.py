@@ -9,7 +9,6 @@ import sys
 from pathlib import Path
 
 import pytest
-
 from tests.cli.conftest import Command
 
 TRAIN = """
@@ -87,7 +86,9 @@ def test_answers_are_on_record_with_their_values(retrodict: Command, trained: Pa
 
 
 def test_an_old_log_is_taken_over_as_declared(retrodict: Command, trained: Path) -> None:
-    Path("old.csv").write_text('2019-11-07,limits,3.1,"{""income"": 12}",20\n2019-11-08,limits,3.1,"{""income"": 9}",1\n')
+    Path("old.csv").write_text(
+        '2019-11-07,limits,3.1,"{""income"": 12}",20\n2019-11-08,limits,3.1,"{""income"": 9}",1\n'
+    )
     assert retrodict("predictions", "import", "old.csv", "--system", "mainframe").code == 0
     lines = retrodict("predictions", "--model", "limits", "--json").out.splitlines()
     assert [json.loads(line)["kind"] for line in lines] == ["declared", "declared"]
@@ -141,3 +142,13 @@ def test_lineage_leads_from_data_to_answers_and_back(retrodict: Command, trained
     for form in ("dot", "mermaid"):
         assert retrodict("lineage", reference, "--format", form).out.strip()
     assert json.loads(retrodict("lineage", reference, "--json").out)
+
+
+def test_a_file_of_a_versioned_folder_leads_to_the_folder(retrodict: Command, trained: Path) -> None:
+    Path("images/deep").mkdir(parents=True)
+    Path("images/deep/a.txt").write_text("a")
+    added = retrodict("add", "images", "--json").record[0]
+    outcome = retrodict("run", "--json", "--", "sh", "-c", "cat images/deep/a.txt > a.out")
+    inputs = {file["path"]: file for file in outcome.record["inputs"]}
+    assert inputs["images/deep/a.txt"]["maker"] == added["index"]
+    assert "a.out" in retrodict("lineage", "dataset:images", "--down").out

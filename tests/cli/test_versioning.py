@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 from blake3 import blake3
-
 from tests.cli.conftest import Command
 
 
@@ -84,7 +83,9 @@ def test_a_same_size_edit_with_its_time_put_back_is_noticed(retrodict: Command) 
 
 def test_who_and_why_are_shown(retrodict: Command) -> None:
     Path("codes.csv").write_text("a\n")
-    retrodict("--agent", "Ulrike", "add", "codes.csv", "--source", "report 4/2019", "--reason", "the meanings were wrong")
+    retrodict(
+        "--agent", "Ulrike", "add", "codes.csv", "--source", "report 4/2019", "--reason", "the meanings were wrong"
+    )
     shown = retrodict("show", "dataset:codes.csv", "--json").record
     assert (shown["agent"], shown["reason"], shown["body"]["source"]) == (
         "Ulrike",

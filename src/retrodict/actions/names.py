@@ -70,7 +70,9 @@ def resolve(workspace: Workspace, text: str) -> Resolved:
     Raises:
         UnknownReferenceError, AmbiguousReferenceError: See there.
     """
-    return provenance.reference.resolve(workspace.ledger, workspace.views.database(), text, _Names(workspace))
+    return provenance.reference.resolve(
+        workspace.ledger, workspace.views.database(), text, _Names(workspace), objects=workspace.objects.resolve_prefix
+    )
 
 
 def model_version(workspace: Workspace, text: str) -> ModelVersion:

@@ -22,7 +22,7 @@ class Registered:
 
     Attributes:
         reference: `NAME@vN`.
-        run: The run that made the artifact, None where none is on record.
+        run: The `run.finished` event that made the artifact, None where none is on record; `run_entry` its entry.
         is_new: False where the newest version has the same bytes: nothing was recorded then.
     """
 
@@ -35,6 +35,7 @@ class Registered:
     flavor: str
     signature: Mapping[str, object] | None
     run: EventId | None
+    run_entry: int | None
     metrics: Digest | None
     is_new: bool
 
@@ -103,6 +104,7 @@ def register(
             flavor=known.flavor,
             signature=known.signature,
             run=known.run,
+            run_entry=_entry(workspace, known.run),
             metrics=known.metrics,
             is_new=False,
         )
@@ -135,9 +137,15 @@ def register(
         flavor=packaged.flavor,
         signature=packaged.signature,
         run=run,
+        run_entry=_entry(workspace, run),
         metrics=metrics_digest,
         is_new=True,
     )
+
+
+def _entry(workspace: Workspace, event: EventId | None) -> int | None:
+    found = None if event is None else workspace.ledger.find(event)
+    return None if found is None else found.index
 
 
 def _is_content(path: Path) -> bool:

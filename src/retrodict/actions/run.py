@@ -11,12 +11,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, TypeAlias
 
-from retrodict import capture, provenance, runs
+from retrodict import capture, datasets, provenance, runs
 from retrodict.actions.places import workspace_path
 from retrodict.capture import Access, Capture, CodeFile
 from retrodict.kernel import clock as clocks
 from retrodict.kernel import entry as entries
-from retrodict.kernel.errors import UnavailableError, UsageError
+from retrodict.kernel.errors import RetrodictError, UnavailableError, UsageError
 from retrodict.kernel.types import MAX_EDGES, Digest, Edge, EdgeList, EventId, Ref
 from retrodict.objects import TreeEntry
 from retrodict.workspace import Batch, Workspace
@@ -131,6 +131,7 @@ def _record(
     database = workspace.views.database()
     warnings = list(seen.warnings)
     kept = _keep(workspace, [_held_at(access) for access in (*seen.inputs, *seen.outputs) if not access.lost], warnings)
+    folders = _Folders(workspace)
     uses: list[Edge] = []
     inputs: list[File] = []
     for access in seen.inputs:
@@ -138,7 +139,7 @@ def _record(
         digest = None if access.lost else kept.get(_held_at(access))
         if digest is not None:
             path = workspace_path(workspace, Path(os.fsdecode(access.path)))
-            maker = provenance.maker(database, Ref(digest), path)
+            maker = provenance.maker(database, Ref(digest), path) or folders.maker(digest, path)
             edge, file = _edge(workspace, batch, access, digest, path, _input_role(access), maker)
             uses.append(edge)
             inputs.append(file)
@@ -219,6 +220,35 @@ def _name(argv: Sequence[str]) -> str:
         if argument.endswith((".py", ".sh", ".R", ".ipynb", ".jl")):
             return Path(argument).stem
     return Path(argv[0]).name
+
+
+class _Folders:
+    """The versioned folders: a file that lies in one as its current version has it was made by that version's event."""
+
+    def __init__(self, workspace: Workspace) -> None:
+        self._objects = workspace.objects
+        known = datasets.versions(workspace.views.database())
+        self._roots = [v for v in known if v.is_current and v.type == "tree" and v.path]
+        self._listed: dict[Digest, dict[bytes, Digest]] = {}
+
+    def maker(self, digest: Digest, path: str | None) -> EventId | None:
+        """Return the event that added the folder in which `path` has these bytes, or None."""
+        for root in self._roots:
+            if path is not None and path.startswith(root.path + "/"):
+                found: Digest | None = root.content
+                for name in os.fsencode(path[len(root.path) + 1 :]).split(b"/"):
+                    found = None if found is None else self._list(found).get(name)
+                if found == digest:
+                    return root.event
+        return None
+
+    def _list(self, tree: Digest) -> dict[bytes, Digest]:
+        if tree not in self._listed:
+            try:
+                self._listed[tree] = {entry.name: entry.digest for entry in self._objects.list_tree(tree)}
+            except RetrodictError:
+                self._listed[tree] = {}  # a file, or a listing that is not held: nothing is known from it
+        return self._listed[tree]
 
 
 def _held_at(access: Access) -> Path:

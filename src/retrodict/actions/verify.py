@@ -63,6 +63,7 @@ def verify(
         findings += workspace.ledger.verify(verifier, anchor=anchor, digest_of=digest_of, progress=progress)
         findings += workspace.objects.verify(progress=progress)
         findings += workspace.views.verify(progress=progress)
+        findings += () if workspace.keys is None else workspace.keys.verify()
         held, unheld = _referenced(workspace, workspace.ledger.read(), progress, rehash=False)
         objects, findings = held, [*findings, *unheld]
     else:

@@ -27,7 +27,7 @@ from retrodict.cli import door
 @click.option("--csv", "as_csv", is_flag=True, help="Print date, model, model version, feature inputs, output as CSV.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object a line.")
 @click.pass_context
-def command(ctx: click.Context, as_csv: bool, as_json: bool, **options: Any) -> None:
+def command(ctx: click.Context, /, as_csv: bool, as_json: bool, **options: Any) -> None:
     """Search the audit trail, newest first; `predictions import` takes over an old log."""
     if ctx.invoked_subcommand is not None:
         return

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from typing import Literal
 
 import click
 
@@ -20,7 +21,13 @@ from retrodict.cli import door
 )
 @click.option("--tolerance", type=float, metavar="X", help="Accept differences up to X: the verdict is `reproduced`.")
 @click.option("--repeat", type=click.IntRange(1), default=1, show_default=True, help="Run it so many times.")
-def command(reference: str, environment: str, tolerance: float | None, repeat: int, as_json: bool) -> None:
+def command(
+    reference: str,
+    environment: Literal["auto", "present", "rebuild"],
+    tolerance: float | None,
+    repeat: int,
+    as_json: bool,
+) -> None:
     """Make the prediction REFERENCE again, with the model, inputs and environment on record, and compare every bit.
 
     Exit 0: replicated, or reproduced within the tolerance. 1: it differs, or is nondeterministic. 2: could not tell.

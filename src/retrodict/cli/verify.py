@@ -7,6 +7,7 @@ import sys
 import click
 
 from retrodict.cli import door
+from retrodict.kernel.errors import IntegrityError
 
 
 @door.verb("verify", example="retrodict verify --key log.vkey")
@@ -21,7 +22,12 @@ def command(reference: str | None, key: str | None, as_json: bool) -> None:
     from retrodict.actions.verify import verify
     from retrodict.render import text
 
-    with door.workspace() as workspace, door.progress("verifying") as progress:
-        record = verify(workspace, reference, key=key, progress=progress)
+    try:
+        with door.workspace() as workspace, door.progress("verifying") as progress:
+            record = verify(workspace, reference, key=key, progress=progress)
+    except IntegrityError as error:
+        # So altered that it cannot even be opened: that is an answer to this question, and it is no.
+        click.echo(f"altered  {door.one_line(error.message)}", err=as_json)
+        sys.exit(1)
     door.show(record, as_json=as_json, text=text.verification)
     sys.exit({"yes": 0, "no": 1, "could not tell": 2}[record.answer])

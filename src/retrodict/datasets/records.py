@@ -128,7 +128,7 @@ def _rows(db: apsw.Connection, where: str, parameters: tuple[object, ...]) -> li
             agent=row[10],
             is_current=bool(row[11]),
         )
-        for row in db.execute(query, parameters)  # type: ignore[arg-type]
+        for row in db.execute(query, parameters)
     ]
 
 

@@ -150,7 +150,7 @@ class ModelProjection:
             columns = ("name", "version", "content", "flavor", "signature", "metrics", "run")
             db.execute(
                 "INSERT INTO models_versions VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 1)",
-                (event.id, entry.index, *(body[c] for c in columns), event.at, event.agent),  # type: ignore[arg-type]
+                (event.id, entry.index, *(body[c] for c in columns), event.at, event.agent),
             )
         elif event.kind == "alias.set":
             for replaced in event.replaces:
@@ -158,7 +158,7 @@ class ModelProjection:
             columns = ("name", "alias", "version")
             db.execute(
                 "INSERT INTO models_aliases VALUES (?, ?, ?, ?, ?, ?, ?, 1)",
-                (event.id, entry.index, *(body[c] for c in columns), event.at, event.agent),  # type: ignore[arg-type]
+                (event.id, entry.index, *(body[c] for c in columns), event.at, event.agent),
             )
 
 
@@ -183,7 +183,7 @@ def _versions(db: apsw.Connection, where: str, parameters: tuple[object, ...]) -
             agent=row[10],
             is_current=bool(row[11]),
         )
-        for row in db.execute(query, parameters)  # type: ignore[arg-type]
+        for row in db.execute(query, parameters)
     ]
 
 
@@ -199,11 +199,9 @@ def find(db: apsw.Connection, *, event: EventId | None = None, content: Digest |
 
 def aliases(db: apsw.Connection, name: str | None = None, alias: str | None = None) -> list[AliasMove]:
     """Return every setting of the aliases (of `name`; of one alias), oldest first."""
-    where, parameters = "1", ()
-    if name is not None:
-        where, parameters = "name = ?", (name,)  # type: ignore[assignment]
-        if alias is not None:
-            where, parameters = "name = ? AND alias = ?", (name, alias)  # type: ignore[assignment]
+    conditions = {"name = ?": name, "alias = ?": alias}
+    where = " AND ".join(condition for condition, value in conditions.items() if value is not None) or "1"
+    parameters = tuple(value for value in conditions.values() if value is not None)
     query = (
         "SELECT event, entry, name, alias, version_event, at, agent, is_current FROM models_aliases "  # noqa: S608
         f"WHERE {where} ORDER BY entry"

@@ -228,14 +228,14 @@ class PredictionProjection:
                         entry.index,
                         event.id,
                         event.kind.removeprefix("prediction."),
-                        *(body[c] for c in columns.split()),  # type: ignore[arg-type]
+                        *(body[c] for c in columns.split()),
                         body["duration_ns"],
                     ),
                 )
             case "prediction.disputed":
                 db.execute(
                     "INSERT INTO predictions_disputes VALUES (?, ?, ?, ?, ?, ?, NULL, NULL)",
-                    (entry.index, event.id, body["prediction"], body["row"], event.at, event.agent),  # type: ignore[arg-type]
+                    (entry.index, event.id, body["prediction"], body["row"], event.at, event.agent),
                 )
             case "dispute.resolved":
                 db.execute(
@@ -311,7 +311,7 @@ def calls(
             received=row[13],
             duration_ns=row[14],
         )
-        for row in db.execute(query, (*parameters, limit))  # type: ignore[arg-type]
+        for row in db.execute(query, (*parameters, limit))
     ]
 
 

@@ -169,7 +169,7 @@ def registered(record: Registered) -> RenderableType:
     """Render `register`."""
     if not record.is_new:
         return Text(f"{record.reference}  unchanged")
-    made = "no run on record made it" if record.run is None else f"made by run {short(record.run)}"
+    made = "no run on record made it" if record.run is None else f"made by run {record.run_entry}"
     return Text(f"{record.reference}  {short(record.content)}  {record.flavor}, {made}  entry {record.index}")
 
 

@@ -150,7 +150,7 @@ class RunProjection:
                     event.id,
                     entry.index,
                     json.dumps(body["params"], sort_keys=True),
-                    *(body[c] for c in columns.split()),  # type: ignore[arg-type]
+                    *(body[c] for c in columns.split()),
                     str(body["run"]),
                 ),
             )
@@ -185,7 +185,7 @@ def _rows(db: apsw.Connection, tail: str, parameters: tuple[object, ...]) -> lis
             metrics=row[15],
             agent=row[16],
         )
-        for row in db.execute(query, parameters)  # type: ignore[arg-type]
+        for row in db.execute(query, parameters)
     ]
 
 
