@@ -1,0 +1,71 @@
+"""`replay`: a prediction again, with the model versions, inputs and environment on record."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+from retrodict.actions import names
+from retrodict.kernel.protocols import Progress
+from retrodict.kernel.types import Edge, Ref
+from retrodict.replay import Replay, Tolerance, replay_prediction
+from retrodict.replay.prediction import Environment
+from retrodict.workspace import Batch, Workspace
+
+
+def replay(
+    workspace: Workspace,
+    reference: str,
+    *,
+    environment: Environment = "auto",
+    tolerance: float | None = None,
+    repeat: int = 1,
+    variables: Mapping[str, str] | None = None,
+    uv_cache: Path | None = None,
+    progress: Progress | None = None,
+) -> Replay:
+    """Make the prediction that `reference` names again, the whole call; record the outcome where that is possible.
+
+    Args:
+        environment: "auto", "present" or "rebuild"; see `replay_prediction`.
+        tolerance: Largest difference of two numbers that counts as `reproduced`.
+        repeat: How often.
+        variables: The environment variables; those that change results are set as they are on record.
+        uv_cache: Where environments are built and kept; None: in the workspace.
+
+    Raises:
+        UsageError: It is no prediction.
+        UnknownReferenceError, AmbiguousReferenceError: See there.
+    """
+    call, _ = names.call(workspace, reference)
+    found = replay_prediction(
+        workspace,
+        call.event,
+        environment=environment,
+        tolerance=None if tolerance is None else Tolerance(absolute=tolerance),
+        repeat=repeat,
+        variables=variables,
+        uv_cache=uv_cache,
+        progress=progress,
+    )
+    if workspace.read_only or not workspace.agent:
+        return found
+    batch = Batch(workspace)
+    batch.event(
+        "replay.finished",
+        uses=(Edge(ref=Ref(call.event), role="prediction", evidence="observed"),),
+        makes=(),
+        body={
+            "prediction": call.event,
+            "verdict": found.verdict,
+            # A difference shows values of the prediction: sealed like every text.
+            "found": batch.seal("\n".join((found.reason, *found.differences))),
+            "environment": found.environment,
+            "missing": list(found.missing),
+            "tolerance": None if tolerance is None else repr(tolerance),
+            "repetitions": found.repetitions,
+            "duration_ns": found.duration_ns,
+        },
+    )
+    return replace(found, entry=batch.append()[-1].index)

@@ -1,0 +1,529 @@
+"""A prediction made again: the models, inputs, serving code and environment on record, in an interpreter of its own.
+
+The verdict is over the answer of the prediction and of every prediction that it was composed of. What the record needs
+is taken from verified entries and objects, never from a view.
+"""
+
+from __future__ import annotations
+
+import json
+import tempfile
+import time
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Literal
+
+from retrodict import capture, environments
+from retrodict.environments import Built, Difference, EnvironmentUnavailableError
+from retrodict.kernel import entry
+from retrodict.kernel.errors import FormatError, RetrodictError, UnavailableError, UsageError
+from retrodict.kernel.merkle import verify_inclusion
+from retrodict.kernel.note import decode_checkpoint, verify_note
+from retrodict.kernel.protocols import Progress
+from retrodict.kernel.types import Digest, Edge, EdgeList, EventId
+from retrodict.ledger import Sequenced
+from retrodict.predictions import Payload, payload, payloads
+from retrodict.predictions.payload import Encoded
+from retrodict.replay import worker
+from retrodict.replay.compare import Comparison, Tolerance, compare
+from retrodict.replay.worker import CallRun, CallSpec
+from retrodict.serving import materialize
+from retrodict.workspace import Workspace, open_text, sealed_text
+
+Verdict = Literal["replicated", "reproduced", "differs", "nondeterministic", "could not tell"]
+Environment = Literal["auto", "present", "rebuild"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReplayedCall:
+    """One model of the prediction, then and now.
+
+    Attributes:
+        reference: The entry of its call.
+        model: `credit@v2`; `requested` is what it was asked for by.
+        depth: 0 for the prediction itself, 1 for those that it asked, ...
+        recorded: How it went: "ok", "failed" (the model raised), or "not asked": it is new.
+        status: How it goes now; "could not run": the model cannot be loaded, or is not on record. `message` says why.
+        outputs: How its answer stands to the recorded one; None where there is no answer on one of the sides.
+        inputs: The same for what it saw; None for the prediction itself, whose inputs are the recorded ones.
+    """
+
+    reference: str
+    model: str
+    requested: str
+    depth: int
+    recorded: Literal["ok", "failed", "not asked"]
+    status: Literal["ok", "failed", "could not run", "not asked"]
+    message: str | None
+    outputs: Comparison | None
+    inputs: Comparison | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Replay:
+    """What came of making a prediction again.
+
+    Attributes:
+        verdict: "replicated": the same bits; "reproduced": within `tolerance`; "differs"; "nondeterministic": it
+            differs from one repetition to the next; "could not tell".
+        reason: One sentence that goes with it.
+        reference: The entry of the prediction.
+        environment: Where it ran: in the interpreter that asked, or in one rebuilt from the record; None: nowhere.
+        environment_differences: How that one differs from the record, as far as it could matter.
+        missing: What of the recorded environment was not to be had.
+        calls: The prediction, then those that it was composed of; of the first repetition.
+        differences: One sentence for each thing that is not as it was.
+        repetitions: How often it ran.
+        printed: What the models printed.
+        entry: The entry that records this replay; None where it was not recorded.
+    """
+
+    verdict: Verdict
+    reason: str
+    reference: str
+    prediction: EventId
+    environment: Literal["present", "rebuilt"] | None = None
+    environment_differences: tuple[Difference, ...] = ()
+    missing: tuple[str, ...] = ()
+    calls: tuple[ReplayedCall, ...] = ()
+    differences: tuple[str, ...] = ()
+    repetitions: int = 0
+    tolerance: Tolerance | None = None
+    duration_ns: int = 0
+    printed: str = ""
+    entry: int | None = None
+
+
+class NotReplayableError(UnavailableError):
+    """A prediction that cannot be made again: what that takes is not on record or not held."""
+
+    slug = "not-replayable"
+    hint = "`retrodict show` on the prediction tells what is held of it."
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Recorded:
+    """One call on record, with everything that making it again takes."""
+
+    sequenced: Sequenced
+    model: str
+    folder: Path
+    inputs: Encoded
+    outputs: Encoded | None
+    error: str | None
+    children: tuple[_Recorded, ...]
+
+    @property
+    def requested(self) -> str:
+        return str(self.sequenced.event.body["requested"])
+
+    def spec(self, *, is_root: bool) -> CallSpec:
+        return CallSpec(
+            requested=self.requested,
+            model=self.folder,
+            inputs=self.inputs if is_root else None,
+            children=tuple(child.spec(is_root=False) for child in self.children),
+        )
+
+
+def replay_prediction(
+    workspace: Workspace,
+    event_id: EventId,
+    *,
+    environment: Environment = "auto",
+    tolerance: Tolerance | None = None,
+    repeat: int = 1,
+    variables: Mapping[str, str] | None = None,
+    uv_cache: Path | None = None,
+    timeout_s: float | None = None,
+    progress: Progress | None = None,
+) -> Replay:
+    """Make a prediction again, and compare every bit; records nothing.
+
+    Args:
+        event_id: A `prediction.made` event, of a composed prediction or of a part of one.
+        environment: "present": in the interpreter that asks; "rebuild": in one built from the record; "auto": the
+            latter where the two differ in what could matter, and where it is not to be had the former, whose answer
+            then counts only if it is the same.
+        tolerance: What counts as `reproduced`.
+        repeat: How often it is made, each time in a new process. One that differs is made once more by itself, to
+            tell whether it is nondeterministic.
+        variables: The environment variables; those that change results are set as they are on record.
+        uv_cache: Where environments are built and kept; None: in the workspace.
+        timeout_s: When to give up on one repetition.
+
+    Raises:
+        UsageError: It is no prediction.
+    """
+    started = time.perf_counter_ns()
+    sequenced = workspace.ledger.find(event_id)
+    if sequenced is None or not sequenced.event.kind.startswith("prediction."):
+        raise UsageError(f"event {event_id} is no prediction", hint="`retrodict predictions` lists them.")
+    result = Replay(
+        verdict="could not tell",
+        reason="",
+        reference=str(sequenced.index),
+        prediction=event_id,
+        tolerance=tolerance,
+    )
+    with tempfile.TemporaryDirectory(prefix="retrodict-replay-") as name:
+        again = _Again(
+            workspace=workspace,
+            folder=Path(name),
+            mode=environment,
+            tolerance=tolerance,
+            repeat=max(1, repeat),
+            variables=variables or {},
+            uv_cache=uv_cache,
+            timeout_s=timeout_s,
+            progress=progress,
+        )
+        try:
+            result = again.replay(sequenced, result)
+        except RetrodictError as error:
+            result = replace(result, reason=error.message)
+    return replace(result, duration_ns=time.perf_counter_ns() - started)
+
+
+@dataclass(slots=True, kw_only=True)
+class _Again:
+    """One replay under way."""
+
+    workspace: Workspace
+    folder: Path
+    mode: Environment
+    tolerance: Tolerance | None
+    repeat: int
+    variables: Mapping[str, str]
+    uv_cache: Path | None
+    timeout_s: float | None
+    progress: Progress | None
+    recorded_environment: Mapping[str, Any] = field(default_factory=dict)
+    relevant: Collection[str] = ()  # variables that change results, of those that are set here
+    path: tuple[Path, ...] = ()
+    runs: int = 0
+
+    def replay(self, sequenced: Sequenced, result: Replay) -> Replay:
+        if sequenced.event.kind == "prediction.declared":
+            system = sequenced.event.body.get("system")
+            raise NotReplayableError(f"it was answered by another system ({system}): its model is not on record")
+        self._prove(sequenced)
+        recorded = self._recorded(sequenced)
+        self._prepare(sequenced)
+        place, python, differences, missing, excuse = self._choose()
+        result = replace(result, environment=place, environment_differences=differences, missing=missing)
+        spec = recorded.spec(is_root=True)
+        runs = [self._run(spec, python) for _ in range(self.repeat)]
+        calls = tuple(self._compared(recorded, runs[0][0], 0))
+        verdict, reason = self._verdict(recorded, runs[0][0], calls)
+        if verdict == "differs" and self.repeat == 1:
+            runs.append(self._run(spec, python))
+        changed = _changed([run for run, _ in runs])
+        if changed is not None:
+            verdict, reason = "nondeterministic", f"it answers differently each time: {changed}"
+        elif verdict in {"differs", "could not tell"} and excuse:
+            verdict, reason = "could not tell", f"{excuse}; where it could be run, {reason}"
+        return replace(
+            result,
+            verdict=verdict,
+            reason=reason,
+            calls=calls,
+            differences=(*_sentences(calls), *(_said(difference) for difference in differences)),
+            repetitions=len(runs),
+            printed=runs[0][1],
+        )
+
+    # What is on record
+
+    def _prove(self, sequenced: Sequenced) -> None:
+        """Hold the entry against the signed checkpoint, where one covers it.
+
+        Raises:
+            FormatError, SignatureError, NotReplayableError: It is not what was signed.
+        """
+        ledger, state = self.workspace.ledger, self.workspace.state
+        note = ledger.checkpoint()
+        if note is None:
+            return
+        checkpoint = decode_checkpoint(note)
+        verifier = None if state is None else state.verifier
+        if verifier is not None:
+            verify_note(checkpoint, [verifier])
+        if sequenced.index >= checkpoint.size:
+            return
+        proof = ledger.inclusion_proof(sequenced.index, checkpoint.size)
+        if not verify_inclusion(sequenced.index, checkpoint.size, sequenced.leaf_hash, proof, checkpoint.root):
+            raise NotReplayableError(f"entry {sequenced.index} is altered: it is not what the signed checkpoint covers")
+
+    def _recorded(self, sequenced: Sequenced) -> _Recorded:
+        """Return a call and those that it was composed of, all their bytes verified.
+
+        Raises:
+            MissingObjectError, AlteredObjectError: Something is not held as it was.
+        """
+        workspace, body = self.workspace, sequenced.event.body
+        registered = workspace.ledger.find(EventId(str(body.get("model"))))
+        if registered is None or registered.event.kind != "model.registered":
+            raise NotReplayableError(
+                f"entry {sequenced.index} names a model that is not on record: {body.get('model')}"
+            )
+        about = registered.event.body
+        inputs, outputs, _ = payloads(sequenced.event)
+        error = None
+        if body.get("status") == "error":
+            text = open_text(workspace, sealed_text(body.get("error")))
+            error = text or ""
+        cache = self.folder / "models" if workspace.read_only else workspace.folder / "tmp" / "models"
+        return _Recorded(
+            sequenced=sequenced,
+            model=f"{about.get('name')}@v{about.get('version')}",
+            folder=materialize(workspace.objects, Digest(str(about["content"])), cache, self._token()),
+            inputs=self._encoded(inputs),
+            outputs=None if outputs is None else self._encoded(outputs),
+            error=error,
+            children=tuple(self._recorded(child) for child in self._children(sequenced)),
+        )
+
+    def _children(self, sequenced: Sequenced) -> Iterator[Sequenced]:
+        for edge in _edges(self.workspace, sequenced.event.uses):
+            if edge.role == "prediction":
+                child = self.workspace.ledger.find(EventId(edge.ref))
+                if child is None:
+                    raise NotReplayableError(f"a part of entry {sequenced.index} is not on record: {edge.ref}")
+                yield child
+
+    def _encoded(self, kept: Payload) -> Encoded:
+        objects = self.workspace.objects
+        return Encoded(codec=kept.codec, schema=objects.get(kept.schema), batch=objects.get(kept.batch), meta=kept.meta)
+
+    def _prepare(self, sequenced: Sequenced) -> None:
+        """Take the recorded environment and serving code out of the store."""
+        body, objects = sequenced.event.body, self.workspace.objects
+        if body.get("environment") is not None:
+            try:
+                self.recorded_environment = json.loads(objects.get(Digest(str(body["environment"]))))
+            except ValueError as error:
+                raise FormatError(f"the environment {body['environment']} is not JSON: {error}") from error
+        if body.get("serving_code") is not None:
+            code = self.folder / "code"
+            objects.checkout(Digest(str(body["serving_code"])), code)
+            self.path = (code,)
+
+    def _token(self) -> str:
+        return self.workspace.clock.random_bytes(8).hex()
+
+    # Where to run it
+
+    def _choose(
+        self,
+    ) -> tuple[Literal["present", "rebuilt"], Path | None, tuple[Difference, ...], tuple[str, ...], str | None]:
+        """Return where to run, its interpreter, how it differs, what it misses, and why it is not the recorded one."""
+        facts = capture.snapshot_environment(None, variables=self.variables)
+        self.relevant = facts.variables.keys()
+        differences = _that_matter(environments.compare(self.recorded_environment, facts.as_json()))
+        if not self.recorded_environment:
+            return "present", None, (), (), "the environment was not recorded"
+        wrong = [d for d in differences if d.what in {"python", "distribution", "files"}]
+        if self.mode == "present" or (self.mode == "auto" and not wrong):
+            return "present", None, differences, (), None
+        try:
+            built = self._build()
+        except EnvironmentUnavailableError as error:
+            if self.mode == "rebuild":
+                raise
+            return "present", None, differences, (), f"the environment on record is not to be had: {error.message}"
+        facts = capture.snapshot_environment(str(built.python), variables={})
+        differences = _that_matter(environments.compare(self.recorded_environment, facts.as_json()))
+        excuse = f"the environment on record is not to be had: {_listed(built.missing)}" if built.missing else None
+        return "rebuilt", built.python, differences, built.missing, excuse
+
+    def _build(self) -> Built:
+        cache = self.uv_cache
+        if cache is None:
+            workspace = self.workspace
+            cache = self.folder / "environments" if workspace.read_only else workspace.folder / "tmp" / "environments"
+        return environments.build(self.recorded_environment, cache, uv=environments.find_uv(), progress=self.progress)
+
+    # Running and comparing
+
+    def _run(self, spec: CallSpec, python: Path | None) -> tuple[CallRun, str]:
+        folder = self.folder / f"run-{self.runs}"
+        self.runs += 1
+        worker.prepare(folder, spec, path=self.path)
+        recorded = self.recorded_environment.get("variables", {})
+        kept = {name: value for name, value in self.variables.items() if name not in self.relevant}
+        result = worker.start(folder, python=python, variables={**kept, **recorded}, timeout_s=self.timeout_s)
+        return result.runs[0], result.output
+
+    def _compared(self, recorded: _Recorded, run: CallRun | None, depth: int) -> Iterator[ReplayedCall]:
+        """Yield how a call went and how its parts did, each part beside the one on record that it stands for."""
+        yield ReplayedCall(
+            reference=str(recorded.sequenced.index),
+            model=recorded.model,
+            requested=recorded.requested,
+            depth=depth,
+            recorded="ok" if recorded.error is None else "failed",
+            status="not asked" if run is None else run.status,
+            message=None if run is None else run.message,
+            outputs=None if run is None else self._comparison(recorded.outputs, run.outputs),
+            inputs=None if run is None or depth == 0 else self._comparison(recorded.inputs, run.inputs),
+        )
+        waiting = [] if run is None else list(run.children)
+        for child in recorded.children:
+            own = next((r for r in waiting if r.is_expected and r.requested == child.requested), None)
+            if own is not None:
+                waiting.remove(own)
+            yield from self._compared(child, own, depth + 1)
+        for extra in waiting:
+            yield ReplayedCall(
+                reference="",
+                model=extra.requested,
+                requested=extra.requested,
+                depth=depth + 1,
+                recorded="not asked",
+                status=extra.status,
+                message=extra.message,
+                outputs=None,
+                inputs=None,
+            )
+
+    def _comparison(self, recorded: Encoded | None, replayed: Encoded | None) -> Comparison | None:
+        if recorded is None or replayed is None:
+            return None
+        return compare(_decoded(recorded), _decoded(replayed), self.tolerance)
+
+    def _verdict(self, recorded: _Recorded, run: CallRun, calls: Sequence[ReplayedCall]) -> tuple[Verdict, str]:
+        """Return the verdict of one repetition."""
+        if recorded.error is not None and run.status != "could not run":
+            return _failed_verdict(recorded, run)
+        unable = next((call for call in calls if call.status == "could not run" and call.recorded != "not asked"), None)
+        if unable is not None:
+            return "could not tell", f"{unable.model} cannot be run: {unable.message}"
+        if run.status == "failed":
+            return "differs", f"{recorded.model} answered then and fails now: {run.message}"
+        sentences = _sentences(calls)
+        verdicts = {call.outputs.verdict for call in calls if call.outputs is not None}
+        if "differs" in verdicts or any(call.recorded != call.status for call in calls):
+            return "differs", sentences[0]
+        if "reproduced" in verdicts:
+            return "reproduced", f"within the tolerance asked for ({_tolerance(self.tolerance)}): {sentences[0]}"
+        cells = sum(call.outputs.of for call in calls if call.outputs is not None)
+        parts = f" of {len(calls)} models" if len(calls) > 1 else ""
+        return "replicated", f"every bit of the {cells} value(s) answered{parts} is the same"
+
+
+def _failed_verdict(recorded: _Recorded, run: CallRun) -> tuple[Verdict, str]:
+    """Return the verdict over a call whose model raised, when it was made first."""
+    if run.status != "failed":
+        return "differs", f"{recorded.model} failed then and answers now"
+    kind, _, text = (run.message or "").partition(": ")
+    # The texts of a failure that came from a part name the part in different words.
+    is_own = all(child.error is None for child in recorded.children)
+    if is_own and recorded.error and not (kind in recorded.error and text in recorded.error):
+        return "differs", f"{recorded.model} fails now as it did then, but in another way: {run.message}"
+    return "replicated", f"it fails as it did: {run.message}"
+
+
+def _changed(runs: Sequence[CallRun]) -> str | None:
+    """Return what differs between repetitions, None if nothing does."""
+    first = list(_flat(runs[0]))
+    for number, run in enumerate(runs[1:], 2):
+        other = list(_flat(run))
+        if [(r.requested, r.status) for r in first] != [(r.requested, r.status) for r in other]:
+            return f"repetition {number} went another way than the first"
+        for one, two in zip(first, other, strict=True):
+            if one.outputs is None or two.outputs is None or one.outputs == two.outputs:
+                continue
+            found = compare(_decoded(one.outputs), _decoded(two.outputs))
+            if found.verdict != "replicated":
+                return f"{one.requested}, repetition {number} against the first: {_said_comparison(found)}"
+    return None
+
+
+def _flat(run: CallRun) -> Iterator[CallRun]:
+    yield run
+    for child in run.children:
+        yield from _flat(child)
+
+
+def _decoded(encoded: Encoded) -> Any:
+    return payload.decode(encoded.codec, encoded.schema, encoded.batch, encoded.meta)
+
+
+def _edges(workspace: Workspace, uses: Sequence[Edge | EdgeList]) -> Iterator[Edge]:
+    for edge in uses:
+        if isinstance(edge, EdgeList):
+            yield from entry.decode_edge_list(workspace.objects.get(edge.digest))
+        else:
+            yield edge
+
+
+def _that_matter(differences: Sequence[Difference]) -> tuple[Difference, ...]:
+    """Leave out what is made equal (variables), what was added since, and this package, which the worker brings."""
+    return tuple(
+        d
+        for d in differences
+        if d.what != "variable" and d.name != "retrodict" and not (d.what == "distribution" and d.recorded is None)
+    )
+
+
+# ---- in words --------------------------------------------------------------------------------------------------------
+
+
+_STATES = {
+    "ok": "it answered",
+    "failed": "it failed",
+    "not asked": "it was not asked",
+    "could not run": "it cannot be run",
+}
+
+
+def _sentences(calls: Sequence[ReplayedCall]) -> tuple[str, ...]:
+    """Return what is not as it was, the prediction's own answer first, then by depth."""
+    found = []
+    for call in calls:
+        name = f"{call.model} (entry {call.reference})" if call.reference else call.model
+        if call.inputs is not None and call.inputs.verdict != "replicated":
+            found.append(f"{name} was asked with something else: {_said_comparison(call.inputs)}")
+        if call.outputs is not None and call.outputs.verdict != "replicated":
+            found.append(f"{name}: {_said_comparison(call.outputs)}")
+        if call.status != call.recorded:
+            says = "" if call.message is None else f" ({call.message})"
+            found.append(f"{name}: {_STATES[call.recorded]} then, {_STATES[call.status]} now{says}")
+    return tuple(found)
+
+
+def _said_comparison(found: Comparison) -> str:
+    if found.structure is not None:
+        return found.structure
+    text = f"{found.cells} of {found.of} value(s) differ"
+    if found.max_ulp is not None:
+        text += f", by at most {found.max_ulp} ulp"
+    if found.max_abs is not None:
+        text += f", largest difference {found.max_abs!r}"
+    if found.first is not None:
+        row = "" if found.first.row is None else f"row {found.first.row}, "
+        text += f"; first {row}{found.first.column}: {found.first.recorded!r} then, {found.first.replayed!r} now"
+    if found.decision_changed is not None:
+        text += "; a decision changed" if found.decision_changed else "; no decision changed"
+    return text
+
+
+def _said(difference: Difference) -> str:
+    names = {"distribution": "the library {}", "files": "the files of {}", "cpu": "the processor ({})"}
+    name = names.get(difference.what, "{}").format(difference.name)
+    return f"{name}: {difference.recorded or 'none'} then, {difference.present or 'none'} now"
+
+
+def _tolerance(tolerance: Tolerance | None) -> str:
+    asked = tolerance or Tolerance()
+    parts = [
+        f"{value!r} {word}" for value, word in ((asked.absolute, "absolute"), (asked.relative, "relative")) if value
+    ]
+    return ", ".join([*parts, *([f"{asked.ulp} ulp"] if asked.ulp else [])]) or "none"
+
+
+def _listed(items: Sequence[str]) -> str:
+    shown = ", ".join(items[:5])
+    return f"{shown} and {len(items) - 5} more" if len(items) > 5 else shown
