@@ -31,7 +31,7 @@ payloads = st.one_of(
     st.builds(lambda n, seed: noise(50, seed) * n, st.integers(0, 14_000), st.integers(0, 9)),
 )
 in_one_store = settings(
-    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
 )
 
 

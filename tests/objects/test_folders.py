@@ -86,7 +86,7 @@ def make(path: bytes, what: object) -> None:
         os.chmod(path, 0o755 if kind == "executable" else 0o640)
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(what=st.dictionaries(names, folders, max_size=5))
 def test_a_folder_comes_back_as_it_was(store: ObjectStore, tmp_path: Path, what: dict[bytes, object]) -> None:
     source, out = tmp_path / "source", tmp_path / "out"

@@ -295,6 +295,17 @@ def test_a_read_only_file_system_is_enough_to_read(tmp_path: Path, log: str) -> 
 # Opening
 
 
+@pytest.mark.parametrize("name", ["a ? b # c % d", "ä\n", "%41"])
+def test_a_store_may_have_any_name_that_is_text(tmp_path: Path, name: str) -> None:
+    with ObjectStore.create(tmp_path / name, SystemClock()) as store:
+        digest = store.put(b"x")
+    with ObjectStore.open(tmp_path / name, SystemClock(), read_only=True) as store:
+        assert store.get(digest) == b"x"
+    with pytest.raises(UsageError, match="UTF-8"):
+        ObjectStore.create(tmp_path / os.fsdecode(b"\xff"), SystemClock())
+    assert not (tmp_path / os.fsdecode(b"\xff")).exists()
+
+
 def test_a_store_is_made_once_and_only_where_there_is_room(tmp_path: Path) -> None:
     ObjectStore.create(tmp_path / "objects", SystemClock()).close()
     with pytest.raises(UsageError, match="there already"):

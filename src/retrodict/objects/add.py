@@ -15,7 +15,6 @@ import os
 import stat as st
 from collections import deque
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -293,6 +292,8 @@ class Adder:
 
     def _contents(self, files: list[tuple[_Folder, _Item]]) -> None:
         """Fill in the content of every file and link; what is not known by its stat data is read and stored."""
+        from concurrent.futures import ThreadPoolExecutor  # 10 ms, with the logging that it brings
+
         small: list[tuple[bytes, _Item]] = []
         with ThreadPoolExecutor(1) as pool:  # two would fight this thread for the interpreter
             pending: deque[tuple[list[tuple[bytes, _Item]], object]] = deque()

@@ -11,7 +11,6 @@ from pathlib import Path
 from threading import RLock
 from time import sleep
 from typing import cast
-from urllib.parse import quote
 
 import apsw
 
@@ -61,7 +60,7 @@ def connect(path: Path, *, read_only: bool = False, synchronous: str = "FULL") -
     Raises:
         UnavailableError: A read-only database whose write-ahead log cannot be taken into account.
     """
-    uri = f"file:{quote(str(path))}"
+    uri = "file:" + str(path).replace("%", "%25").replace("?", "%3f").replace("#", "%23")
     if not read_only:
         db = apsw.Connection(
             str(path), flags=apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_CREATE | apsw.SQLITE_OPEN_EXRESCODE

@@ -23,7 +23,7 @@ from retrodict.kernel.errors import (
 from retrodict.kernel.protocols import BlobSource, Clock, Progress
 from retrodict.kernel.types import Digest, Finding
 from retrodict.objects import tree
-from retrodict.objects.add import Added, Adder, Ignore, hash_path, look
+from retrodict.objects.add import Added, Adder, Ignore, display, hash_path, look
 from retrodict.objects.checkout import Checkout
 from retrodict.objects.errors import DamagedIndexError, StoreReadError, StoreWriteError
 from retrodict.objects.index import Index
@@ -79,6 +79,7 @@ class ObjectStore:
             UsageError: There is something at `folder` already.
             StoreWriteError: The disk does not take it.
         """
+        _check_path(folder)
         try:
             if folder.exists() and any(folder.iterdir()):
                 raise UsageError(f"{folder} is there already, and a new store needs an empty place")
@@ -355,7 +356,15 @@ class ObjectStore:
         yield from self._cache.verify()
 
 
+def _check_path(folder: Path) -> None:
+    try:
+        str(folder).encode()
+    except UnicodeEncodeError:
+        raise UsageError(f"the path of a store must be UTF-8: {display(folder)}") from None
+
+
 def _check_format(folder: Path) -> None:
+    _check_path(folder)
     try:
         data = (folder / "format.json").read_bytes()
     except (FileNotFoundError, NotADirectoryError):

@@ -8,10 +8,10 @@ with its rows, unless its writer died.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from io import BytesIO
 from pathlib import Path
 from types import TracebackType
+from typing import TYPE_CHECKING
 
 from blake3 import blake3
 
@@ -21,6 +21,9 @@ from retrodict.objects.index import Index
 from retrodict.objects.names import Kind, name_of
 from retrodict.objects.pack import PACK_BYTES, PackWriter, Squeezer, pack_path
 from retrodict.objects.recipe import CUT_FROM, Recipe, cut, encode
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future, ThreadPoolExecutor
 
 _ROWS = 100_000  # a pack of many tiny objects is sealed earlier: its rows wait in memory
 
@@ -104,6 +107,8 @@ class Writer:
             read_into: Fills a buffer with more bytes and returns how many; 0 at the end.
             progress: Told how many bytes were taken.
         """
+        from concurrent.futures import ThreadPoolExecutor  # 10 ms, with the logging that it brings
+
         if self._pool is None:
             self._pool = ThreadPoolExecutor(2)
         whole = blake3()
