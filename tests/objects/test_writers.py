@@ -239,6 +239,7 @@ READ_ONLY = """
 import sys
 from pathlib import Path
 from retrodict.kernel.clock import SystemClock
+from retrodict.kernel.errors import ReadOnlyStoreError
 from retrodict.objects import ObjectStore
 sys.path.insert(0, {tests!r})
 from test_writers import read_everything
@@ -248,6 +249,12 @@ except OSError:
     pass
 else:
     sys.exit(77)
+try:
+    ObjectStore.open(Path({folder!r}), SystemClock())
+except ReadOnlyStoreError:
+    pass
+else:
+    sys.exit("opened for writing")
 with ObjectStore.open(Path({folder!r}), SystemClock(), read_only=True) as store:
     read_everything(store, {tree!r}, {file!r}, Path({source!r}).read_bytes(), Path({out!r}))
 """

@@ -113,10 +113,13 @@ class ObjectStore:
 
         Raises:
             UsageError: There is no store at `folder`.
+            ReadOnlyStoreError: It is to be written, and cannot.
             FormatError: A store of a format that this release does not know.
             DamagedIndexError: The index is no database any more; `rebuild_index` makes it again.
         """
         _check_format(folder)
+        if not read_only and not os.access(folder, os.W_OK):
+            raise ReadOnlyStoreError(str(folder))
         return cls(folder, clock, sources, read_only, disk)
 
     @classmethod
