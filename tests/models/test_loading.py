@@ -21,8 +21,11 @@ from sklearn.linear_model import LogisticRegression
 
 from retrodict.kernel import canonical
 from retrodict.kernel.errors import MissingExtraError, RetrodictError, UsageError
-from retrodict.models import UnloadableModelError, load_example, load_model, package
+from retrodict.models import UnloadableModelError, load_example, load_model, package, read_example
 from retrodict.models.mlflow_loader import _load_pyfunc
+
+# The folders in data/ were written by one release of scikit-learn, and are read by others.
+pytestmark = pytest.mark.filterwarnings("ignore:Trying to unpickle")
 
 DATA = Path(__file__).parent / "data"
 FRAME = pd.DataFrame({"a": [0.1, -2.0], "b": [1.5, 0.3], "c": [0.0, -0.0], "n": [3, 4]})
@@ -42,7 +45,6 @@ def write(folder: Path, **files: str) -> Path:
     return folder
 
 
-@pytest.mark.filterwarnings("ignore:Trying to unpickle")  # written by one release of scikit-learn, read by others
 @pytest.mark.parametrize("name", ["mlflow-default", "mlflow-cloudpickle", "mlflow-tensor"])
 def test_a_model_logged_by_mlflow_loads_without_mlflow(name: str) -> None:
     model = load_model(DATA / name)
@@ -97,6 +99,12 @@ def test_without_an_example_the_names_that_were_seen_in_fitting_are_the_signatur
     assert packaged.signature is not None
     assert [item["name"] for item in packaged.signature["inputs"]] == ["x", "y", "z"]  # type: ignore[attr-defined]
     assert packaged.example is None
+
+
+def test_numbers_of_a_csv_example_are_read_to_the_last_bit(tmp_path: Path) -> None:
+    numbers = np.random.default_rng(5).normal(size=400) * 10.0 ** np.arange(-200, 200)
+    (tmp_path / "e.csv").write_text("\n".join(["x", *map(repr, numbers.tolist())]))
+    assert read_example(tmp_path / "e.csv")["x"].to_numpy().tobytes() == numbers.tobytes()
 
 
 def test_packaging_twice_gives_the_same_bytes(tmp_path: Path, fitted: Any) -> None:

@@ -113,7 +113,7 @@ def read_example(path: Path) -> Any:
     try:
         match path.suffix.lower():
             case ".csv":
-                return pd.read_csv(path)
+                return pd.read_csv(path, float_precision="round_trip")  # the usual reader misses the last bit
             case ".parquet":
                 return pd.read_parquet(path)
             case ".json" | ".jsonl":
