@@ -151,18 +151,24 @@ def agent() -> str:
         return "unknown"
 
 
+def cache_root() -> Path:
+    """Return where rebuilt environments are kept: XDG_CACHE_HOME/retrodict, else ~/.cache/retrodict."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser().absolute() / "retrodict"
+
+
 @contextmanager
-def workspace(*, writes: bool = False) -> Iterator[Workspace]:
+def workspace(*, writes: bool = False, records: bool = False) -> Iterator[Workspace]:
     """Open the workspace round the working directory; publish and close it at the end.
 
     Args:
-        writes: The command records something: who acts is found out, and a store that cannot be written is refused.
+        writes: The command's work is to record something: a store that cannot be written is refused.
+        records: The command records what it found out, where the store can be written.
     """
     from retrodict.actions.open import open_workspace
     from retrodict.kernel.clock import SystemClock
     from retrodict.workspace import refuse_writing
 
-    with open_workspace(Path.cwd(), state_root(), SystemClock(), agent=agent() if writes else "") as opened:
+    with open_workspace(Path.cwd(), state_root(), SystemClock(), agent=agent() if writes or records else "") as opened:
         if writes:
             refuse_writing(opened)
         yield opened

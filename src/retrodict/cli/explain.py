@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 
@@ -25,7 +26,9 @@ def command(reference: str, versus: str | None, replay: bool, sample: int, page:
     from retrodict.render import explanation
 
     with door.workspace() as workspace, door.progress("explaining") as progress:
-        record = explain(workspace, reference, versus=versus, replay=replay, sample=sample, progress=progress)
+        record = explain(
+            workspace, reference, versus=versus, replay=replay, sample=sample, variables=os.environ, progress=progress
+        )
     if page is not None:
         door.write(page, explanation.to_html(record))
         click.echo(f"Written to {page}", err=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from typing import Literal
 
@@ -35,9 +36,16 @@ def command(
     from retrodict.actions.replay import replay  # loaded when asked for
     from retrodict.render import text
 
-    with door.workspace() as workspace, door.progress("replaying") as progress:
+    with door.workspace(records=True) as workspace, door.progress("replaying") as progress:
         record = replay(
-            workspace, reference, environment=environment, tolerance=tolerance, repeat=repeat, progress=progress
+            workspace,
+            reference,
+            environment=environment,
+            tolerance=tolerance,
+            repeat=repeat,
+            variables=os.environ,
+            uv_cache=door.cache_root() / "environments",
+            progress=progress,
         )
-    door.show(record, as_json=as_json, text=text.replay)
+    door.show(record, as_json=as_json, text=text.replayed)
     sys.exit({"replicated": 0, "reproduced": 0, "could not tell": 2}.get(record.verdict, 1))

@@ -155,10 +155,10 @@ class ModelProjection:
         elif event.kind == "alias.set":
             for replaced in event.replaces:
                 db.execute("UPDATE models_aliases SET is_current = 0 WHERE event = ?", (replaced,))
-            columns = ("name", "alias", "version")
+            named = ("name", "alias", "version")
             db.execute(
                 "INSERT INTO models_aliases VALUES (?, ?, ?, ?, ?, ?, ?, 1)",
-                (event.id, entry.index, *(body[c] for c in columns), event.at, event.agent),
+                (event.id, entry.index, *(body[c] for c in named), event.at, event.agent),
             )
 
 

@@ -29,6 +29,7 @@ if TYPE_CHECKING:  # the modules behind these types would double the time that `
     from retrodict.actions.show import Shown
     from retrodict.actions.status import Status
     from retrodict.actions.verify import Verification
+    from retrodict.replay import Replay
 
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, wrap: Sequence[str] = ()) -> Table:
@@ -360,3 +361,37 @@ def imported(record: Imported) -> RenderableType:
     return Text(
         f"{record.rows} answers of {record.system} taken over, as declared: entries {record.first} to {record.last}"
     )
+
+
+def replayed(record: Replay) -> RenderableType:
+    """Render `replay`."""
+    style = {"replicated": "green", "reproduced": "green", "could not tell": "yellow"}.get(record.verdict, "red")
+    times = "" if record.repetitions < 2 else f", {record.repetitions} times"
+    parts: list[RenderableType] = [
+        Text(f"{record.verdict}: {record.reason}", style=style),
+        Text(
+            f"prediction {record.reference}, in "
+            + {"present": "the present environment", "rebuilt": "an environment rebuilt from the record"}.get(
+                record.environment or "", "no environment"
+            )
+            + f"{times}, {duration(record.duration_ns)}"
+            + ("" if record.entry is None else f"; on record as entry {record.entry}")
+        ),
+    ]
+    rows = [
+        (
+            "  " * call.depth + call.model,
+            call.reference,
+            call.status,
+            "" if call.inputs is None else call.inputs.verdict,
+            "" if call.outputs is None else call.outputs.verdict,
+            call.message,
+        )
+        for call in record.calls
+    ]
+    if rows:
+        parts.append(table(["model", "prediction", "ran", "what it saw", "what it answered", ""], rows, wrap=[""]))
+    parts += [Text(f"  {line}") for line in record.differences]
+    if record.missing:
+        parts.append(Text(f"not to be had: {', '.join(record.missing)}"))
+    return Group(*parts)
