@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import datetime as dt
 import decimal
@@ -10,6 +11,7 @@ import math
 import struct
 import uuid
 import zoneinfo
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -23,7 +25,7 @@ from hypothesis.extra import numpy as hnp
 
 from retrodict.kernel import canonical
 from retrodict.kernel.errors import FormatError
-from retrodict.predictions import payload
+from retrodict.predictions import payload, tagged
 from retrodict.predictions.errors import UnsupportedPayloadError
 
 QUICK = settings(max_examples=60, deadline=None)
@@ -489,3 +491,17 @@ def test_rows_of_every_shape_show_as_plain_values() -> None:
     assert payload.to_records({"score": 0.5, "why": "p"}) == [{"score": 0.5, "why": "p"}]
     assert payload.rows(frame.iloc[:0]) == 0
     assert payload.columns(frame.iloc[:0]) == ["a", "b", "3"]
+
+
+def test_the_example_in_the_documentation_is_read_as_it_says() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "formats" / "payload.md").read_text()
+    example = json.loads(page.split("```json\n")[2].split("```")[0])
+    schema, batch = (base64.b64decode(example[part]) for part in ("schema", "batch"))
+    value = payload.decode(example["codec"], schema, batch, example["meta"])
+    same(value, np.asfortranarray([[0.7, -0.0], [np.nan, 2.0**53 + 2]]))
+
+
+def test_the_documentation_names_every_codec_and_tag() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "formats" / "payload.md").read_text()
+    for name in [*payload._READERS, *tagged._READERS, "tuple", "map", "leaf"]:
+        assert f"`{name}`" in page
