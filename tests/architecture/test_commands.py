@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import re
-import shlex
 
 import click
 import pytest
 from click.testing import CliRunner
 
 from retrodict.cli.door import VERBS, cli
-from retrodict.testing.commandline import parse
+from retrodict.testing.commandline import commands, parse
 
 # What they print is not a record: a script for the shell, a server's log, a story.
 WITHOUT_RECORD = {"completion", "serve", "demo"}
@@ -51,10 +50,9 @@ def test_the_example_of_a_verb_parses(verb: str) -> None:
         return  # its example is the shell's `eval`
     examples = _examples(_command(verb))
     assert examples
-    for example in examples:
-        words = shlex.split(example.split(" > ")[0].split(" | ")[0])
-        parse(words[1:])
-        assert verb in words
+    for words in (words for example in examples for words in commands(example)):
+        parse(words)
+        assert words[0] == verb
 
 
 def test_the_list_of_verbs_is_told_without_loading_them() -> None:

@@ -12,7 +12,7 @@ import click
 import pytest
 
 from retrodict.cli.door import VERBS
-from retrodict.testing.commandline import parse
+from retrodict.testing.commandline import commands, parse
 
 ROOT = Path(__file__).parents[2]
 SOURCE = ROOT / "src" / "retrodict"
@@ -27,40 +27,31 @@ def _blocks(page: Path) -> Iterator[str]:
             yield block.replace("\\\n", " ")
 
 
-def _commands(page: Path) -> Iterator[str]:
-    """Yield every retrodict command of a page as the shell would hand it over."""
+def _commands(page: Path) -> Iterator[list[str]]:
+    """Yield every retrodict command of a page, as words."""
     for block in _blocks(page):
         prompts = re.findall(r"^\s*\$ (.*)$", block, re.MULTILINE)
         for line in prompts or block.splitlines():
-            lexer = shlex.shlex(line, posix=True, punctuation_chars="|&;<>")
-            lexer.whitespace_split = True
-            words: list[str] = []
-            for token in [*lexer, ";"]:
-                if not set(token) <= set("|&;<>"):
-                    words.append(token)
-                    continue
-                while words and re.fullmatch(r"\w+=.*", words[0]):
-                    words.pop(0)
-                if words and words[0].removeprefix(".venv/bin/") == "retrodict":
-                    yield shlex.join(words[1:])
-                words = ["(redirected to)"] if set(token) <= set("<>") and token else []
+            yield from commands(line)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda p: str(p.relative_to(ROOT)))
 def test_every_command_on_a_page_parses(page: Path) -> None:
     wrong = []
-    for line in _commands(page):
+    for words in _commands(page):
         try:
-            parse(shlex.split(line))
+            parse(words)
         except click.exceptions.Exit:
             pass  # --help and --version
         except click.ClickException as error:
-            wrong.append(f"retrodict {line}: {error.format_message()}")
+            wrong.append(f"retrodict {shlex.join(words)}: {error.format_message()}")
     assert wrong == []
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda p: str(p.relative_to(ROOT)))
 def test_every_verb_that_a_page_names_exists(page: Path) -> None:
+    if page.parent.name == "formats":
+        return  # there, `retrodict tree v1` and the like are the contexts of digests
     named = re.findall(r"`retrodict ([a-z]+)\b", page.read_text())
     assert [verb for verb in named if verb not in VERBS] == []
 

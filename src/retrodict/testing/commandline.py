@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+import shlex
+from collections.abc import Iterator, Sequence
 
 import click
 
@@ -27,3 +29,25 @@ def parse(words: Sequence[str]) -> click.Context:
         command = found
         context = command.make_context(name, arguments, parent=context)
     return context
+
+
+def commands(line: str) -> Iterator[list[str]]:
+    """Yield the words of every retrodict command in a line for the shell: pipes, redirections and variables are cut."""
+    lexer = shlex.shlex(line, posix=True, punctuation_chars="|&;<>")
+    lexer.whitespace_split = True
+    words: list[str] = []
+    is_file = False  # what follows is where a stream goes, or comes from
+    for token in [*lexer, ";"]:
+        if not set(token) <= set("|&;<>"):
+            if not is_file:
+                words.append(token)
+            is_file = False
+            continue
+        is_file = set(token) <= set("<>")
+        if is_file:
+            continue
+        while words and re.fullmatch(r"\w+=.*", words[0]):
+            words.pop(0)
+        if words and words[0].removeprefix(".venv/bin/") == "retrodict":
+            yield words[1:]
+        words = []
