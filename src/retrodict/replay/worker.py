@@ -57,6 +57,7 @@ class WorkerError(UnavailableError):
     """The interpreter that should make the call again did not come to an end."""
 
     slug = "replay-worker"
+    hint = "Allow more time, or use the other environment: --environment present, or --environment rebuild."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -314,7 +315,8 @@ class _Call:
 class MemberFailedError(RetrodictError):
     """A model that another one asked did not answer."""
 
-    slug = "model-failed"
+    slug = "member-failed"
+    hint = "The replay says which model failed, and with what."
 
 
 @dataclass(frozen=True, slots=True)
