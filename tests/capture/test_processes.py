@@ -225,6 +225,16 @@ def test_a_signal_to_the_recorder_goes_to_the_command(project: Any, number: int)
     assert record_of(project)["exit_code"] == 128 + number
 
 
+def test_a_signal_that_is_ignored_stays_ignored(project: Any) -> None:
+    code = "import signal; open('told.txt', 'w').write(str(signal.getsignal(signal.SIGHUP)))"
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        project.python(code)
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    assert "SIG_IGN" in (project.root / "told.txt").read_text() or (project.root / "told.txt").read_text() == "1"
+
+
 def busy(project: Any, seconds: float = 2.0, **options: Any) -> subprocess.Popen[bytes]:
     for i in range(10):
         project.write(f"in{i}.txt", str(i))
@@ -406,4 +416,11 @@ def _may_run(python: str, options: dict[str, Any]) -> bool:
 
 def test_a_mode_that_is_not_there_is_said(project: Any) -> None:
     with pytest.raises(CaptureUnavailableError, match="strace is not installed"):
-        supervise(["true"], cwd=project.root, environment={"PATH": "/nowhere"}, mode="strace")
+        supervise(
+            ["true"],
+            cwd=project.root,
+            environment={"PATH": "/nowhere"},
+            mode="strace",
+            output=lambda stream, data: None,
+        )
+    assert not [p for p, (parent, name) in parents(zombies=True).items() if parent == os.getpid() and name == "rd-tee"]

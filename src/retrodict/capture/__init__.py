@@ -1,8 +1,8 @@
 """Observe what a run does, with nothing declared: files, programs, code, environment. Facts only; `docs/capture.md`."""
 
 from retrodict.capture.code import CodeFacts, CodeFile, snapshot_code
-from retrodict.capture.environment import EnvironmentFacts, InterpreterError, snapshot_environment
-from retrodict.capture.errors import CaptureUnavailableError, NoCommandError
+from retrodict.capture.environment import EnvironmentFacts, snapshot_environment
+from retrodict.capture.errors import CaptureUnavailableError, InterpreterError, NoCommandError
 from retrodict.capture.facts import Access, Capture, Inherited, Program, Resources
 from retrodict.capture.ignore import DEFAULT_IGNORE, Ignore
 from retrodict.capture.recorder import recover, supervise

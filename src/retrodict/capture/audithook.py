@@ -40,12 +40,16 @@ def _install():
             return None
         return (s.st_dev, s.st_ino, s.st_size, s.st_mtime_ns, s.st_ctime_ns, s.st_mode, s.st_nlink)
 
+    def put_out(record):
+        data = dumps(record)
+        write(spool, len(data).to_bytes(4, sys.byteorder) + data)
+
     def put(*record):
         pid = getpid()
         if pid not in known:
             known.add(pid)
-            write(spool, dumps(("P", now(), pid, pid, os.getppid())))
-        write(spool, dumps((record[0], now(), pid, *record[1:])))
+            put_out(("P", now(), pid, pid, os.getppid()))
+        put_out((record[0], now(), pid, *record[1:]))
 
     def place(path, base=None, follow=False):
         path = fsencode(fspath(path))

@@ -8,6 +8,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NoReturn
 
+RELAYED = (signal.SIGINT, signal.SIGQUIT, signal.SIGTERM, signal.SIGHUP)  # sent to the recorder, meant for the command
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Command:
@@ -21,8 +23,11 @@ class Command:
 
     def become(self) -> NoReturn:
         """Replace this process, a fresh fork, by the command."""
-        for ignored in (signal.SIGPIPE, signal.SIGXFSZ):  # Python ignores them; programs expect otherwise
-            signal.signal(ignored, signal.SIG_DFL)
+        for number in (signal.SIGPIPE, signal.SIGXFSZ):  # Python ignores them; programs expect otherwise
+            signal.signal(number, signal.SIG_DFL)
+        for number in RELAYED:
+            if signal.getsignal(number) is not signal.SIG_IGN:
+                signal.signal(number, signal.SIG_DFL)
         for theirs, ours in self.streams.items():
             os.dup2(ours, theirs)
         signal.pthread_sigmask(signal.SIG_SETMASK, self.mask)

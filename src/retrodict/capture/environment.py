@@ -12,7 +12,7 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from retrodict.kernel.errors import UnavailableError
+from retrodict.capture.errors import InterpreterError
 
 _TIMEOUT_S = 60.0
 # Variables that change the numbers or the order that a program computes; never one that may hold a secret.
@@ -90,13 +90,6 @@ json.dump({
     "distributions": sorted(found, key=lambda d: (d["name"].lower(), d["version"])),
 }, sys.stdout)
 """
-
-
-class InterpreterError(UnavailableError):
-    """An interpreter that cannot say what is installed in it."""
-
-    slug = "interpreter"
-    hint = "Name a Python of version 3.8 or later that starts."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -22,3 +22,10 @@ class NoCommandError(UsageError):
 
     slug = "no-command"
     hint = "Name what to run after --, as in: retrodict run -- python train.py"
+
+
+class InterpreterError(UnavailableError):
+    """An interpreter that cannot say what is installed in it."""
+
+    slug = "interpreter"
+    hint = "Name a Python of version 3.8 or later that starts."

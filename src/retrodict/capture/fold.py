@@ -261,12 +261,12 @@ class _Fold:
 
     def spread_writes_over_hard_links(self) -> None:
         """Mark names whose file was written under another name."""
-        now = {path: status(path) for path in self.names}
-        written = {found[:2] for path, found in now.items() if found and self.names[path].written}
+        written = {found[:2] for path, name in self.names.items() if name.written and (found := status(path))}
         for path, name in self.names.items():
-            found = now[path]
-            if found and name.before and found[:2] in written and found.content != name.before.content:
-                name.written = True
+            if name.written or name.before is None or name.before[:2] not in written:
+                continue
+            found = status(path)
+            name.written = found is not None and found.content != name.before.content
 
     # From names to accesses ------------------------------------------------------------------------------------
 

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 from retrodict.capture import records as r
-from retrodict.capture.command import Command
+from retrodict.capture.command import RELAYED, Command
 from retrodict.capture.facts import Completeness, Mode
 from retrodict.capture.files import of
 from retrodict.capture.ignore import Ignore
@@ -113,7 +113,8 @@ class Relay:
         if threading.current_thread() is not threading.main_thread():
             yield
             return
-        numbers = (signal.SIGINT, signal.SIGQUIT, signal.SIGTERM, signal.SIGHUP)
+        # One that is ignored, as by nohup, stays so: for the command too.
+        numbers = [n for n in RELAYED if signal.getsignal(n) is not signal.SIG_IGN]
         before = {number: signal.signal(number, self._arrived) for number in numbers}
         before[signal.SIGWINCH] = signal.signal(signal.SIGWINCH, lambda *_: self._tee.resize())
         try:
@@ -158,8 +159,6 @@ def run_child(setting: Setting, command: Command) -> tuple[int, int]:
         mask = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
         child = os.fork()
         if child == 0:
-            for number in (signal.SIGINT, signal.SIGQUIT, signal.SIGTERM, signal.SIGHUP, signal.SIGWINCH):
-                signal.signal(number, signal.SIG_DFL)
             command.become()
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         setting.tee.began()

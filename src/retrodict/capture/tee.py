@@ -64,12 +64,11 @@ class Tee:
         theirs.close()
         self.socket = ours.detach()
         os.set_blocking(self.socket, False)
-        for stream, source in self._sources.items():
+        for source in self._sources.values():
             if os.isatty(source):
                 self._masters.append(source)  # kept to pass on the size of the window
             else:
                 os.close(source)
-            del stream
 
     def began(self) -> None:
         """Close our ends: the command has them."""
@@ -108,7 +107,9 @@ class Tee:
 
     def close(self) -> None:
         """Take no more copies; what still writes keeps its terminal."""
-        self.began()
+        if self.streams:  # no command ever began: nobody can write
+            self.began()
+            os.waitpid(self.process, 0)
         if self.socket >= 0:
             os.close(self.socket)
             self.socket = -1
