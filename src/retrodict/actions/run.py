@@ -94,6 +94,30 @@ def run(
     params = dict(params or {})
     argv = [_with_params(argument, params) for argument in argv]
     name = name or _name(argv)
+    started = begin(workspace, name, argv, cwd=cwd, params=params, reason=reason)
+    printed: dict[int, list[bytes]] = {1: [], 2: []}
+
+    def output(fd: int, data: bytes) -> None:
+        printed[fd].append(data)
+
+    folder = Path(tempfile.mkdtemp(prefix="run-", dir=workspace.folder))
+    try:
+        seen = capture.supervise(argv, cwd=cwd, environment=environment, preserve_to=folder, mode=mode, output=output)
+        return finish(workspace, started, name, argv, params, seen, printed, environment)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def begin(
+    workspace: Workspace,
+    name: str,
+    argv: Sequence[str],
+    *,
+    cwd: Path,
+    params: Mapping[str, str],
+    reason: str | None,
+) -> EventId:
+    """Record `run.started`."""
     place = workspace_path(workspace, cwd)
     batch = Batch(workspace)
     started = batch.event(
@@ -104,20 +128,10 @@ def run(
         reason=reason,
     )
     batch.append()
-    printed: dict[int, list[bytes]] = {1: [], 2: []}
-
-    def output(fd: int, data: bytes) -> None:
-        printed[fd].append(data)
-
-    folder = Path(tempfile.mkdtemp(prefix="run-", dir=workspace.folder))
-    try:
-        seen = capture.supervise(argv, cwd=cwd, environment=environment, preserve_to=folder, mode=mode, output=output)
-        return _record(workspace, started.id, name, argv, params, seen, printed, environment)
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+    return started.id
 
 
-def _record(
+def finish(
     workspace: Workspace,
     started: EventId,
     name: str,
@@ -126,7 +140,15 @@ def _record(
     seen: Capture,
     printed: Mapping[int, Sequence[bytes]],
     environment: Mapping[str, str],
+    *,
+    metrics: bytes | None = None,
 ) -> Ran:
+    """Record `run.finished` with everything that was seen of it.
+
+    Args:
+        printed: What it wrote, by descriptor: 1 and 2.
+        metrics: A JSON object with the figures that it reported.
+    """
     batch = Batch(workspace)
     database = workspace.views.database()
     warnings = list(seen.warnings)
@@ -182,7 +204,7 @@ def _record(
             environment=environment_digest,
             stdout=batch.seal(_decoded(printed.get(1, ()))),
             stderr=batch.seal(_decoded(printed.get(2, ()))),
-            metrics=None,
+            metrics=None if metrics is None else batch.blob(metrics),
             resources={
                 "user_us": round(seen.resources.user_s * 1e6),
                 "system_us": round(seen.resources.system_s * 1e6),

@@ -54,8 +54,8 @@ def outside_modules(exclude: tuple[str, ...]) -> dict[str, Path]:
         file = getattr(module, "__file__", None)
         if not isinstance(file, str) or not file.endswith(".py") or file.startswith(exclude):
             continue
-        if not all(part.isidentifier() for part in name.split(".")):
-            continue  # loaded under a made-up name by a loader of model folders
+        if name == "__mp_main__" or not all(part.isidentifier() for part in name.split(".")):
+            continue  # a second name of __main__; a made-up name, by a loader of model folders
         path = PurePosixPath(*name.split("."))
         is_package = Path(file).name == "__init__.py" and name != "__main__"
         found[str(path / "__init__.py" if is_package else path.with_suffix(".py"))] = Path(file)

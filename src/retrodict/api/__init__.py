@@ -1,0 +1,295 @@
+"""`import retrodict as rd`: the Python door. See `docs/python.md`.
+
+The workspace is the one round RETRODICT_WORKSPACE or the working directory, unless one is given; it is opened when it
+is first needed, and published and closed when the process ends.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from retrodict.actions.add import Added
+from retrodict.actions.init import Initialized
+from retrodict.actions.record import Recorded
+from retrodict.api import world
+from retrodict.kernel.errors import MissingExtraError, UsageError
+from retrodict.models.session import Predictor, current_loader
+from retrodict.serving import Answer, Service
+from retrodict.workspace import Workspace, refuse_writing
+
+if TYPE_CHECKING:
+    from retrodict.api.running import Run
+    from retrodict.render.explanation import ShownExplanation
+
+__all__ = [
+    "Model",
+    "add",
+    "explain",
+    "init",
+    "load",
+    "open",
+    "record_prediction",
+    "run",
+    "search_predictions",
+]
+
+StrPath = str | os.PathLike[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """A registered model, by the name that it was asked for; the name is looked up again for each question."""
+
+    service: Service
+    reference: str
+
+    @property
+    def version(self) -> str:
+        """Who answers now: `credit@v2`."""
+        return self.service.resolve(self.reference).label
+
+    @property
+    def signature(self) -> Any:
+        """What it takes and gives; None where it is not known."""
+        return self.service.signature(self.reference)
+
+    def predict(self, data: Any) -> Any:
+        """Return what the model answers; the answer is durably on record before this returns.
+
+        Raises:
+            InputError: `data` is not what the model takes; nothing is recorded.
+            ModelFailedError: The model raised; that is on record.
+        """
+        return self.ask(data).output
+
+    def ask(self, data: Any, *, caller: str | None = None) -> Answer:
+        """Answer as `predict` does, and say where the answer is on record (`.index`, `.prediction`, `.leaf_hash`).
+
+        Args:
+            caller: Who asks; recorded under a pseudonym.
+        """
+        return self.service.predict(self.reference, data, caller=caller)
+
+
+def init(path: StrPath = ".", *, agent: str | None = None) -> Initialized:
+    """Make a workspace in the folder `path`.
+
+    Raises:
+        UsageError: There is one already.
+    """
+    from retrodict.actions import init as action
+
+    return action.init(Path(path).absolute(), world.state_root(), world.CLOCK, agent=agent or world.agent())
+
+
+def open(path: StrPath | None = None, *, agent: str | None = None) -> Workspace:  # noqa: A001 - the word of the API
+    """Open the workspace that `path` lies in, to be given to the other functions; close it with `with`.
+
+    Raises:
+        NoWorkspaceError: There is none.
+    """
+    from retrodict.actions.open import open_workspace
+
+    start = world.folder() if path is None else Path(path).absolute()
+    return open_workspace(start, world.state_root(), world.CLOCK, agent=agent or world.agent())
+
+
+def add(
+    *paths: StrPath,
+    name: str | None = None,
+    source: str | None = None,
+    reason: str | None = None,
+    workspace: Workspace | None = None,
+) -> tuple[Added, ...]:
+    """Version files and folders.
+
+    Args:
+        name: Of the dataset; by default its path.
+        source: Where the bytes come from.
+        reason: Why they are added, or why they changed.
+
+    Raises:
+        UsageError: A path does not exist, or holds something that cannot be kept.
+    """
+    from retrodict.actions import add as action
+
+    if not paths:
+        raise UsageError("there is nothing to add", hint="Name files or folders.")
+    used = world.current(workspace)
+    refuse_writing(used)
+    added = action.add(used, [Path(path) for path in paths], name=name, source=source, reason=reason)
+    world.publish(used)
+    return added
+
+
+def run(
+    name: str | None = None,
+    *,
+    params: Mapping[str, object] | None = None,
+    reason: str | None = None,
+    workspace: Workspace | None = None,
+) -> Run:
+    """Record what this process does as a run: `with retrodict.run("train", params={"C": 1}) as run: ...`.
+
+    It sees what Python's own functions open in this process (grade "in-process"); `retrodict run` sees everything.
+
+    Args:
+        name: What it is called; the script's name unless given.
+        params: Recorded as text; more by `run.log_params`.
+        reason: Why it is run.
+    """
+    from retrodict.api.running import Run
+
+    return Run(world.current(workspace), name, params, reason)
+
+
+def load(reference: str, *, workspace: Workspace | None = None) -> Model | Predictor:
+    """Return a registered model: `credit` (its newest version), `credit@v2`, `credit@champion`.
+
+    While another model answers, the answers of this one become parts of that answer.
+
+    Raises:
+        UnknownReferenceError, AmbiguousReferenceError: See there.
+        UnloadableModelError: It cannot be loaded here.
+    """
+    loader = current_loader.get()
+    if loader is not None and workspace is None:
+        return loader(reference)
+    service = world.service(workspace)
+    service.load(reference)
+    return Model(service, reference)
+
+
+def record_prediction(
+    *,
+    system: str,
+    model: str,
+    inputs: Any,
+    outputs: Any,
+    model_version: str | None = None,
+    caller: str | None = None,
+    at: str | None = None,
+    trace: str | None = None,
+    workspace: Workspace | None = None,
+) -> Recorded:
+    """Record an answer that another system gave, as declared.
+
+    Args:
+        system: Who gave the answer.
+        model: The model's name there; without `model_version` a reference to a version in this workspace.
+        inputs: What was asked, one or many rows: a frame, an array, a list of rows.
+        outputs: What was answered, as many rows.
+        caller: Who asked.
+        at: When (RFC 3339); now unless given.
+        trace: W3C trace, 32 hex digits.
+    """
+    from retrodict.actions import record as action
+
+    used = world.current(workspace)
+    refuse_writing(used)
+    return action.record_prediction(
+        used,
+        system=system,
+        model=model,
+        inputs=inputs,
+        outputs=outputs,
+        model_version=model_version,
+        caller=caller,
+        at=at,
+        trace=trace,
+    )
+
+
+def explain(
+    reference: str, *, versus: str | None = None, replay: bool = False, workspace: Workspace | None = None
+) -> ShownExplanation:
+    """Answer the nine questions about a prediction; shows itself in a notebook.
+
+    Args:
+        reference: `41.0`, or `41` where the call has one row.
+        versus: Another prediction, to set beside it.
+        replay: Run the models: for the verdict, and for what must be computed.
+    """
+    from retrodict.actions import explain as action
+    from retrodict.render.explanation import displayed
+
+    used = world.current(workspace)
+    return displayed(action.explain(used, reference, versus=versus, replay=replay, variables=world.variables()))
+
+
+def search_predictions(
+    where: str | None = None,
+    *,
+    model: str | None = None,
+    version: str | None = None,
+    caller: str | None = None,
+    since: str | None = None,
+    until: str | None = None,
+    limit: int = 1000,
+    parts: bool = False,
+    form: Literal["pandas", "arrow"] = "pandas",
+    workspace: Workspace | None = None,
+) -> Any:
+    """Return rows of the audit trail, newest first, as a pandas frame or an Arrow table.
+
+    The columns: reference, date, model, version, caller, status, kind, then `input.NAME` and `output.NAME`.
+
+    Args:
+        where: An SQL condition over the columns of inputs and outputs and those facts.
+        model: A name, or a reference to one version.
+        since: First instant that counts; `until` the first that no longer does.
+        limit: At most so many rows.
+        parts: List the parts of composed answers too.
+
+    Raises:
+        UsageError: The condition is not SQL, or names a column that there is not.
+    """
+    from retrodict.actions import predictions as action
+
+    if form not in {"pandas", "arrow"}:
+        raise UsageError(f"predictions come as 'pandas' or 'arrow', not {form!r}")
+    found = action.search(
+        world.current(workspace),
+        where=where,
+        model=model,
+        version=version,
+        caller=caller,
+        since=since,
+        until=until,
+        limit=limit,
+        parts=parts,
+    )
+    facts = ("reference", "date", "model", "version", "caller", "status", "kind")
+    rows = [
+        {
+            **{fact: getattr(row, fact) for fact in facts},
+            **{f"input.{name}": value for name, value in (row.inputs or {}).items()},
+            **{f"output.{name}": value for name, value in (row.outputs or {}).items()},
+        }
+        for row in found.rows
+    ]
+    columns = list(dict.fromkeys([*facts, *(name for row in rows for name in row)]))
+    table = {name: [row.get(name) for row in rows] for name in columns}
+    if form == "arrow":
+        import pyarrow as pa  # 57 ms
+
+        return pa.table({name: _arrow(values) for name, values in table.items()})
+    try:
+        import pandas as pd  # 300 ms
+    except ModuleNotFoundError as error:
+        raise MissingExtraError("a pandas frame", "models") from error
+    return pd.DataFrame(table)
+
+
+def _arrow(values: list[Any]) -> Any:
+    """Return a column; calls of different models may have values of different types under one name: then as text."""
+    import pyarrow as pa  # 57 ms
+
+    try:
+        return pa.array(values)
+    except (pa.ArrowInvalid, pa.ArrowTypeError):
+        return pa.array([None if value is None else str(value) for value in values])

@@ -1,0 +1,105 @@
+"""What a door fetches from the world: the workspace, who acts, the environment; one opened workspace per process."""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import os
+import subprocess
+import threading
+from collections.abc import Mapping
+from pathlib import Path
+
+from retrodict import workspace as workspaces
+from retrodict.actions.open import open_workspace
+from retrodict.kernel.clock import SystemClock
+from retrodict.kernel.errors import RetrodictError
+from retrodict.serving import Service
+from retrodict.workspace import Workspace
+
+CLOCK = SystemClock()
+
+_lock = threading.Lock()
+# By process, since an SQLite connection must not cross a fork.
+_opened: dict[tuple[int, Path], Workspace] = {}
+_services: dict[tuple[int, str], Service] = {}
+
+
+def state_root() -> Path:
+    """Return where keys live: RETRODICT_STATE, else XDG_STATE_HOME/retrodict, else ~/.local/state/retrodict."""
+    if own := os.environ.get("RETRODICT_STATE"):
+        return Path(own).expanduser().absolute()
+    base = os.environ.get("XDG_STATE_HOME") or "~/.local/state"
+    return Path(base).expanduser().absolute() / "retrodict"
+
+
+def agent() -> str:
+    """Return who acts: RETRODICT_AGENT, git's author, or the login name."""
+    if given := os.environ.get("RETRODICT_AGENT"):
+        return given
+    with contextlib.suppress(OSError, subprocess.SubprocessError):
+        author = subprocess.run(
+            ["git", "var", "GIT_AUTHOR_IDENT"], capture_output=True, text=True, timeout=5, check=False
+        )
+        if author.returncode == 0 and ">" in author.stdout:
+            return author.stdout[: author.stdout.index(">") + 1]
+    import getpass
+
+    with contextlib.suppress(OSError, KeyError):
+        return getpass.getuser()
+    return "unknown"
+
+
+def variables() -> Mapping[str, str]:
+    """Return the environment variables."""
+    return os.environ
+
+
+def folder() -> Path:
+    """Return where to look for the workspace: RETRODICT_WORKSPACE, else the working directory."""
+    return Path(os.environ.get("RETRODICT_WORKSPACE") or os.getcwd()).expanduser().absolute()
+
+
+def current(given: Workspace | None = None) -> Workspace:
+    """Return the workspace that was given, else the one that this process works in; it stays open until the exit.
+
+    Raises:
+        NoWorkspaceError: There is none here.
+    """
+    if given is not None:
+        return given
+    root = workspaces.find_root(folder())
+    key = (os.getpid(), root)
+    with _lock:
+        if key not in _opened:
+            _opened[key] = open_workspace(root, state_root(), CLOCK, agent=agent())
+        return _opened[key]
+
+
+def service(given: Workspace | None = None) -> Service:
+    """Return the service of a workspace in this process."""
+    workspace = current(given)
+    key = (os.getpid(), str(workspace.folder))
+    with _lock:
+        held = _services.get(key)
+        if held is None or held.workspace is not workspace:
+            held = _services[key] = Service(workspace, variables())
+        return held
+
+
+def publish(workspace: Workspace) -> None:
+    """Sign what was recorded. Where another process signs at this moment, or nobody can, the next one does."""
+    with contextlib.suppress(RetrodictError):
+        workspaces.publish(workspace)
+
+
+@atexit.register
+def close() -> None:
+    """Publish and close what this process opened."""
+    with _lock:
+        for (process, _), workspace in list(_opened.items()):
+            if process == os.getpid():
+                with contextlib.suppress(RetrodictError):
+                    workspaces.close(workspace)
+        _opened.clear()
+        _services.clear()
