@@ -10,17 +10,16 @@ from typing import Any
 
 __version__ = "0.1.0"
 
+# Written out, since `from retrodict import ROOM` asks for the attribute first, and must not load the Python door.
+_API = ("Model", "add", "explain", "init", "load", "open", "record_prediction", "run", "search_predictions")
+
 
 def __getattr__(name: str) -> Any:
-    if name.startswith("_"):
-        raise AttributeError(name)
+    if name not in _API:
+        raise AttributeError(f"module 'retrodict' has no attribute {name!r}")
     # By name, so that the package root stays outside the staircase of rooms.
-    api = importlib.import_module("retrodict.api")
-    try:
-        return getattr(api, name)
-    except AttributeError:
-        raise AttributeError(f"module 'retrodict' has no attribute {name!r}") from None
+    return getattr(importlib.import_module("retrodict.api"), name)
 
 
 def __dir__() -> list[str]:
-    return sorted([*globals(), *importlib.import_module("retrodict.api").__all__])
+    return sorted([*globals(), *_API])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import subprocess
 import sys
@@ -193,6 +194,23 @@ def test_threads_share_the_workspace(trained: Any) -> None:
         shapes = list(pool.map(lambda i: rd.load("credit@v1").predict(FRAME.iloc[i : i + 1]).shape, range(40)))
     assert set(shapes) == {(1, 2)}
     assert len(rd.search_predictions(model="credit")) == 40
+
+
+def test_the_package_gives_what_the_door_has() -> None:
+    assert set(importlib.import_module("retrodict.api").__all__) <= set(dir(rd))
+    assert all(getattr(rd, name) is getattr(importlib.import_module("retrodict.api"), name) for name in rd.api.__all__)
+    with pytest.raises(AttributeError, match="nothing_such"):
+        _ = rd.nothing_such
+
+
+@pytest.mark.parametrize("room", ["objects", "workspace", "actions.init", "serving", "server", "replay", "api"])
+def test_any_room_can_be_imported_first(room: str) -> None:
+    subprocess.run([sys.executable, "-c", f"import retrodict.{room}"], check=True)
+    top, _, rest = room.partition(".")
+    subprocess.run(
+        [sys.executable, "-c", f"from retrodict import {top}" if not rest else f"from retrodict.{top} import {rest}"],
+        check=True,
+    )
 
 
 def test_another_workspace_can_be_given(trained: Any, tmp_path: Path) -> None:
