@@ -99,7 +99,10 @@ class Capture:
     warnings: tuple[str, ...]
 
     def as_json(self) -> dict[str, object]:
-        """Return the record as `docs/formats/capture.md` lays it out: no floats, paths as text or base64."""
+        """Return the record as `docs/formats/capture.md` lays it out: no floats, paths as text or base64.
+
+        Of the environment's files only the number: by what they hold, the environment's own record tells them.
+        """
         took = self.resources
         return {
             "mode": self.mode,
@@ -113,7 +116,7 @@ class Capture:
             "deleted": [text(p) for p in self.deleted],
             "unchanged": [text(p) for p in self.unchanged],
             "programs": [{"path": text(p.path), "argv": [text(a) for a in p.argv]} for p in self.programs],
-            "environment_files": [text(p) for p in self.environment_files],
+            "environment_files": len(self.environment_files),
             "connections": list(self.connections),
             "inherited": [{"fd": i.descriptor, "target": text(i.target)} for i in self.inherited],
             "processes": self.processes,
