@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+import retrodict
+from retrodict import api
 from retrodict.cli.door import VERBS
 
 # Each costs between 10 and 600 ms of CPU.
@@ -80,3 +82,16 @@ def test_status_loads_no_library_of_data(tmp_path: Path) -> None:
     assert loaded & (HEAVY - {"apsw", "cryptography", "rich"}) == set()
     # Half of the time of a command that reads was once spent on the rooms of those that write.
     assert not {module for module in loaded if module.startswith(("retrodict.capture", "retrodict.serving"))}
+
+
+def test_the_package_hands_on_what_the_python_door_offers() -> None:
+    assert sorted(retrodict._API) == sorted(api.__all__)
+    assert all(getattr(retrodict, name) is getattr(api, name) for name in api.__all__)
+    assert set(api.__all__) <= set(dir(retrodict))
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        _ = retrodict.nothing
+
+
+def test_asking_the_package_for_a_room_does_not_open_the_python_door(tmp_path: Path) -> None:
+    loaded = _loaded("from retrodict import datasets, provenance", tmp_path)
+    assert not {module for module in loaded if module.startswith("retrodict.api")}
