@@ -70,7 +70,7 @@ class Attributed:
     Attributes:
         of: The model, or "the whole chain".
         ref: The call, as a person pastes it.
-        background: What the row was compared with, and where that comes from.
+        background: Where the rows come from that it was compared with; the result says how many were taken.
         result: The values.
     """
 
@@ -90,10 +90,11 @@ class Alternative:
         commands: What brings it about.
         answer: What it says to this input: named values; empty where it could not be asked.
         differs: Whether that is another answer than the one given; None: it could not be asked.
-        sampled: How many logged answers were asked again (rows), of `population` calls.
+        sampled: How many other logged answers (rows) were asked again, in `calls` of `population` calls.
         decisions: How many of them would be another decision; None: these answers hold no decision.
         values: How many of them would differ in anything.
-        intervals: 95 % intervals of the two shares: decisions, values.
+        intervals: 95 % intervals of the two shares: decisions, values. Rows of one call are alike, so that each call
+            counts once; where all calls were asked, the shares themselves.
         problem: Why it could not be asked.
     """
 
@@ -103,6 +104,7 @@ class Alternative:
     answer: tuple[tuple[str, object], ...] = ()
     differs: bool | None = None
     sampled: int = 0
+    calls: int = 0
     population: int = 0
     decisions: int | None = None
     values: int = 0

@@ -96,7 +96,7 @@ def _differs(a: Any, b: Any) -> Any:
     return np.array([bool(x != y) and not (x != x and y != y) for x, y in zip(a, b, strict=True)], dtype=bool)
 
 
-def interval(count: int, rows: int) -> tuple[float, float]:
+def interval(count: float, rows: int) -> tuple[float, float]:
     """Return the 95 % interval of a share that was counted on a sample.
 
     Source: E. B. Wilson, "Probable inference, the law of succession, and statistical inference" (1927).

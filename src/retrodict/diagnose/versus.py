@@ -12,12 +12,13 @@ from dataclasses import dataclass
 from math import factorial
 from typing import Any, Final, Literal
 
-from retrodict.diagnose.attribution import plain
+from retrodict.diagnose.attribution import name_of, plain
 from retrodict.diagnose.errors import UnlikeInputsError
 from retrodict.diagnose.tables import Output, Predict, Rows, as_outputs, mix, stack, targets
 
 MOST_DIFFERENCES_ENUMERATED: Final = 10
-_CITATION = "L. S. Shapley, A Value for n-Person Games, 1953; sampled: Castro, Gomez & Tejada 2009"
+_CITATION = "Shapley, A Value for n-Person Games, 1953"
+_SAMPLED = "Castro, Gómez & Tejada, Computers & Operations Research 2009"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,7 +62,7 @@ class Contrast:
     shares: tuple[Share, ...]
     kind: Literal["exact", "sampled"]
     method: str
-    citation: str = _CITATION
+    citation: str
 
 
 def differing(first: Rows, second: Rows) -> tuple[int, ...]:
@@ -138,7 +139,7 @@ def contrast(
     second_said = {part.name: part for part in as_outputs((other or predict)(second.value()))}
     return tuple(
         Contrast(
-            target=part.name,
+            target=name_of(part),
             first=float(alone[0, t]),
             second=float(without[0, t]),
             first_said=plain(part.values[0]),
@@ -157,6 +158,7 @@ def contrast(
             ),
             kind=kind,  # type: ignore[arg-type]
             method=method,
+            citation=_CITATION if kind == "exact" else _SAMPLED,
         )
         for t, part in enumerate(wanted)
     )

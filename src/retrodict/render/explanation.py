@@ -50,13 +50,15 @@ def shown(value: object) -> str:
 
 
 def rounded(value: float) -> str:
-    """Return a number with four digits that count."""
+    """Return a number with four digits that count, whole numbers in full."""
+    if 1e4 <= abs(value) < 1e15:
+        return f"{value:,.0f}"
     return f"{value:.4g}"
 
 
 def signed(value: float) -> str:
     """Return a number with its sign and four digits that count; a real minus, so that columns align."""
-    return f"{value:+.4g}".replace("-", "−")
+    return f"{'+' if value > 0 else '−' if value < 0 else ''}{rounded(abs(value))}"
 
 
 def reference(fact: Fact) -> str:
@@ -74,7 +76,9 @@ def state(fact: Fact) -> str:
 
 def strongest(attribution: Attribution) -> list[tuple[str, object, float, float]]:
     """Return name, given value, Shapley value and error of each input, the strongest first."""
-    rows = zip(attribution.names, attribution.given, attribution.values, attribution.errors, strict=True)
+    nothing = 1e-12 * scale(attribution)  # what is left of a sum that cancels
+    values = [value if abs(value) > nothing else 0.0 for value in attribution.values]
+    rows = zip(attribution.names, attribution.given, values, attribution.errors, strict=True)
     return sorted(rows, key=lambda row: -abs(row[2]))
 
 
@@ -88,9 +92,27 @@ def share(count: int | None, alternative: Alternative, which: int) -> str:
     if count is None:
         return "no decisions"
     if not alternative.sampled:
-        return "not sampled"
+        return "none was asked"
     low, high = alternative.intervals[which]
-    return f"{count:,} of {alternative.sampled:,} ({low:.0%} to {high:.0%})"
+    between = f"{low:.0%}" if low == high else f"{low:.0%} to {high:.0%}"
+    return f"{count:,} of {alternative.sampled:,} ({between})"
+
+
+def brief(value: object) -> str:
+    """Return a value to compare with others at a glance; floats with six digits that count."""
+    return f"{value:.6g}" if isinstance(value, float) else shown(value)
+
+
+def counted(found: Sequence[Alternative]) -> str:
+    """Return what the counts of other answers rest on."""
+    asked = max((item.calls for item in found), default=0)
+    population = max((item.population for item in found), default=0)
+    if asked == population:
+        return f"Counted on all {population:,} other logged calls of the version that answered."
+    return (
+        f"Counted on a sample of {asked:,} of the {population:,} other logged calls of the version that answered; "
+        "in brackets the 95 % interval of the share, each call counting once."
+    )
 
 
 def headline(subject: Subject) -> str:
@@ -254,7 +276,7 @@ def _bars(item: Attributed) -> RenderableType:
         f"  {item.of}: {result.target} = {rounded(result.output)}, against {rounded(result.base)} on average",
         (f" [{item.ref}]", "dim"),
     )
-    how = Text(f"  {result.kind}: {result.method}; compared with {item.background}; {result.citation}", style="dim")
+    how = Text(f"  {result.kind}: {_method(item)}", style="dim")
     rows = []
     for name, given, value, error in strongest(result):
         bar = "█" * round(_BAR * abs(value) / full)
@@ -272,18 +294,29 @@ def _bars(item: Attributed) -> RenderableType:
     return Group(title, _grid(columns, rows, right=(2,)), how)
 
 
+def _method(item: Attributed) -> str:
+    result = item.result
+    return (
+        f"{result.method}; {result.background_rows:,} rows to compare with, from {item.background}; {result.citation}"
+    )
+
+
 def _alternatives(found: Sequence[Alternative]) -> RenderableType:
+    from rich.console import Group
+    from rich.text import Text
+
     rows = [
         [
             item.change,
-            ", ".join(f"{name} {shown(value)}" for name, value in item.answer) or item.problem,
+            ", ".join(f"{name} {brief(value)}" for name, value in item.answer) or item.problem,
             {True: "other", False: "the same", None: "could not be asked"}[item.differs],
             share(item.decisions, item, 0),
             share(item.values, item, 1),
         ]
         for item in found
     ]
-    return _grid(["if", "it would answer", "", "other decisions that change", "other answers that change at all"], rows)
+    columns = ["if", "it would answer", "", "other decisions that change", "other answers that change at all"]
+    return Group(_grid(columns, rows), Text(f"    {counted(found)}", style="dim"))
 
 
 def _versus(first: Subject, versus: Versus) -> list[RenderableType]:
@@ -360,6 +393,7 @@ def to_html(record: Explanation, *, page: bool = True) -> str:
         "signed": signed,
         "state": state,
         "reference": reference,
+        "brief": brief,
     }
     environment.globals |= {
         "strongest": strongest,
@@ -370,6 +404,7 @@ def to_html(record: Explanation, *, page: bool = True) -> str:
         "EVIDENCE": EVIDENCE,
         "STATES": STATES,
         "largest": _largest,
+        "counted": counted,
     }
     return environment.get_template("explanation.html.j2").render(record=record, page=page)
 

@@ -94,10 +94,8 @@ def _background(
                 continue
             chosen = _sample(len(rows), _MOST_ROWS, seed)
             rows = Rows(frame=rows.frame.iloc[chosen].reset_index(drop=True), restore=rows.restore)
-            said = (
-                count(len(rows), "row") if len(rows) == len(table) else f"{len(rows):,} of {count(len(table), 'row')}"
-            )
-            return rows, f"{said} of {path}, read by run {run.name} ({sequenced.index}) in the model's training"
+            whole = count(len(table), "row")
+            return rows, f"{path} ({whole}), read by run {run.name} ({sequenced.index}) in the model's training"
     logged = list(_logged(reader, part, model, row, seed))
     if not logged:
         raise UnlikeInputsError(
@@ -106,7 +104,7 @@ def _background(
         )
     rows = stack([row, *logged])
     rows = Rows(frame=rows.frame.iloc[1:].reset_index(drop=True), restore=rows.restore)
-    return rows, f"{count(len(rows), 'row')} of {count(len(logged), 'other logged call')} of {model.label}"
+    return rows, f"{count(len(logged), 'other logged call')} of {model.label}, since no training data has its inputs"
 
 
 def _is_readable(reader: Reader, digest: Digest) -> bool:

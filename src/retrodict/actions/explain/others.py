@@ -90,17 +90,20 @@ def _ask(
         base,
         answer=said,
         differs=differs,
-        **_counted(total),  # type: ignore[arg-type]
+        **_counted(total, len(asked) - failed, base.population),  # type: ignore[arg-type]
         problem=f"{count(failed, 'other call')} could not be asked again" if failed else "",
     )
 
 
-def _counted(total: Changes) -> dict[str, object]:
+def _counted(total: Changes, calls: int, population: int) -> dict[str, object]:
+    shares = [changed / total.rows if total.rows else 0.0 for changed in (total.decisions, total.values)]
+    bounds = [(share, share) if calls == population and calls else interval(share * calls, calls) for share in shares]
     return {
         "sampled": total.rows,
+        "calls": calls,
         "decisions": total.decisions if total.has_decisions else None,
         "values": total.values,
-        "intervals": (interval(total.decisions, total.rows), interval(total.values, total.rows)),
+        "intervals": tuple(bounds),
     }
 
 
