@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -275,12 +276,13 @@ def test_a_changed_byte_of_the_model_is_named(bank: Bank, tmp_path: Path) -> Non
     with reopened(bank, tmp_path) as copy:
         (version,) = [v for v in models.versions(copy.views.database(), "score") if v.version == 1]
         model = next(e.digest for path, e in copy.objects.walk(version.content) if path == b"model.pkl")
-        content = copy.objects.get(model)
-    packs = [path for path in (tmp_path / "bank/.retrodict/objects").rglob("*") if path.is_file()]
-    (pack,) = [path for path in packs if content[:64] in path.read_bytes()]
-    data = pack.read_bytes()
-    pack.chmod(0o644)
-    pack.write_bytes(data.replace(content[:64], content[:63] + bytes([content[63] ^ 1]), 1))
+    record = re.compile(b"RTO1.{12}" + re.escape(bytes.fromhex(model.removeprefix("b3-"))), re.DOTALL)
+    for pack in (tmp_path / "bank/.retrodict/objects/packs").rglob("*"):
+        data = bytearray(pack.read_bytes() if pack.is_file() else b"")
+        for found in record.finditer(bytes(data)):
+            data[found.end() + 10] ^= 1  # the payload follows the name
+            pack.chmod(0o644)
+            pack.write_bytes(data)
     with open_workspace(tmp_path / "bank", tmp_path / "state", SystemClock()) as copy:
         found = explain(copy, bank.disputed)
         one = found.answers[0]

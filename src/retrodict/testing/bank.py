@@ -124,6 +124,7 @@ MODELS = ("usual", "score", "credit")
 
 
 def applicants(n: int, seed: int) -> pd.DataFrame:
+    """Return n people who want a credit."""
     random = np.random.default_rng(seed)
     return pd.DataFrame(
         {
