@@ -8,9 +8,11 @@ import pkgutil
 import re
 from pathlib import Path
 
+import click
 import pytest
 
 import retrodict
+from retrodict.cli.door import VERBS, cli
 from retrodict.kernel.errors import RetrodictError
 
 ROOT = Path(__file__).parents[2]
@@ -98,3 +100,24 @@ def test_every_error_is_raised_somewhere(error: type[RetrodictError]) -> None:
     """An error that nothing raises is a section of the manual that misleads."""
     if not error.__subclasses__():
         assert RAISES[error.__name__]
+
+
+def test_every_option_that_a_hint_or_the_page_names_exists() -> None:
+    texts = {error.__name__: error.hint for error in ERRORS} | {"docs/errors.md": PAGE}
+    named = {
+        (where, option) for where, text in texts.items() for option in re.findall(r"(?<![\w-])--[a-z][a-z-]+", text)
+    }
+    assert named
+    assert {(where, option) for where, option in named if option not in _options()} == set()
+
+
+def _options() -> set[str]:
+    found = {"--help", "--version", "--agent"}
+    pending = [cli.get_command(click.Context(cli), verb) for verb in VERBS]
+    while pending:
+        command = pending.pop()
+        assert command is not None
+        found |= {name for parameter in command.params for name in (*parameter.opts, *parameter.secondary_opts)}
+        if isinstance(command, click.Group):
+            pending += command.commands.values()
+    return found

@@ -34,7 +34,7 @@ class OpenServerError(UsageError):
     """A server that others on the network could reach, without a token."""
 
     slug = "open-server"
-    hint = "Set RETRODICT_TOKEN (or give --token-file), or listen on 127.0.0.1."
+    hint = "Set RETRODICT_TOKEN (or the variable that --token-env names), or listen on 127.0.0.1."
 
     def __init__(self, host: str) -> None:
         super().__init__(f"a server on {host} can be reached by others, and there is no token")
