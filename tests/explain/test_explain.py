@@ -279,8 +279,8 @@ def test_a_changed_byte_of_the_model_is_named(bank: Bank, tmp_path: Path) -> Non
     record = re.compile(b"RTO1.{12}" + re.escape(bytes.fromhex(model.removeprefix("b3-"))), re.DOTALL)
     for pack in (tmp_path / "bank/.retrodict/objects/packs").rglob("*"):
         data = bytearray(pack.read_bytes() if pack.is_file() else b"")
-        for found in record.finditer(bytes(data)):
-            data[found.end() + 10] ^= 1  # the payload follows the name
+        for held in record.finditer(bytes(data)):
+            data[held.end() + 10] ^= 1  # the payload follows the name
             pack.chmod(0o644)
             pack.write_bytes(data)
     with open_workspace(tmp_path / "bank", tmp_path / "state", SystemClock()) as copy:

@@ -195,7 +195,8 @@ def _answer(answer: Answer, depth: int) -> list[RenderableType]:
     parts: list[RenderableType] = [] if depth else [Text("")]
     parts.append(title)
     parts += [_table(table) for table in answer.tables]
-    parts += [_bars(item) for item in answer.attributions]
+    for i, item in enumerate(answer.attributions):
+        parts.append(_bars(item, is_last=item.ref not in {later.ref for later in answer.attributions[i + 1 :]}))
     parts += [_alternatives(answer.alternatives)] if answer.alternatives else []
     parts += [_facts(answer.facts)] if answer.facts else []
     for part in answer.parts:
@@ -250,7 +251,7 @@ def _grid(columns: Sequence[str], rows: Iterable[Sequence[str]], *, right: Seque
     from rich.table import Table as Grid
     from rich.text import Text
 
-    grid = Grid(box=None, pad_edge=False, show_edge=False, header_style="dim")
+    grid = Grid(box=None, pad_edge=False, show_edge=False, header_style="dim", show_header=any(columns))
     for i, column in enumerate(columns):
         grid.add_column(column, justify="right" if i in right else "left", overflow="fold")
     for row in rows:
@@ -264,10 +265,11 @@ def _table(table: Table) -> RenderableType:
 
     ref = "" if table.ref is None else f" [{table.ref}]"
     title = Text.assemble(f"  {table.title}", (f"{ref}  {table.evidence}, {table.state}", "dim"))
-    return Group(title, _grid(table.columns, [[shown(cell) for cell in row] for row in table.rows]))
+    columns = ("", "") if table.columns == ("name", "value") else table.columns
+    return Group(title, _grid(columns, [[shown(cell) for cell in row] for row in table.rows]))
 
 
-def _bars(item: Attributed) -> RenderableType:
+def _bars(item: Attributed, *, is_last: bool) -> RenderableType:
     from rich.console import Group
     from rich.text import Text
 
@@ -291,7 +293,7 @@ def _bars(item: Attributed) -> RenderableType:
             ]
         )
     columns = ["input", "value", "Shapley value", "standard error" if result.kind == "sampled" else "", ""]
-    return Group(title, _grid(columns, rows, right=(2,)), how)
+    return Group(title, _grid(columns, rows, right=(2,)), *([how] if is_last else []))
 
 
 def _method(item: Attributed) -> str:

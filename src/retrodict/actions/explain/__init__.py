@@ -189,7 +189,7 @@ class _Explainer:
             found = replay_prediction(self._reader.workspace, self._top.call.event, variables=self._variables)
         except RetrodictError as error:
             return "could not tell", f"it could not be replayed: {error.message}", ()
-        return found.verdict, f"{found.verdict}: {found.reason}", served.replayed_facts(found)
+        return found.verdict, found.reason, served.replayed_facts(found)
 
     def _two(self) -> Answer:
         says, facts, tables = served.inputs(self._reader, self._top)
@@ -313,7 +313,7 @@ class _Explainer:
     ) -> list[str]:
         said = [f"{subject.model} answered {_said(subject)}" if subject.status == "ok" else f"{subject.model} failed"]
         if not one.needs_replay:
-            said.append(f"Asked again: {one.says}")
+            said.append(f"Answered again: {one.verdict}: {one.says}")
         elif one.verdict is None:
             said.append("Everything needed to replicate it is held")
         else:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from retrodict import runs
-from retrodict.actions.explain.reading import Reader, command, gap, listed
+from retrodict.actions.explain.reading import Reader, command, count, gap, listed
 from retrodict.actions.explain.served import Served, by_name
 from retrodict.actions.explain.upstream import Source, Upstream, path_of
 from retrodict.actions.explanation import Fact
@@ -18,6 +18,7 @@ from retrodict.models.records import ModelVersion
 from retrodict.runs import Run
 
 _MOST_WAYS: Final = 12
+_MOST_VERSIONS: Final = 20
 _AGAIN = "the same versions, asked again"
 
 
@@ -96,7 +97,8 @@ def _versions(reader: Reader, part: Served) -> Fact:
     assert part.model is not None
     moves = [move for move in models.aliases(reader.database, part.model.name) if move.is_current]
     lines = []
-    for version in models.versions(reader.database, part.model.name):
+    known = models.versions(reader.database, part.model.name)
+    for version in known[-_MOST_VERSIONS:]:
         sequenced = reader.find(version.event)
         assert sequenced is not None
         named = [f"{move.name}@{move.alias}" for move in moves if move.version_event == version.event]
@@ -108,9 +110,9 @@ def _versions(reader: Reader, part: Served) -> Fact:
             *(["it gave this answer"] if version.event == part.model.event else []),
         ]
         lines.append(reader.entry_fact("; ".join(said), sequenced, "declared", ref=version.label))
-    return Fact(
-        says=f"versions of {part.model.name}: {len(lines)}", evidence="observed", state="held", facts=tuple(lines)
-    )
+    newest = f", the newest {len(lines)} of them" if len(lines) < len(known) else ""
+    says = f"there are {count(len(known), 'version')} of {part.model.name}{newest}"
+    return Fact(says=says, evidence="observed", state="held", facts=tuple(lines))
 
 
 def _retrain(reader: Reader, model: ModelVersion, up: Upstream, newer: Sequence[Source]) -> Fact:
