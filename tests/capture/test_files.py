@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import socket
 import sqlite3
 import subprocess
@@ -246,6 +247,34 @@ def test_scripts_and_programs_are_code_and_data_is_not(project: Any, suffix: str
     assert project.names(a for a in capture.inputs if a.is_code) == {f"step{suffix}", "tool"}
     assert project.names(a for a in capture.inputs if not a.is_code) == {"data.csv"}
     assert any(p.argv[1:] == (b"data.csv",) for p in capture.programs)
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "{python} -W ignore step data.csv",
+        "sh -e -o noglob step data.csv",
+        "{python} -m step data.csv",
+        "./step data.csv",
+    ],
+)
+def test_the_arguments_of_a_script_are_no_code(project: Any, command: str) -> None:
+    text = "import sys; open(sys.argv[1]).read()" if "python" in command else "cat $1"
+    project.write("step.py" if "-m" in command else "step", text if "./" not in command else "#!/bin/sh\n" + text)
+    for file in project.root.glob("step*"):
+        file.chmod(0o755)
+    project.write("data.csv")
+    capture = project.shell(command.format(python=sys.executable))
+    assert project.names(a for a in capture.inputs if not a.is_code) == {"data.csv"}
+    assert project.names(a for a in capture.inputs if a.is_code) <= {"step", "step.py"}
+    assert len(capture.inputs) == 2
+
+
+def test_the_interpreter_that_a_first_line_names_is_a_program(project: Any) -> None:
+    shutil.copy("/bin/sh", project.root / "mysh")
+    project.write("step", f"#!{project.root}/mysh\nexit 0\n").chmod(0o755)
+    capture = project.run("./step")
+    assert inputs(project, capture) == {"step": "executed", "mysh": "executed"}
 
 
 def test_connections_are_named(project: Any) -> None:

@@ -10,6 +10,7 @@ import select
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -264,14 +265,14 @@ def test_a_recorder_that_is_killed_leaves_the_command_right_and_the_record_whole
 
 @pytest.mark.parametrize("which", ["parent", "child"])
 def test_a_guard_that_is_killed_again_and_again_hangs_nobody_and_loses_nothing(project: Any, which: str) -> None:
-    process = busy(project, 2.5)
+    process = busy(project, 1.8)
     kills = 0
     for _ in range(5):
         guards = guards_of(process.pid)
         if len(guards) == 2:
             os.kill(guards[0] if which == "parent" else guards[-1], signal.SIGKILL)
             kills += 1
-        time.sleep(0.3)
+        time.sleep(0.2)
     assert process.wait(30) == 0
     assert kills >= 3
     record = record_of(project)
@@ -370,6 +371,29 @@ def test_captures_beside_each_other_do_not_mix(project: Any, tmp_path: Path) -> 
     assert one.wait(20) == 0
     assert "two.txt" not in str(record_of(project)["outputs"])
     assert "one.txt" not in project.names(capture.outputs)
+
+
+def test_many_processes_at_once(project: Any) -> None:
+    for i in range(60):
+        project.write(f"in{i}")
+    capture = project.shell("seq 0 59 | xargs -P 6 -I N cp inN outN")
+    inherited = {i.target for i in capture.inherited}
+    assert project.names(capture.inputs) == {f"in{i}" for i in range(60)}
+    assert project.names(a for a in capture.outputs if a.path not in inherited) == {f"out{i}" for i in range(60)}
+    assert capture.processes >= 63
+
+
+def test_it_works_from_a_thread(project: Any) -> None:
+    project.write("a.txt", "content")
+    found: list[Any] = []
+    got: list[bytes] = []
+    thread = threading.Thread(
+        target=lambda: found.append(project.shell("cat a.txt", output=lambda stream, data: got.append(data)))
+    )
+    thread.start()
+    thread.join()
+    assert project.names(found[0].inputs) == {"a.txt"}
+    assert b"".join(got) == b"content"
 
 
 def test_it_works_for_an_unprivileged_user(project: Any) -> None:

@@ -24,6 +24,7 @@ _CODE_SUFFIXES = (
     b".js", b".mjs", b".ts", b".lua", b".ipynb",
 )  # fmt: skip
 _INTERPRETERS = (b"python", b"pypy", b"sh", b"bash", b"dash", b"zsh", b"Rscript", b"perl", b"ruby", b"node", b"julia")
+_OPTIONS_WITH_VALUES = (b"-W", b"-X", b"-o", b"+o", b"-O", b"--rcfile", b"-I")
 _MOST_COMPARED_BYTES = 256 << 20
 _TICK_NS = 10**7  # file systems stamp with a clock this coarse
 _GONE = Status(0, 0, -1, -1, -1, stat.S_IFREG, 1)  # was read, and nobody looked at it before it went away
@@ -138,7 +139,7 @@ class _Fold:
                 case r.PRESERVED:
                     self.preserved.setdefault(tuple(record[4][:4]), (record[5], record[6]))
                 case r.EXECUTE:
-                    self.executed(at_ns, record[2], record[3], _status(record[4]), record[5])
+                    self.executed(at_ns, record[3], _status(record[4]), record[5])
                 case r.OPEN:
                     self.opened(at_ns, record[3], record[4], _status(record[5]))
                 case r.TRUNCATE if record[4] is not None:
@@ -181,22 +182,23 @@ class _Fold:
             if access != os.O_WRONLY:
                 self.used(name, f"inherited {descriptor}", at_ns, before)
 
-    def executed(
-        self, at_ns: int, thread: int, path: bytes, found: Status | Literal[0] | None, argv: Sequence[bytes]
-    ) -> None:
+    def executed(self, at_ns: int, path: bytes, found: Status | Literal[0] | None, argv: Sequence[bytes]) -> None:
         self.programs.append(Program(path=path, argv=tuple(argv)))
         self.used(self.name(path, found or None, at_ns), "executed", at_ns, found or None)
         self.scripts.add(path)
         if os.path.basename(path).startswith(_INTERPRETERS):
-            self.scripts.update(a for a in argv[1:] if a[:1] != b"-")
+            self.scripts.update(_script(argv))
         try:
             with open(path, "rb") as file:
                 head = file.read(256)
-            if head[:2] == b"#!":  # the kernel opens the interpreter itself
-                self.programs.append(Program(path=head[2:].split()[0], argv=()))
+            if head[:2] != b"#!":
+                return
+            interpreter = os.path.realpath(head[2:].split()[0])  # the kernel opens it itself
         except (OSError, IndexError):
             return
-        del thread
+        if there := status(interpreter):
+            self.programs.append(Program(path=interpreter, argv=()))
+            self.used(self.name(interpreter, there, at_ns), "executed", at_ns, there)
 
     def opened(self, at_ns: int, flags: int, path: bytes, found: Status | Literal[0] | None) -> None:
         access = flags & r.ACCESS_MODE
@@ -411,6 +413,19 @@ class _Fold:
             return filecmp.cmp(path, kept[1], shallow=False)
         except OSError:
             return False
+
+
+def _script(argv: Sequence[bytes]) -> list[bytes]:
+    """Return the argument of an interpreter that is its script, if there is one."""
+    takes_value = False
+    is_shell = os.path.basename(argv[0]).endswith(b"sh") if argv else False
+    for argument in argv[1:]:
+        if argument in (b"-c", b"-m") or (argument == b"-e" and not is_shell):
+            return []
+        if not takes_value and argument[:1] != b"-":
+            return [argument]
+        takes_value = argument in _OPTIONS_WITH_VALUES
+    return []
 
 
 def _guess(path: bytes, flags: int, at_ns: int) -> Status | None:
