@@ -189,7 +189,10 @@ def _check_frame(specs: tuple[ColumnSpec, ...], data: Any) -> Any:
             frame = frame[wanted]
     changed = {}
     present = [spec for spec in specs if spec.name is None or spec.name in frame.columns]
+    types = list(frame.dtypes)
     for i, spec in enumerate(present):
+        if types[i] == _DTYPES.get(spec.type):
+            continue  # what serving mostly sees; making a column of it takes longer than many a model
         column = frame.iloc[:, i]
         fitted = _fit(column, spec)
         if fitted is not column:
