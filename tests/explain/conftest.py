@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from retrodict.actions.explain import explain
+from retrodict.actions.explanation import Explanation
 from retrodict.testing.bank import Bank, build
 
 
@@ -18,3 +20,13 @@ def bank(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bank]:
     os.chdir(before)
     yield made
     made.workspace.__exit__()
+
+
+@pytest.fixture(scope="session")
+def plain(bank: Bank) -> Explanation:
+    return explain(bank.workspace, bank.disputed)
+
+
+@pytest.fixture(scope="session")
+def replayed(bank: Bank) -> Explanation:
+    return explain(bank.workspace, bank.disputed, versus=bank.other, replay=True, sample=6)

@@ -27,16 +27,6 @@ from retrodict.testing.workbench import make_workspace, register_source
 from retrodict.workspace import Workspace
 
 
-@pytest.fixture(scope="session")
-def plain(bank: Bank) -> Explanation:
-    return explain(bank.workspace, bank.disputed)
-
-
-@pytest.fixture(scope="session")
-def replayed(bank: Bank) -> Explanation:
-    return explain(bank.workspace, bank.disputed, versus=bank.other, replay=True, sample=6)
-
-
 def facts(answers: Iterable[Answer]) -> Iterator[Fact]:
     def below(found: Iterable[Fact]) -> Iterator[Fact]:
         for fact in found:

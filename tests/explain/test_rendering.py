@@ -13,16 +13,9 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from retrodict.actions.explain import explain
 from retrodict.actions.explanation import Explanation, Fact
 from retrodict.diagnose.attribution import Attribution
 from retrodict.render.explanation import displayed, rounded, signed, strongest, to_html, to_text
-from retrodict.testing.bank import Bank
-
-
-@pytest.fixture(scope="module")
-def plain(bank: Bank) -> Explanation:
-    return explain(bank.workspace, bank.disputed, versus=bank.other)
 
 
 def drawn(explanation: Explanation, width: int) -> str:
@@ -68,8 +61,14 @@ class Page(HTMLParser):
         return " ".join("".join(self.words).split())
 
 
+@pytest.fixture(params=["plain", "replayed"])
+def explanation(request: pytest.FixtureRequest) -> Explanation:
+    return request.getfixturevalue(request.param)  # type: ignore[no-any-return]
+
+
 @pytest.mark.parametrize("width", [60, 100, 200])
-def test_text_fits_the_width_and_has_every_line(plain: Explanation, width: int) -> None:
+def test_text_fits_the_width_and_has_every_line(explanation: Explanation, width: int) -> None:
+    plain = explanation
     text = drawn(plain, width)
     assert max(len(line) for line in text.splitlines()) <= width
     flat = " ".join(text.split())
@@ -81,8 +80,8 @@ def test_text_fits_the_width_and_has_every_line(plain: Explanation, width: int) 
             assert fact.says[:40] in flat
 
 
-def test_the_page_needs_nothing_and_is_balanced(plain: Explanation) -> None:
-    html = to_html(plain)
+def test_the_page_needs_nothing_and_is_balanced(explanation: Explanation) -> None:
+    plain, html = explanation, to_html(explanation)
     page = Page(html)
     assert not page.open
     assert {tag for tag, _ in page.tags} & {"script", "link", "img", "iframe", "object"} == set()
@@ -169,17 +168,17 @@ def browser() -> Iterator[Any]:
 @pytest.mark.browser
 @pytest.mark.parametrize(("width", "scheme"), [(1100, "light"), (1100, "dark"), (420, "light")])
 def test_the_page_looks_right_in_a_browser(
-    plain: Explanation, browser: Any, tmp_path: Path, width: int, scheme: str
+    explanation: Explanation, browser: Any, tmp_path: Path, width: int, scheme: str
 ) -> None:
     path = tmp_path / "explanation.html"
-    path.write_text(to_html(plain))
+    path.write_text(to_html(explanation))
     page = browser.new_page(viewport={"width": width, "height": 900}, color_scheme=scheme)
     said: list[str] = []
     page.on("console", lambda message: said.append(message.text))
     page.on("request", lambda request: said.append(request.url) if not request.url.startswith("file:") else None)
     page.goto(path.as_uri())
     assert page.evaluate("document.documentElement.scrollWidth") <= width  # nothing runs out of the page
-    assert page.locator("main h2").count() == 10  # nine questions and the versus
+    assert page.locator("main h2").count() == 9 + (explanation.versus is not None)
     ink, paper = page.evaluate(
         "(() => { const m = getComputedStyle(document.querySelector('main'));"
         " return [m.color, m.backgroundColor].map(c => c.match(/\\d+/g).slice(0, 3).map(Number)); })()"
