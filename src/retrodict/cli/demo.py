@@ -28,6 +28,6 @@ def command(case: str, folder: Path, keep: bool, as_json: bool) -> None:
 
     from retrodict.demo import credit_case
 
-    done = credit_case.run(folder, keep=keep, console=Console(stderr=as_json, highlight=False))
+    done = credit_case.run(folder, keep=keep, console=Console(stderr=as_json, highlight=False), main=door.main)
     if as_json:
         door.show({"folder": str(done)}, as_json=True, text=str)

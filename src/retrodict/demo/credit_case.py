@@ -12,6 +12,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 
 from retrodict.demo.credit.cases import DISPUTED, VERSUS, Applicant, read_applicants
-from retrodict.demo.story import DemonstrationError, Story, environment_for_commands
+from retrodict.demo.story import DemonstrationError, Story, environment_for_commands, warm_up
 from retrodict.kernel.errors import MissingExtraError, UsageError
 
 if TYPE_CHECKING:
@@ -35,26 +36,28 @@ CORRECTION = "U. Groemping, South German Credit Data, Report 4/2019, Beuth Unive
 MODELS = ("expected-amount", "decision", "credit")
 
 
-def run(folder: Path, *, keep: bool, console: Console) -> Path:
+def run(folder: Path, *, keep: bool, console: Console, main: Callable[[], None]) -> Path:
     """Do the main job in `folder`; return where it was done.
 
     Args:
         folder: Made anew; what an earlier demonstration left there is replaced.
         keep: Leave an earlier demonstration alone, and use a new folder beside it.
+        main: The command line, for the story's commands.
 
     Raises:
         UsageError: `folder` holds something else.
         MissingExtraError: The packages of `retrodict[demo]` are not installed.
         DemonstrationError: A step did not do what it shows.
     """
+    console.print("Loading the libraries that the models need ...", style="dim")
     try:
         import httpx  # noqa: F401
-        import shap  # noqa: F401
-        import sklearn  # noqa: F401
+
+        warm_up()
     except ImportError as error:
         raise MissingExtraError("the demonstration", "demo") from error
     folder = _fresh(folder.absolute(), keep=keep)
-    story = Story(folder, environment_for_commands(), console)
+    story = Story(folder, environment_for_commands(), console, main)
     began = time.monotonic()
     _set_up(story)
     _train(story, "first model")
@@ -261,7 +264,9 @@ def _correct(story: Story) -> None:
 
 def _compare(story: Story, disputed: str) -> None:
     story.step("What would version 2 answer: to this applicant, and to all the others?")
-    story.retrodict("explain", disputed, "--replay", "--html", "explanation.html", agent=SCIENCE, lines=200)
+    story.retrodict(
+        "explain", disputed, "--replay", "--sample", "100", "--html", "explanation.html", agent=SCIENCE, lines=200
+    )
 
 
 def _fix(story: Story, disputed: str) -> None:

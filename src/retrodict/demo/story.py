@@ -6,7 +6,9 @@ import os
 import shlex
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from rich.console import Console
@@ -22,15 +24,28 @@ class DemonstrationError(RetrodictError):
     hint = "Please report it, with what was printed above."
 
 
+@dataclass(frozen=True, slots=True)
+class Done:
+    """How a command ended."""
+
+    code: int
+    out: str
+    err: str
+
+
 class Story:
     """Runs the steps in `folder` and tells them on the console.
 
     Args:
         environment: What the commands see; RETRODICT_AGENT is set for each.
+        main: The command line: reads sys.argv, and exits.
     """
 
-    def __init__(self, folder: Path, environment: Mapping[str, str], console: Console) -> None:
+    def __init__(
+        self, folder: Path, environment: Mapping[str, str], console: Console, main: Callable[[], None]
+    ) -> None:
         self.folder = folder
+        self._main = main
         self._environment = dict(environment)
         self._console = console
         self._step = 0
@@ -62,37 +77,72 @@ class Story:
         Raises:
             DemonstrationError: Another exit code.
         """
-        command = [sys.executable, "-m", "retrodict", *arguments]
-        return self._run(command, f"retrodict {shlex.join(arguments)}", agent, expect, show=show, lines=lines)
+        return self._tell(f"retrodict {shlex.join(arguments)}", self._fork(arguments, agent), expect, show, lines)
 
     def command(self, *command: str) -> str:
         """Run another command, and show it."""
-        return self._run(list(command), shlex.join(command), "", 0, show=True, lines=None)
+        done = subprocess.run(
+            command, cwd=self.folder, env=self._environment, capture_output=True, text=True, check=False
+        )
+        return self._tell(
+            shlex.join(command), Done(done.returncode, done.stdout, done.stderr), 0, show=True, lines=None
+        )
 
-    def _run(
-        self, command: Sequence[str], shown: str, agent: str, expect: int, *, show: bool, lines: int | None
-    ) -> str:
+    def _fork(self, arguments: Sequence[str], agent: str) -> Done:
+        """Run a retrodict command in a process of its own that has everything loaded already."""
+        with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
+            sys.stdout.flush()
+            sys.stderr.flush()
+            child = os.fork()
+            if child == 0:
+                code = 2
+                try:
+                    os.dup2(out.fileno(), 1)
+                    os.dup2(err.fileno(), 2)
+                    os.chdir(self.folder)
+                    os.environ.clear()  # noqa: TID251 - a door
+                    os.environ.update({**self._environment, "RETRODICT_AGENT": agent})  # noqa: TID251
+                    sys.argv = ["retrodict", *arguments]
+                    self._main()
+                except SystemExit as exited:
+                    code = exited.code if isinstance(exited.code, int) else 0
+                finally:
+                    sys.stdout.flush()
+                    sys.stderr.flush()
+                    os._exit(code)
+            code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+            out.seek(0)
+            err.seek(0)
+            return Done(code, out.read().decode("utf-8", "replace"), err.read().decode("utf-8", "replace"))
+
+    def _tell(self, shown: str, done: Done, expect: int, show: bool, lines: int | None) -> str:
+        printed = [line for line in (done.out + done.err).splitlines() if line.strip()]
         if show:
             self._console.print(Text(f"$ {shown}", style="bold"), soft_wrap=True)
-        done = subprocess.run(
-            command,
-            cwd=self.folder,
-            env={**self._environment, "RETRODICT_AGENT": agent},
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        printed = [line for line in (done.stdout + done.stderr).splitlines() if line.strip()]
-        if show:
             for line in printed[:lines]:
                 self._console.print(Text(f"  {line.rstrip()}", style="dim"), soft_wrap=True)
             if lines is not None and len(printed) > lines:
                 self._console.print(Text(f"  ... ({len(printed) - lines} more lines)", style="dim"))
-        if done.returncode != expect:
+        if done.code != expect:
             if not show:
-                self.say(done.stdout + done.stderr)
-            raise DemonstrationError(f"`{shown}` ended with {done.returncode}, not {expect}")
-        return done.stdout
+                self.say(done.out + done.err)
+            raise DemonstrationError(f"`{shown}` ended with {done.code}, not {expect}")
+        return done.out
+
+
+def warm_up() -> None:
+    """Load what the commands need, once for all of them: half of their time would go into it."""
+    import pandas as pd  # noqa: F401
+    import pyarrow.parquet  # noqa: F401
+    import sklearn.ensemble
+    import sklearn.linear_model
+    import sklearn.pipeline  # noqa: F401
+
+    from retrodict.actions import explain, predictions, register, replay  # noqa: F401
+    from retrodict.diagnose.attribution import import_shap
+    from retrodict.render import explanation, text  # noqa: F401
+
+    import_shap()
 
 
 def environment_for_commands() -> dict[str, str]:

@@ -90,7 +90,7 @@ def attribute(
         UnlikeInputsError: The background has other inputs.
         MissingExtraError: shap is not installed.
     """
-    shap = _import_shap()
+    shap = import_shap()
     if estimator is not None:
         exact = _by_structure(shap, estimator, row, background, seed)
         if exact is not None:
@@ -102,7 +102,12 @@ def attribute(
     return _sampled(shap, questions, row, len(background), seed, permutations, progress)
 
 
-def _import_shap() -> Any:
+def import_shap() -> Any:
+    """Return the `shap` package.
+
+    Raises:
+        MissingExtraError: It is not installed.
+    """
     try:
         import numba  # shap's own dependency, loaded before it
 
