@@ -32,8 +32,6 @@ def command(reference: str, versus: str | None, replay: bool, sample: int, page:
     if page is not None:
         door.write(page, explanation.to_html(record))
         click.echo(f"Written to {page}", err=True)
-        if not as_json:
-            return
     door.show(record, as_json=as_json, text=explanation.to_text)
     verdict = record.answers[0].verdict
     sys.exit({"differs": 1, "nondeterministic": 1, "could not tell": 2}.get(verdict or "", 0) if replay else 0)

@@ -63,7 +63,13 @@ class Story:
         self._console.print(Text(words), soft_wrap=False)
 
     def retrodict(
-        self, *arguments: str, agent: str, expect: int = 0, show: bool = True, lines: int | None = None
+        self,
+        *arguments: str,
+        agent: str,
+        expect: int = 0,
+        show: bool = True,
+        lines: int | None = None,
+        since: str = "",
     ) -> str:
         """Run a retrodict command and show it with what it prints; return its standard output.
 
@@ -73,11 +79,13 @@ class Story:
             expect: The exit code that the step shows.
             show: False: run it silently.
             lines: Show at most so many lines.
+            since: Show none before the one that begins so.
 
         Raises:
             DemonstrationError: Another exit code.
         """
-        return self._tell(f"retrodict {shlex.join(arguments)}", self._fork(arguments, agent), expect, show, lines)
+        done = self._fork(arguments, agent)
+        return self._tell(f"retrodict {shlex.join(arguments)}", done, expect, show=show, lines=lines, since=since)
 
     def command(self, *command: str) -> str:
         """Run another command, and show it."""
@@ -115,10 +123,16 @@ class Story:
             err.seek(0)
             return Done(code, out.read().decode("utf-8", "replace"), err.read().decode("utf-8", "replace"))
 
-    def _tell(self, shown: str, done: Done, expect: int, show: bool, lines: int | None) -> str:
+    def _tell(
+        self, shown: str, done: Done, expect: int, *, show: bool = True, lines: int | None = None, since: str = ""
+    ) -> str:
         printed = [line for line in (done.out + done.err).splitlines() if line.strip()]
         if show:
             self._console.print(Text(f"$ {shown}", style="bold"), soft_wrap=True)
+            first = next((i for i, line in enumerate(printed) if line.startswith(since)), 0)
+            if first:
+                self._console.print(Text(f"  ... ({first} lines before)", style="dim"))
+            printed = printed[first:]
             for line in printed[:lines]:
                 self._console.print(Text(f"  {line.rstrip()}", style="dim"), soft_wrap=True)
             if lines is not None and len(printed) > lines:
