@@ -277,8 +277,12 @@ class _Explainer:
         facts = fixes.plans(self._reader, self._top, self._behind, newer)
         other = len(fixes.ways(self._reader, self._top))
         if self._cast is None:
-            says = f"{count(other, 'way')} to let another version answer; what they would answer takes running them"
-            return _answer(9, says, needs_replay=True, facts=facts)
+            says = (
+                f"{count(other, 'way')} to let another version answer; what they would answer takes running them"
+                if other
+                else "no other version is registered yet; the steps that make one are below"
+            )
+            return _answer(9, says, needs_replay=other > 0, facts=facts)
         from retrodict.actions.explain import others  # 50 ms
 
         says, found, problems = others.alternatives(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import random
 from collections.abc import Iterable
 from typing import Final
@@ -78,7 +79,8 @@ def _of(
 def _background(
     reader: Reader, part: Served, model: ModelVersion, row: Rows, up: Upstream | None, seed: int
 ) -> tuple[Rows, str]:
-    """Return rows to compare with: what the model was trained on if that is held, else other logged calls."""
+    """Return rows to compare with: of the largest table with its inputs that its training read, else of other calls."""
+    best: tuple[Rows, str] | None = None
     for run, sequenced in up.runs if up is not None else ():
         for edge in reader.edges(sequenced):
             digest = Digest(edge.ref)
@@ -86,16 +88,16 @@ def _background(
                 continue
             path = path_of(reader, edge)
             table = table_of(reader, digest, path)
-            if table is None or not len(table):
+            if table is None or len(table) <= (0 if best is None else len(best[0])):
                 continue
-            try:
-                rows = like(row, table)
-            except UnlikeInputsError:
-                continue
-            chosen = _sample(len(rows), _MOST_ROWS, seed)
-            rows = Rows(frame=rows.frame.iloc[chosen].reset_index(drop=True), restore=rows.restore)
-            whole = count(len(table), "row")
-            return rows, f"{path} ({whole}), read by run {run.name} ({sequenced.index}) in the model's training"
+            with contextlib.suppress(UnlikeInputsError):
+                whole = count(len(table), "row")
+                said = f"{path} ({whole}), read by run {run.name} ({sequenced.index}) in the model's training"
+                best = like(row, table), said
+    if best is not None:
+        rows, said = best
+        chosen = _sample(len(rows), _MOST_ROWS, seed)
+        return Rows(frame=rows.frame.iloc[chosen].reset_index(drop=True), restore=rows.restore), said
     logged = list(_logged(reader, part, model, row, seed))
     if not logged:
         raise UnlikeInputsError(

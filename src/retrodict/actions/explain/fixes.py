@@ -111,7 +111,7 @@ def _versions(reader: Reader, part: Served) -> Fact:
         ]
         lines.append(reader.entry_fact("; ".join(said), sequenced, "declared", ref=version.label))
     newest = f", the newest {len(lines)} of them" if len(lines) < len(known) else ""
-    says = f"there are {count(len(known), 'version')} of {part.model.name}{newest}"
+    says = f"{count(len(known), 'version')} of {part.model.name}{newest}"
     return Fact(says=says, evidence="observed", state="held", facts=tuple(lines))
 
 

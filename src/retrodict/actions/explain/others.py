@@ -122,6 +122,8 @@ def _again(reader: Reader, call: Served, cast: Cast, way: Way) -> tuple[object, 
 
 def _summary(found: Sequence[Alternative]) -> str:
     others = [item for item in found[1:] if item.differs is not None]
+    if len(found) == 1:
+        return "no other version is registered yet; the steps that make one are below"
     if not others:
         return "no other version could be asked"
     other = [item for item in others if item.differs]

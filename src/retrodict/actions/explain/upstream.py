@@ -5,10 +5,11 @@ from __future__ import annotations
 import csv
 import difflib
 import io
+import itertools
 import json
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Final
 
 from retrodict import datasets, provenance, runs
@@ -25,6 +26,8 @@ _COUNTED_BYTES: Final = 8 * 1024 * 1024  # larger files are not read only to cou
 _COMPARED_BYTES: Final = 4 * 1024 * 1024
 _COMPARED_LINES: Final = 4_000  # longer files are compared as bags of lines
 _SHOWN_LINES: Final = 24
+_SHOWN_WAYS: Final = 4
+_MOST_WAYS: Final = 64  # from one source
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,7 +37,7 @@ class Source:
     Attributes:
         edge: How a run read it.
         version: The dataset version that it is, where somebody added it.
-        steps: The ways from it to the model: the runs of each, the first reader first.
+        steps: The ways from it to the model, the longest first: the runs of each, the first reader first.
         current: The newest version of that dataset; None where it is this one.
     """
 
@@ -70,48 +73,52 @@ def upstream(reader: Reader, model: ModelVersion) -> Upstream:
     if registered is not None:
         makers += [e.made_by for e in reader.edges(registered) if e.role == "artifact" and e.made_by is not None]
     found: dict[str, tuple[Run, Sequenced]] = {}
-    parents: dict[str, str | None] = {}
-    sources: dict[tuple[str, str | None], Source] = {}
-    queue: list[tuple[str, str | None]] = [(maker, None) for maker in dict.fromkeys(makers)]
-    first: list[str] = []
+    readers: dict[str, list[str]] = {}  # of what a run wrote: the runs that read it
+    sources: dict[tuple[str, str | None], tuple[Edge, list[str]]] = {}
+    first = [maker for maker in dict.fromkeys(makers) if runs.find(reader.database, maker) is not None]
+    queue: list[str] = list(first)
     while queue:
-        event, parent = queue.pop(0)
+        event = queue.pop(0)
         run, sequenced = runs.find(reader.database, EventId(event)), reader.find(event)
         if run is None or sequenced is None or event in found:
             continue
-        found[event], parents[event] = (run, sequenced), parent
-        if parent is None:
-            first.append(event)
+        found[event] = run, sequenced
         for edge in reader.edges(sequenced):
             if edge.role not in {"input", "params", "code-input"}:
                 continue
             if edge.made_by is not None and runs.find(reader.database, edge.made_by) is not None:
-                queue.append((edge.made_by, event))
+                queue.append(edge.made_by)
+                if event not in readers.setdefault(edge.made_by, []):
+                    readers[edge.made_by].append(event)
             elif edge.role == "input" or edge.made_by is not None:
-                key, steps = (edge.ref, edge.path), _steps(event, parents, found)
-                known = sources.get(key)
-                if known is None:
-                    sources[key] = _source(reader, edge, steps)
-                else:
-                    sources[key] = replace(known, steps=(steps, *known.steps))
+                sources.setdefault((edge.ref, edge.path), (edge, []))[1].append(event)
     return Upstream(
-        trained_by=tuple(found[event] for event in first),
+        trained_by=tuple(found[event] for event in first if event in found),
         earlier=tuple(pair for event, pair in found.items() if event not in first),
-        sources=tuple(sources.values()),
+        sources=tuple(
+            _source(
+                reader,
+                edge,
+                [way for event in by for way in itertools.islice(_ways(event, readers, first, found), _MOST_WAYS)],
+            )
+            for edge, by in sources.values()
+        ),
     )
 
 
-def _steps(event: str, parents: dict[str, str | None], found: dict[str, tuple[Run, Sequenced]]) -> tuple[Run, ...]:
-    steps, at = [], event
-    while True:
-        steps.append(found[at][0])
-        parent = parents[at]
-        if parent is None:
-            return tuple(steps)
-        at = parent
+def _ways(
+    event: str, readers: dict[str, list[str]], last: Sequence[str], found: dict[str, tuple[Run, Sequenced]]
+) -> Iterator[tuple[Run, ...]]:
+    """Yield every way along which what a run read can have reached the model, through what later runs read."""
+    # An event's makers are older than itself, so there are no circles.
+    if event in last:
+        yield (found[event][0],)
+    for following in readers.get(event, []):
+        for way in _ways(following, readers, last, found):
+            yield (found[event][0], *way)
 
 
-def _source(reader: Reader, edge: Edge, steps: tuple[Run, ...]) -> Source:
+def _source(reader: Reader, edge: Edge, ways: Sequence[tuple[Run, ...]]) -> Source:
     version = reader.dataset_of(edge.made_by)
     if version is None:
         same = datasets.find(reader.database, content=Digest(edge.ref))
@@ -120,7 +127,9 @@ def _source(reader: Reader, edge: Edge, steps: tuple[Run, ...]) -> Source:
     if version is not None:
         heads = datasets.current(reader.database, version.name)
         current = heads[-1] if heads and heads[-1].event != version.event else None
-    return Source(edge=edge, version=version, steps=(steps,), current=current)
+    once = {tuple(run.index for run in way): way for way in ways}
+    longest_first = sorted(once.items(), key=lambda item: (-len(item[0]), item[0]))
+    return Source(edge=edge, version=version, steps=tuple(way for _, way in longest_first), current=current)
 
 
 def path_of(reader: Reader, edge: Edge) -> str:
@@ -251,8 +260,10 @@ def origins(reader: Reader, up: Upstream) -> tuple[str, tuple[Fact, ...], tuple[
 
 def _origin(reader: Reader, source: Source) -> Fact:
     path, version = path_of(reader, source.edge), source.version
-    ways = [" -> ".join(f"run {run.name} ({run.index})" for run in way) for way in source.steps]
-    steps = Fact(says=f"reached the model through {', and through '.join(ways)}", evidence="observed", state="held")
+    ways = [" -> ".join(f"run {run.name} ({run.index})" for run in way) for way in source.steps[:_SHOWN_WAYS]]
+    more = f", and in {len(source.steps) - len(ways)} more ways" if len(source.steps) > len(ways) else ""
+    says = f"reached the model through {', and through '.join(ways)}{more}"
+    steps = Fact(says=says, evidence="observed", state="held")
     if version is None:
         missing = gap(f"who brought {path}, and from where, is not on record; its bytes are kept as they were read")
         return reader.object_fact(path, Digest(source.edge.ref), source.edge.evidence, facts=(missing, steps))
