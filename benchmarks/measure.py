@@ -27,11 +27,12 @@ class Spent:
 
 
 def command(argv: Sequence[str], *, cwd: Path | None = None, env: dict[str, str] | None = None) -> Spent:
-    """Run a command to its end; its output goes nowhere.
+    """Run a command to its end; its output goes nowhere. Bytecode is kept, as it is where retrodict is installed.
 
     Raises:
         RuntimeError: It failed.
     """
+    env = {name: value for name, value in (env or os.environ).items() if name != "PYTHONDONTWRITEBYTECODE"}
     started = time.perf_counter()
     with subprocess.Popen(
         argv, cwd=cwd, env=env, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
