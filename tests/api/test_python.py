@@ -101,7 +101,7 @@ def test_a_model_answers_and_every_answer_is_on_record(trained: Any) -> None:
     with pytest.raises(InputError):
         model.predict(FRAME[["a"]])
     with pytest.raises(UsageError, match="not 'csv'"):
-        rd.search_predictions(form="csv")  # type: ignore[arg-type]
+        rd.search_predictions(form="csv")
 
 
 def test_an_empty_search_is_an_empty_table(project: Path) -> None:
@@ -172,7 +172,7 @@ def test_parameters_and_metrics_are_checked(project: Path) -> None:
         with pytest.raises(UsageError, match="is 1 already"):
             run.log_params(a=2)
         with pytest.raises(UsageError, match="not a number"):
-            run.log_metrics(score="high")  # type: ignore[arg-type]
+            run.log_metrics(score="high")
         with pytest.raises(UsageError, match="cannot be a model's name"):
             run.log_model({}, "no name")
     with pytest.raises(UsageError, match="inside"):

@@ -238,6 +238,12 @@ def test_an_environment_that_is_not_to_be_had_decides_nothing_by_itself(workspac
     assert any("retrodict-no-such-thing" in said for said in present.differences)
 
 
+def one(db: apsw.Connection, query: str, key: bytes | int) -> bytes:
+    ((data,),) = db.execute(query, (key,)).fetchall()
+    assert isinstance(data, bytes)
+    return data
+
+
 def lose(workspace: Workspace, digest: Digest) -> None:
     db = apsw.Connection(str(workspace.folder / "ledger.db"))
     db.execute("DELETE FROM blobs WHERE digest = ?", (bytes.fromhex(digest[3:]),))
@@ -261,7 +267,7 @@ def test_an_altered_payload_is_not_run(workspace: Workspace, service: Service) -
     inputs, _, _ = kept_payloads(workspace.ledger.event(answer.index).event)
     db = apsw.Connection(str(workspace.folder / "ledger.db"))
     key = bytes.fromhex(inputs.batch[3:])
-    (data,) = db.execute("SELECT data FROM blobs WHERE digest = ?", (key,)).fetchone()
+    data = one(db, "SELECT data FROM blobs WHERE digest = ?", key)
     db.execute("UPDATE blobs SET data = ? WHERE digest = ?", (data[:-1] + bytes([data[-1] ^ 1]), key))
     db.close()
     found = replay(workspace, str(answer.index))
@@ -272,7 +278,8 @@ def test_an_altered_payload_is_not_run(workspace: Workspace, service: Service) -
 def test_an_altered_entry_is_no_basis(workspace: Workspace, service: Service) -> None:
     answer = service.predict("echo", [3.5])
     db = apsw.Connection(str(workspace.folder / "ledger.db"))
-    (data,) = db.execute("SELECT data FROM entries WHERE idx = ?", (answer.index,)).fetchone()
+    assert answer.index is not None
+    data = one(db, "SELECT data FROM entries WHERE idx = ?", answer.index)
     altered = data.replace(b'"rows":1', b'"rows":2')
     assert altered != data
     db.execute("UPDATE entries SET data = ? WHERE idx = ?", (altered, answer.index))

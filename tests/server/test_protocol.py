@@ -337,7 +337,7 @@ def test_a_token_is_asked_for(tmp_path: Path) -> None:
             assert (refused.status_code, refused.headers["www-authenticate"]) == (401, "Bearer")
             for wrong in ("Bearer x", "Basic geheim", "Bearer", "geheim"):
                 assert served.infer("echo", ask, authorization=wrong).status_code == 401
-            raw = {"authorization": "Bearer geheim-ü".encode()}
+            raw = {b"authorization": "Bearer geheim-ü".encode()}
             answer = served.client.post("/v2/models/echo/infer", json=ask, headers=raw)
             assert answer.status_code == 200
             assert served.client.get("/v2/health/live").status_code == 200

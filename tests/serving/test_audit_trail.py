@@ -265,7 +265,7 @@ def test_predict_reads_files_and_pipes(asked: Workspace, tmp_path: Path) -> None
     frame = pd.DataFrame({"amount": [1.5, 4.0]})
     frame.to_csv(tmp_path / "in.csv", index=False)
     frame.to_parquet(tmp_path / "in.parquet")
-    sources = [
+    sources: list[Path | bytes] = [
         tmp_path / "in.csv",
         tmp_path / "in.parquet",
         (tmp_path / "in.csv").read_bytes(),

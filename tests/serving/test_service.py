@@ -102,7 +102,7 @@ def test_calls_share_one_edge_list_that_names_model_and_environment(workspace: W
     assert isinstance(shared, EdgeList)
     edges = {edge.role: edge for edge in decode_edge_list(workspace.objects.get(shared.digest))}
     version = service.resolve("credit@v1")
-    assert (edges["model"].ref, edges["model"].made_by) == (version.content, version.event)
+    assert (str(edges["model"].ref), edges["model"].made_by) == (version.content, version.event)
     assert edges["environment"].ref == made(workspace)[0].event.body["environment"]
     assert b'"OMP_NUM_THREADS":"1"' in workspace.objects.get(service.environment)
 
@@ -116,7 +116,7 @@ def test_a_chain_is_one_family_children_first(workspace: Workspace) -> None:
     assert [s.event.body["requested"] for s in family] == ["credit@champion", "credit@v2", "chain"]
     assert answer.index == family[-1].index
     children = [s.event for s in family[:-1]]
-    assert [e.ref for e in parent.uses if not isinstance(e, EdgeList)] == [c.id for c in children]
+    assert [str(e.ref) for e in parent.uses if not isinstance(e, EdgeList)] == [c.id for c in children]
     for child in children:
         assert child.body["parent"] == parent.id
         assert child.body["parent_span"] == parent.body["span"]
