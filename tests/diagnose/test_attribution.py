@@ -14,7 +14,7 @@ from sklearn.linear_model import LinearRegression, LogisticRegression
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
-from retrodict.diagnose.attribution import attribute, column_sources
+from retrodict.diagnose.attribution import attribute, column_sources, import_shap
 from retrodict.diagnose.errors import NotTabularError, UnlikeInputsError
 from retrodict.diagnose.tables import as_rows
 
@@ -173,3 +173,10 @@ def test_column_sources_follow_nested_pipelines() -> None:
     merged = OneHotEncoder(max_categories=2).fit(TABLE[["home"]])
     assert column_sources(merged, 1) is None
     assert math.isfinite(len(fitted.get_feature_names_out()))
+
+
+def test_numba_still_compiles_for_others() -> None:
+    import_shap()
+    import numba
+
+    assert not numba.config.DISABLE_JIT

@@ -114,7 +114,10 @@ def test_origin_leads_to_the_correction_and_its_lines(plain: Explanation) -> Non
     text = said(plain.answers[5])
     assert "source, as stated: the table as published in 1994" in text
     assert "since then: v2 was added by Ada" in text
-    assert '"the 1994 table was wrong"; 4 of 5 lines changed' in text
+    assert '"the 1994 table was wrong"; 4 of 5 lines changed, 1 of them with a value of this input' in text
+    code = values(plain.answers[1].tables[0])["status"]
+    changed = next(fact.lines for fact in facts([plain.answers[5]]) if fact.says.startswith("since then"))
+    assert all(code in line for line in changed[:2])  # what concerns this applicant comes first
     assert "- 3: A12,0 to 200,1\n" in text
     assert "+ 3: A12,below 0,3\n" in text
     assert "reached the model through run prepare" in text

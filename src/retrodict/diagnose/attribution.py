@@ -16,6 +16,8 @@ Model Predictions", NeurIPS 2017). The values sum to the answer less the mean an
 from __future__ import annotations
 
 import contextlib
+import importlib
+import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal
@@ -109,11 +111,16 @@ def import_shap() -> Any:
         MissingExtraError: It is not installed.
     """
     try:
-        import numba  # shap's own dependency, loaded before it
+        if "shap" not in sys.modules:
+            import numba  # shap's own dependency, loaded before it
 
-        # Compiling shap's loops takes 9 s in each process, and running them as they are a fraction of one: the time
-        # goes into the model. Numba reads this when shap decorates its functions.
-        numba.config.DISABLE_JIT = True
+            # Compiling shap's loops takes 9 s in each process, and running them as they are a fraction of one: the
+            # time goes into the model. Numba reads this when shap decorates its functions; others' are compiled still.
+            compiling, numba.config.DISABLE_JIT = numba.config.DISABLE_JIT, True
+            try:
+                importlib.import_module("shap")
+            finally:
+                numba.config.DISABLE_JIT = compiling
         import shap  # 2 s
     except ImportError as error:
         raise MissingExtraError("which inputs carried the answer (shap)", "explain") from error

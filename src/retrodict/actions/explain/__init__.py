@@ -17,7 +17,7 @@ from retrodict import predictions
 from retrodict.actions import names
 from retrodict.actions.explain import code, compared, fixes, served, upstream
 from retrodict.actions.explain.code import FeatureCode
-from retrodict.actions.explain.reading import Reader, count, gap, listed
+from retrodict.actions.explain.reading import Reader, Row, count, gap, listed
 from retrodict.actions.explain.served import Served
 from retrodict.actions.explain.upstream import Source, Upstream
 from retrodict.actions.explanation import QUESTIONS, Answer, Explanation, Fact, Part, Subject, Versus
@@ -158,6 +158,10 @@ class _Explainer:
             checkpoint=checkpoint,
         )
 
+    def _values(self) -> Row:
+        top = self._top
+        return () if top.row is None else self._reader.row(top.raw or top.inputs, top.row) or ()
+
     def _upstream(self, part: Served) -> Upstream:
         if part.model is None:
             return Upstream(trained_by=(), earlier=(), sources=())
@@ -210,7 +214,7 @@ class _Explainer:
         beside = None if within is not None else part.digest("serving_code")
         says, facts, features = code.trained_by(reader, up, part.model, beside, self._now, within)
         five = _answer(5, says, verdict=features.verdict, facts=facts)
-        says, facts, newer = upstream.origins(reader, up)
+        says, facts, newer = upstream.origins(reader, up, self._values())
         return three, four, five, _answer(6, says, facts=facts), newer, features
 
     def _seven(self) -> Answer:

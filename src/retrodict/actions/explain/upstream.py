@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from retrodict import datasets, provenance, runs
-from retrodict.actions.explain.reading import Reader, count, gap, listed, moment
+from retrodict.actions.explain.reading import Reader, Row, count, gap, listed, moment
 from retrodict.actions.explanation import Fact
 from retrodict.datasets import DatasetVersion
 from retrodict.kernel.errors import RetrodictError
@@ -238,13 +238,19 @@ def _parquet_rows(reader: Reader, digest: Digest) -> int | None:
 # ---- question 6 ------------------------------------------------------------------------------------------------------
 
 
-def origins(reader: Reader, up: Upstream) -> tuple[str, tuple[Fact, ...], tuple[Source, ...]]:
-    """Return who brought each source, and what has become of it since; and those that have newer versions."""
+def origins(reader: Reader, up: Upstream, about: Row) -> tuple[str, tuple[Fact, ...], tuple[Source, ...]]:
+    """Return who brought each source, and what has become of it since; and those that have newer versions.
+
+    Args:
+        reader: Of the workspace.
+        up: What is behind the model.
+        about: The inputs that are explained: of lines that changed, those with their values come first.
+    """
     if not up.trained_by:
         return "unknown: no run on record made this model", (gap("without its run, the model leads to no data"),), ()
     facts, newer = [], []
     for source in up.sources:
-        facts.append(_origin(reader, source))
+        facts.append(_origin(reader, source, about))
         if source.current is not None:
             newer.append(source)
     if not facts:
@@ -258,7 +264,7 @@ def origins(reader: Reader, up: Upstream) -> tuple[str, tuple[Fact, ...], tuple[
     return says, tuple(facts), tuple(newer)
 
 
-def _origin(reader: Reader, source: Source) -> Fact:
+def _origin(reader: Reader, source: Source, about: Row) -> Fact:
     path, version = path_of(reader, source.edge), source.version
     ways = [" -> ".join(f"run {run.name} ({run.index})" for run in way) for way in source.steps[:_SHOWN_WAYS]]
     more = f", and in {len(source.steps) - len(ways)} more ways" if len(source.steps) > len(ways) else ""
@@ -271,11 +277,11 @@ def _origin(reader: Reader, source: Source) -> Fact:
     history = datasets.versions(reader.database, version.name)
     before = [v for v in history if v.index < version.index][-1:]
     for old in before:
-        facts.append(_change(reader, old, version, f"it had replaced v{old.version}"))
+        facts.append(_change(reader, old, version, f"it had replaced v{old.version}", about))
     last = version
     for new in history:
         if new.index > version.index:
-            facts.append(_change(reader, last, new, "since then"))
+            facts.append(_change(reader, last, new, "since then", about))
             last = new
     says = f"{path}: dataset:{version.name}@v{version.version}"
     if source.current is not None:
@@ -296,11 +302,11 @@ def _added(reader: Reader, version: DatasetVersion) -> Iterator[Fact]:
         yield reader.entry_fact(f"source, as stated: {source}", sequenced, "declared")
 
 
-def _change(reader: Reader, old: DatasetVersion, new: DatasetVersion, when: str) -> Fact:
+def _change(reader: Reader, old: DatasetVersion, new: DatasetVersion, when: str, about: Row) -> Fact:
     sequenced = reader.find(new.event)
     assert sequenced is not None
     facts = tuple(fact for fact in _added(reader, new) if fact.says.startswith("source"))
-    lines = difference(reader, old.content, new.content)
+    lines = difference(reader, old.content, new.content, about)
     changed = f"; {lines[0]}" if lines else ""
     return Fact(
         says=f"{when}: v{new.version} was added {reader.signed(sequenced)}{changed}",
@@ -314,7 +320,7 @@ def _change(reader: Reader, old: DatasetVersion, new: DatasetVersion, when: str)
     )
 
 
-def difference(reader: Reader, old: Digest, new: Digest) -> tuple[str, ...]:
+def difference(reader: Reader, old: Digest, new: Digest, about: Row = ()) -> tuple[str, ...]:
     """Return what changed between two versions: a sentence, then the lines that differ, numbered (at most 24)."""
     try:
         if reader.is_tree(old) or reader.is_tree(new):
@@ -328,7 +334,7 @@ def difference(reader: Reader, old: Digest, new: Digest) -> tuple[str, ...]:
         lines_before, lines_after = before.decode().splitlines(), after.decode().splitlines()
     except UnicodeDecodeError:
         return (f"the bytes differ ({len(before):,} and {len(after):,} bytes, no text)",)
-    return text_difference(lines_before, lines_after)
+    return text_difference(lines_before, lines_after, about)
 
 
 def _tree_difference(before: dict[str, Digest], after: dict[str, Digest]) -> tuple[str, ...]:
@@ -338,8 +344,13 @@ def _tree_difference(before: dict[str, Digest], after: dict[str, Digest]) -> tup
     return (f"{count(len(lines), 'file')} of {max(len(before), len(after)):,} changed", *_cut(lines))
 
 
-def text_difference(before: Sequence[str], after: Sequence[str]) -> tuple[str, ...]:
+def text_difference(before: Sequence[str], after: Sequence[str], about: Row = ()) -> tuple[str, ...]:
     """Return what changed between two texts: a sentence, then the lines that differ, numbered.
+
+    Args:
+        before: The lines of one.
+        after: The lines of the other.
+        about: Named values: changed lines of a table that hold one of them come first.
 
     >>> text_difference(["a", "b"], ["a", "c"])
     ('1 of 2 lines changed', '- 2: b', '+ 2: c')
@@ -347,19 +358,38 @@ def text_difference(before: Sequence[str], after: Sequence[str]) -> tuple[str, .
     total = max(len(before), len(after))
     if total > _COMPARED_LINES:
         gone, come = Counter(before) - Counter(after), Counter(after) - Counter(before)
-        lines = [f"- {line}" for line in gone.elements()] + [f"+ {line}" for line in come.elements()]
+        changes = [[f"- {line}"] for line in gone.elements()] + [[f"+ {line}"] for line in come.elements()]
         changed = max(gone.total(), come.total())
     else:
-        lines, changed = [], 0
+        changes, changed = [], 0
         matcher = difflib.SequenceMatcher(None, before, after, autojunk=False)
         for kind, i, i_end, j, j_end in matcher.get_opcodes():
             if kind != "equal":
                 changed += max(i_end - i, j_end - j)
-                lines += [f"- {n + 1}: {before[n]}" for n in range(i, i_end)]
-                lines += [f"+ {n + 1}: {after[n]}" for n in range(j, j_end)]
-    if not lines:
+                olds = [f"- {n + 1}: {before[n]}" for n in range(i, i_end)]
+                news = [f"+ {n + 1}: {after[n]}" for n in range(j, j_end)]
+                pairs = itertools.zip_longest(olds, news)
+                changes += [[line for line in pair if line is not None] for pair in pairs]
+    if not changes:
         return ("no line changed, only how lines end",)
-    return (f"{changed:,} of {count(total, 'line')} changed", *_cut(lines))
+    told: list[list[str]] = []
+    rest: list[list[str]] = []
+    for change in changes:
+        (told if any(_concerns(line, about) for line in change) else rest).append(change)
+    says = f"{changed:,} of {count(total, 'line')} changed"
+    if told:
+        says += f", {len(told):,} of them with a value of this input"
+    return says, *_cut([line for change in (*told, *rest) for line in change])
+
+
+def _concerns(line: str, about: Row) -> bool:
+    """Say whether a line of a table has an input's word in a cell (and, where it names inputs, that input's name)."""
+    cells = set(next(csv.reader([line.partition(": ")[2]]), []))
+    named = {name for name, _ in about} & cells
+    return any(
+        isinstance(value, str) and len(value) > 1 and value in cells and (not named or name in named)
+        for name, value in about
+    )
 
 
 def _cut(lines: list[str]) -> tuple[str, ...]:
