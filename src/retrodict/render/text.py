@@ -9,7 +9,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from rich.console import Group, RenderableType
-from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
@@ -279,8 +278,9 @@ def verification(record: Verification) -> RenderableType:
             + (f"; {record.unprotected} entries are not under a signed checkpoint yet" if record.unprotected else "")
         ),
     ]
-    for finding in record.findings:
-        parts.append(Text.from_markup(f"[bold]{finding.level}[/bold]  {escape(finding.message)}", emoji=False))
+    rows = [(finding.level, finding.what, finding.message) for finding in record.findings]
+    if rows:
+        parts.append(table(["", "what", "because"], rows, wrap=["what", "because"]))
     return Group(*parts)
 
 
