@@ -1,0 +1,184 @@
+"""Where things lie: stores that cannot be written, state that is not there, no git, views that are gone, copies."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from tests.cli.conftest import Command
+
+READS = (
+    ["status"],
+    ["log"],
+    ["show", "dataset:a"],
+    ["runs"],
+    ["models"],
+    ["predictions"],
+    ["disputes"],
+    ["lineage", "dataset:a", "--down"],
+    ["checkout", "dataset:a", "/tmp/retrodict-read-only-check"],
+    ["verify"],
+    ["explain", "REFERENCE"],
+    ["replay", "REFERENCE"],
+)
+WRITES = (
+    ["add", "a", "--reason", "r"],
+    ["run", "--", "true"],
+    ["register", "rule.py", "other"],
+    ["alias", "rule@best", "v1", "--reason", "r"],
+    ["predict", "rule", "--input", "asked.csv"],
+    ["dispute", "REFERENCE", "--reason", "r"],
+    ["serve", "rule", "--port", "0"],
+)
+
+
+@pytest.fixture
+def prediction(retrodict: Command) -> str:
+    """A workspace with a dataset, a model and an answer; the answer's reference."""
+    Path("a").write_text("a")
+    Path("rule.py").write_text("def predict(frame):\n    return frame['income'] > 10\n")
+    Path("asked.csv").write_text("income\n12\n")
+    retrodict("init")
+    retrodict("add", "a")
+    retrodict("register", "rule.py", "rule")
+    return str(retrodict("predict", "rule", "--input", "asked.csv", "--json").record["reference"])
+
+
+def _mounted_read_only(project: Path, arguments: list[str]) -> subprocess.CompletedProcess[str]:
+    """Run a command in a mount namespace in which the project is read-only: even root cannot write there."""
+    script = 'mount --bind "$0" "$0" && mount -o remount,bind,ro "$0" && cd "$0" && exec "$@"'
+    unshare = ["unshare", "--mount"] if os.geteuid() == 0 else ["unshare", "--mount", "--map-root-user"]
+    command = [*unshare, "sh", "-c", script, str(project), sys.executable, "-m", "retrodict", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+@pytest.fixture
+def _mounts(project: Path) -> None:
+    if _mounted_read_only(project, ["--version"]).returncode != 0 and not os.environ.get("CI"):
+        pytest.skip("mount namespaces are not to be had here")
+
+
+@pytest.mark.usefixtures("_mounts")
+def test_everything_that_reads_works_on_a_read_only_store(prediction: str, project: Path) -> None:
+    Path("/tmp/retrodict-read-only-check").unlink(missing_ok=True)
+    for arguments in READS:
+        done = _mounted_read_only(project, [prediction if a == "REFERENCE" else a for a in arguments])
+        assert (done.returncode, done.stderr) == (0, ""), arguments
+
+
+@pytest.mark.usefixtures("_mounts")
+def test_what_writes_is_refused_on_a_read_only_store_in_one_line(prediction: str, project: Path) -> None:
+    for arguments in WRITES:
+        done = _mounted_read_only(project, [prediction if a == "REFERENCE" else a for a in arguments])
+        assert done.returncode == (125 if arguments[0] == "run" else 2), arguments
+        assert "read-only" in done.stderr
+        assert len(done.stderr.strip().splitlines()) == 1
+
+
+def test_a_state_directory_that_cannot_be_written_stops_init_and_leaves_nothing(
+    retrodict: Command, monkeypatch: pytest.MonkeyPatch, project: Path
+) -> None:
+    monkeypatch.setenv("RETRODICT_STATE", "/dev/null/state")
+    outcome = retrodict("init")
+    assert outcome.code == 2
+    assert "/dev/null/state" in outcome.err
+    assert retrodict("status").code == 2
+    monkeypatch.setenv("RETRODICT_STATE", str(project.parent / "state"))
+    assert retrodict("init").code == 0
+
+
+def test_without_the_keys_reading_works_and_writing_says_what_is_missing(
+    retrodict: Command, prediction: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RETRODICT_STATE", "/dev/null/state")
+    assert retrodict("log").code == 0
+    assert retrodict("explain", prediction).code == 0
+    assert retrodict("verify").code == 2
+    refused = retrodict("dispute", prediction, "--reason", "why?")
+    assert refused.code == 2
+    assert "key" in refused.err
+
+
+def test_it_works_without_git(retrodict: Command, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    programs = tmp_path / "bin"
+    programs.mkdir()
+    for name in ("sh", "cat"):
+        (programs / name).symlink_to(shutil.which(name) or name)
+    monkeypatch.setenv("PATH", str(programs))
+    monkeypatch.delenv("RETRODICT_AGENT")
+    Path("script.sh").write_text("cat a > b\n")
+    Path("a").write_text("a")
+    assert retrodict("init").code == 0
+    assert retrodict("run", "--", "sh", "script.sh").code == 0
+    shown = retrodict("show", "script", "--json").record
+    assert {edge["path"] for edge in shown["uses"]} >= {"a", "script.sh"}
+    assert {edge["path"] for edge in shown["makes"]} == {"b"}
+
+
+def test_deleted_views_are_folded_anew_to_the_same_rows(retrodict: Command, prediction: str, project: Path) -> None:
+    questions = [["log", "--json"], ["models", "--json"], ["predictions", "--json"], ["show", prediction, "--json"]]
+    before = [retrodict(*question).out for question in questions]
+    for path in (project / ".retrodict").glob("views.db*"):
+        path.unlink()
+    assert [retrodict(*question).out for question in questions] == before
+    assert retrodict("verify").code == 0
+
+
+def test_a_changed_row_of_a_view_is_named(retrodict: Command, prediction: str, project: Path) -> None:
+    import apsw
+
+    retrodict("models")
+    database = apsw.Connection(str(project / ".retrodict/views.db"))
+    database.execute("UPDATE models_versions SET version = 7")
+    database.close()
+    verified = retrodict("verify", "--json")
+    assert verified.code == 1
+    assert any("models_versions" in finding["what"] for finding in verified.record["findings"])
+
+
+def test_a_copy_is_read_and_never_continued_while_the_original_stands(
+    retrodict: Command, prediction: str, project: Path
+) -> None:
+    copy = project.parent / "copy"
+    shutil.copytree(project, copy, symlinks=True)
+    assert retrodict("-C", copy, "verify").code == 0
+    refused = retrodict("-C", copy, "add", "rule.py")
+    assert refused.code == 2
+    assert "copy" in refused.err
+    shutil.rmtree(project / ".retrodict")
+    assert retrodict("-C", copy, "add", "rule.py").code == 0
+    assert retrodict("-C", copy, "verify").code == 0
+
+
+def test_a_store_that_cannot_be_opened_is_an_answer_of_verify(
+    retrodict: Command, prediction: str, project: Path
+) -> None:
+    with (project / ".retrodict/ledger.db").open("r+b") as file:
+        file.write(b"\0" * 100)
+    outcome = retrodict("verify")
+    assert outcome.code == 1
+    assert "ledger.db" in outcome.out
+    assert retrodict("log").code == 2
+
+
+def test_completion_completes(retrodict: Command) -> None:
+    for shell in ("bash", "zsh", "fish"):
+        assert "_RETRODICT_COMPLETE" in retrodict("completion", shell).out
+    environment = {
+        **os.environ,
+        "_RETRODICT_COMPLETE": "bash_complete",
+        "COMP_WORDS": "retrodict expl",
+        "COMP_CWORD": "1",
+    }
+    done = subprocess.run(
+        [sys.executable, "-c", "from retrodict.cli import main; main()"],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert "explain" in done.stdout
