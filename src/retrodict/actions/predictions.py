@@ -14,6 +14,7 @@ from typing import Any
 import apsw
 
 from retrodict import predictions as records
+from retrodict import provenance
 from retrodict.actions import names, payloads
 from retrodict.kernel.clock import parse_rfc3339, rfc3339
 from retrodict.kernel.errors import RetrodictError, UsageError
@@ -424,9 +425,9 @@ def import_log(
 
 def _taken_over(workspace: Workspace, log: Digest) -> int | None:
     """Return the first entry that was taken over from this file."""
-    for call in records.calls(workspace.views.database()):
-        if call.kind == "declared" and workspace.ledger.event(call.index).event.body.get("log") == log:
-            return call.index
+    for _, index in provenance.neighbours(workspace.views.database(), Ref(log), limit=1):
+        if workspace.ledger.event(index).event.kind == "prediction.declared":
+            return index
     return None
 
 

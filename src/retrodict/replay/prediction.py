@@ -14,14 +14,13 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from retrodict import capture, environments
+from retrodict import capture, environments, provenance
 from retrodict.environments import Built, Difference, EnvironmentUnavailableError
-from retrodict.kernel import entry
 from retrodict.kernel.errors import FormatError, RetrodictError, UnavailableError, UsageError
 from retrodict.kernel.merkle import verify_inclusion
 from retrodict.kernel.note import decode_checkpoint, verify_note
 from retrodict.kernel.protocols import Progress
-from retrodict.kernel.types import Digest, Edge, EdgeList, EventId
+from retrodict.kernel.types import Digest, EventId
 from retrodict.ledger import Sequenced
 from retrodict.predictions import Payload, payload, payloads
 from retrodict.predictions.payload import Encoded
@@ -286,7 +285,7 @@ class _Again:
         )
 
     def _children(self, sequenced: Sequenced) -> Iterator[Sequenced]:
-        for edge in _edges(self.workspace, sequenced.event.uses):
+        for edge in provenance.edges(sequenced.event.uses, self.workspace.objects.get):
             if edge.role == "prediction":
                 child = self.workspace.ledger.find(EventId(edge.ref))
                 if child is None:
@@ -449,14 +448,6 @@ def _flat(run: CallRun) -> Iterator[CallRun]:
 
 def _decoded(encoded: Encoded) -> Any:
     return payload.decode(encoded.codec, encoded.schema, encoded.batch, encoded.meta)
-
-
-def _edges(workspace: Workspace, uses: Sequence[Edge | EdgeList]) -> Iterator[Edge]:
-    for edge in uses:
-        if isinstance(edge, EdgeList):
-            yield from entry.decode_edge_list(workspace.objects.get(edge.digest))
-        else:
-            yield edge
 
 
 def _that_matter(differences: Sequence[Difference]) -> tuple[Difference, ...]:
