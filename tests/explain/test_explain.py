@@ -17,6 +17,8 @@ from retrodict.actions.alias import alias
 from retrodict.actions.explain import explain
 from retrodict.actions.explanation import Answer, Explanation, Fact, Table
 from retrodict.actions.open import open_workspace
+from retrodict.actions.record import record_prediction
+from retrodict.actions.register import register
 from retrodict.kernel.clock import SystemClock
 from retrodict.kernel.errors import UnknownReferenceError, UsageError
 from retrodict.models import records as models
@@ -315,3 +317,60 @@ def test_the_record_is_json(plain: Explanation, replayed: Explanation, render: C
         read = json.loads(render(explanation))
         assert read["subject"]["ref"] == explanation.subject.ref
         assert len(read["answers"]) == 9
+
+
+def test_changed_feature_code_is_named_with_its_difference(bank: Bank) -> None:
+    workspace, served = bank.workspace, bank.root / "models" / "credit" / "features.py"
+    as_trained = served.read_text()
+    served.write_text(as_trained.replace("codes[code] for", "codes[code] + 1 for"))
+    register(workspace, str(served.parent), "edited")
+    served.write_text(as_trained)
+    answer = Service(workspace).predict("edited", applicants(1, 5))
+    found = explain(workspace, f"{answer.index}.0").answers[4]
+    assert found.verdict == "changed"
+    assert "FEATURE EXTRACTION HAS CHANGED" in found.says
+    text = said(found)
+    assert "features.py in the model's folder differs from pipeline/features.py of run train" in text
+    assert "-    return [codes[code] for code in status]" in text
+    assert "+    return [codes[code] + 1 for code in status]" in text
+    code = bank.root / "pipeline" / "features.py"
+    kept = code.read_text()
+    code.unlink()
+    assert "not there any more: pipeline/features.py" in said(explain(workspace, f"{answer.index}.0").answers[4])
+    code.write_text(kept + "# edited since\n")
+    assert "changed: pipeline/features.py" in said(explain(workspace, f"{answer.index}.0").answers[4])
+    code.write_text(kept)
+
+
+def test_bytes_that_are_gone_are_missing_not_an_error(bank: Bank, tmp_path: Path) -> None:
+    with reopened(bank, tmp_path) as copy:
+        entry = copy.ledger.event(int(bank.disputed.partition(".")[0]))
+    for pack in (tmp_path / "bank/.retrodict/objects/packs").rglob("*"):
+        if pack.is_file():
+            pack.unlink()
+    with open_workspace(tmp_path / "bank", tmp_path / "state", SystemClock()) as copy:
+        found = explain(copy, bank.disputed)
+        one = found.answers[0]
+        assert one.verdict == "could not tell"
+        assert {f.state for f in one.facts if f.says.startswith("the model")} <= {"missing", "altered"}
+        assert found.subject.leaf_hash == entry.leaf_hash.hex()
+        again = explain(copy, bank.disputed, replay=True)
+        assert again.answers[0].verdict == "could not tell"
+        assert not again.answers[7].attributions
+        assert all(item.problem for item in again.answers[8].alternatives)
+
+
+def test_what_another_system_answered_is_shown_with_its_gaps(bank: Bank) -> None:
+    person, output = applicants(1, 5), {"decision": ["decline"]}
+    alone = record_prediction(
+        bank.workspace, system="mainframe", model="card", model_version="7", inputs=person, outputs=output
+    )
+    found = explain(bank.workspace, alone.reference, replay=True)
+    assert found.subject.kind == "declared"
+    assert found.answers[0].verdict == "could not tell"
+    assert {table.evidence for table in found.answers[1].tables} == {"declared"}
+    assert all(fact.kind == "gap" for answer in found.answers[2:7] for fact in answer.facts)
+    assert found.answers[7].attributions == ()
+    known = record_prediction(bank.workspace, system="mainframe", model="credit@v1", inputs=person, outputs=output)
+    found = explain(bank.workspace, known.reference)
+    assert "data/raw.csv (160 rows): dataset:data/raw.csv@v1" in said(found.answers[3])
