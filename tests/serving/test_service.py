@@ -17,11 +17,12 @@ from sklearn.linear_model import LogisticRegression
 
 from retrodict.actions import payloads
 from retrodict.actions.alias import alias
+from retrodict.actions.register import register
 from retrodict.kernel.entry import decode_edge_list
 from retrodict.kernel.errors import ReadOnlyStoreError, UnknownReferenceError
 from retrodict.kernel.types import EdgeList
 from retrodict.ledger import Ledger, Sequenced
-from retrodict.models import InputError
+from retrodict.models import InputError, UnloadableModelError, current_loader
 from retrodict.predictions import payloads as kept_payloads
 from retrodict.serving import ModelFailedError, Service
 from retrodict.testing.workbench import make_workspace, register_object, register_source
@@ -320,3 +321,26 @@ def test_no_context_is_left_behind(workspace: Workspace) -> None:
     Service(workspace).predict("credit@v1", FRAME)
     after = contextvars.copy_context()
     assert {k: v for k, v in after.items() if v is not None} == {k: v for k, v in before.items() if v is not None}
+
+
+def test_a_model_that_asks_itself_while_it_is_loaded_is_refused(workspace: Workspace) -> None:
+    register_source(workspace, "narcissus", "def predict(x):\n    return x\n")
+    source = (
+        "import retrodict\ntry:\n    SELF = retrodict.load('narcissus').predict(1)\nexcept LookupError:\n    pass\n"
+    )
+    path = workspace.root / "narcissus.py"
+    path.write_text(source + "def predict(x):\n    return x\n")
+    token = current_loader.set(lambda _: Absent())
+    try:
+        register(workspace, f"{path}:predict", "narcissus")
+    finally:
+        current_loader.reset(token)
+    with pytest.raises(UnloadableModelError, match="asks itself"):
+        Service(workspace).load("narcissus")
+
+
+class Absent:
+    """Stands for every model while one is registered."""
+
+    def predict(self, data: object) -> object:
+        raise LookupError(data)

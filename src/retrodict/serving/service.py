@@ -25,6 +25,7 @@ from retrodict.kernel import entry
 from retrodict.kernel.errors import ReadOnlyStoreError
 from retrodict.kernel.types import MAX_EDGES, Digest, Edge, EdgeList, Event, EventId, Ref
 from retrodict.ledger import Sequenced
+from retrodict.models.errors import UnloadableModelError
 from retrodict.models.loading import LoadedModel, load_model
 from retrodict.models.records import ModelVersion
 from retrodict.models.session import current_loader
@@ -127,7 +128,7 @@ class Service:
         self._resolver = Resolver(workspace)
         self._cache = workspace.folder / "tmp" / "models"
         self._lock = threading.Lock()
-        self._loading: dict[EventId, Future[_Deployment]] = {}
+        self._loading: dict[EventId, tuple[int, Future[_Deployment]]] = {}  # by whom: a thread
         self._agents: dict[str, str] = {}
         self._stored: set[Digest] = set()  # schemas that are durable
         self._environment: Digest | None = None
@@ -387,10 +388,13 @@ class Service:
     def _deployment(self, version: ModelVersion) -> _Deployment:
         """Return the loaded model; the first who asks loads it, the others wait."""
         with self._lock:
-            waiting = self._loading.get(version.event)
+            loader, waiting = self._loading.get(version.event, (0, None))
             if waiting is None:
-                mine = self._loading[version.event] = Future[_Deployment]()
+                mine = Future[_Deployment]()
+                self._loading[version.event] = threading.get_ident(), mine
         if waiting is not None:
+            if loader == threading.get_ident() and not waiting.done():
+                raise UnloadableModelError(version.label, "it asks itself while it is being loaded")
             return waiting.result()
         try:
             folder = self._folder(version)
