@@ -223,8 +223,9 @@ def draw(rendered: RenderableType, *, to_stderr: bool = False) -> None:
     from rich.console import Console
 
     stream = sys.stderr if to_stderr else sys.stdout
-    # A pipe has no width: lines are kept long there, so that what is grepped stays on one line.
-    Console(file=stream, width=None if stream.isatty() else 200, highlight=False, emoji=False).print(rendered)
+    # A pipe has no width: lines are kept long there, so that what is grepped stays on one line; COLUMNS says otherwise.
+    width = None if stream.isatty() or os.environ.get("COLUMNS", "").isdigit() else 200
+    Console(file=stream, width=width, highlight=False, emoji=False).print(rendered)
 
 
 def write(path: Path, text: str) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import shutil
 import socket
 import subprocess
@@ -21,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 
 from retrodict.demo.credit.cases import DISPUTED, VERSUS, Applicant, read_applicants
-from retrodict.demo.story import DemonstrationError, Story, environment_for_commands, warm_up
+from retrodict.demo.story import DemonstrationError, Story, warm_up
 from retrodict.kernel.errors import MissingExtraError, UsageError
 
 if TYPE_CHECKING:
@@ -58,9 +59,13 @@ def run(folder: Path, *, keep: bool, console: Console, main: Callable[[], None])
     except ImportError as error:
         raise MissingExtraError("the demonstration", "demo") from error
     folder = _fresh(folder.absolute(), keep=keep)
-    story = Story(folder, environment_for_commands(), console, main)
+    story = Story(folder, console, main)
     began = time.monotonic()
     _set_up(story)
+    story.step(
+        "Train: three scripts that have never heard of retrodict",
+        "What they read and write, their code, parameters and libraries are found by watching them.",
+    )
     _train(story, "first model")
     story.step(
         "Serve: a chain of two models, over HTTP",
@@ -105,8 +110,8 @@ def _fresh(folder: Path, *, keep: bool) -> Path:
 def _set_up(story: Story) -> None:
     story.step(
         "A bank's project, in git, with 1,000 real credits",
-        "The German credit data, as thousands of papers have used it. For 25 years the table that says what its codes\n"
-        "mean was wrong. The bank does not know that yet.",
+        "The German credit data, as thousands of papers have used it. For 25 years the published table that says what "
+        "its codes mean was wrong. The bank, which is made up, does not know that yet.",
     )
     identity = ("-c", "user.name=Sam Ortiz", "-c", "user.email=sam.ortiz@bank.example")
     story.command("git", "init", "--quiet")
@@ -128,10 +133,6 @@ def _set_up(story: Story) -> None:
 
 
 def _train(story: Story, reason: str) -> None:
-    story.step(
-        f"Train: three scripts that have never heard of retrodict ({reason})",
-        "What they read and write, their code, parameters and libraries are found by watching them.",
-    )
     for script in ("prepare", "featurize", "train"):
         story.retrodict("run", "--reason", reason, "--", "python", f"pipeline/{script}.py", agent=SCIENCE, lines=14)
     for model in MODELS:
@@ -152,11 +153,11 @@ class _Server:
         import httpx
 
         story = self._story
-        story.say(f"$ retrodict serve credit@champion --port {self._port}")
+        story.announce(f"retrodict serve credit@champion --port {self._port} &")
         self._process = subprocess.Popen(
             [sys.executable, "-m", "retrodict", "serve", "credit@champion", "--port", str(self._port)],
             cwd=story.folder,
-            env={**environment_for_commands(), "RETRODICT_AGENT": "credit service"},
+            env={**story.environment, "RETRODICT_AGENT": "credit service"},
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
         )
@@ -206,13 +207,13 @@ def _ask(client: httpx.Client, applicant: Applicant) -> dict[str, Any]:
 def _ask_everybody(story: Story, client: httpx.Client) -> dict[int, dict[str, Any]]:
     applicants = read_applicants(story.folder)
     with ThreadPoolExecutor(4) as pool:
-        answers = dict(
-            zip([a.number for a in applicants], pool.map(lambda a: _ask(client, a), applicants), strict=True)
-        )
+        asked = pool.map(lambda a: _ask(client, a), applicants)
+        answered = list(story.watch(asked, "asking", len(applicants)))
+    answers = {applicant.number: answer for applicant, answer in zip(applicants, answered, strict=True)}
     declined = sum(answer["decision"] == "decline" for answer in answers.values())
     story.say(
-        f"{len(answers)} applications sent over HTTP by a plain client; {declined} declined. Every answer was on disk\n"
-        "before it was given, with the answers of the two models that it was made of."
+        f"{len(answers)} applications sent over HTTP by a plain client; {declined} are declined. Every answer was on "
+        "disk before it was given, with the answers of the two models that it was made of."
     )
     return answers
 
@@ -237,14 +238,18 @@ def _complain(story: Story, answers: dict[int, dict[str, Any]]) -> None:
 def _explain(story: Story, disputed: str, versus: str) -> None:
     story.step("One command: everything that caused the answer")
     story.retrodict("explain", disputed, agent=COMPLAINTS)
-    story.step("Why twenty times? Two answers side by side, with figures that need the models to run")
-    story.retrodict("explain", disputed, "--versus", versus, "--replay", agent=COMPLAINTS, lines=120)
-    story.say(
-        "The figures point at `status` and `housing`, whose codes the table data/credit_codes.csv explains. Somebody\n"
-        "looks it up: repayment by account status rises in the order of the codes, best for those with 'no account'?\n"
-        "The table is wrong, and a report has said so since 2019. Whom did it reach?"
+    story.step(
+        "Why twenty times? Two answers side by side",
+        "The figures need the models to run, so they come with --replay.",
     )
-    story.retrodict("lineage", "dataset:data/credit_codes.csv@v1", "--down", agent=COMPLAINTS, lines=30)
+    command = ("explain", disputed, "--versus", versus, "--replay", "--sample", "100")
+    story.retrodict(*command, agent=COMPLAINTS, since=f"{disputed} versus", lines=30)
+    story.say(
+        "Account status and housing carry most of it: two codes, and the table data/credit_codes.csv says what they "
+        "mean. Somebody looks them up. Repayment rises from A11 to A14, and A14 is 'no account': those without an "
+        "account pay best? The table is wrong, and a report has said so since 2019. Whom did it reach?"
+    )
+    story.retrodict("lineage", "dataset:data/credit_codes.csv@v1", "--down", "--limit", "3", agent=COMPLAINTS)
 
 
 def _correct(story: Story) -> None:
@@ -260,13 +265,14 @@ def _correct(story: Story) -> None:
         "the published meanings of 50 codes were wrong",
         agent=DATA_OFFICE,
     )
+    story.step("Train again: the same three commands")
     _train(story, "corrected code table")
 
 
 def _compare(story: Story, disputed: str) -> None:
     story.step("What would version 2 answer: to this applicant, and to all the others?")
     command = ("explain", disputed, "--replay", "--sample", "100", "--html", "explanation.html")
-    story.retrodict(*command, agent=SCIENCE, since="9 ", lines=12)
+    story.retrodict(*command, agent=SCIENCE, since="9 ", lines=28)
 
 
 def _fix(story: Story, disputed: str, answers: dict[int, dict[str, Any]]) -> None:
@@ -303,7 +309,7 @@ def _compare_all(story: Story, answers: dict[int, dict[str, Any]]) -> None:
     approved, declined = pairs.count(("decline", "approve")), pairs.count(("approve", "decline"))
     story.say(
         f"Of the {len(pairs)} whom version 1 answered, {approved + declined} get another decision: {approved} who were "
-        f"declined are approved,\nand {declined} who were approved would not have been."
+        f"declined are approved, and {declined} who were approved would not have been."
     )
 
 
@@ -332,15 +338,21 @@ def _tamper(story: Story) -> None:
 
 
 def _try_next(story: Story, disputed: str, versus: str) -> None:
-    story.step("To try next")
-    story.say(
-        f"cd {story.folder}\n"
-        f"retrodict explain {disputed}\n"
-        f"retrodict explain {disputed} --versus {versus} --replay --html versus.html\n"
-        "retrodict show dataset:data/credit_codes.csv\n"
-        "retrodict lineage credit@v1 --up\n"
-        "retrodict predictions --where \"decision = 'decline' and credit_limit < 300\"\n"
-        "retrodict models\n"
-        "retrodict log\n"
-        "retrodict verify"
+    page = shlex.quote(str(story.folder / "explanation.html"))
+    story.step("To try next", f"The page for the customer's lawyer is {page}; a browser shows it without a network.")
+    beside = os.path.dirname(sys.executable)
+    on_path = shutil.which("retrodict") == os.path.join(beside, "retrodict")
+    story.list(
+        [
+            *([] if on_path else [f"export PATH={shlex.quote(beside)}:$PATH"]),
+            f"cd {shlex.quote(str(story.folder))}",
+            f"retrodict explain {disputed}",
+            f"retrodict explain {disputed} --versus {versus} --replay --html versus.html",
+            "retrodict show dataset:data/credit_codes.csv",
+            "retrodict lineage credit@v1 --up",
+            "retrodict predictions --where \"decision = 'decline' and credit_limit < 300\"",
+            "retrodict models",
+            "retrodict log",
+            "retrodict verify",
+        ]
     )

@@ -7,14 +7,18 @@ import shlex
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 from rich.console import Console
+from rich.progress import track
 from rich.text import Text
 
 from retrodict.kernel.errors import RetrodictError
+
+T = TypeVar("T")
 
 
 class DemonstrationError(RetrodictError):
@@ -36,17 +40,17 @@ class Done:
 class Story:
     """Runs the steps in `folder` and tells them on the console.
 
-    Args:
+    Attributes:
         environment: What the commands see; RETRODICT_AGENT is set for each.
+
+    Args:
         main: The command line: reads sys.argv, and exits.
     """
 
-    def __init__(
-        self, folder: Path, environment: Mapping[str, str], console: Console, main: Callable[[], None]
-    ) -> None:
+    def __init__(self, folder: Path, console: Console, main: Callable[[], None]) -> None:
         self.folder = folder
+        self.environment = _environment(console.width - 2)
         self._main = main
-        self._environment = dict(environment)
         self._console = console
         self._step = 0
 
@@ -59,8 +63,19 @@ class Story:
             self.say(words)
 
     def say(self, words: str) -> None:
-        """Tell something."""
-        self._console.print(Text(words), soft_wrap=False)
+        """Tell something, in lines as long as the console's."""
+        self._console.print(Text(words))
+
+    def list(self, lines: Sequence[str]) -> None:
+        """Show lines to be copied: none is broken."""
+        for line in lines:
+            self._console.print(Text(f"  {line}"), soft_wrap=True)
+
+    def watch(self, items: Iterable[T], title: str, total: int) -> Iterator[T]:
+        """Yield `items`; a terminal shows how far they are."""
+        return iter(
+            track(items, title, total, console=self._console, transient=True, disable=not self._console.is_terminal)
+        )
 
     def retrodict(
         self,
@@ -84,17 +99,22 @@ class Story:
         Raises:
             DemonstrationError: Another exit code.
         """
-        done = self._fork(arguments, agent)
-        return self._tell(f"retrodict {shlex.join(arguments)}", done, expect, show=show, lines=lines, since=since)
+        shown = f"retrodict {shlex.join(arguments)}"
+        if show:
+            self.announce(shown)
+        return self._tell(shown, self._fork(arguments, agent), expect, show=show, lines=lines, since=since)
 
     def command(self, *command: str) -> str:
         """Run another command, and show it."""
+        self.announce(shlex.join(command))
         done = subprocess.run(
-            command, cwd=self.folder, env=self._environment, capture_output=True, text=True, check=False
+            command, cwd=self.folder, env=self.environment, capture_output=True, text=True, check=False
         )
-        return self._tell(
-            shlex.join(command), Done(done.returncode, done.stdout, done.stderr), 0, show=True, lines=None
-        )
+        return self._tell(shlex.join(command), Done(done.returncode, done.stdout, done.stderr), 0)
+
+    def announce(self, command: str) -> None:
+        """Show a command that is run now."""
+        self._console.print(Text(f"$ {command}", style="bold"), soft_wrap=True)
 
     def _fork(self, arguments: Sequence[str], agent: str) -> Done:
         """Run a retrodict command in a process of its own that has everything loaded already."""
@@ -109,7 +129,7 @@ class Story:
                     os.dup2(err.fileno(), 2)
                     os.chdir(self.folder)
                     os.environ.clear()  # noqa: TID251 - a door
-                    os.environ.update({**self._environment, "RETRODICT_AGENT": agent})  # noqa: TID251
+                    os.environ.update({**self.environment, "RETRODICT_AGENT": agent})  # noqa: TID251
                     sys.argv = ["retrodict", *arguments]
                     self._main()
                 except SystemExit as exited:
@@ -128,7 +148,6 @@ class Story:
     ) -> str:
         printed = [line for line in (done.out + done.err).splitlines() if line.strip()]
         if show:
-            self._console.print(Text(f"$ {shown}", style="bold"), soft_wrap=True)
             first = next((i for i, line in enumerate(printed) if line.startswith(since)), 0)
             if first:
                 self._console.print(Text(f"  ... ({first} lines before)", style="dim"))
@@ -136,7 +155,8 @@ class Story:
             for line in printed[:lines]:
                 self._console.print(Text(f"  {line.rstrip()}", style="dim"), soft_wrap=True)
             if lines is not None and len(printed) > lines:
-                self._console.print(Text(f"  ... ({len(printed) - lines} more lines)", style="dim"))
+                more = f"{len(printed) - lines} more lines" if lines else f"{len(printed)} lines"
+                self._console.print(Text(f"  ... ({more})", style="dim"))
         if done.code != expect:
             if not show:
                 self.say(done.out + done.err)
@@ -159,9 +179,9 @@ def warm_up() -> None:
     import_shap()
 
 
-def environment_for_commands() -> dict[str, str]:
+def _environment(width: int) -> dict[str, str]:
     """Return the environment for the story's commands: this one, with this interpreter's scripts first."""
     environment = dict(os.environ)  # noqa: TID251 - a door
     environment["PATH"] = os.path.dirname(sys.executable) + os.pathsep + environment.get("PATH", "")
-    environment["COLUMNS"] = "110"
+    environment["COLUMNS"] = str(width)
     return environment
