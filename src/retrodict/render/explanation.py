@@ -84,7 +84,8 @@ def strongest(attribution: Attribution) -> list[tuple[str, object, float, float]
 
 def scale(attribution: Attribution) -> float:
     """Return what a full bar stands for."""
-    return max((abs(v) for v in attribution.values), default=0.0) or 1.0
+    ends = [abs(v) + e for v, e in zip(attribution.values, attribution.errors, strict=True)]
+    return max(ends, default=0.0) or 1.0
 
 
 def share(count: int | None, alternative: Alternative, which: int) -> str:

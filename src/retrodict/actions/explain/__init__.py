@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -234,19 +233,29 @@ class _Explainer:
         parts = []
         for child in above.children:
             key = self._upstream(child).key
-            three, four, five, six, _, features = self._three_to_six(child, within=above.label)
             if key and key in told:
-                same = f"as for {told[key]}: the same run made both"
-                four, six = (replace(answer, says=same, facts=()) for answer in (four, six))
-                own = () if features is None else (features.fact,)
-                five = replace(five, says="; ".join([same, *[fact.says for fact in own]]), facts=own)
-            told.setdefault(key, child.label)
-            answers = [three, four, five, six]
+                answers = self._as_for(child, told[key], above.label)
+            else:
+                answers = list(self._three_to_six(child, within=above.label)[:4])
+                told[key] = child.label
             inner = self._parts(child, told)
             if inner:
                 answers.append(_answer(7, count(len(inner), "other model"), parts=inner))
             parts.append(Part(of=child.label, ref=child.ref, answers=tuple(answers)))
         return tuple(parts)
+
+    def _as_for(self, part: Served, other: str, within: str) -> list[Answer]:
+        """Return questions 3 to 6 about a model that the same run made as another: only what is its own."""
+        assert part.model is not None
+        says, facts = served.versions(self._reader, part, is_part=True)
+        features = code.feature_code(self._reader, self._upstream(part), part.model, None, within)
+        same = f"as for {other}: the same run made both"
+        return [
+            _answer(3, says, facts=facts),
+            _answer(4, same),
+            _answer(5, f"{same}; {features.fact.says}", verdict=features.verdict, facts=(features.fact,)),
+            _answer(6, same),
+        ]
 
     def _read_models(self) -> tuple[Fact, ...]:
         """Return the models among the files that the training read."""

@@ -59,7 +59,7 @@ def trained_by(
         now: The present environment; None: a quick look at what is installed.
         within: The composed model that it was asked by, where one did.
     """
-    features = _features(reader, up, model, serving_code, within)
+    features = feature_code(reader, up, model, serving_code, within)
     if not up.trained_by:
         return (
             "unknown: no run on record made this model",
@@ -220,10 +220,13 @@ def _origin(path: str) -> dict[str, Any]:
 # ---- feature extraction ----------------------------------------------------------------------------------------------
 
 
-def _features(
+def feature_code(
     reader: Reader, up: Upstream, model: ModelVersion, serving_code: Digest | None, within: str | None
 ) -> FeatureCode:
-    """Compare, by file name, what the model carries (and what ran beside it) with what its runs read."""
+    """Compare, by file name, what the model carries (and what ran beside it) with what its runs read.
+
+    Args: as for `trained_by`.
+    """
     trained = _read_in_training(reader, up)
     facts: list[Fact] = []
     verdicts: list[str] = []

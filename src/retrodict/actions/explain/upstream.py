@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from retrodict import datasets, provenance, runs
+from retrodict.actions.explain import parquet
 from retrodict.actions.explain.reading import Reader, Row, count, gap, listed, moment
 from retrodict.actions.explanation import Fact
 from retrodict.datasets import DatasetVersion
@@ -223,16 +224,13 @@ def _csv_rows(data: bytes) -> int:
 
 
 def _parquet_rows(reader: Reader, digest: Digest) -> int | None:
-    from pyarrow import parquet  # 80 ms
-
     objects = reader.workspace.objects
     if not objects.has(digest):
         return None
     size = objects.size(digest)
     # The footer alone is read: its length stands in the last 8 bytes.
-    length = int.from_bytes(objects.read(digest, size - 8, 4), "little") + 8
-    footer = objects.read(digest, size - length, length)
-    return int(parquet.read_metadata(io.BytesIO(b"PAR1" + footer)).num_rows)
+    length = int.from_bytes(objects.read(digest, size - 8, 4), "little")
+    return parquet.row_count(objects.read(digest, size - 8 - length, length))
 
 
 # ---- question 6 ------------------------------------------------------------------------------------------------------
