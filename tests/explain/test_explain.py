@@ -142,6 +142,8 @@ def test_fixes_name_versions_and_commands_that_parse(bank: Bank, plain: Explanat
     assert 'retrodict alias credit@champion v2 --reason "..."' in commands
     assert "retrodict checkout dataset:data/codes.csv@v2 data/codes.csv" in commands
     assert any(command.startswith("retrodict run --name train -- ") for command in commands)
+    for name in ("usual", "score", "credit"):
+        assert f'retrodict register models/{name} {name} --reason "..."' in commands
     assert f'retrodict dispute {bank.dispute} --resolve "..." --fixed-by REF' in commands
     assert "credit@v2, registered by Ada" in said(nine)
     for command in commands:

@@ -87,7 +87,9 @@ def plans(reader: Reader, top: Served, behind: Mapping[str, Upstream], newer: Se
         facts.append(gap("there is no other version of any model that took part"))
     up = behind.get(top.model.event) if top.model is not None else None
     if up is not None and up.trained_by and top.model is not None:
-        facts.append(_retrain(reader, top.model, up, newer))
+        made = [part.model for part in by_name(top).values() if part.model is not None]
+        alike = [m for m in made if m.event in behind and behind[m.event].key == up.key]
+        facts.append(_retrain(reader, alike[::-1], up, newer))  # the outermost last
     facts.append(_override(top))
     facts.append(_resolve(reader, top))
     return tuple(facts)
@@ -115,7 +117,7 @@ def _versions(reader: Reader, part: Served) -> Fact:
     return Fact(says=says, evidence="observed", state="held", facts=tuple(lines))
 
 
-def _retrain(reader: Reader, model: ModelVersion, up: Upstream, newer: Sequence[Source]) -> Fact:
+def _retrain(reader: Reader, made: Sequence[ModelVersion], up: Upstream, newer: Sequence[Source]) -> Fact:
     steps = _pipeline(up)
     lines: list[Fact] = []
     for source in [source for source in up.sources if source.edge.role == "input" and source.edge.path is not None]:
@@ -135,13 +137,13 @@ def _retrain(reader: Reader, model: ModelVersion, up: Upstream, newer: Sequence[
         )
         for run in steps
     ]
-    registered = reader.find(model.event)
-    paths = [e.path for e in reader.edges(registered) if e.role == "artifact" and e.path] if registered else []
-    if paths:
-        folder = _common(paths) if len(paths) > 1 else paths[0]
-        lines.append(
-            command(f'retrodict register {shlex.quote(folder)} {model.name} --reason "..."', "makes the next version")
-        )
+    for model in made:
+        registered = reader.find(model.event)
+        paths = [e.path for e in reader.edges(registered) if e.role == "artifact" and e.path] if registered else []
+        if paths:
+            folder = _common(paths) if len(paths) > 1 else paths[0]
+            again = f'retrodict register {shlex.quote(folder)} {model.name} --reason "..."'
+            lines.append(command(again, f"makes the next version of {model.name}"))
     return Fact(
         says="correct the data, or train without some of it, and register what comes out",
         evidence="inferred",
