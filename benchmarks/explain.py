@@ -15,10 +15,13 @@ import tempfile
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import measure
 
 from retrodict.actions.explain import explain
+from retrodict.actions.predict import predict
+from retrodict.actions.register import register
 from retrodict.kernel.clock import SystemClock, event_id, rfc3339
 from retrodict.kernel.types import Digest, Event
 from retrodict.objects import digest_of
@@ -26,6 +29,14 @@ from retrodict.predictions import payload
 from retrodict.testing.workspaces import Built, build
 
 AT_ONCE = 2000
+MODEL = "def predict(frame):\n    return (frame['income'] > 2 * frame['amount']).to_numpy()\n"
+
+
+def applicant(i: int) -> Any:
+    """Return one row of what the model takes."""
+    import pandas as pd
+
+    return pd.DataFrame({"income": [i * 0.5], "amount": [1.0], "purpose": ["car"]})
 
 
 def copies(model: Event, count: int) -> Iterator[tuple[list[Event], dict[Digest, bytes]]]:
@@ -34,7 +45,7 @@ def copies(model: Event, count: int) -> Iterator[tuple[list[Event], dict[Digest,
     for start in range(0, count, AT_ONCE):
         events, blobs = [], {}
         for i in range(start, min(count, start + AT_ONCE)):
-            batch = payload.encode([{"x": float(i)}]).batch
+            batch = payload.encode(applicant(i)).batch
             blobs[digest_of(batch)] = batch
             inputs = {**model.body["inputs"], "batch": digest_of(batch)}  # type: ignore[dict-item]
             at = rfc3339(clock.now_ns())
@@ -47,8 +58,10 @@ def main(predictions: int = 100_000) -> None:
     measure.title(f"Explain one of {predictions:,} predictions")
     with tempfile.TemporaryDirectory(dir=".") as name:
         built = build(Path(name).absolute())
+        (built.root / "decide.py").write_text(MODEL)
         with built.open() as workspace:
-            found = workspace.ledger.find(built.prediction)
+            register(workspace, str(built.root / "decide.py"), "decide")
+            found = workspace.ledger.find(predict(workspace, "decide", applicant(0)).event)
             assert found is not None
             first = workspace.ledger.size()
 
