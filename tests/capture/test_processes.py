@@ -401,8 +401,11 @@ def test_it_works_for_an_unprivileged_user(project: Any) -> None:
     options: dict[str, Any] = {}
     if os.geteuid() == 0:
         options = {"user": 65534, "group": 65534, "extra_groups": []}
-        for folder in (project.root, project.root.parent, *project.root.parent.parents[:2]):
-            folder.chmod(0o777)
+        for folder in (project.root, *project.root.parents):
+            if folder.stat().st_uid == 0 and not folder.stat().st_mode & 0o001:  # pytest's own are for one user only
+                folder.chmod(0o711)
+        project.root.chmod(0o777)
+        project.root.parent.chmod(0o777)
         usable = [p for p in (sys.executable, "/usr/bin/python3", "/usr/local/bin/python3") if _may_run(p, options)]
         if not usable:
             pytest.skip("no Python here that another user may run and that is at least 3.11")
