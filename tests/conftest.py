@@ -1,11 +1,18 @@
-"""In CI nothing is skipped: a test that would be says what is missing, and fails."""
+"""In CI nothing is skipped: a test that would be says what is missing, and fails. And the demonstration, run once."""
 
 from __future__ import annotations
 
+import fcntl
 import os
-from collections.abc import Generator
+import subprocess
+import sys
+from collections.abc import Generator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
+
+WIDTH = 100
 
 
 @pytest.hookimpl(wrapper=True)
@@ -15,3 +22,87 @@ def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.Tes
         report.outcome = "failed"
         report.longrepr = f"skipped, which CI does not allow: {report.longrepr}"
     return report
+
+
+def variables(folder: Path) -> dict[str, str]:
+    """Return the environment of a person who has just installed retrodict, and whose keys lie in `folder`."""
+    kept = {name: os.environ[name] for name in ("LANG", "TERM", "TMPDIR", "CI") if name in os.environ}
+    return {
+        **kept,
+        "PATH": f"{os.path.dirname(sys.executable)}{os.pathsep}{os.environ['PATH']}",
+        "HOME": str(folder),
+        "RETRODICT_STATE": str(folder / "state"),
+        "GIT_CONFIG_GLOBAL": os.devnull,
+        "COLUMNS": str(WIDTH),
+    }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Demonstration:
+    """What `retrodict demo credit` did.
+
+    Attributes:
+        folder: Its workspace.
+        told: What it printed.
+        disputed, versus: The two predictions of its story.
+    """
+
+    folder: Path
+    told: str
+    environment: dict[str, str]
+    disputed: str
+    versus: str
+
+    def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """Run a retrodict command in its workspace."""
+        return self.shell(["retrodict", *arguments])
+
+    def shell(self, command: str | Sequence[str]) -> subprocess.CompletedProcess[str]:
+        """Run a command (a text: a shell's) in its workspace."""
+        return subprocess.run(
+            command,
+            cwd=self.folder,
+            env=self.environment,
+            shell=isinstance(command, str),
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=120,
+        )
+
+
+@pytest.fixture(scope="session")
+def demonstration(tmp_path_factory: pytest.TempPathFactory) -> Demonstration:
+    """Run `retrodict demo credit`, once for all worker processes."""
+    for module in ("httpx", "shap", "sklearn", "pandas"):
+        pytest.importorskip(module)
+    base = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        base = base.parent
+    base = base / "demonstration"
+    base.mkdir(exist_ok=True)
+    told, folder, environment = base / "told.txt", base / "credit", variables(base)
+    with (base / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not told.exists():
+            done = subprocess.run(
+                ["retrodict", "demo", "credit", "--dir", str(folder)],
+                cwd=base,
+                env=environment,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+                check=False,
+                timeout=280,
+            )
+            assert done.returncode == 0, done.stdout
+            told.write_text(done.stdout)
+    text = told.read_text()
+    disputed, _, versus = next(line for line in text.splitlines() if " versus " in line).split()[:3]
+    return Demonstration(folder=folder, told=text, environment=environment, disputed=disputed, versus=versus)
+
+
+@pytest.fixture
+def newcomer(tmp_path: Path) -> dict[str, str]:
+    """The environment of a person who has just installed retrodict."""
+    return variables(tmp_path)
