@@ -322,3 +322,40 @@ def test_what_it_took_is_told(project: Any) -> None:
     assert 0.01 < capture.resources.user_s < 20
     assert capture.resources.wall_s >= 0.01
     assert capture.finished_ns > capture.started_ns
+
+
+def test_what_lies_among_installed_software_and_leads_out_of_it_is_an_input(project: Any) -> None:
+    packages = "lib/python3.11/site-packages"
+    project.write(f"{packages}/package/plain.txt")
+    project.write("data.csv", "1")
+    project.write("folder/more.csv", "2")
+    (project.root / packages / "package/link.csv").symlink_to(project.root / "data.csv")
+    (project.root / packages / "linked").symlink_to(project.root / "folder")
+    code = f"""if True:
+        import os
+        at = os.path.abspath("{packages}")
+        for name in ("package/plain.txt", "package/link.csv", "linked/more.csv", "package/missing.txt") * 2:
+            os.path.exists(at + "/" + name) and open(at + "/" + name).read()
+        open(at + "/package/missing.txt", "w").write("now it is there")
+        open(at + "/package/missing.txt").read()
+        os.remove(at + "/linked")
+        os.rename(at + "/package", at + "/linked")
+        os.symlink(os.path.abspath("folder"), at + "/package")
+        open("folder/late.csv", "a").close()
+        open(at + "/package/more.csv").read()
+    """
+    project.write("folder/late.csv", "3")
+    capture = project.python(
+        code.replace('open("folder/late.csv", "a").close()', 'open(at + "/package/late.csv").read()')
+    )
+    assert set(inputs(project, capture)) == {"data.csv", "folder/more.csv", "folder/late.csv"}
+    assert f"{packages}/package/plain.txt" in project.names(capture.environment_files)
+
+
+def test_two_programs_in_one_process_are_read_each_in_its_own_memory(project: Any) -> None:
+    for i in range(3):
+        project.write(f"in{i}.txt", "x" * i)
+    code = "import os, sys\nopen('in0.txt').read()\nos.execv('/bin/sh', ['sh', '-c', 'cat in1.txt; exec cat in2.txt'])"
+    capture = project.python(code)
+    assert {"in0.txt", "in1.txt", "in2.txt"} == set(inputs(project, capture))
+    assert not [w for w in capture.warnings if "could not be read" in w]

@@ -33,7 +33,7 @@ from typing import NoReturn
 
 from retrodict.capture import records as r
 from retrodict.capture.command import Command
-from retrodict.capture.files import Status, status
+from retrodict.capture.files import Status, of, status
 from retrodict.capture.ignore import Ignore
 from retrodict.capture.memory import ProcessMemory, UnreadableError, socket_address
 from retrodict.capture.preserve import Preserver
@@ -59,6 +59,12 @@ _AT_FDCWD, _AT_EMPTY_PATH, _AT_SYMLINK_FOLLOW, _AT_REMOVEDIR = -100, 0x1000, 0x4
 _PR_SET_CHILD_SUBREAPER, _PR_SET_NAME = 36, 15
 _STALL_ROUNDS, _ROUND_MS, _MOST_STALLS = 4, 500, 3
 _MOST_SEEN, _MOST_FOLDERS = 200_000, 50_000
+_OPENAT = next(
+    (number for (system, number), c in CALLS.items() if c.name == "openat" and system != AUDIT_ARCH_I386), -1
+)
+_NOT_PLAIN = r.ACCESS_MODE | r.CREATES | r.TRUNCATES | os.O_PATH | os.O_NOFOLLOW
+_NEVER_SOFTWARE = (b"/proc/", b"/dev/", JOIN)
+_PATH_BYTES = 256  # nearly every path is shorter
 _SELF = (
     (b"/proc/self/", b""),
     (b"/proc/thread-self/", b""),
@@ -176,6 +182,11 @@ class Worker:
         self.read: set[tuple[int, object]] = set()  # what a thread already read: not recorded twice
         self.written: set[tuple[object, ...]] = set()
         self.folders: dict[bytes, bytes] = {}  # folder as written -> where it really is
+        # Most opens read installed software, through a processor cache that the command has just filled with its own
+        # work: what they touch here must be little.
+        self.memories: dict[int, int] = {}  # process -> its memory, open
+        self.software: dict[bytes, bytes | None] = {}  # folder as written -> where it is; None: a cache; "-": neither
+        self.known: set[bytes] = set()  # files of software as written, that are on record
         self.other_view = self.root_ended = self.degraded = False
         self.ends = select.epoll()
         # Two pollers: only a direct poll of the listener keeps the kernel's wake-up on the same CPU.
@@ -211,14 +222,7 @@ class Worker:
         if name in (b"", b".", b".."):
             path = os.path.realpath(path)
             return path, status(path)
-        real = self.folders.get(folder)
-        if real is None:
-            real = os.path.realpath(folder or b"/").rstrip(b"/")
-            if len(self.folders) > _MOST_FOLDERS:
-                self.folders.clear()
-            if os.path.isdir(real or b"/"):
-                self.folders[folder] = real
-        path = real + b"/" + name
+        path = self.real_folder(folder) + b"/" + name
         found = status(path)
         if follow and found and found.is_link:
             path = os.path.realpath(path)
@@ -253,6 +257,7 @@ class Worker:
         self.serial += 1
         self.threads[thread] = self.serial
         self.processes.setdefault(process, []).append(thread)
+        self.attach(process)
         self.spool.append(r.THREAD, self.now(), thread, process, parent)
         if len(self.processes[process]) == 1:
             with contextlib.suppress(OSError):
@@ -260,9 +265,27 @@ class Worker:
                 self.ends.register(descriptor, select.EPOLLIN)
                 self.process_ends[descriptor] = process
 
+    def attach(self, process: int) -> None:
+        """Open the memory of a process: of what it is now, since another program has other memory."""
+        with contextlib.suppress(OSError):  # then it is read in the slower way
+            self.memories[process] = os.open(b"/proc/%d/mem" % process, os.O_RDONLY | os.O_CLOEXEC)
+
+    def detach(self, process: int) -> None:
+        """Close the memory of a process that ends, or becomes another program."""
+        memory = self.memories.pop(process, -1)
+        if memory >= 0:
+            os.close(memory)
+
+    def forget_places(self) -> None:
+        """Unlearn where paths lead, after a change of folders or links."""
+        self.folders.clear()
+        self.software.clear()
+        self.known.clear()
+
     def forget(self, descriptor: int) -> None:
         """Drop a process that ended."""
         process = self.process_ends.pop(descriptor)
+        self.detach(process)
         self.ends.unregister(descriptor)
         os.close(descriptor)
         self.spool.append(r.ENDED, self.now(), process)
@@ -303,6 +326,7 @@ class Worker:
         """Give a run inside the run a descriptor of the spool, with everything so far in it."""
         process = next(p for p, threads in self.processes.items() if thread in threads)
         now = self.now()
+        self.known.clear()  # its record is whole by itself
         self.preserver.since_ns = now  # what the inner run destroys may have been made by the outer one
         self.spool.append(r.JOINED, now, thread, token, process)
         self.spool.flush()
@@ -341,13 +365,15 @@ class Worker:
         """
         if thread not in self.threads:
             self.meet(thread)
+        elif thread in self.processes and thread not in self.memories:
+            self.attach(thread)
         operation = call.operation
         match operation:
             case r.VIEW:
                 if call.name == "open_by_handle_at":
                     return self.spool.append(r.BLIND, self.now(), thread, call.name)
                 self.other_view = True
-                self.folders.clear()
+                self.forget_places()
                 return self.spool.append(r.VIEW, self.now(), thread, call.name)
             case r.CONNECT:
                 return self.look_connect(thread, arguments)
@@ -371,16 +397,75 @@ class Worker:
                 self.protect(thread, path, found, keeps=True, name_only=False)
             case r.REMOVE_FOLDER | r.SYMLINK:
                 self.written.clear()
-                self.folders.clear()
+                self.forget_places()
             case r.DELETE:
                 self.written.clear()
                 if isinstance(found, Status) and found.is_link:
-                    self.folders.clear()
+                    self.forget_places()
                 if flags & _AT_REMOVEDIR:
-                    self.folders.clear()
+                    self.forget_places()
                     return None
                 self.protect(thread, path, found, keeps=False, name_only=True)
         return None if operation == r.REMOVE_FOLDER else self.spool.append(operation, self.now(), thread, path, found)
+
+    def glance(self, thread: int, arguments: Sequence[int]) -> bool:
+        """Deal with an open that plainly reads installed software or a cache; say whether it was one."""
+        memory = self.memories.get(thread)
+        if memory is None or arguments[2] & _NOT_PLAIN:
+            return False
+        data = os.pread(memory, _PATH_BYTES, arguments[1])
+        end = data.find(b"\0")
+        if end < 1:
+            if not data:  # another program by now
+                self.detach(thread)
+            return False
+        text = data[:end]
+        if text in self.known:
+            return True
+        if text[0] != 47 or text.startswith(_NEVER_SOFTWARE) or self.other_view or self.degraded:
+            return False
+        self.shared[TOUCHING] = 1
+        try:
+            found = os.lstat(text)
+        except OSError:
+            return True  # fails
+        folder, _, name = text.rpartition(b"/")
+        place = self.software.get(folder, b"")
+        if place == b"":
+            place = self.learn(folder)
+        if place == b"-" or found.st_mode & 0o170000 != 0o100000:
+            return False
+        self.known.add(text)
+        if place is not None and name[-4:] != b".pyc":
+            self.spool.append(r.OPEN, self.now(), thread, arguments[2], place + b"/" + name, tuple(of(found)))
+        return True
+
+    def learn(self, folder: bytes) -> bytes | None:
+        """Note where a folder is that holds installed software; None: it is a cache; "-": neither."""
+        place = self.real_folder(folder)
+        if self.watch.ignore.is_noise(place + b"/"):
+            self.software[folder] = None
+        else:
+            self.software[folder] = place if self.watch.ignore.is_environment(place + b"/") else b"-"
+        return self.software[folder]
+
+    def real_folder(self, folder: bytes) -> bytes:
+        """Return where a folder really is, "" for the root; its parents are remembered, and looked at once."""
+        real = self.folders.get(folder)
+        if real is None:
+            parent, _, name = folder.rpartition(b"/")
+            real, found = b"", None
+            if folder and name not in (b"", b".", b".."):
+                real = self.real_folder(parent) + b"/" + name
+                found = status(real)
+            if found is None or not found.is_folder:  # a link, or oddly written
+                real = os.path.realpath(folder or b"/").rstrip(b"/")
+                if not os.path.isdir(real or b"/"):
+                    return real
+            if len(self.folders) > _MOST_FOLDERS:
+                self.forget_places()
+            self.folders[folder] = real
+        return real
 
     def look_connect(self, thread: int, arguments: Sequence[int]) -> int | None:
         """Record a connection, once for each thread and address."""
@@ -450,7 +535,7 @@ class Worker:
         target, there = self.resolve(thread, self.argument(thread, arguments, call.dirfd2, call.path2), False)
         self.written.clear()
         if any(isinstance(s, Status) and (s.is_folder or s.is_link) for s in (found, there)):
-            self.folders.clear()
+            self.forget_places()
         if isinstance(found, Status) and not self.other_view:
             folder = status(os.path.dirname(target), follow=True)
             if folder and folder.device != found.device:
@@ -477,6 +562,7 @@ class Worker:
                 argv = [a[:200] for a in self.memory.strings(thread, arguments[2 if call.dirfd >= 0 else 1], 32)]
         if isinstance(found, Status):
             self.preserver.read.add(found[:2])
+        self.detach(thread)
         return self.spool.append(r.EXECUTE, self.now(), thread, path, found, argv)
 
     # The loop -------------------------------------------------------------------------------------------------
@@ -484,16 +570,19 @@ class Worker:
     def handle(self) -> None:
         """Record and answer the notification that lies in shared memory."""
         notification, thread, _, number, architecture, _, *arguments = _NOTIFICATION(self.shared)
-        call = CALLS[architecture, number & 0xFFFFFFFF]
         at: int | None = None
         try:
-            at = self.look(notification, thread, call, architecture, arguments)
+            if number != _OPENAT or architecture == AUDIT_ARCH_I386 or not self.glance(thread, arguments):
+                call = CALLS[architecture, number & 0xFFFFFFFF]
+                at = self.look(notification, thread, call, architecture, arguments)
         except UnreadableError:
-            at = self.spool.append(r.BLIND, self.now(), thread, call.name)  # said, not hidden
+            name = CALLS[architecture, number & 0xFFFFFFFF].name
+            at = self.spool.append(r.BLIND, self.now(), thread, name)  # said, not hidden
         except (FileNotFoundError, ProcessLookupError):
             pass  # the thread is gone, or its descriptor is not open: the call fails
         except Exception as error:  # noqa: BLE001 -- whatever it is, the command must get its answer
-            at = self.spool.append(r.BLIND, self.now(), thread, f"{call.name}: {error!r}")
+            name = CALLS[architecture, number & 0xFFFFFFFF].name
+            at = self.spool.append(r.BLIND, self.now(), thread, f"{name}: {error!r}")
         if at != -1:
             try:
                 fcntl.ioctl(self.listener, _SEND, _ANSWER(notification, 0, 0, _CONTINUE))
@@ -537,7 +626,7 @@ class Worker:
             keeper = os.fork()
             if keeper == 0:
                 self.ends.close()
-                for descriptor in self.process_ends:
+                for descriptor in (*self.process_ends, *self.memories.values()):
                     os.close(descriptor)
                 _keep(self.watch, worker)
             return self._mind(keeper)
@@ -567,8 +656,18 @@ class Worker:
         with contextlib.suppress(OSError):
             self.meet(self.watch.root)
         unwritten = True
+        poll, alone, shared, listener = self.poll.poll, [(self.listener, select.POLLIN)], self.shared, self.listener
         while True:
-            events = self.poll.poll(20 if unwritten else 1000)
+            events = poll(20 if unwritten else 1000)
+            if events == alone:
+                shared[: len(_NOTHING)] = _NOTHING
+                try:
+                    fcntl.ioctl(listener, _RECEIVE, shared)
+                except OSError:
+                    continue
+                self.handle()
+                unwritten = True
+                continue
             if not events:
                 self.spool.flush()
                 unwritten = False
@@ -586,15 +685,7 @@ class Worker:
                         os.close(descriptor)
                         self.reap()
                         minded = self.new_keeper()
-                unwritten = True
-            if event & select.POLLIN:
-                self.shared[: len(_NOTHING)] = _NOTHING
-                try:
-                    fcntl.ioctl(self.listener, _RECEIVE, self.shared)
-                except OSError:
-                    continue
-                self.handle()
-                unwritten = True
+                unwritten = True  # what waits is met in the next round
             elif event & select.POLLHUP:
                 self.reap(wait=True)
                 self.spool.append(r.LAST, self.now())

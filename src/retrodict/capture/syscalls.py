@@ -41,6 +41,8 @@ TABLES: Mapping[str, Mapping[int, Mapping[str, int]]] = {
 }
 _SECCOMP_NUMBER = {"x86_64": 317, "aarch64": 277}
 _FIRST_IO_URING, _X32_BIT = 425, 1 << 30
+_FOLDER_FLAG = {"x86_64": 0o200000, "aarch64": 0o40000}  # O_DIRECTORY
+_MAKES = 0o3 | 0o100 | 0o20000000  # O_ACCMODE, O_CREAT (an old kernel makes a file then), O_TMPFILE
 
 # Operations: o open, t truncate, m move, l link, s symlink, d delete, r remove a folder, n node, x execute, c connect,
 # N another view of the file system (a namespace, a mount, a handle).
@@ -78,19 +80,23 @@ def calls(machine: str) -> dict[tuple[int, int], Call]:
     return {(a, n): _call(name) for a, table in TABLES.get(machine, {}).items() for name, n in table.items()}
 
 
-_LOAD, _IF_AT_LEAST, _IF_EQUAL, _RETURN = 0x20, 0x35, 0x15, 0x06
+_LOAD, _IF_AT_LEAST, _IF_EQUAL, _AND, _RETURN = 0x20, 0x35, 0x15, 0x54, 0x06
 ALLOW, NOTIFY, NO_SYSCALL = 0x7FFF0000, 0x7FC00000, 0x00050000 | errno.ENOSYS
 
 
 def filter_program(machine: str) -> list[tuple[int, int, int, int]]:
     """Return the classic BPF program for a machine: (code, jump if true, jump if false, operand) each."""
     program = [(_LOAD, 0, 0, 4)]  # the architecture
+    folder = _FOLDER_FLAG[machine]
     for architecture, table in TABLES[machine].items():
-        numbers = sorted(table.values())
+        numbers = sorted(number for name, number in table.items() if name != "openat")
         n = len(numbers)
-        body = [(_LOAD, 0, 0, 0), (_IF_AT_LEAST, n + 4, 0, _X32_BIT)]
-        body += [(_IF_EQUAL, n + 3 - i, 0, _FIRST_IO_URING + i) for i in range(3)]
-        body += [(_IF_EQUAL, n - i + 1, 0, number) for i, number in enumerate(numbers)]
+        body = [(_LOAD, 0, 0, 0), (_IF_AT_LEAST, n + 8, 0, _X32_BIT)]
+        body += [(_IF_EQUAL, n + 7 - i, 0, _FIRST_IO_URING + i) for i in range(3)]
+        body += [(_IF_EQUAL, n - i + 5, 0, number) for i, number in enumerate(numbers)]
+        # What can only open a folder, to list it, reads no file: Python does so for every folder that it imports from.
+        body += [(_IF_EQUAL, 0, 3, table["openat"]), (_LOAD, 0, 0, 32), (_AND, 0, 0, folder | _MAKES)]
+        body += [(_IF_EQUAL, 0, 2, folder)]
         body += [(_RETURN, 0, 0, ALLOW), (_RETURN, 0, 0, NO_SYSCALL), (_RETURN, 0, 0, NOTIFY)]
         program += [(_IF_EQUAL, 0, len(body), architecture), *body]
     return [*program, (_RETURN, 0, 0, ALLOW)]
