@@ -33,7 +33,7 @@ with open("metrics.json", "w") as file:
 
 
 def _block(language: str, containing: str) -> str:
-    blocks = re.findall(rf"^```{language}\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
+    blocks: list[str] = re.findall(rf"^```{language}\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
     return next(block for block in blocks if containing in block)
 
 
