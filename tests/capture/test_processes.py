@@ -7,6 +7,7 @@ import json
 import os
 import pty
 import select
+import shutil
 import signal
 import subprocess
 import sys
@@ -399,6 +400,8 @@ def test_it_works_from_a_thread(project: Any) -> None:
 def test_it_works_for_an_unprivileged_user(project: Any) -> None:
     python = sys.executable
     options: dict[str, Any] = {}
+    source = project.root.parent / "source"  # the checkout may lie where that user cannot look
+    shutil.copytree(Path(retrodict.__file__).parent, source / "retrodict")
     if os.geteuid() == 0:
         options = {"user": 65534, "group": 65534, "extra_groups": []}
         for folder in (project.root, *project.root.parents):
@@ -406,7 +409,8 @@ def test_it_works_for_an_unprivileged_user(project: Any) -> None:
                 folder.chmod(0o711)
         project.root.chmod(0o777)
         project.root.parent.chmod(0o777)
-        usable = [p for p in (sys.executable, "/usr/bin/python3", "/usr/local/bin/python3") if _may_run(p, options)]
+        found = (sys.executable, "/usr/bin/python3", "/usr/local/bin/python3")
+        usable = [python for python in found if _may_run(python, source, options)]
         if not usable:
             pytest.skip("no Python here that another user may run and that is at least 3.11")
         python = usable[0]
@@ -418,7 +422,7 @@ def test_it_works_for_an_unprivileged_user(project: Any) -> None:
     answer = subprocess.run(
         [python, script, project.root.parent / "record.json", "sh", "-c", command],
         cwd=project.root,
-        env={"PATH": os.defpath, "PYTHONPATH": SOURCE, "PYTHONDONTWRITEBYTECODE": "1"},
+        env={"PATH": os.defpath, "PYTHONPATH": str(source), "PYTHONDONTWRITEBYTECODE": "1"},
         check=False,
         **options,
     )
@@ -429,13 +433,10 @@ def test_it_works_for_an_unprivileged_user(project: Any) -> None:
     assert not [w for w in record["warnings"] if "could not be read" in w]
 
 
-SOURCE = str(Path(retrodict.__file__).parents[1])
-
-
-def _may_run(python: str, options: dict[str, Any]) -> bool:
+def _may_run(python: str, source: Path, options: dict[str, Any]) -> bool:
     try:
         code = "import sys, retrodict.capture; sys.exit(sys.version_info < (3, 11))"
-        variables = {"PYTHONPATH": SOURCE, "PYTHONDONTWRITEBYTECODE": "1"}
+        variables = {"PYTHONPATH": str(source), "PYTHONDONTWRITEBYTECODE": "1"}
         return subprocess.run([python, "-c", code], env=variables, check=False, **options).returncode == 0
     except OSError:
         return False

@@ -145,6 +145,17 @@ def wait_for(process: int) -> int | None:
         return None
 
 
+def wait_for_orphan(process: int) -> int | None:
+    """Wait for a process that is about to become our child; return as `wait_for` does.
+
+    A guard that is killed closes its files before it hands on its children: who sees its pipe end may be too early.
+    """
+    deadline = time.monotonic() + GRACE_S
+    while (code := wait_for(process)) is None and time.monotonic() < deadline and os.path.exists(f"/proc/{process}"):
+        time.sleep(0.005)
+    return code
+
+
 def bury(processes: Iterable[int], *, wait: bool = False) -> None:
     """Reap those that ended (`wait`: that are about to end) and that are ours."""
     for process in processes:

@@ -13,7 +13,17 @@ from collections.abc import Iterator, Sequence
 
 from retrodict.capture import records as r
 from retrodict.capture.guard import JOIN, Watch, start
-from retrodict.capture.running import GRACE_S, Recording, RefusedError, Relay, Setting, bury, run_child, wait_for
+from retrodict.capture.running import (
+    GRACE_S,
+    Recording,
+    RefusedError,
+    Relay,
+    Setting,
+    bury,
+    run_child,
+    wait_for,
+    wait_for_orphan,
+)
 from retrodict.capture.spool import DONE, DUMB, WRITTEN, Record, Spool, parse
 from retrodict.capture.syscalls import libc
 
@@ -130,11 +140,11 @@ def _follow(setting: Setting, recording: Recording, spool: Spool, poke: int, rel
                 ended = True
                 deadline = time.monotonic() + GRACE_S
                 if record[2] is None:
-                    recording.exit_code = wait_for(root)
+                    recording.exit_code = wait_for_orphan(root)
         if not guards_live and not ended:
             ended = True  # both guards are dead; the command, an orphan, is ours
             setting.tee.began()
-            recording.exit_code = wait_for(root)
+            recording.exit_code = wait_for_orphan(root)
             deadline = time.monotonic() + GRACE_S
             if not spool.memory[DONE]:
                 recording.notes.append("both guards were killed: the record is not complete")
