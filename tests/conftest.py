@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from retrodict.capture import CaptureUnavailableError, supervise
+
 WIDTH = 100
 
 
@@ -106,3 +108,14 @@ def demonstration(tmp_path_factory: pytest.TempPathFactory) -> Demonstration:
 def newcomer(tmp_path: Path) -> dict[str, str]:
     """The environment of a person who has just installed retrodict."""
     return variables(tmp_path)
+
+
+@pytest.fixture(scope="session")
+def seccomp() -> None:
+    """Needs seccomp user notification: in CI its absence is a failure, elsewhere the test is skipped by name."""
+    try:
+        supervise(["true"], cwd=Path("/"), environment={"PATH": os.defpath}, mode="seccomp")
+    except CaptureUnavailableError as error:
+        if os.environ.get("CI"):
+            pytest.fail(f"seccomp user notification must work in CI: {error}")
+        pytest.skip(f"seccomp user notification is not available here: {error}")

@@ -13,17 +13,6 @@ from retrodict.capture import Capture, CaptureUnavailableError, supervise
 PYTHON = sys.executable
 
 
-@pytest.fixture(scope="session")
-def seccomp() -> None:
-    """Needs seccomp user notification: in CI its absence is a failure, elsewhere the test is skipped by name."""
-    try:
-        supervise(["true"], cwd=Path("/"), environment={"PATH": os.defpath}, mode="seccomp")
-    except CaptureUnavailableError as error:
-        if os.environ.get("CI"):
-            pytest.fail(f"seccomp user notification must work in CI: {error}")
-        pytest.skip(f"seccomp user notification is not available here: {error}")
-
-
 @dataclass
 class Project:
     """A folder in which commands run under capture."""

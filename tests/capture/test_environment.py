@@ -95,3 +95,37 @@ def test_it_is_quick(capfd: Any) -> None:
     snapshot_environment(None, variables=VARIABLES)
     assert cpu_s() - begun < 0.5
     assert time.monotonic() - started < 10
+
+
+def test_an_interpreter_is_asked_again_only_when_something_has_changed(tmp_path: Path) -> None:
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", tmp_path / "venv"], check=True)
+    python = str(tmp_path / "venv/bin/python")
+    (packages,) = (tmp_path / "venv/lib").glob("python3*/site-packages")
+    described = packages / "mine-1.0.dist-info/METADATA"
+    described.parent.mkdir()
+    described.write_text("Name: mine\nVersion: 1.0\n\n")
+    remembered = tmp_path / "interpreters"
+
+    def told() -> tuple[object, list[str]]:
+        facts = snapshot_environment(python, variables=VARIABLES, remembered=remembered)
+        return facts.facts["python"], [f"{d['name']} {d['version']}" for d in distributions(facts)]
+
+    version = ".".join(map(str, sys.version_info[:3]))
+    assert told() == (version, ["mine 1.0"])
+    (memory,) = remembered.iterdir()
+    memory.write_text(memory.read_text().replace(f'"python": "{version}"', '"python": "remembered"'))
+    assert told() == (version, ["mine 1.0"]), "what changed right before the answer may change unseen"
+
+    def remember_something_else() -> None:
+        memory.write_text(memory.read_text().replace(f'"python": "{version}"', '"python": "remembered"'))
+        os.utime(memory, (time.time() + 10, time.time() + 10))  # as if it had been told long after the last change
+
+    remember_something_else()
+    assert told() == ("remembered", ["mine 1.0"])
+    described.write_text("Name: mine\nVersion: 1.1\n\n")
+    assert told() == (version, ["mine 1.1"])
+    remember_something_else()
+    (packages / "new.pth").write_text("")
+    assert told()[0] == version
+    memory.write_text("{")
+    assert told()[0] == version

@@ -20,7 +20,7 @@ from typing import Any
 import pytest
 
 import retrodict
-from retrodict.capture import CaptureUnavailableError, NoCommandError, recover, supervise
+from retrodict.capture import SPOOL_NAME, CaptureUnavailableError, NoCommandError, recover, supervise
 
 pytestmark = pytest.mark.usefixtures("seccomp")
 
@@ -251,14 +251,16 @@ def test_a_recorder_that_is_killed_leaves_the_command_right_and_the_record_whole
     process = busy(project, variables={"TEE": "1"})
     process.kill()
     process.wait()
+    spool = project.held / SPOOL_NAME
+    assert recover(spool, project=project.root, environment=os.environ) is None, "the command still runs"
     until(lambda: (project.root / "done.txt").exists())
-    spool = project.held / "capture.spool"
     capture = None
     end = time.monotonic() + 10
-    while capture is None or any("not have ended" in w for w in capture.warnings):
+    while capture is None:
         assert time.monotonic() < end
         capture = recover(spool, project=project.root, environment=os.environ)
         time.sleep(0.05)
+    assert not any("not complete" in warning for warning in capture.warnings)
     assert capture.exit_code == 0
     assert project.names(a for a in capture.inputs if not a.is_code) >= {f"in{i}.txt" for i in range(10)}
     assert {"done.txt", "kept0.txt", "kept49.txt"} <= project.names(capture.outputs)
@@ -452,3 +454,8 @@ def test_a_mode_that_is_not_there_is_said(project: Any) -> None:
             output=lambda stream, data: None,
         )
     assert not [p for p, (parent, name) in parents(zombies=True).items() if parent == os.getpid() and name == "rd-tee"]
+
+
+def test_an_exit_code_is_never_lost_to_orphans_that_end_beside_it(project: Any) -> None:
+    command = "for i in 1 2 3 4 5 6 7 8 9; do (true &); done; exit 7"
+    assert [project.shell(command).exit_code for _ in range(60)] == [7] * 60

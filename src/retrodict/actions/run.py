@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +12,8 @@ from typing import Literal, TypeAlias
 
 from retrodict import capture, datasets, provenance, runs
 from retrodict.actions.places import workspace_path
-from retrodict.capture import Access, Capture, CodeFile
+from retrodict.actions.running import left_behind, running_folder
+from retrodict.capture import SPOOL_NAME, Access, Capture, CodeFile
 from retrodict.kernel import clock as clocks
 from retrodict.kernel import entry as entries
 from retrodict.kernel.errors import RetrodictError, UnavailableError, UsageError
@@ -78,12 +78,16 @@ def run(
     params: Mapping[str, str] | None = None,
     reason: str | None = None,
     mode: Literal["auto", "seccomp", "strace", "audit-hook"] = "auto",
+    caches: Path | None = None,
 ) -> Ran:
     """Run `argv` and record what happened; a command that fails is recorded too.
+
+    Before it begins, what a killed recorder left of an earlier run is recorded as that run's end.
 
     Args:
         params: Recorded; `{k}` in an argument is replaced by its value.
         mode: Which supervisor sees the run; "auto" takes the best that works here.
+        caches: A folder of the user's, outside the workspace, for what interpreters told of themselves.
 
     Raises:
         NoCommandError: There is no command, or `cwd` is no folder.
@@ -91,6 +95,7 @@ def run(
     """
     if not argv:
         raise capture.NoCommandError("there is no command to run", hint="retrodict run -- python train.py")
+    finish_left_behind(workspace, environment, caches=caches)
     params = dict(params or {})
     argv = [_with_params(argument, params) for argument in argv]
     name = name or _name(argv)
@@ -100,12 +105,27 @@ def run(
     def output(fd: int, data: bytes) -> None:
         printed[fd].append(data)
 
-    folder = Path(tempfile.mkdtemp(prefix="run-", dir=workspace.folder))
-    try:
+    with running_folder(workspace, started) as folder:
         seen = capture.supervise(argv, cwd=cwd, environment=environment, preserve_to=folder, mode=mode, output=output)
-        return finish(workspace, started, name, argv, params, seen, printed, environment)
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+        return finish(workspace, started, name, argv, params, seen, printed, environment, caches=caches)
+
+
+def finish_left_behind(workspace: Workspace, environment: Mapping[str, str], *, caches: Path | None = None) -> None:
+    """Record the end of runs whose recorder was killed, from what the guards wrote and what lies on the disk now.
+
+    A run that still goes on is left alone. Where nobody watched from outside (no seccomp), nothing was written: such a
+    run stays without an end.
+    """
+    with left_behind(workspace) as found:
+        for started, folder in found:
+            run = runs.find(workspace.views.database(), started)
+            spool = folder / SPOOL_NAME
+            if run is not None and run.event is None and spool.exists():
+                seen = capture.recover(spool, project=workspace.root / run.cwd, environment=environment)
+                if seen is None:
+                    continue
+                finish(workspace, started, run.name, run.argv, run.params, seen, {}, environment, caches=caches)
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def begin(
@@ -142,12 +162,14 @@ def finish(
     environment: Mapping[str, str],
     *,
     metrics: bytes | None = None,
+    caches: Path | None = None,
 ) -> Ran:
     """Record `run.finished` with everything that was seen of it.
 
     Args:
         printed: What it wrote, by descriptor: 1 and 2.
         metrics: A JSON object with the figures that it reported.
+        caches: As for `run`.
     """
     batch = Batch(workspace)
     database = workspace.views.database()
@@ -181,7 +203,7 @@ def finish(
         uses.append(Edge(ref=Ref(code), role="code", evidence="observed"))
     diff = None if not facts.diff else workspace.objects.put(facts.diff)
     code_facts = batch.blob(_json({**facts.as_json(), "diff": diff}))
-    snapshot = capture.snapshot_environment(_python(seen, environment), variables=environment)
+    snapshot = capture.snapshot_environment(_python(seen, environment), variables=environment, remembered=caches)
     environment_digest = batch.blob(_json(snapshot.as_json()))
     uses.append(Edge(ref=Ref(environment_digest), role="environment", evidence="observed"))
     details = {**seen.as_json(), "environment_files": len(seen.environment_files), "warnings": warnings}

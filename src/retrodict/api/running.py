@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import pickle
-import shutil
 import sys
-import tempfile
 import traceback
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,6 +15,7 @@ from typing import Any
 
 from retrodict.actions import run as actions
 from retrodict.actions.register import Registered, register
+from retrodict.actions.running import running_folder
 from retrodict.api import world
 from retrodict.api.observed import Observer
 from retrodict.kernel.errors import UsageError
@@ -118,8 +118,9 @@ class Run:
         self._started = actions.begin(
             self._workspace, self.name, sys.orig_argv, cwd=self._cwd, params=self.params, reason=self._reason
         )
-        self._folder = Path(tempfile.mkdtemp(prefix="run-", dir=self._workspace.folder))
-        self._observer = Observer(self._folder, self._workspace.clock)
+        self._folder = contextlib.ExitStack()
+        folder = self._folder.enter_context(running_folder(self._workspace, self._started))
+        self._observer = Observer(folder, self._workspace.clock)
         self._observer.start()
         self._is_open = True
         return self
@@ -151,7 +152,7 @@ class Run:
                     register(self._workspace, str(pending.pop("path")), **pending) for pending in self._pending
                 )
         finally:
-            shutil.rmtree(self._folder, ignore_errors=True)
+            self._folder.close()
             world.publish(self._workspace)
 
 

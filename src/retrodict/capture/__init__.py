@@ -6,9 +6,11 @@ from retrodict.capture.errors import CaptureUnavailableError, InterpreterError, 
 from retrodict.capture.facts import Access, Capture, Inherited, Program, Resources
 from retrodict.capture.ignore import DEFAULT_IGNORE, Ignore
 from retrodict.capture.recorder import recover, supervise
+from retrodict.capture.seccomp import SPOOL_NAME
 
 __all__ = [
     "DEFAULT_IGNORE",
+    "SPOOL_NAME",
     "Access",
     "Capture",
     "CaptureUnavailableError",

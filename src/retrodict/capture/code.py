@@ -108,8 +108,8 @@ def snapshot_code(
         )
     root = os.path.realpath(found.rstrip(b"\n"))
     repository = _Git(git, root, environment)
+    state = repository.state()
     tracked = repository.names("ls-files", "-z")
-    untracked = repository.names("ls-files", "-z", "--others", "--exclude-standard")
     left_out: list[str] = []
     files: dict[bytes, CodeFile] = {}
     for name in tracked:
@@ -117,7 +117,7 @@ def snapshot_code(
         if os.path.isfile(path) or os.path.islink(path):  # neither deleted nor a submodule
             files[path] = CodeFile(name=name, path=path, origin="tracked")
     wanted = set(read)
-    for name in untracked:
+    for name in state.untracked:
         path = os.path.join(root, name)
         if b".retrodict/" in b"/" + name or not (path in wanted or _is_code(name)):
             continue
@@ -131,20 +131,20 @@ def snapshot_code(
             files[path] = _outside(root, path)
     if len(files) > MOST_FILES:
         left_out.append(f"{len(files) - MOST_FILES:,} files beyond the first {MOST_FILES:,}")
-    diff = repository.ask("diff", "HEAD", "--binary", "--no-color", "--no-ext-diff", "--no-textconv") or b""
+    diff = b""
+    if state.commit and state.is_changed:
+        diff = repository.ask("diff", "HEAD", "--binary", "--no-color", "--no-ext-diff", "--no-textconv") or b""
     if len(diff) > MOST_DIFF_BYTES:
         left_out.append(f"the diff, {len(diff):,} bytes long: the files themselves are in the tree")
         diff = b""
-    commit = repository.text("rev-parse", "--verify", "-q", "HEAD")
     remote = repository.text("config", "--get", "remote.origin.url")
     kept = _sorted(files.values())[:MOST_FILES]
-    changed = repository.ask("status", "--porcelain", "--untracked-files=no", "-z")
     return CodeFacts(
         root=root,
-        commit=commit,
-        branch=repository.text("symbolic-ref", "--short", "-q", "HEAD"),
+        commit=state.commit,
+        branch=state.branch,
         remote=_CREDENTIALS.sub(r"\1", remote) if remote else None,
-        is_dirty=bool(changed) or any(file.origin == "untracked" for file in kept),
+        is_dirty=state.is_changed or any(file.origin == "untracked" for file in kept),
         files=tuple(kept),
         diff=diff,
         left_out=tuple(left_out),
@@ -163,6 +163,16 @@ def _outside(root: bytes, path: bytes) -> CodeFile:
 def _is_code(name: bytes) -> bool:
     base = os.path.basename(name)
     return os.fsdecode(base) in _CODE_NAMES or os.fsdecode(os.path.splitext(base)[1]) in _CODE_SUFFIXES
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _State:
+    """What `git status` tells; `is_changed`: tracked files differ from the commit."""
+
+    commit: str | None
+    branch: str | None
+    is_changed: bool
+    untracked: tuple[bytes, ...]
 
 
 class _Git:
@@ -195,6 +205,28 @@ class _Git:
     def text(self, *arguments: str) -> str | None:
         """Return the first line of an answer."""
         return os.fsdecode(answer.split(b"\n", 1)[0]) if (answer := self.ask(*arguments)) else None
+
+    def state(self) -> _State:
+        """Return the state of the work tree, from one command (git-status(1), porcelain format version 2)."""
+        commit = branch = None
+        is_changed = False
+        untracked = []
+        lines = iter(self.names("status", "--porcelain=v2", "--branch", "--untracked-files=all", "-z"))
+        for line in lines:
+            match line[:2]:
+                case b"# ":
+                    _, key, value = line.split(b" ", 2)
+                    if key == b"branch.oid" and value != b"(initial)":
+                        commit = os.fsdecode(value)
+                    elif key == b"branch.head" and value != b"(detached)":
+                        branch = os.fsdecode(value)
+                case b"? ":
+                    untracked.append(line[2:])
+                case _:
+                    is_changed = True
+                    if line[:2] == b"2 ":
+                        next(lines)  # a renamed file: the name that it had
+        return _State(commit=commit, branch=branch, is_changed=is_changed, untracked=tuple(untracked))
 
     def names(self, *arguments: str) -> list[bytes]:
         """Return an answer of names that end with NUL."""

@@ -6,15 +6,25 @@ our own. Only names, versions and digests: `environments` rebuilds from them.
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
 import json
+import os
+import shutil
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from retrodict.capture.errors import InterpreterError
+from retrodict.kernel.durable import write_file
 
 _TIMEOUT_S = 60.0
+# What decides which folders an interpreter searches, and which C library it loads.
+_SEARCHING = ("HOME", "LD_LIBRARY_PATH", "LD_PRELOAD", "PATH", "VIRTUAL_ENV")
+_RACY_NS = 2 * 10**9  # a file changed this shortly ago may change again and keep its times
+_TOLD = ("METADATA", "PKG-INFO", "RECORD", "INSTALLER", "direct_url.json")
 # Variables that change the numbers or the order that a program computes; never one that may hold a secret.
 _RELEVANT = (
     "OMP_NUM_THREADS", "OMP_DYNAMIC", "OMP_PROC_BIND", "OMP_SCHEDULE", "OPENBLAS_NUM_THREADS",
@@ -87,7 +97,7 @@ json.dump({
     "tag": sysconfig.get_config_var("SOABI") or "", "platform": sysconfig.get_platform(),
     "machine": platform.machine(), "system": platform.system(), "kernel": platform.release(),
     "libc": (libc + " " + libc_version).strip(), "byteorder": sys.byteorder, "cpus": os.cpu_count(),
-    "distributions": sorted(found, key=lambda d: (d["name"].lower(), d["version"])),
+    "distributions": sorted(found, key=lambda d: (d["name"].lower(), d["version"])), "searched": sys.path,
 }, sys.stdout)
 """
 
@@ -112,17 +122,36 @@ class EnvironmentFacts:
         return {**self.facts, "variables": dict(self.variables), "cpu": dict(self.cpu)}
 
 
-def snapshot_environment(python: str | None, *, variables: Mapping[str, str]) -> EnvironmentFacts:
+def snapshot_environment(
+    python: str | None, *, variables: Mapping[str, str], remembered: Path | None = None
+) -> EnvironmentFacts:
     """Ask an interpreter for its environment.
 
     Args:
         python: Path of the interpreter; None: the one that runs this.
         variables: The environment that the run was given.
+        remembered: A folder for answers, outside every workspace; an interpreter is asked again when anything that it
+            told of has changed. None: it is asked.
 
     Raises:
         InterpreterError: It does not start, or does not answer.
     """
     program = python or sys.executable
+    memory = None if remembered is None else _Memory(remembered, program, variables)
+    facts = None if memory is None else memory.recall()
+    if facts is None:
+        facts = _ask(program, variables)
+        searched = facts.pop("searched", None)
+        if memory is not None and isinstance(searched, list):
+            memory.keep(facts, searched)
+    return EnvironmentFacts(
+        facts=facts,
+        variables={name: variables[name] for name in _RELEVANT if name in variables},
+        cpu=_cpu(),
+    )
+
+
+def _ask(program: str, variables: Mapping[str, str]) -> dict[str, object]:
     try:
         answer = subprocess.run(
             [program, "-S", "-c", _SITE + _PROBE],
@@ -134,11 +163,68 @@ def snapshot_environment(python: str | None, *, variables: Mapping[str, str]) ->
         facts = json.loads(answer.stdout)
     except (OSError, subprocess.TimeoutExpired, ValueError, UnicodeDecodeError) as error:
         raise InterpreterError(f"{program} could not say what is installed in it: {error}") from error
-    return EnvironmentFacts(
-        facts=facts,
-        variables={name: variables[name] for name in _RELEVANT if name in variables},
-        cpu=_cpu(),
-    )
+    assert isinstance(facts, dict)
+    return facts
+
+
+class _Memory:
+    """What one interpreter told, with the times of everything that it looked at.
+
+    It lies with the user's caches: whoever can write there can change the libraries themselves.
+    """
+
+    def __init__(self, folder: Path, program: str, variables: Mapping[str, str]) -> None:
+        deciding = {k: v for k, v in variables.items() if k.startswith("PYTHON") or k in _SEARCHING}
+        asked = [_PROBE, program, *os.uname(), os.cpu_count(), sorted(deciding.items())]
+        name = hashlib.sha256(json.dumps(asked).encode("utf-8", "surrogateescape")).hexdigest()
+        self._path = folder / f"environment-{name[:32]}.json"
+        found = shutil.which(program, path=variables.get("PATH")) or program
+        self._interpreter = [found, os.path.join(os.path.dirname(os.path.dirname(found)), "pyvenv.cfg")]
+
+    def recall(self) -> dict[str, object] | None:
+        """Return what was told, where nothing has changed since; changes right before the telling may not show."""
+        try:
+            held = json.loads(self._path.read_bytes())
+            times = self._times(held["searched"])
+            newest = max(max(changed, renamed) for _, _, _, changed, renamed in times)
+            if [*map(tuple, held["times"])] == times and newest < os.stat(self._path).st_mtime_ns - _RACY_NS:
+                facts = held["facts"]
+                return facts if isinstance(facts, dict) else None
+        except (OSError, ValueError, KeyError, TypeError):
+            pass  # nothing is held, or nothing that can be read
+        return None
+
+    def keep(self, facts: Mapping[str, object], searched: Sequence[str]) -> None:
+        """Hold what was told; a folder that depends on where one stands cannot be held."""
+        if any(folder and not os.path.isabs(folder) for folder in searched):
+            return
+        with contextlib.suppress(OSError):
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            write_file(
+                self._path,
+                json.dumps({"searched": searched, "times": self._times(searched), "facts": facts}).encode(),
+                mode=0o600,
+            )
+
+    def _times(self, searched: Sequence[str]) -> list[tuple[str, int, int, int, int]]:
+        paths = list(self._interpreter)
+        for folder in searched:
+            paths.append(folder)
+            try:
+                names = sorted(os.listdir(folder))
+            except OSError:
+                continue
+            for name in names:
+                if name.endswith((".dist-info", ".egg-info")):
+                    paths += [os.path.join(folder, name), *(os.path.join(folder, name, told) for told in _TOLD)]
+                elif name.endswith(".pth"):
+                    paths.append(os.path.join(folder, name))
+        found: list[tuple[str, int, int, int, int]] = []
+        for path in paths:
+            with contextlib.suppress(OSError):
+                seen = os.stat(path)
+                found.append((path, seen.st_ino, seen.st_size, seen.st_mtime_ns, seen.st_ctime_ns))
+        return found
 
 
 # -S and then site.main(): the same sys.path, without the user's sitecustomize being able to print into the answer.

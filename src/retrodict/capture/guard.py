@@ -301,19 +301,20 @@ class Worker:
         """
         root = self.watch.root
         try:
-            if not self.root_ended:
-                options = os.WEXITED | os.WNOWAIT | (0 if wait else os.WNOHANG)
-                if result := os.waitid(os.P_PID, root, options):
+            if wait and not self.root_ended:
+                os.waitid(os.P_PID, root, os.WEXITED | os.WNOWAIT)
+            # Each is looked at before it is buried: the command may end between any two lines here.
+            while ended := os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOWAIT | os.WNOHANG):
+                if ended.si_pid == root and not self.root_ended:
                     self.root_ended = True
-                    code = result.si_status if result.si_code == os.CLD_EXITED else -result.si_status
+                    code = ended.si_status if ended.si_code == os.CLD_EXITED else -ended.si_status
                     self.spool.append(r.EXIT, self.now(), code)
                     self.spool.flush()  # before it is buried: then nobody can ask again
-                    _, _, took = os.wait4(root, 0)
+                _, _, took = os.wait4(ended.si_pid, 0)
+                if ended.si_pid == root:
                     self.spool.append(
                         r.USAGE, self.now(), int(took.ru_utime * 1e6), int(took.ru_stime * 1e6), took.ru_maxrss
                     )
-            while os.waitpid(-1, os.WNOHANG)[0]:
-                pass
         except ChildProcessError:
             if wait and not self.root_ended:  # a third guard is not its parent: the recorder is, by adoption
                 self.root_ended = True

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import signal
 from collections.abc import Callable, Mapping, Sequence
@@ -114,11 +115,27 @@ def _record(setting: Setting, mode: str) -> Recording:
     return recording
 
 
-def recover(spool: Path, *, project: Path, environment: Mapping[str, str], ignore: Ignore = DEFAULT_IGNORE) -> Capture:
-    """Return what a run did whose recorder was killed, from its spool and what lies on the disk now."""
-    records = list(parse(spool.read_bytes()))
-    notes = ["the recorder was killed; the record was put together afterwards"]
+def recover(
+    spool: Path, *, project: Path, environment: Mapping[str, str], ignore: Ignore = DEFAULT_IGNORE
+) -> Capture | None:
+    """Return what a run did whose recorder was killed, from its spool and what lies on the disk now.
+
+    Args:
+        spool: `SPOOL_NAME` in the folder that `supervise` was given.
+        project: Where the command began.
+        environment: Today's variables; those of the run are not known any more.
+
+    Returns:
+        None while the run goes on: its guards hold a lock on the spool.
+    """
+    with open(spool, "rb") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return None
+        records = list(parse(file.read()))
+    notes = ["the recorder was killed: what the run printed is not known, its code and libraries are as they are now"]
     if not any(record[0] == r.LAST for record in records):
-        notes.append("the run may not have ended yet")
+        notes.append("its guards were killed too: the record is not complete")
     rules = ignore.within(os.path.realpath(os.fsencode(project)), environment)
     return fold(records, ignore=rules, mode="seccomp", completeness="os-trace", notes=notes)

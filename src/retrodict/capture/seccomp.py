@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import fcntl
 import os
 import select
 import signal
@@ -73,6 +74,7 @@ def _by_guards(setting: Setting, recording: Recording) -> None:
     else:
         name = os.fsdecode(folder + b"/" + SPOOL_NAME.encode())
         descriptor = os.open(name, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        fcntl.flock(descriptor, fcntl.LOCK_EX)  # shared with the guards: free when the last of them has ended
     poke_read, poke_write = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
     spool = Spool(descriptor, poke_write)
     spool.begin(setting.invocation())

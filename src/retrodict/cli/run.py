@@ -54,6 +54,7 @@ def command(
             params=pairs,
             reason=reason,
             mode=mode,
+            caches=door.cache_root() / "interpreters",
         )
     if as_json:
         os.dup2(own_output, 1)
