@@ -20,6 +20,7 @@ import click
 
 from retrodict import __version__
 from retrodict.kernel.errors import RetrodictError
+from retrodict.render.printable import is_unicode, printable
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -55,7 +56,13 @@ VERBS: dict[str, tuple[str, str]] = {
 
 
 class LazyGroup(click.Group):
-    """A group that knows its verbs by name and loads the one that is asked for."""
+    """A group that knows its verbs by name and loads the one that is asked for.
+
+    Attributes:
+        asked: The verb that was asked for; "" before it is known.
+    """
+
+    asked = ""
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
         """Return the verbs in the order in which they are told."""
@@ -83,7 +90,8 @@ class LazyGroup(click.Group):
 
             near = get_close_matches(args[0], VERBS, n=3, cutoff=0.5)
             hint = f" Did you mean {' or '.join(near)}?" if near else ""
-            raise click.UsageError(f"There is no command {args[0]!r}.{hint}", ctx)
+            raise click.UsageError(f"there is no command {args[0]!r}.{hint}", ctx)
+        self.asked = args[0]
         return super().resolve_command(ctx, args)
 
 
@@ -104,6 +112,25 @@ def cli(ctx: click.Context, folder: Path | None, agent: str | None) -> None:
     ctx.obj = agent
 
 
+class Worded(click.Command):
+    """A command whose words can be recorded and printed: bytes that are not UTF-8 are refused, except in paths."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Parse, then look at every text."""
+        rest = super().parse_args(ctx, args)
+        for parameter in self.params:
+            if isinstance(parameter.type, click.types.StringParamType):
+                value = ctx.params.get(parameter.name or "")
+                for text in value if isinstance(value, tuple) else (value,):
+                    if isinstance(text, str) and not is_unicode(text):
+                        raise click.BadParameter(f"{printable(text)} is not UTF-8", ctx, parameter)
+        return rest
+
+
+class WordedGroup(Worded, click.Group):
+    """The same, with commands below it."""
+
+
 F = TypeVar("F", bound=Callable[..., Any])
 
 
@@ -113,6 +140,7 @@ def verb(name: str, *, example: str, epilog: str = "") -> Callable[[F], click.Co
     def wrap(function: F) -> click.Command:
         command = click.command(
             name,
+            cls=Worded,
             epilog="\b\nExample:\n" + "\n".join(f"  $ {line}" for line in example.splitlines()) + epilog,
         )(function)
         command.params.append(
@@ -223,10 +251,12 @@ def draw(rendered: RenderableType, *, to_stderr: bool = False) -> None:
     """Print what a renderer returned."""
     from rich.console import Console
 
+    from retrodict.render.text import Printable
+
     stream = sys.stderr if to_stderr else sys.stdout
     # A pipe has no width: lines are kept long there, so that what is grepped stays on one line; COLUMNS says otherwise.
     width = None if stream.isatty() or os.environ.get("COLUMNS", "").isdigit() else 200
-    Console(file=stream, width=width, highlight=False, emoji=False).print(rendered)
+    Console(file=stream, width=width, highlight=False, emoji=False).print(Printable(rendered))
 
 
 def write(path: Path, text: str) -> None:
@@ -247,25 +277,27 @@ def write(path: Path, text: str) -> None:
 def main() -> None:
     """Run the command line; every failure ends in one line and exit 2 (`run`: 125)."""
     gc.set_threshold(50_000, 20, 20)  # starting makes much and frees nothing: looking for garbage takes 12 ms
-    failure = 125 if "run" in sys.argv[1:3] else 2
+    code: object = 2
     try:
         code = cli.main(standalone_mode=False, prog_name="retrodict")
         sys.stdout.flush()
     except click.exceptions.Exit as error:
         code = error.exit_code
+    except click.exceptions.NoArgsIsHelpError as error:
+        error.show()
     except click.UsageError as error:
-        error.show()
-        code = failure
+        verb = error.ctx.command_path if error.ctx else "retrodict"
+        _fail(f"{verb}: {_sentence(error.format_message())} See `{verb} --help`.")
+        code = _failure()
     except click.ClickException as error:
-        error.show()
-        code = failure
+        _fail(f"retrodict: {_sentence(error.format_message())}")
+        code = _failure()
     except (click.Abort, KeyboardInterrupt):
-        click.echo("interrupted", err=True)
+        _fail("interrupted")
         code = 130
     except RetrodictError as error:
-        hint = f" {error.hint}" if error.hint else ""
-        click.echo(f"retrodict: {one_line(error.message)}.{hint}", err=True)
-        code = failure
+        _fail(f"retrodict: {_sentence(error.message)} {error.hint}")
+        code = _failure()
     except BrokenPipeError:
         # The reader of our output went away, as `head` does; what we had to say was said.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -273,12 +305,26 @@ def main() -> None:
     except Exception as error:
         if os.environ.get("RETRODICT_DEBUG"):
             raise
-        where = f"{type(error).__name__}: {one_line(str(error))}"
-        click.echo(f"retrodict: unexpected: {where}. Set RETRODICT_DEBUG=1 to see where, and report it.", err=True)
-        code = failure
+        where = _sentence(f"{type(error).__name__}: {error}")
+        _fail(f"retrodict: unexpected: {where} Set RETRODICT_DEBUG=1 to see where, and report it.")
+        code = _failure()
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def _failure() -> int:
+    """Return the exit code of a failure: 125, which commands hardly use, where their own codes are passed through."""
+    return 125 if cli.asked == "run" else 2
+
+
+def _fail(line: str) -> None:
+    click.echo(printable(" ".join(line.split())), err=True)
+
+
+def _sentence(text: str) -> str:
+    """Return `text` with a stop at its end."""
+    return text if text.rstrip().endswith(("?", "!", ".")) else f"{text}."
 
 
 def one_line(text: str) -> str:
     """Return `text` on one line without its final stop."""
-    return " ".join(text.split()).removesuffix(".")
+    return printable(" ".join(text.split()).removesuffix("."))

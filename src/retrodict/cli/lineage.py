@@ -7,6 +7,7 @@ from typing import Literal
 import click
 
 from retrodict.cli import door
+from retrodict.render.printable import printable
 
 
 @door.verb("lineage", example="retrodict lineage data/credit_codes.csv --down")
@@ -42,4 +43,4 @@ def command(
     if as_json:
         click.echo(graph.to_json(record.graph, record.labels))
     else:
-        click.echo(render(record.graph, record.labels))
+        click.echo(printable(render(record.graph, record.labels)))

@@ -13,6 +13,7 @@ from retrodict.cli import door
 
 @click.group(
     "predictions",
+    cls=door.WordedGroup,
     invoke_without_command=True,
     epilog="\b\nExample:\n  $ retrodict predictions --where \"decision = 'decline' and duration_in_month > 24\" --csv",
 )
@@ -31,6 +32,8 @@ def command(ctx: click.Context, /, as_csv: bool, as_json: bool, **options: Any) 
     """Search the audit trail, newest first; `predictions import` takes over an old log."""
     if ctx.invoked_subcommand is not None:
         return
+    if as_csv and as_json:
+        raise click.UsageError("Give either --csv or --json.")
     from retrodict.actions.predictions import search, to_csv  # loaded when asked for
     from retrodict.render import text
     from retrodict.render.json import to_json
@@ -48,6 +51,7 @@ def command(ctx: click.Context, /, as_csv: bool, as_json: bool, **options: Any) 
 
 @command.command(
     "import",
+    cls=door.Worded,
     epilog="\b\nExample:\n  $ retrodict predictions import old-log.csv --system mainframe",
 )
 @click.argument("log", type=click.Path(path_type=Path))

@@ -12,7 +12,7 @@ from retrodict.cli import door
 @door.verb(
     "register", example='retrodict register models/decision.pkl decision --metrics metrics.json --reason "first model"'
 )
-@click.argument("path")
+@click.argument("path", type=click.Path())
 @click.argument("name")
 @click.option("--reason", help="Why this version.")
 @click.option("--metrics", type=click.Path(path_type=Path), help="A file that says how good it is.")

@@ -8,9 +8,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from rich.console import Group, RenderableType
+from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
+from rich.segment import Segment
 from rich.table import Table
 from rich.text import Text
+
+from retrodict.render.printable import printable
 
 if TYPE_CHECKING:  # the modules behind these types would double the time that `status` takes
     from retrodict.actions.add import Added
@@ -31,13 +34,24 @@ if TYPE_CHECKING:  # the modules behind these types would double the time that `
     from retrodict.replay import Replay
 
 
+class Printable:
+    """Anything that rich draws, with the text in it made `printable`."""
+
+    def __init__(self, rendered: RenderableType) -> None:
+        self._rendered = rendered
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        for segment in console.render(self._rendered, options):
+            yield segment if segment.control else Segment(printable(segment.text), segment.style)
+
+
 def table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, wrap: Sequence[str] = ()) -> Table:
     """Return a plain table; only the columns named in `wrap` may be broken into lines."""
     drawn = Table(box=None, pad_edge=False, header_style="bold", show_edge=False)
     for column in columns:
         drawn.add_column(column, no_wrap=column not in wrap, overflow="fold")
     for row in rows:
-        drawn.add_row(*(Text("" if cell is None else str(cell)) for cell in row))
+        drawn.add_row(*(Text("" if cell is None else printable(str(cell))) for cell in row))
     return drawn
 
 
