@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -54,10 +55,14 @@ def add(
         reason: Why they are added, or why they changed (sealed).
 
     Raises:
-        UsageError: A path does not exist, holds something that cannot be kept, or several share one name.
+        UsageError: A path does not exist, holds something that cannot be kept, or several share one name; a name that
+            could not be written into a reference.
     """
     if name is not None and len(paths) != 1:
         raise UsageError("--name names one path, and there are several", hint="Add them one by one.")
+    for path in paths:  # all of them before the first is stored
+        if not os.path.lexists(path):
+            raise UsageError(f"{path} does not exist")
     batch = Batch(workspace)
     database = workspace.views.database()
     results: list[Added | None] = []  # None: recorded below, once its entry is known
@@ -68,7 +73,8 @@ def add(
             raise UsageError(
                 f"{path} holds the workspace's own store and cannot be added", hint="Add folders and files inside it."
             )
-        label = name or relative or path.name
+        label = name if name is not None else relative or path.name
+        datasets.check_name(label)
         if any(done and done.name == label for done in results) or any(item.name == label for _, item in pending):
             raise UsageError(f"two of the paths would be versions of {label!r}", hint="Give them names, one by one.")
         stored = workspace.objects.add(path, ignore=is_ignored, progress=progress)
@@ -104,7 +110,7 @@ def add(
                 recipes=stored.recipes,
                 files=stored.files,
                 size_bytes=stored.size_bytes,
-                source=batch.seal(source),
+                source=batch.seal(source or None),
             ),
             reason=reason,
             replaces=[head.event for head in heads],

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import unicodedata
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
+from retrodict.kernel.errors import UsageError
 from retrodict.kernel.types import Digest, EventId
 from retrodict.ledger import Sequenced
 
@@ -38,6 +41,19 @@ class DatasetVersion:
     is_current: bool
 
 
+def check_name(name: str) -> None:
+    """Check that a dataset can be called `name`: it has to fit into a line of a table, and into a reference.
+
+    Raises:
+        UsageError: It is empty, no text, or has characters that are not printed.
+    """
+    if not name.strip() or any(unicodedata.category(letter) in ("Cc", "Cs") for letter in name):
+        raise UsageError(
+            f"{name!r} cannot be a dataset's name: it is empty, or has characters that cannot be printed",
+            hint="Give it another one with --name.",
+        )
+
+
 def added_body(
     *,
     name: str,
@@ -67,7 +83,7 @@ class DatasetProjection:
     """Table `datasets_versions`, a row for each version."""
 
     name = "datasets"
-    version = 1
+    version = 2
     tables: Mapping[str, str] = {
         "datasets_versions": "CREATE TABLE datasets_versions (event TEXT PRIMARY KEY, entry INTEGER NOT NULL, "
         "name TEXT NOT NULL, version INTEGER NOT NULL, content TEXT NOT NULL, type TEXT NOT NULL, "
@@ -100,7 +116,7 @@ class DatasetProjection:
                 str(body["type"]),
                 body["files"],
                 body["size_bytes"],
-                path.encode("utf-8", "surrogateescape").decode("utf-8", "replace"),
+                _column(path),
                 event.at,
                 event.agent,
             ),
@@ -109,6 +125,15 @@ class DatasetProjection:
 
 PROJECTION = DatasetProjection()
 _COLUMNS = "event, entry, name, version, content, type, files, size_bytes, path, at, agent, is_current"
+
+
+def _column(path: str) -> str | bytes:
+    """Return a path as a column holds it: one that is not UTF-8 as its bytes."""
+    raw = os.fsencode(path)
+    try:
+        return raw.decode()
+    except UnicodeDecodeError:
+        return raw
 
 
 def _rows(db: apsw.Connection, where: str, parameters: tuple[object, ...]) -> list[DatasetVersion]:
@@ -123,7 +148,7 @@ def _rows(db: apsw.Connection, where: str, parameters: tuple[object, ...]) -> li
             type=row[5],
             files=row[6],
             size_bytes=row[7],
-            path=row[8],
+            path=os.fsdecode(row[8]),
             at=row[9],
             agent=row[10],
             is_current=bool(row[11]),

@@ -32,7 +32,7 @@ _MAX_CANDIDATES = 10
 _ENTRY = re.compile(r"(?:(?P<log>[0-9a-f]{4,64}):)?(?P<entry>0|[1-9]\d{0,17})(?:\.(?P<row>\d{1,18}))?\Z", re.ASCII)
 _OBJECT = re.compile(r"b3-(?P<hex>[0-9a-f]{4,64})\Z")
 _EVENT_ID = re.compile(r"(?P<id>[0-9a-f][0-9a-f-]{5,35})(?:\.(?P<row>\d{1,18}))?\Z", re.ASCII)
-_NAME = re.compile(r"(?:(?P<kind>[a-z]+):)?(?P<name>[^@]+)(?:@(?P<version>[^@]+))?\Z")
+_NAME = re.compile(r"(?:(?P<kind>[a-z]+):)?(?P<name>.+?)(?:@(?P<version>[^@]+))?\Z")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -112,10 +112,11 @@ def resolve(
     else:
         found = []
         if match := _NAME.match(asked):
-            found += [
-                Resolved(event=c.event, object=c.object, row=None, printed=c.printed)
-                for c in names.lookup(match["kind"], match["name"], match["version"])
-            ]
+            kind, name, version = match["kind"], match["name"], match["version"]
+            candidates = names.lookup(kind, name, version)
+            if version is not None:  # a file's name may have an @ in it
+                candidates += names.lookup(kind, f"{name}@{version}", None)
+            found += [Resolved(event=c.event, object=c.object, row=None, printed=c.printed) for c in candidates]
         if match := _EVENT_ID.match(cleaned.lower()):
             found += _events(ledger, match["id"], match["row"])
             if "-" not in match["id"] and match["row"] is None:
