@@ -13,6 +13,7 @@ import shutil
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -23,7 +24,7 @@ from rich.console import Console
 
 from retrodict.demo.credit.cases import DISPUTED, VERSUS, Applicant, read_applicants
 from retrodict.demo.story import DemonstrationError, Story, warm_up
-from retrodict.kernel.errors import MissingExtraError, UsageError
+from retrodict.kernel.errors import MissingExtraError, UnavailableError, UsageError
 
 if TYPE_CHECKING:
     import httpx
@@ -49,6 +50,7 @@ def run(folder: Path, *, keep: bool, console: Console, main: Callable[[], None])
     Raises:
         UsageError: `folder` holds something else.
         MissingExtraError: The packages of `retrodict[demo]` are not installed.
+        UnavailableError: There is no git.
         DemonstrationError: A step did not do what it shows.
     """
     console.print("Loading the libraries that the models need ...", style="dim")
@@ -58,6 +60,8 @@ def run(folder: Path, *, keep: bool, console: Console, main: Callable[[], None])
         warm_up()
     except ImportError as error:
         raise MissingExtraError("the demonstration", "demo") from error
+    if shutil.which("git") is None:
+        raise UnavailableError("the demonstration needs git, and there is none", hint="Retrodict itself works without.")
     folder = _fresh(folder.absolute(), keep=keep)
     story = Story(folder, console, main)
     began = time.monotonic()
@@ -95,11 +99,18 @@ def _fresh(folder: Path, *, keep: bool) -> Path:
             folder, number = base.with_name(f"{base.name}-{number}"), number + 1
     if folder.exists() and any(folder.iterdir()) and not (folder / MARKER).exists():
         raise UsageError(f"{folder} is not empty", hint="Give the demonstration a folder of its own with --dir.")
-    shutil.rmtree(folder, ignore_errors=True)
+    try:
+        if folder.exists():
+            shutil.rmtree(folder)
+        folder.mkdir(parents=True)
+    except OSError as error:
+        raise UsageError(
+            f"{folder} cannot be used: {error.strerror}", hint="Give the demonstration a folder of its own with --dir."
+        ) from error
+    (folder / MARKER).write_text("Made by `retrodict demo credit`; replaced by the next one.\n")
     for part in ("pipeline", "chain"):
         shutil.copytree(CASE / part, folder / part, ignore=shutil.ignore_patterns("__pycache__"))
     (folder / "data").mkdir()
-    (folder / MARKER).write_text("Made by `retrodict demo credit`; replaced by the next one.\n")
     (folder / ".gitignore").write_text(f"{MARKER}\n__pycache__/\ndata/\nwork/\nmodels/\nmetrics.json\n*.html\n")
     shutil.copy(CASE / "params.json", folder)
     shutil.copy(CASE / "data/german_credit.csv", folder / "data")
@@ -321,8 +332,7 @@ def _prove(story: Story, disputed: str) -> None:
 def _tamper(story: Story) -> None:
     story.step("And if somebody touches the record? One byte of stored data is altered, in a copy")
     story.retrodict("verify", agent=COMPLAINTS)
-    copy = story.folder.with_name(story.folder.name + "-altered")
-    shutil.rmtree(copy, ignore_errors=True)
+    copy = Path(tempfile.mkdtemp(prefix="retrodict-altered-"))
     shutil.copytree(story.folder / ".retrodict", copy / ".retrodict", symlinks=True)
     pack = max((copy / ".retrodict/objects").rglob("*.pack"), key=lambda path: path.stat().st_size)
     os.chmod(pack, 0o644)
@@ -332,7 +342,7 @@ def _tamper(story: Story) -> None:
         byte = file.read(1)
         file.seek(middle)
         file.write(bytes([byte[0] ^ 1]))
-    story.say(f"(one bit of {pack.relative_to(copy)}, at byte {middle})")
+    story.say(f"(one bit at byte {middle} of {pack.relative_to(copy / '.retrodict')})")
     story.retrodict("-C", str(copy), "verify", agent=COMPLAINTS, expect=1)
     shutil.rmtree(copy)
 
