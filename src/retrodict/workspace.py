@@ -7,6 +7,7 @@ state directory outside, which the door passes in.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 from collections.abc import Callable, Mapping, Sequence
@@ -128,11 +129,13 @@ def create(root: Path, state_root: Path, clock: Clock, projections: Sequence[Pro
     `format.json` is written last: a folder without it is no workspace, and a second try begins anew.
 
     Raises:
-        UsageError: There is one already, or `root` is no folder.
+        UsageError: There is one already.
+        UnavailableError: `root` or the state directory cannot be written; what was made for it is removed.
     """
     folder = root / FOLDER
     if (folder / "format.json").exists():
         raise UsageError(f"{root} is a workspace already", hint="Nothing needs to be done.")
+    made = [path for path in (folder, root, *root.parents) if not path.exists()]
     try:
         root.mkdir(parents=True, exist_ok=True)
         folder.mkdir(exist_ok=True)
@@ -141,8 +144,14 @@ def create(root: Path, state_root: Path, clock: Clock, projections: Sequence[Pro
         workspace_id = clock.random_bytes(16).hex()
         write_file(folder / ".gitignore", b"*\n")
     except OSError as error:
+        _remove_empty(made)
         raise UnavailableError(f"{folder} cannot be written: {error.strerror}") from error
-    state = StateDirectory.create(state_root / workspace_id, workspace_id, folder, clock)
+    try:
+        state = StateDirectory.create(state_root / workspace_id, workspace_id, folder, clock)
+    except UnavailableError:
+        (folder / ".gitignore").unlink()
+        _remove_empty(made)
+        raise
     Ledger.create(folder / "ledger.db", state.origin, clock).close()
     if not (folder / "objects").exists():
         ObjectStore.create(folder / "objects", clock).close()
@@ -152,6 +161,13 @@ def create(root: Path, state_root: Path, clock: Clock, projections: Sequence[Pro
     batch.event("workspace.created", uses=(), makes=(), body={"workspace": workspace_id, "format": FORMAT})
     batch.append()
     return workspace
+
+
+def _remove_empty(folders: Sequence[Path]) -> None:
+    """Remove the folders that were made for nothing, innermost first."""
+    for folder in folders:
+        with contextlib.suppress(OSError):
+            folder.rmdir()
 
 
 def open_workspace(
@@ -286,7 +302,8 @@ class Batch:
         replaces: Sequence[EventId] = (),
         id: EventId | None = None,  # noqa: A002 - the envelope's word
     ) -> Event:
-        """Add one event by the workspace's agent, now."""
+        """Add one event by the workspace's agent, now; a blank reason is none."""
+        reason = reason if reason and reason.strip() else None
         agent = self.agent(self._workspace.agent or "unknown")
         event = self._draft(kind, agent, uses, makes, body, reason, replaces, id)
         self._events.append(event)
