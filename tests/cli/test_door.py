@@ -1,4 +1,4 @@
-"""The door itself: one line and an exit code for each failure, whatever was typed; text that a terminal can be given."""
+"""The door itself: one line and an exit code for each failure, whatever was typed; nothing steers a terminal."""
 
 from __future__ import annotations
 

@@ -152,3 +152,75 @@ def test_a_file_of_a_versioned_folder_leads_to_the_folder(retrodict: Command, tr
     inputs = {file["path"]: file for file in outcome.record["inputs"]}
     assert inputs["images/deep/a.txt"]["maker"] == added["index"]
     assert "a.out" in retrodict("lineage", "dataset:images", "--down").out
+
+
+def test_show_prints_what_a_prediction_was_asked_and_answered(retrodict: Command, trained: Path) -> None:
+    retrodict("register", "model.py", "credit")
+    Path("asked.csv").write_text("income,debt\n12.125000000000002,1\n50,6\n")
+    call = retrodict("predict", "credit", "--input", "asked.csv", "--json").record["reference"]
+    values = retrodict("show", call, "--json").record["values"]
+    assert values["as the model saw it"]["0"] == {"income": 12.125000000000002, "debt": 1}
+    assert list(values["answer"]) == ["0", "1"]
+    one = retrodict("show", f"{call}.1", "--json").record["values"]
+    assert one["as the model saw it"] == {"1": {"income": 50.0, "debt": 6}}
+    printed = retrodict("show", f"{call}.0").out
+    assert f"{call}.0  income=12.125000000000002, debt=1" in printed
+    assert f"{call}.1" not in printed
+
+
+@pytest.mark.parametrize("verb", [["show"], ["lineage"], ["explain"], ["replay"], ["dispute", "--reason", "r"]])
+def test_a_row_that_is_not_there_is_named(retrodict: Command, trained: Path, verb: list[str]) -> None:
+    retrodict("register", "model.py", "credit")
+    Path("asked.csv").write_text("income,debt\n12,1\n")
+    reference = retrodict("predict", "credit", "--input", "asked.csv", "--json").record["reference"]
+    outcome = retrodict(*verb, reference.replace(".0", ".1"))
+    assert outcome.code == 2
+    assert "row 0 only" in outcome.err
+    data = retrodict("show", "dataset:data.csv", "--json").record["entry"]
+    assert retrodict(*verb, f"{data}.0").code == 2
+
+
+def test_what_fixed_a_complaint_is_printed_so_that_it_can_be_pasted(retrodict: Command, trained: Path) -> None:
+    retrodict("register", "model.py", "credit")
+    retrodict("alias", "credit@champion", "v1", "--reason", "r")
+    Path("asked.csv").write_text("income,debt\n12,1\n")
+    reference = retrodict("predict", "credit", "--input", "asked.csv", "--json").record["reference"]
+    retrodict("dispute", reference, "--reason", "why?")
+    alias = next(row for row in retrodict("log", "--json").record["rows"] if row["kind"] == "alias.set")
+    fixes = ["credit@v1", "dataset:data.csv@v1", "train", str(alias["entry"])]
+    options = [word for fix in fixes for word in ("--fixed-by", fix)]
+    assert retrodict("dispute", reference, "--resolve", "explained", *options).code == 0
+    (row,) = retrodict("disputes", "--json").record["rows"]
+    meant = [retrodict("show", printed, "--json").record["event"] for printed in row["fixed_by"]]
+    assert meant == [retrodict("show", fix, "--json").record["event"] for fix in fixes]
+
+
+def test_a_mistyped_model_gets_near_matches_and_one_that_was_never_asked_does_not(
+    retrodict: Command, trained: Path
+) -> None:
+    retrodict("register", "model.py", "credit")
+    assert retrodict("predictions", "--model", "credit").code == 0
+    outcome = retrodict("predictions", "--model", "credti")
+    assert outcome.code == 2
+    assert "credit" in outcome.err
+
+
+@pytest.mark.parametrize("tolerance", ["nan", "-1", "inf", "much"])
+def test_a_tolerance_is_a_number_from_0_on(retrodict: Command, trained: Path, tolerance: str) -> None:
+    outcome = retrodict("replay", "1", "--tolerance", tolerance)
+    assert outcome.code == 2
+    assert "--tolerance" in outcome.err
+
+
+def test_an_alias_does_not_move_without_a_reason(retrodict: Command, trained: Path) -> None:
+    retrodict("register", "model.py", "credit")
+    assert retrodict("alias", "credit@champion", "v1", "--reason", " ").code == 2
+    assert retrodict("models", "--json").record["moves"] == []
+
+
+def test_tables_call_a_name_a_claim_and_lists_of_nothing_say_so(retrodict: Command, project: Path) -> None:
+    retrodict("init")
+    assert "by (claimed)" in retrodict("log").out
+    for verb, says in (("runs", "No runs."), ("models", "No models."), ("disputes", "No complaints.")):
+        assert says in retrodict(verb).out
+    assert "No predictions." in retrodict("predictions").out

@@ -86,6 +86,9 @@ def test_a_state_directory_that_cannot_be_written_stops_init_and_leaves_nothing(
     outcome = retrodict("init")
     assert outcome.code == 2
     assert "/dev/null/state" in outcome.err
+    assert list(project.iterdir()) == []
+    assert retrodict("init", "deep/er").code == 2
+    assert list(project.iterdir()) == []
     assert retrodict("status").code == 2
     monkeypatch.setenv("RETRODICT_STATE", str(project.parent / "state"))
     assert retrodict("init").code == 0

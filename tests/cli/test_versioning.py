@@ -180,3 +180,112 @@ def test_verify_without_the_state_directory_cannot_say_who(
     assert retrodict("-C", tmp_path / "other", "verify", "--key", made["key"]).code == 0
     assert retrodict("verify", "--key", made["key"]).code == 1
     assert key not in made["key"]
+
+
+def test_a_path_that_is_not_utf8_needs_a_name_and_comes_back_to_its_place(retrodict: Command, project: Path) -> None:
+    path = Path(os.fsdecode(b"caf\xe9.csv"))
+    path.write_bytes(b"latin")
+    refused = retrodict("add", path)
+    assert refused.code == 2
+    assert "--name" in refused.err
+    assert "caf\\udce9.csv" in refused.err
+    assert retrodict("add", path, "--name", "coffee").code == 0
+    assert retrodict("status", "--exit-code").code == 0
+    path.write_bytes(b"other")
+    assert [p["state"] for p in retrodict("status", "--json").record["paths"]] == ["changed"]
+    path.unlink()
+    assert retrodict("checkout", "dataset:coffee").code == 0
+    assert path.read_bytes() == b"latin"
+    assert retrodict("verify").code == 0
+
+
+@pytest.mark.parametrize("name", ["", "  ", "a\nb", "a\tb", "a\x1b[31m", "\x7f"])
+def test_a_name_that_no_table_could_print_is_refused(retrodict: Command, name: str) -> None:
+    Path("a").write_text("a")
+    outcome = retrodict("add", "a", "--name", name)
+    assert outcome.code == 2
+    assert len(outcome.err.splitlines()) == 1
+    assert retrodict("status", "--json").record["datasets"] == 0
+
+
+@pytest.mark.parametrize(
+    "name", ["logo@2x.png", "a@b@c", "12", "v2", "b3-cafe", "model:x", "with space", "名前", "a@v1"]
+)
+def test_whatever_a_file_is_called_what_add_printed_can_be_pasted(retrodict: Command, name: str) -> None:
+    Path(name).write_text(name)
+    (added,) = retrodict("add", name, "--json").record
+    shown = retrodict("show", added["reference"], "--json").record
+    assert shown["reference"] == added["reference"]
+    assert shown["preview"] == name
+    assert retrodict("checkout", added["reference"], "back").code == 0
+    assert Path("back").read_text() == name
+
+
+def test_one_missing_path_leaves_nothing_of_the_others(retrodict: Command, project: Path) -> None:
+    Path("a").write_bytes(os.urandom(100_000))
+    before = sorted((path, path.stat().st_size) for path in (project / ".retrodict/objects").rglob("*.pack"))
+    assert retrodict("add", "a", "missing").code == 2
+    after = sorted((path, path.stat().st_size) for path in (project / ".retrodict/objects").rglob("*.pack"))
+    assert after == before
+
+
+def test_show_prints_the_lines_that_a_version_changed_and_its_first_ones(retrodict: Command) -> None:
+    Path("codes.csv").write_text("code,meaning\nA11,below 0\nA14,no account\n")
+    retrodict("add", "codes.csv")
+    Path("codes.csv").write_text("code,meaning\nA11,no account\nA14,no account\n")
+    retrodict("add", "codes.csv", "--reason", "corrected")
+    shown = retrodict("show", "dataset:codes.csv", "--json").record
+    assert [line for line in shown["changes"] if line[:1] in "+-"][2:] == ["-A11,below 0", "+A11,no account"]
+    assert "A11,below 0" in retrodict("show", "dataset:codes.csv").out
+    assert shown["preview"].startswith("code,meaning")
+    assert retrodict("show", "dataset:codes.csv@v1", "--json").record["changes"] == []
+
+
+def test_show_names_the_files_that_changed_in_a_folder(retrodict: Command) -> None:
+    for name in ("kept", "edited", "removed"):
+        Path("folder").mkdir(exist_ok=True)
+        Path("folder", name).write_text(name)
+    retrodict("add", "folder")
+    Path("folder/edited").write_text("ed1ted")
+    Path("folder/removed").unlink()
+    Path("folder/new").write_text("new")
+    retrodict("add", "folder")
+    changes = retrodict("show", "dataset:folder", "--json").record["changes"]
+    changed = {(line[0], line.split()[-1]) for line in changes if line[0] in "+-" and line[:3] not in ("---", "+++")}
+    assert changed == {("-", "edited"), ("+", "edited"), ("-", "removed"), ("+", "new")}
+
+
+def test_checking_a_folder_out_loses_no_bytes_that_nobody_holds(retrodict: Command) -> None:
+    Path("folder/deep").mkdir(parents=True)
+    Path("folder/deep/a").write_text("first")
+    retrodict("add", "folder")
+    Path("folder/deep/a").write_text("not versioned")
+    refused = retrodict("checkout", "dataset:folder")
+    assert refused.code == 2
+    assert "folder/deep/a" in refused.err
+    assert Path("folder/deep/a").read_text() == "not versioned"
+    retrodict("add", "folder")
+    assert retrodict("checkout", "dataset:folder@v1").code == 0
+    assert Path("folder/deep/a").read_text() == "first"
+
+
+def test_a_file_is_not_put_in_the_place_of_a_folder(retrodict: Command) -> None:
+    Path("a").write_text("a")
+    Path("empty").mkdir()
+    retrodict("add", "a")
+    assert retrodict("checkout", "dataset:a", "empty").code == 2
+    assert Path("empty").is_dir()
+
+
+def test_a_second_checkout_says_that_there_was_nothing_to_write(retrodict: Command) -> None:
+    Path("a").write_text("a")
+    retrodict("add", "a")
+    assert "1 B, every byte verified" in retrodict("checkout", "dataset:a", "b").out
+    assert "nothing to write, every byte verified" in retrodict("checkout", "dataset:a", "b").out
+
+
+def test_a_blank_reason_is_none(retrodict: Command) -> None:
+    Path("a").write_text("a")
+    retrodict("add", "a", "--reason", " ", "--source", "")
+    shown = retrodict("show", "dataset:a", "--json").record
+    assert (shown["reason"], shown["body"]["source"]) == (None, None)

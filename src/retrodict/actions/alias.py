@@ -26,13 +26,15 @@ def alias(workspace: Workspace, reference: str, version: str, *, reason: str | N
     """Let `reference` (NAME@ALIAS) point at `version` (`2`, `v2`, `NAME@v2`, or another alias of the model).
 
     Raises:
-        UsageError: It is not NAME@ALIAS, or the alias looks like a version.
+        UsageError: It is not NAME@ALIAS, the alias looks like a version, or the reason is blank.
         UnknownReferenceError: There is no such model or version.
     """
     name, separator, alias_name = reference.partition("@")
     if not separator or not alias_name:
         raise UsageError(f"{reference!r} names no alias", hint="Write it as NAME@ALIAS, for example credit@champion.")
     models.check_alias(alias_name)
+    if reason is not None and not reason.strip():
+        raise UsageError("the reason is empty", hint="Say why the alias moves.")
     target = model_version(workspace, version if "@" in version or "-" in version else f"{name}@{version}")
     if target.name != name:
         raise UsageError(f"{version} is a version of {target.name!r}, not of {name!r}")

@@ -184,7 +184,8 @@ def _printed(workspace: Workspace, ref: str) -> str:
     sequenced = None if ref.startswith("b3-") else workspace.ledger.find(EventId(ref))
     if sequenced is None:
         return names.short(ref)
-    return names.label(workspace, sequenced) or str(sequenced.index)
+    has_name = sequenced.event.kind in ("dataset.added", "model.registered")
+    return names.label(workspace, sequenced) if has_name else str(sequenced.index)
 
 
 def _prediction(index: int, row: int | None) -> str:

@@ -69,10 +69,19 @@ def resolve(workspace: Workspace, text: str) -> Resolved:
 
     Raises:
         UnknownReferenceError, AmbiguousReferenceError: See there.
+        UsageError: It names a row that is not there.
     """
-    return provenance.reference.resolve(
-        workspace.ledger, workspace.views.database(), text, _Names(workspace), objects=workspace.objects.resolve_prefix
+    database = workspace.views.database()
+    resolved = provenance.reference.resolve(
+        workspace.ledger, database, text, _Names(workspace), objects=workspace.objects.resolve_prefix
     )
+    if resolved.row is not None and resolved.event is not None:
+        sequenced = workspace.ledger.find(resolved.event)
+        found = [] if sequenced is None else predictions.calls(database, entry=sequenced.index)
+        if not found:
+            raise UsageError(f"{text} is no prediction, so it has no rows", hint="`retrodict predictions` lists them.")
+        _check_row(text, found[0], resolved.row)
+    return resolved
 
 
 def model_version(workspace: Workspace, text: str) -> ModelVersion:
@@ -107,9 +116,14 @@ def call(workspace: Workspace, text: str) -> tuple[Call, int | None]:
     found = [] if sequenced is None else predictions.calls(workspace.views.database(), entry=sequenced.index)
     if not found:
         raise UsageError(f"{text} is no prediction", hint="`retrodict predictions` lists them.")
-    if resolved.row is not None and not 0 <= resolved.row < found[0].rows:
-        raise UsageError(f"{text}: that call has rows 0 to {found[0].rows - 1}")
     return found[0], resolved.row
+
+
+def _check_row(text: str, found: Call, row: int) -> None:
+    if row >= found.rows:
+        raise UsageError(
+            f"{text}: that call has " + ("row 0 only" if found.rows == 1 else f"rows 0 to {found.rows - 1}")
+        )
 
 
 def near(name: str, known: Sequence[str]) -> tuple[str, ...]:
@@ -141,7 +155,10 @@ def label(workspace: Workspace, sequenced: Sequenced) -> str:
             name = "?" if started is None else started.event.body.get("name", "?")
             return f"run {name}, exit {body['exit_code']}"
         case "prediction.made" | "prediction.declared":
-            return f"{body['model_name']}@v{body['model_version']}, {body['rows']} row(s), {body['status']}"
+            number = body["model_version"]
+            version = number if body["model"] is None else f"v{number}"
+            rows = "1 row" if body["rows"] == 1 else f"{body['rows']} rows"
+            return f"{body['model_name']}@{version}, {rows}, {body['status']}"
         case "prediction.disputed" | "replay.finished":
             about = workspace.ledger.find(EventId(str(body["prediction"])))
             row = body.get("row")

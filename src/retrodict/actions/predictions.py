@@ -19,6 +19,7 @@ from retrodict.actions import names, payloads
 from retrodict.kernel.clock import parse_rfc3339, rfc3339
 from retrodict.kernel.errors import RetrodictError, UsageError
 from retrodict.kernel.types import Digest, Edge, EventId, Ref
+from retrodict.models import records as models
 from retrodict.predictions import Call, payload
 from retrodict.workspace import Batch, Workspace, agent_name
 
@@ -115,6 +116,7 @@ def search(
 
     Raises:
         UsageError: The condition is not SQL or names a column that there is not; a time is none.
+        UnknownReferenceError: There is no such model.
     """
     if limit < 1:
         raise UsageError(f"a limit of {limit} lets nothing through")
@@ -126,6 +128,8 @@ def search(
             break
     if condition is not None:
         condition.check()
+    if not found and model is not None:
+        _check_model(workspace, model)
     return Predictions(rows=tuple(found[:limit]), is_cut=len(found) > limit)
 
 
@@ -186,6 +190,15 @@ def _wanted(workspace: Workspace, model: str | None, version: str | None) -> tup
         raise UsageError(f"{model} names a version already", hint="Leave --version out.")
     meant = names.model_version(workspace, model)
     return meant.name, str(meant.version)
+
+
+def _check_model(workspace: Workspace, name: str) -> None:
+    """Tell a model that was never asked from one that there is not."""
+    database = workspace.views.database()
+    known = {version.name for version in models.versions(database)}
+    known |= {str(row[0]) for row in database.execute("SELECT DISTINCT model_name FROM predictions_calls")}
+    if name.partition("@")[0] not in known:
+        raise names.unknown(name, sorted(known))
 
 
 def _pseudonym(workspace: Workspace, name: str) -> str | None:

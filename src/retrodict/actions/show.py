@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import difflib
+import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from retrodict import datasets, provenance
+from retrodict import datasets, predictions, provenance
 from retrodict.actions import names
-from retrodict.kernel.errors import UsageError
+from retrodict.kernel.errors import RetrodictError, UsageError
 from retrodict.kernel.types import Digest, Edge, EdgeList, EventId, Ref
 from retrodict.ledger import Sequenced
 from retrodict.models import records as models
+from retrodict.predictions.glance import read_row
 from retrodict.workspace import Workspace, agent_name, open_text, sealed_text
 
 _PREVIEW_BYTES = 2_000
 _PREVIEW_ENTRIES = 50
+_PREVIEW_ROWS = 20
+_COMPARED_BYTES = 256 * 1024  # larger files are not compared line by line
+_COMPARED_LINES = 60
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,7 +62,11 @@ class Shown:
     Attributes:
         entry: Of an event.
         body: Of an event, with the texts opened that can be opened.
-        preview: Of an object: its first lines, or its first names where it is a tree; None for other bytes.
+        preview: Of an object, or of what a version holds: its first lines, or its first names where it is a tree; None
+            for other bytes.
+        changes: Of a dataset's version: the lines (of a folder: the names) that differ from the version before it.
+        values: Of a prediction, of the row that was named or of the first 20: by what they are ("as sent", "as the
+            model saw it", "answer"), then by row; no rows where they are not held as they were recorded.
         mentions: The events that made or used it, and for a version those before and after it.
     """
 
@@ -75,6 +85,8 @@ class Shown:
     size_bytes: int | None
     state: Literal["held", "missing", "altered"] | None
     preview: str | None
+    changes: tuple[str, ...]
+    values: Mapping[str, Mapping[int, Mapping[str, object]]]
     mentions: tuple[Mention, ...]
 
 
@@ -88,13 +100,14 @@ def show(workspace: Workspace, reference: str) -> Shown:
     if resolved.event is not None:
         sequenced = workspace.ledger.find(resolved.event)
         assert sequenced is not None
-        return _event(workspace, resolved.printed, sequenced)
+        return _event(workspace, resolved.printed, sequenced, resolved.row)
     assert resolved.object is not None
     return _object(workspace, resolved.printed, resolved.object)
 
 
-def _event(workspace: Workspace, printed: str, sequenced: Sequenced) -> Shown:
+def _event(workspace: Workspace, printed: str, sequenced: Sequenced, row: int | None) -> Shown:
     event = sequenced.event
+    content = _content(workspace, event.id)
     return Shown(
         reference=printed,
         kind=event.kind,
@@ -110,7 +123,9 @@ def _event(workspace: Workspace, printed: str, sequenced: Sequenced) -> Shown:
         makes=tuple(_edges(workspace, event.makes)),
         size_bytes=None,
         state=None,
-        preview=None,
+        preview=None if content is None else _preview(workspace, content),
+        changes=tuple(_changes(workspace, sequenced)),
+        values=_values(workspace, sequenced, row),
         mentions=tuple(_mentions(workspace, Ref(event.id), _versions(workspace, event.id))),
     )
 
@@ -132,7 +147,9 @@ def _object(workspace: Workspace, printed: str, digest: Digest) -> Shown:
         makes=(),
         size_bytes=workspace.objects.size(digest) if state == "held" else None,
         state=state,
-        preview=_preview(workspace, digest) if state == "held" else None,
+        preview=_preview(workspace, digest),
+        changes=(),
+        values={},
         mentions=tuple(_mentions(workspace, Ref(digest), [])),
     )
 
@@ -192,7 +209,76 @@ def _mentions(workspace: Workspace, ref: Ref, others: list[tuple[str, int]]) -> 
         )
 
 
+def _content(workspace: Workspace, event: EventId) -> Digest | None:
+    """Return what a version of a dataset or a model holds."""
+    database = workspace.views.database()
+    for dataset in datasets.find(database, event=event):
+        return dataset.content
+    for model in models.find(database, event=event):
+        return model.content
+    return None
+
+
+def _values(
+    workspace: Workspace, sequenced: Sequenced, row: int | None
+) -> Mapping[str, Mapping[int, Mapping[str, object]]]:
+    """Return the values of a prediction, as far as they are held."""
+    calls = predictions.calls(workspace.views.database(), entry=sequenced.index)
+    if not calls:
+        return {}
+    inputs, outputs, raw = predictions.payloads(sequenced.event)
+    rows = range(min(calls[0].rows, _PREVIEW_ROWS)) if row is None else (row,)
+    values = {}
+    for title, kept in (("as sent", raw), ("as the model saw it", inputs), ("answer", outputs)):
+        if kept is not None:
+            try:
+                schema, batch = workspace.objects.get(kept.schema), workspace.objects.get(kept.batch)
+                values[title] = {i: read_row(kept.codec, schema, batch, kept.meta, i) for i in rows}
+            except RetrodictError:
+                values[title] = {}
+    return values
+
+
+def _changes(workspace: Workspace, sequenced: Sequenced) -> Iterable[str]:
+    """Return the lines that differ between a dataset's version and the one that it replaced, as `diff -U0` does."""
+    database = workspace.views.database()
+    present = datasets.find(database, event=sequenced.event.id)
+    replaced = [found for event in sequenced.event.replaces for found in datasets.find(database, event=event)]
+    if not present or len(replaced) != 1:  # no dataset; the first version, or the end of a conflict
+        return
+    old, new = _lines(workspace, replaced[0].content), _lines(workspace, present[0].content)
+    if old is None or new is None:
+        return
+    names_ = (f"v{replaced[0].version}", f"v{present[0].version}")
+    lines = list(difflib.unified_diff(old, new, *names_, lineterm="", n=0))
+    yield from lines[:_COMPARED_LINES]
+    if len(lines) > _COMPARED_LINES:
+        yield f"... ({len(lines) - _COMPARED_LINES} more lines)"
+
+
+def _lines(workspace: Workspace, digest: Digest) -> list[str] | None:
+    """Return the lines of a text, or the names and digests in a folder; None for other, large or lost bytes."""
+    try:
+        return sorted(
+            f"{names.short(entry.digest)}  {os.fsdecode(path)}"
+            for path, entry in workspace.objects.walk(digest)
+            if entry.kind != "tree"
+        )
+    except UsageError:
+        pass  # it is a file
+    except RetrodictError:
+        return None
+    try:
+        if workspace.objects.size(digest) > _COMPARED_BYTES:
+            return None
+        return workspace.objects.get(digest).decode().splitlines()
+    except (RetrodictError, UnicodeDecodeError):
+        return None
+
+
 def _preview(workspace: Workspace, digest: Digest) -> str | None:
+    if workspace.objects.state(digest) != "held":
+        return None
     try:
         entries = list(workspace.objects.list_tree(digest))
     except UsageError:

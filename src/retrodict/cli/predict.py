@@ -13,7 +13,14 @@ from retrodict.cli import door
 
 @door.verb("predict", example="retrodict predict credit@champion --input applicant.csv")
 @click.argument("model")
-@click.option("--input", "source", required=True, type=click.Path(allow_dash=True), metavar="FILE|-", help="Rows: CSV, JSON or Parquet; - is stdin.")
+@click.option(
+    "--input",
+    "source",
+    required=True,
+    type=click.Path(allow_dash=True),
+    metavar="FILE|-",
+    help="Rows: CSV, JSON or Parquet; - is stdin.",
+)
 @click.option("--caller", help="Who asks.")
 def command(model: str, source: str, caller: str | None, as_json: bool) -> None:
     """Ask MODEL (NAME, NAME@v2 or NAME@ALIAS); the answer is durably on record before it is printed."""

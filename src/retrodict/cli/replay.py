@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import sys
 from typing import Literal
@@ -9,6 +10,12 @@ from typing import Literal
 import click
 
 from retrodict.cli import door
+
+
+def _tolerance(ctx: click.Context, parameter: click.Parameter, value: float | None) -> float | None:
+    if value is not None and not 0 <= value < math.inf:
+        raise click.BadParameter(f"{value} is no largest difference: give a number from 0 on", ctx, parameter)
+    return value
 
 
 @door.verb("replay", example="retrodict replay 41.0\nretrodict replay 41.0 --tolerance 1e-9 --environment rebuild")
@@ -20,7 +27,13 @@ from retrodict.cli import door
     show_default=True,
     help="Where to run it: auto rebuilds the recorded one where the present one differs.",
 )
-@click.option("--tolerance", type=float, metavar="X", help="Accept differences up to X: the verdict is `reproduced`.")
+@click.option(
+    "--tolerance",
+    type=float,
+    metavar="X",
+    callback=_tolerance,
+    help="Accept differences up to X: the verdict is `reproduced`.",
+)
 @click.option("--repeat", type=click.IntRange(1), default=1, show_default=True, help="Run it so many times.")
 def command(
     reference: str,

@@ -12,7 +12,12 @@ from retrodict.kernel.errors import IntegrityError
 
 @door.verb("verify", example="retrodict verify --key log.vkey")
 @click.argument("reference", required=False)
-@click.option("--key", type=click.Path(), metavar="KEY|FILE", help="The log's public key, or a file that holds it, to check against.")
+@click.option(
+    "--key",
+    type=click.Path(),
+    metavar="KEY|FILE",
+    help="The log's public key, or a file that holds it, to check against.",
+)
 def command(reference: str | None, key: str | None, as_json: bool) -> None:
     """Re-derive every claim of the record (or of what REFERENCE depends on); name what is altered or missing.
 

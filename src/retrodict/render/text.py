@@ -55,6 +55,13 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, wrap: Seq
     return drawn
 
 
+def listing(
+    empty: str, columns: Sequence[str], rows: Sequence[Sequence[object]], *, wrap: Sequence[str]
+) -> RenderableType:
+    """Return a table, or `empty` where it would have no rows."""
+    return table(columns, rows, wrap=wrap) if rows else Text(empty)
+
+
 def size(n: int) -> str:
     """Return a number of bytes for people."""
     amount = float(n)
@@ -65,6 +72,11 @@ def size(n: int) -> str:
     return f"{amount:.1f} TB"
 
 
+def count(n: int, noun: str, plural: str | None = None) -> str:
+    """Return a number with its noun."""
+    return f"{n} {noun if n == 1 else plural or noun + 's'}"
+
+
 def duration(ns: int | None) -> str:
     """Return a duration for people."""
     if ns is None:
@@ -73,6 +85,11 @@ def duration(ns: int | None) -> str:
     if seconds < 1:
         return f"{seconds * 1000:.1f} ms"
     return f"{seconds:.1f} s" if seconds < 90 else f"{seconds / 60:.0f} min"
+
+
+def who(name: str | None) -> str | None:
+    """Return an agent's name as tables have room for it: without the mail address, which `show` prints."""
+    return None if name is None else name.partition(" <")[0] or name
 
 
 def moment(at: str | None) -> str:
@@ -100,7 +117,7 @@ def added(record: Sequence[Added]) -> RenderableType:
     lines = []
     for item in record:
         if item.is_new:
-            files = "" if item.type == "file" else f", {item.files} files"
+            files = "" if item.type == "file" else f", {count(item.files, 'file')}"
             lines.append(
                 f"{item.reference}  {short(item.content)}  {size(item.size_bytes)}{files}"
                 f"  (+{size(item.new_bytes)} stored)  entry {item.index}"
@@ -134,8 +151,9 @@ def ran(record: Ran) -> RenderableType:
 
 def runs(record: Runs) -> RenderableType:
     """Render `runs`."""
-    return table(
-        ["entry", "run", "started", "took", "exit", "seen", "by", "command"],
+    return listing(
+        "No runs.",
+        ["entry", "run", "started", "took", "exit", "seen", "by (claimed)", "command"],
         [
             (
                 row.entry,
@@ -144,21 +162,22 @@ def runs(record: Runs) -> RenderableType:
                 duration(row.duration_ns),
                 "no end" if row.exit_code is None else row.exit_code,
                 row.completeness,
-                row.agent,
+                who(row.agent),
                 row.command,
             )
             for row in record.rows
         ],
-        wrap=["command", "by"],
+        wrap=["command", "by (claimed)"],
     )
 
 
 def log(record: Log) -> RenderableType:
     """Render `log`."""
-    return table(
-        ["entry", "at", "by", "what happened", "to what", "why"],
-        [(row.entry, moment(row.at), row.agent, row.kind, row.what, row.reason) for row in record.rows],
-        wrap=["to what", "why", "by"],
+    return listing(
+        "No entries.",
+        ["entry", "at", "by (claimed)", "what happened", "to what", "why"],
+        [(row.entry, moment(row.at), who(row.agent), row.kind, row.what, row.reason) for row in record.rows],
+        wrap=["to what", "why", "by (claimed)"],
     )
 
 
@@ -166,9 +185,10 @@ def status(record: Status) -> RenderableType:
     """Render `status`."""
     parts: list[RenderableType] = [
         Text(
-            f"{record.root}: {record.datasets} datasets, {record.models} models, {record.entries} entries"
+            f"{record.root}: {count(record.datasets, 'dataset')}, {count(record.models, 'model')}, "
+            + count(record.entries, "entry", "entries")
             + (f" ({record.entries - record.published} not yet signed)" if record.published < record.entries else "")
-            + (f", {record.open_disputes} open disputes" if record.open_disputes else "")
+            + (f", {count(record.open_disputes, 'open dispute')}" if record.open_disputes else "")
             + (", read-only" if record.read_only else "")
         )
     ]
@@ -190,8 +210,9 @@ def registered(record: Registered) -> RenderableType:
 def models(record: Models) -> RenderableType:
     """Render `models`."""
     parts: list[RenderableType] = [
-        table(
-            ["model", "aliases", "object", "run", "registered", "by", "metrics", "why"],
+        listing(
+            "No models.",
+            ["model", "aliases", "object", "run", "registered", "by (claimed)", "metrics", "why"],
             [
                 (
                     row.reference,
@@ -199,25 +220,25 @@ def models(record: Models) -> RenderableType:
                     short(row.content),
                     row.run,
                     moment(row.at),
-                    row.agent,
+                    who(row.agent),
                     ", ".join(f"{key} {_number(value)}" for key, value in row.metrics.items()),
                     row.reason,
                 )
                 for row in record.versions
             ],
-            wrap=["metrics", "why", "by"],
+            wrap=["metrics", "why", "by (claimed)"],
         )
     ]
     if record.moves:
         parts += [
             Text(""),
             table(
-                ["alias", "to", "at", "by", "why", ""],
+                ["alias", "to", "at", "by (claimed)", "why", ""],
                 [
-                    (m.alias, m.version, moment(m.at), m.agent, m.reason, "now" if m.is_current else "")
+                    (m.alias, m.version, moment(m.at), who(m.agent), m.reason, "now" if m.is_current else "")
                     for m in record.moves
                 ],
-                wrap=["why", "by"],
+                wrap=["why", "by (claimed)"],
             ),
         ]
     return Group(*parts)
@@ -235,39 +256,55 @@ def aliased(record: Aliased) -> RenderableType:
 
 def checked_out(record: CheckedOut) -> RenderableType:
     """Render `checkout`."""
-    return Text(f"{record.destination}  {size(record.size_bytes)}, every byte verified  ({short(record.content)})")
+    written = size(record.size_bytes) if record.size_bytes else "nothing to write"
+    return Text(f"{record.destination}  {written}, every byte verified  ({short(record.content)})")
 
 
 def shown(record: Shown) -> RenderableType:
     """Render `show`."""
-    head = [f"{record.reference}  {record.kind}"]
-    for name, value in (
+    facts: list[tuple[str, object]] = [
         ("event", record.event),
         ("object", record.content),
         ("entry", record.entry),
         ("at", record.at),
-        ("by", record.agent),
+        ("by", None if record.agent is None else f"{record.agent} (claimed)"),
         ("why", record.reason),
         ("leaf", record.leaf_hash),
         ("bytes", record.size_bytes),
         ("state", record.state),
-    ):
-        if value is not None:
-            head.append(f"  {name:<7}{value}")
-    for key, item in (record.body or {}).items():
-        if item is not None and item not in ([], {}):
-            head.append(f"  {key:<14}{_value(item)}")
-    parts: list[RenderableType] = [Text("\n".join(head))]
+        *(
+            (key, _value(item))
+            for key, item in (record.body or {}).items()
+            if item is not None and item not in ([], {})
+        ),
+    ]
+    facts = [(name, value) for name, value in facts if value is not None]
+    grid = Table.grid(padding=(0, 2))
+    grid.add_column(no_wrap=True)
+    grid.add_column(overflow="fold")
+    for name, value in facts:
+        grid.add_row(Text(f"  {name}"), Text(printable(str(value))))
+    parts: list[RenderableType] = [Text(f"{record.reference}  {record.kind}"), grid]
+    for title, rows in record.values.items():
+        parts.append(Text(f"\n{title}"))
+        if not rows:
+            parts.append(Text("  not held as it was recorded; `retrodict verify` says more", style="red"))
+        for number, row in rows.items():
+            cells = ", ".join(f"{name}={value}" for name, value in row.items())  # every digit
+            parts.append(Text(f"  {record.entry}.{number}  {cells}"))
+    if record.changes:
+        parts += [Text("\nchanged since the version before"), *(Text(f"  {line}") for line in record.changes)]
     for title, edges in (("used", record.uses), ("made", record.makes)):
         if edges:
-            rows = [(e.role, e.ref, e.path, e.evidence, e.maker, e.state) for e in edges]
+            rows_ = [(e.role, e.ref, e.path, e.evidence, e.maker, e.state) for e in edges]
             parts += [
                 Text(""),
-                table([title, "what", "path", "how it is known", "made by", "bytes"], rows, wrap=["path"]),
+                table([title, "what", "path", "how it is known", "made by", "bytes"], rows_, wrap=["path"]),
             ]
     if record.mentions:
-        rows_ = [(m.how, m.entry, m.kind, m.what, moment(m.at), m.agent, m.reason) for m in record.mentions]
-        parts += [Text(""), table(["", "entry", "kind", "what", "at", "by", "why"], rows_, wrap=["what", "why"])]
+        mentions = [(m.how, m.entry, m.kind, m.what, moment(m.at), who(m.agent), m.reason) for m in record.mentions]
+        columns = ["", "entry", "kind", "what", "at", "by (claimed)", "why"]
+        parts += [Text(""), table(columns, mentions, wrap=["what", "why"])]
     if record.preview is not None:
         parts += [Text(""), Text(record.preview)]
     return Group(*parts)
@@ -320,27 +357,29 @@ def resolved(record: Resolved) -> RenderableType:
 
 def disputes(record: Disputes) -> RenderableType:
     """Render `disputes`."""
-    return table(
-        ["entry", "about", "at", "by", "complaint", "outcome", "fixed by"],
+    return listing(
+        "No complaints.",
+        ["entry", "about", "at", "by (claimed)", "complaint", "outcome", "fixed by"],
         [
             (
                 row.reference,
                 row.prediction,
                 moment(row.at),
-                row.by,
+                who(row.by),
                 row.reason,
                 "open" if row.is_open else row.resolution,
                 ", ".join(row.fixed_by),
             )
             for row in record.rows
         ],
-        wrap=["complaint", "outcome", "by"],
+        wrap=["complaint", "outcome", "by (claimed)"],
     )
 
 
 def predictions(record: Predictions) -> RenderableType:
     """Render `predictions`."""
-    drawn = table(
+    drawn = listing(
+        "No predictions.",
         ["prediction", "date", "model", "caller", "inputs", "output"],
         [
             (
