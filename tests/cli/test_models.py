@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
 import sys
 from pathlib import Path
 
@@ -224,3 +225,72 @@ def test_tables_call_a_name_a_claim_and_lists_of_nothing_say_so(retrodict: Comma
     for verb, says in (("runs", "No runs."), ("models", "No models."), ("disputes", "No complaints.")):
         assert says in retrodict(verb).out
     assert "No predictions." in retrodict("predictions").out
+
+
+def test_a_script_whose_name_is_not_utf8_runs(retrodict: Command, project: Path) -> None:
+    retrodict("init")
+    script = Path(os.fsdecode(b"caf\xe9.sh"))
+    script.write_text("echo done > out\n")
+    assert retrodict("run", "--", "sh", script).code == 0
+    (run,) = retrodict("runs", "--json").record["rows"]
+    assert run["name"] == "caf\ufffd"
+    outcome = retrodict("show", str(run["entry"]))
+    assert outcome.code == 0
+    assert "out" in outcome.out
+
+
+@pytest.mark.parametrize(
+    ("bad", "says"), [(b'{"income": 1, ', "standard input"), (b"PAR1 no more", "standard input"), (b"", "empty")]
+)
+def test_what_is_wrong_with_standard_input_is_said_of_standard_input(
+    retrodict: Command, trained: Path, monkeypatch: pytest.MonkeyPatch, bad: bytes, says: str
+) -> None:
+    retrodict("register", "model.py", "credit")
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(bad)))
+    outcome = retrodict("predict", "credit", "--input", "-")
+    assert outcome.code == 2
+    assert says in outcome.err
+    assert "/tmp" not in outcome.err
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["predict", "credit", "--input", "missing"],
+        ["register", "missing", "other"],
+        ["register", "model.py", "other", "--metrics", "missing"],
+        ["register", "model.py", "other", "--example", "missing"],
+        ["add", "missing"],
+    ],
+)
+def test_a_missing_file_is_named_and_nothing_is_recorded(
+    retrodict: Command, trained: Path, arguments: list[str]
+) -> None:
+    retrodict("register", "model.py", "credit")
+    before = retrodict("log", "--json").out
+    outcome = retrodict(*arguments)
+    assert outcome.code == 2
+    assert "missing" in outcome.err
+    assert "Errno" not in outcome.err
+    assert len(outcome.err.splitlines()) == 1
+    assert retrodict("log", "--json").out == before
+
+
+@pytest.mark.parametrize(
+    ("typed", "meant"),
+    [
+        ("dataset:dat.csv", "dataset:data.csv"),
+        ("dataset:data.csv@v9", "dataset:data.csv@v1"),
+        ("credit@v9", "credit@v1"),
+        ("credti@v1", "credit@v1"),
+        ("trian", "train"),
+    ],
+)
+def test_what_is_offered_for_a_mistyped_reference_can_be_pasted(
+    retrodict: Command, trained: Path, typed: str, meant: str
+) -> None:
+    retrodict("register", "model.py", "credit")
+    outcome = retrodict("show", typed)
+    assert outcome.code == 2
+    assert f"Did you mean {meant}?" in outcome.err
+    assert retrodict("show", meant).code == 0

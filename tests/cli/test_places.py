@@ -165,6 +165,8 @@ def test_a_store_that_cannot_be_opened_is_an_answer_of_verify(
     outcome = retrodict("verify")
     assert outcome.code == 1
     assert "ledger.db" in outcome.out
+    record = retrodict("verify", "--json").record
+    assert (record["answer"], record["findings"][0]["level"]) == ("no", "altered")
     assert retrodict("log").code == 2
 
 

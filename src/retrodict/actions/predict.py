@@ -80,6 +80,8 @@ def read_input(source: Path | bytes) -> Any:
         UsageError: There is no such file, or it is none of these.
     """
     if isinstance(source, Path):
+        if not source.exists():
+            raise UsageError(f"there is no {source}", hint="Give a file with rows, or - for standard input.")
         return read_example(source)
     start = source.lstrip()[:4]
     if not start:
@@ -88,4 +90,7 @@ def read_input(source: Path | bytes) -> Any:
     with tempfile.TemporaryDirectory(prefix="retrodict-") as folder:
         path = Path(folder) / f"input{suffix}"
         path.write_bytes(source)
-        return read_example(path)
+        try:
+            return read_example(path)
+        except UsageError as error:
+            raise UsageError(error.message.replace(str(path), "standard input"), hint=error.hint) from error

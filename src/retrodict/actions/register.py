@@ -59,12 +59,14 @@ def register(
         method: For a pickled estimator: which of its methods answers.
 
     Raises:
-        UsageError: The path does not exist or is no model; the metrics file does not exist.
+        UsageError: The path, the metrics or the example does not exist.
         UnloadableModelError: It cannot be read as a model.
     """
     records.check_name(name, "model")
     if metrics is not None and not metrics.is_file():
         raise UsageError(f"there is no metrics file {metrics}")
+    if example is not None and not example.is_file():
+        raise UsageError(f"there is no example {example}")
     file, _, attribute = path.partition(":")
     source = Path(file)
     if not source.exists():

@@ -260,10 +260,9 @@ def _with_params(argument: str, params: Mapping[str, str]) -> str:
 
 def _name(argv: Sequence[str]) -> str:
     """Return the script's name where an interpreter runs one, else the program's."""
-    for argument in argv[1:]:
-        if argument.endswith((".py", ".sh", ".R", ".ipynb", ".jl")):
-            return Path(argument).stem
-    return Path(argv[0]).name
+    scripts = [a for a in argv[1:] if a.endswith((".py", ".sh", ".R", ".ipynb", ".jl"))]
+    name = Path(scripts[0]).stem if scripts else Path(argv[0]).name
+    return os.fsencode(name).decode("utf-8", "replace")  # the record's names are text; the command is kept as it is
 
 
 class _Folders:

@@ -183,9 +183,10 @@ def _object(digest: Digest) -> Resolved:
 def _near(text: str, names: Names) -> tuple[str, ...]:
     """Return the names that `text` may be a misspelling of, with the kind and version that were asked for."""
     match = _NAME.match(text)
-    name = match["name"] if match else text
+    kind, name, version = match.group("kind", "name", "version") if match else (None, text, None)
     close = difflib.get_close_matches(name, list(names.known()), n=3, cutoff=0.6)
-    if match is None or match["version"] is None:
-        return tuple(close)
-    versioned = [f"{c}@{match['version']}" for c in close if names.lookup(match["kind"], c, match["version"])]
-    return tuple(versioned or close)
+    prefix = "" if kind is None else f"{kind}:"
+    if version is None:
+        return tuple(f"{prefix}{c}" for c in close)
+    versioned = [f"{prefix}{c}@{version}" for c in close if names.lookup(kind, c, version)]
+    return tuple(versioned or [current.printed for c in close for current in names.lookup(kind, c, None)])
