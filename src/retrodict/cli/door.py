@@ -256,7 +256,7 @@ def draw(rendered: RenderableType, *, to_stderr: bool = False) -> None:
     stream = sys.stderr if to_stderr else sys.stdout
     # A pipe has no width: lines are kept long there, so that what is grepped stays on one line; COLUMNS says otherwise.
     width = None if stream.isatty() or os.environ.get("COLUMNS", "").isdigit() else 200
-    Console(file=stream, width=width, highlight=False, emoji=False).print(Printable(rendered))
+    Console(file=stream, width=width, highlight=False, emoji=False).print(Printable(rendered), crop=False)
 
 
 def write(path: Path, text: str) -> None:

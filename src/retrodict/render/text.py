@@ -8,7 +8,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from rich.cells import cell_len
 from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
+from rich.padding import Padding
 from rich.segment import Segment
 from rich.table import Table
 from rich.text import Text
@@ -35,24 +37,75 @@ if TYPE_CHECKING:  # the modules behind these types would double the time that `
 
 
 class Printable:
-    """Anything that rich draws, with the text in it made `printable`."""
+    """Anything that rich draws, with the text in it made `printable`, and nothing blank at the ends of lines."""
 
     def __init__(self, rendered: RenderableType) -> None:
         self._rendered = rendered
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        for segment in console.render(self._rendered, options):
-            yield segment if segment.control else Segment(printable(segment.text), segment.style)
+        for line in Segment.split_lines(console.render(self._rendered, options)):
+            while line and not line[-1].text.strip():
+                line.pop()
+            for segment in line[:-1]:
+                yield Segment(printable(segment.text), segment.style)
+            for segment in line[-1:]:
+                yield Segment(printable(segment.text.rstrip()), segment.style)
+            yield Segment.line()
 
 
-def table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, wrap: Sequence[str] = ()) -> Table:
+_COMFORT = 30  # columns of text narrower than this are no pleasure to read
+
+
+class Rows:
+    """A plain table that cuts nothing: what it prints can be pasted.
+
+    Columns whose cells may be broken stand beside the others where there is room, else below them.
+    """
+
+    def __init__(self, columns: Sequence[str], rows: Sequence[Sequence[object]], wrap: Sequence[str]) -> None:
+        self._columns = columns
+        self._rows = [["" if cell is None else printable(str(cell)) for cell in row] for row in rows]
+        self._flowing = [column in wrap for column in columns]
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        lines = [list(self._columns), *self._rows]
+        widths = [
+            max(cell_len(part) for row in lines for part in row[i].split("\n")) for i in range(len(self._columns))
+        ]
+        both = list(zip(widths, self._flowing, strict=True))
+        needed = sum(2 + (min(width, _COMFORT) if flows else width) for width, flows in both) - 2
+        if needed <= options.max_width:
+            yield self._table([True] * len(both), self._rows)
+            return
+        # Lines that are still too long are left to the terminal, which breaks them without loss.
+        beside = [not flows for flows in self._flowing]
+        needed = sum(2 + width for width, stays in zip(widths, beside, strict=True) if stays) - 2
+        wide = options.update(max_width=max(needed, options.max_width))
+        rest = [(i, column) for i, column in enumerate(self._columns) if self._flowing[i]]
+        drawn = console.render_lines(self._table(beside, self._rows), wide, pad=False)
+        heights = [1] + [max(row[i].count("\n") for i in range(len(row)) if beside[i]) + 1 for row in self._rows]
+        for row, height in zip([None, *self._rows], heights, strict=True):
+            for line in drawn[:height]:
+                yield from line
+                yield Segment.line()
+            drawn = drawn[height:]
+            for i, column in rest if row is not None else ():
+                if row is not None and row[i]:
+                    yield Padding(Text(f"{column}: {row[i]}" if column else row[i], "dim"), (0, 0, 0, 4))
+
+    def _table(self, kept: Sequence[bool], rows: Sequence[Sequence[str]]) -> Table:
+        drawn = Table(box=None, pad_edge=False, header_style="bold", show_edge=False)
+        for column, flows, keep in zip(self._columns, self._flowing, kept, strict=True):
+            if keep:
+                drawn.add_column(column, no_wrap=not flows, overflow="fold")
+        for row in rows:
+            drawn.add_row(*(Text(cell) for cell, keep in zip(row, kept, strict=True) if keep))
+        return drawn
+
+
+def table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, wrap: Sequence[str] = ()) -> RenderableType:
     """Return a plain table; only the columns named in `wrap` may be broken into lines."""
-    drawn = Table(box=None, pad_edge=False, header_style="bold", show_edge=False)
-    for column in columns:
-        drawn.add_column(column, no_wrap=column not in wrap, overflow="fold")
-    for row in rows:
-        drawn.add_row(*(Text("" if cell is None else printable(str(cell))) for cell in row))
-    return drawn
+    return Rows(columns, list(rows), wrap)
 
 
 def listing(
@@ -127,7 +180,7 @@ def added(record: Sequence[Added]) -> RenderableType:
     return Text("\n".join(lines))
 
 
-def _files(files: Sequence[File]) -> Table:
+def _files(files: Sequence[File]) -> RenderableType:
     return table(
         ["", "path", "bytes", "object", "made by"],
         [(f.role, f.path, size(f.size_bytes), short(f.digest), "" if f.maker is None else f.maker) for f in files],
@@ -167,7 +220,7 @@ def runs(record: Runs) -> RenderableType:
             )
             for row in record.rows
         ],
-        wrap=["command", "by (claimed)"],
+        wrap=["command"],
     )
 
 
@@ -177,7 +230,7 @@ def log(record: Log) -> RenderableType:
         "No entries.",
         ["entry", "at", "by (claimed)", "what happened", "to what", "why"],
         [(row.entry, moment(row.at), who(row.agent), row.kind, row.what, row.reason) for row in record.rows],
-        wrap=["to what", "why", "by (claimed)"],
+        wrap=["why"],
     )
 
 
@@ -212,7 +265,7 @@ def models(record: Models) -> RenderableType:
     parts: list[RenderableType] = [
         listing(
             "No models.",
-            ["model", "aliases", "object", "run", "registered", "by (claimed)", "metrics", "why"],
+            ["model", "aliases", "object", "run", "registered", "by (claimed)", "why"],
             [
                 (
                     row.reference,
@@ -221,14 +274,20 @@ def models(record: Models) -> RenderableType:
                     row.run,
                     moment(row.at),
                     who(row.agent),
-                    ", ".join(f"{key} {_number(value)}" for key, value in row.metrics.items()),
                     row.reason,
                 )
                 for row in record.versions
             ],
-            wrap=["metrics", "why", "by (claimed)"],
+            wrap=["why"],
         )
     ]
+    measured = [
+        (row.reference, ", ".join(f"{key} {_number(value)}" for key, value in row.metrics.items()))
+        for row in record.versions
+        if row.metrics
+    ]
+    if measured:
+        parts += [Text(""), table(["model", "metrics"], measured, wrap=["metrics"])]
     if record.moves:
         parts += [
             Text(""),
@@ -238,7 +297,7 @@ def models(record: Models) -> RenderableType:
                     (m.alias, m.version, moment(m.at), who(m.agent), m.reason, "now" if m.is_current else "")
                     for m in record.moves
                 ],
-                wrap=["why", "by (claimed)"],
+                wrap=["why"],
             ),
         ]
     return Group(*parts)
@@ -372,7 +431,7 @@ def disputes(record: Disputes) -> RenderableType:
             )
             for row in record.rows
         ],
-        wrap=["complaint", "outcome", "by (claimed)"],
+        wrap=["complaint", "outcome"],
     )
 
 
@@ -380,19 +439,19 @@ def predictions(record: Predictions) -> RenderableType:
     """Render `predictions`."""
     drawn = listing(
         "No predictions.",
-        ["prediction", "date", "model", "caller", "inputs", "output"],
+        ["prediction", "date", "model", "caller", "output", "inputs"],
         [
             (
                 row.reference,
                 moment(row.date),
                 f"{row.model}@{row.version}",
                 row.caller,
-                _values(row.inputs),
                 _output(row),
+                _values(row.inputs),
             )
             for row in record.rows
         ],
-        wrap=["inputs", "output", "caller"],
+        wrap=["inputs", "output"],
     )
     if not record.is_cut:
         return drawn

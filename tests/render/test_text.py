@@ -1,0 +1,55 @@
+"""Text on a terminal: a table cuts nothing that could be pasted, whatever the width, and says every cell."""
+
+from __future__ import annotations
+
+import io
+
+from hypothesis import given
+from hypothesis import strategies as st
+from rich.console import Console
+
+from retrodict.render.text import Printable, table
+
+words = st.text(st.characters(categories=["L", "N", "P"]), min_size=1, max_size=60)
+sentences = st.lists(st.text("abcxyz", min_size=1, max_size=20), max_size=20).map(" ".join)
+
+
+def drawn(rendered: object, width: int) -> list[str]:
+    file = io.StringIO()
+    Console(file=file, width=width, highlight=False, emoji=False).print(Printable(rendered), crop=False)  # type: ignore[arg-type]
+    return file.getvalue().splitlines()
+
+
+@given(rows=st.lists(st.tuples(words, words, sentences), min_size=1, max_size=5), width=st.integers(20, 250))
+def test_no_width_breaks_what_can_be_pasted(rows: list[tuple[str, str, str]], width: int) -> None:
+    lines = drawn(table(["reference", "object", "why"], rows, wrap=["why"]), width)
+    for reference, digest, _ in rows:
+        assert any(line.startswith(reference) and digest in line for line in lines)
+
+
+@given(rows=st.lists(st.tuples(words, sentences), min_size=1, max_size=5), width=st.integers(60, 250))
+def test_every_word_is_said(rows: list[tuple[str, str]], width: int) -> None:
+    said = {word for line in drawn(table(["a", "b"], rows, wrap=["b"]), width) for word in line.split()}
+    for _, sentence in rows:
+        assert set(sentence.split()) <= said
+
+
+def test_columns_that_find_no_room_stand_below() -> None:
+    rows = [("credit@v1", "b3-000000000000", "the first that was good enough"), ("credit@v2", "b3-111111111111", "")]
+    columns = ["model", "object", "why"]
+    assert drawn(table(columns, rows, wrap=["why"]), 80) == [
+        "model      object           why",
+        "credit@v1  b3-000000000000  the first that was good enough",
+        "credit@v2  b3-111111111111",
+    ]
+    assert drawn(table(columns, rows, wrap=["why"]), 40) == [
+        "model      object",
+        "credit@v1  b3-000000000000",
+        "    why: the first that was good enough",
+        "credit@v2  b3-111111111111",
+    ]
+
+
+def test_a_terminal_gets_no_control_characters_and_nothing_blank_at_the_ends_of_lines() -> None:
+    lines = drawn(table(["a", "b"], [("x\x1b[2J", "caf\udce9"), ("y" * 30, "")]), 80)
+    assert lines == ["a" + " " * 31 + "b", "x\\x1b[2J" + " " * 24 + "caf\\xe9", "y" * 30]
