@@ -87,6 +87,8 @@ def demonstration(tmp_path_factory: pytest.TempPathFactory) -> Demonstration:
     with (base / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not told.exists():
+            (base / "credit-altered").mkdir()
+            (base / "credit-altered" / "precious").touch()  # somebody's, and none of the demonstration's business
             done = subprocess.run(
                 ["retrodict", "demo", "credit", "--dir", str(folder)],
                 cwd=base,

@@ -173,11 +173,16 @@ def test_a_store_that_cannot_be_opened_is_an_answer_of_verify(
 def test_completion_completes(retrodict: Command) -> None:
     for shell in ("bash", "zsh", "fish"):
         assert "_RETRODICT_COMPLETE" in retrodict("completion", shell).out
+    assert "plain,explain" in _completed("retrodict expl")
+
+
+def _completed(words: str) -> list[str]:
+    """Return what a shell is offered for the last word of a line."""
     environment = {
         **os.environ,
         "_RETRODICT_COMPLETE": "bash_complete",
-        "COMP_WORDS": "retrodict expl",
-        "COMP_CWORD": "1",
+        "COMP_WORDS": words,
+        "COMP_CWORD": str(words.count(" ")),
     }
     done = subprocess.run(
         [sys.executable, "-c", "from retrodict.cli import main; main()"],
@@ -186,4 +191,20 @@ def test_completion_completes(retrodict: Command) -> None:
         text=True,
         check=False,
     )
-    assert "explain" in done.stdout
+    assert done.stderr == ""
+    return [line for line in done.stdout.splitlines() if line]
+
+
+def test_names_are_completed_too(retrodict: Command, prediction: str) -> None:
+    retrodict("alias", "rule@best", "v1", "--reason", "r")
+    Path("rules.csv").write_text("a")
+    retrodict("add", "rules.csv")
+    assert _completed("retrodict predict rul") == ["plain,rule", "plain,rule@best", "plain,rule@v1"]
+    assert "plain,dataset:a@v1" in _completed("retrodict show dat")
+    assert "plain,rules.csv" in _completed("retrodict lineage rul")
+    assert _completed("retrodict register rul") == ["file,rul"]
+    assert _completed("retrodict show nothing-like-it") == []
+
+
+def test_completion_is_silent_where_there_is_no_workspace(retrodict: Command) -> None:
+    assert _completed("retrodict show rul") == []

@@ -4,7 +4,12 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
+import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
+
+import pytest
 
 if TYPE_CHECKING:
     from tests.conftest import Demonstration
@@ -46,3 +51,38 @@ def test_the_commands_to_try_next_work_as_printed(demonstration: Demonstration) 
     done = demonstration.shell("set -e\n" + "\n".join(commands))
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr
     assert (demonstration.folder / "versus.html").exists()
+
+
+def test_no_folder_beside_its_own_is_touched(demonstration: Demonstration) -> None:
+    assert (demonstration.folder.parent / "credit-altered" / "precious").exists()
+
+
+@pytest.mark.parametrize(
+    ("folder", "git", "says"),
+    [
+        ("occupied", True, "is not empty"),
+        ("/dev/null/demo", True, "cannot be used"),
+        ("free", False, "needs git"),
+    ],
+)
+def test_what_keeps_it_from_starting_is_said_in_one_line(
+    tmp_path: Path, newcomer: dict[str, str], folder: str, git: bool, says: str
+) -> None:
+    for module in ("httpx", "shap", "sklearn", "pandas"):
+        pytest.importorskip(module)
+    (tmp_path / "occupied").mkdir()
+    (tmp_path / "occupied" / "precious").touch()
+    done = subprocess.run(
+        [sys.executable, "-m", "retrodict", "demo", "credit", "--dir", folder, "--json"],
+        cwd=tmp_path,
+        env=newcomer if git else {**newcomer, "PATH": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert says in done.stderr.splitlines()[-1]
+    assert "unexpected" not in done.stderr
+    assert done.stdout == ""
+    assert [path.name for path in tmp_path.iterdir()] == ["occupied"]
+    assert [path.name for path in (tmp_path / "occupied").iterdir()] == ["precious"]

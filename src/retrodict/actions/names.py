@@ -126,6 +126,19 @@ def _check_row(text: str, found: Call, row: int) -> None:
         )
 
 
+def written(workspace: Workspace, start: str, *, only_models: bool = False) -> Sequence[str]:
+    """Return every name that begins with `start`, as references are written: for the shell to complete."""
+    database = workspace.views.database()
+    versions = models.versions(database)
+    found = {v.name for v in versions} | {v.label for v in versions}
+    found |= {f"{move.name}@{move.alias}" for move in models.aliases(database)}
+    if not only_models:
+        for dataset in datasets.versions(database):
+            found |= {f"dataset:{dataset.name}", f"dataset:{dataset.name}@v{dataset.version}", dataset.name}
+        found |= {run.name for run in runs.runs(database)}
+    return sorted(name for name in found if name.startswith(start))
+
+
 def near(name: str, known: Sequence[str]) -> tuple[str, ...]:
     """Return the names that `name` may be a misspelling of, best first."""
     return tuple(difflib.get_close_matches(name, known, n=3, cutoff=0.5))

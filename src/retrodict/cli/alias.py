@@ -8,7 +8,7 @@ from retrodict.cli import door
 
 
 @door.verb("alias", example='retrodict alias credit@champion v2 --reason "corrected code table"')
-@click.argument("reference", metavar="NAME@ALIAS")
+@click.argument("reference", metavar="NAME@ALIAS", shell_complete=door.complete_reference)
 @click.argument("version")
 @click.option("--reason", required=True, help="Why it moves.")
 def command(reference: str, version: str, reason: str, as_json: bool) -> None:

@@ -10,7 +10,7 @@ from retrodict.cli import door
 
 
 @door.verb("checkout", example="retrodict checkout dataset:data/credit_codes.csv@v1 /tmp/codes-1994.csv")
-@click.argument("reference")
+@click.argument("reference", shell_complete=door.complete_reference)
 @click.argument("destination", required=False, type=click.Path(path_type=Path))
 def command(reference: str, destination: Path | None, as_json: bool) -> None:
     """Write what REFERENCE names to DESTINATION (default: where the dataset lay), every byte verified."""

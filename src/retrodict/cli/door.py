@@ -12,11 +12,12 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
+from click.shell_completion import CompletionItem
 
 from retrodict import __version__
 from retrodict.kernel.errors import RetrodictError
@@ -201,6 +202,17 @@ def workspace(*, writes: bool = False, records: bool = False) -> Iterator[Worksp
         if writes:
             refuse_writing(opened)
         yield opened
+
+
+def complete_reference(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """Let the shell complete names of datasets, models and runs; of models only where a model is asked for."""
+    from retrodict.actions import names
+
+    del ctx
+    with suppress(RetrodictError, OSError), workspace() as opened:
+        only_models = param.name in ("model", "models", "name")
+        return [CompletionItem(name) for name in names.written(opened, incomplete, only_models=only_models)]
+    return []
 
 
 def _draw_nothing(done: int, total: int | None, what: str) -> None:

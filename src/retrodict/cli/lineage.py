@@ -7,11 +7,10 @@ from typing import Literal
 import click
 
 from retrodict.cli import door
-from retrodict.render.printable import printable
 
 
 @door.verb("lineage", example="retrodict lineage data/credit_codes.csv --down")
-@click.argument("reference")
+@click.argument("reference", shell_complete=door.complete_reference)
 @click.option("--up", "direction", flag_value="up", default=True, help="To everything that caused it (default).")
 @click.option("--down", "direction", flag_value="down", help="To everything that it reached, predictions included.")
 @click.option("--depth", type=click.IntRange(1), help="At most so many steps.")
@@ -43,4 +42,4 @@ def command(
     if as_json:
         click.echo(graph.to_json(record.graph, record.labels))
     else:
-        click.echo(printable(render(record.graph, record.labels)))
+        click.echo(render(record.graph, record.labels))

@@ -12,7 +12,7 @@ from retrodict.cli import door
 
 
 @door.verb("predict", example="retrodict predict credit@champion --input applicant.csv")
-@click.argument("model")
+@click.argument("model", shell_complete=door.complete_reference)
 @click.option(
     "--input",
     "source",

@@ -10,7 +10,7 @@ from retrodict.cli import door
 
 
 @door.verb("serve", example="retrodict serve credit@champion --port 8080")
-@click.argument("models", nargs=-1, required=True)
+@click.argument("models", nargs=-1, required=True, shell_complete=door.complete_reference)
 @click.option("--port", type=click.IntRange(0, 65535), default=8080, show_default=True, help="0: any that is free.")
 @click.option("--host", default="127.0.0.1", show_default=True, help="Other than loopback needs a token.")
 @click.option(

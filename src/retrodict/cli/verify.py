@@ -12,7 +12,7 @@ from retrodict.kernel.types import Finding
 
 
 @door.verb("verify", example="retrodict verify --key log.vkey")
-@click.argument("reference", required=False)
+@click.argument("reference", required=False, shell_complete=door.complete_reference)
 @click.option(
     "--key",
     type=click.Path(),

@@ -53,6 +53,8 @@ def run(folder: Path, *, keep: bool, console: Console, main: Callable[[], None])
         UnavailableError: There is no git.
         DemonstrationError: A step did not do what it shows.
     """
+    if shutil.which("git") is None:
+        raise UnavailableError("the demonstration needs git, and there is none", hint="Retrodict itself works without.")
     console.print("Loading the libraries that the models need ...", style="dim")
     try:
         import httpx  # noqa: F401
@@ -60,8 +62,6 @@ def run(folder: Path, *, keep: bool, console: Console, main: Callable[[], None])
         warm_up()
     except ImportError as error:
         raise MissingExtraError("the demonstration", "demo") from error
-    if shutil.which("git") is None:
-        raise UnavailableError("the demonstration needs git, and there is none", hint="Retrodict itself works without.")
     folder = _fresh(folder.absolute(), keep=keep)
     story = Story(folder, console, main)
     began = time.monotonic()
