@@ -22,6 +22,10 @@ benchmarks: $(VENV)/.test
 
 $(VENV)/bin/python:
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "retrodict needs Python 3.11 or newer: make PYTHON=python3.12")'
+	@# Debian and Ubuntu ship Python without what makes virtual environments.
+	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || \
+	  { echo "Installing python3-venv"; apt-get install -y -qq python3-venv || sudo -n apt-get install -y -qq python3-venv; } || \
+	  { echo "This Python cannot make virtual environments; on Debian and Ubuntu: sudo apt install python3-venv" >&2; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
 
