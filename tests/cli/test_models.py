@@ -196,14 +196,21 @@ def test_what_fixed_a_complaint_is_printed_so_that_it_can_be_pasted(retrodict: C
     assert meant == [retrodict("show", fix, "--json").record["event"] for fix in fixes]
 
 
-def test_a_mistyped_model_gets_near_matches_and_one_that_was_never_asked_does_not(
+def test_a_mistyped_name_gets_near_matches_and_a_model_that_was_never_asked_does_not(
     retrodict: Command, trained: Path
 ) -> None:
     retrodict("register", "model.py", "credit")
     assert retrodict("predictions", "--model", "credit").code == 0
-    outcome = retrodict("predictions", "--model", "credti")
-    assert outcome.code == 2
-    assert "credit" in outcome.err
+    for arguments, meant in (
+        (["predictions", "--model", "credti"], "credit"),
+        (["models", "credti"], "credit"),
+        (["runs", "--name", "trian"], "train"),
+        (["alias", "credti@best", "v1", "--reason", "r"], "credit@v1"),
+        (["predict", "credti", "--input", "data.csv"], "credit"),
+    ):
+        outcome = retrodict(*arguments)
+        assert outcome.code == 2
+        assert f"Did you mean {meant}?" in outcome.err
 
 
 @pytest.mark.parametrize("tolerance", ["nan", "-1", "inf", "much"])

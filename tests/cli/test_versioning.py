@@ -107,7 +107,7 @@ def test_reasons_lie_sealed_in_the_store(retrodict: Command, project: Path) -> N
     [
         (["add", "absent"], "absent"),
         (["show", "nothing-like-it"], "nothing-like-it"),
-        (["show", "dataset:codez.csv"], "Did you mean codes.csv"),
+        (["show", "dataset:codez.csv"], "Did you mean dataset:codes.csv?"),
         (["show", "9999"], "9999"),
         (["checkout", "0"], "0"),
         (["register", "absent.pkl", "m"], "absent.pkl"),
@@ -132,6 +132,7 @@ def test_bad_input_is_one_clear_line_and_exit_2(retrodict: Command, arguments: l
     before = retrodict("status", "--json").record["entries"]
     outcome = retrodict(*arguments)
     assert outcome.code == 2
+    assert len(outcome.err.splitlines()) == 1
     assert says in outcome.err
     assert "Traceback" not in outcome.err
     assert len([line for line in outcome.err.splitlines() if not line.startswith(("Usage", "Try"))]) <= 2
@@ -289,3 +290,26 @@ def test_a_blank_reason_is_none(retrodict: Command) -> None:
     retrodict("add", "a", "--reason", " ", "--source", "")
     shown = retrodict("show", "dataset:a", "--json").record
     assert (shown["reason"], shown["body"]["source"]) == (None, None)
+
+
+@pytest.mark.parametrize(("target", "says"), [("nowhere", "leads nowhere"), ("link", "leads nowhere")])
+def test_a_link_that_leads_nowhere_is_named_as_that(retrodict: Command, target: str, says: str) -> None:
+    Path("link").symlink_to(target)
+    outcome = retrodict("add", "link")
+    assert outcome.code == 2
+    assert says in outcome.err
+
+
+def test_a_link_that_a_person_names_is_followed_and_its_place_is_given_back(
+    retrodict: Command, project: Path, tmp_path: Path
+) -> None:
+    outside = tmp_path / "outside.csv"
+    outside.write_text("first")
+    Path("data.csv").symlink_to(outside)
+    retrodict("add", "data.csv")
+    outside.write_text("second")
+    assert retrodict("status", "--exit-code").code == 1
+    retrodict("add", "data.csv")
+    assert retrodict("checkout", "dataset:data.csv@v1").code == 0
+    assert Path("data.csv").read_text() == "first"
+    assert outside.read_text() == "second"

@@ -61,8 +61,8 @@ def add(
     if name is not None and len(paths) != 1:
         raise UsageError("--name names one path, and there are several", hint="Add them one by one.")
     for path in paths:  # all of them before the first is stored
-        if not os.path.lexists(path):
-            raise UsageError(f"{path} does not exist")
+        if not os.path.exists(path):
+            raise UsageError(f"{path} is a link that leads nowhere" if path.is_symlink() else f"{path} does not exist")
     batch = Batch(workspace)
     database = workspace.views.database()
     results: list[Added | None] = []  # None: recorded below, once its entry is known

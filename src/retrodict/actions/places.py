@@ -9,9 +9,9 @@ from retrodict.workspace import FOLDER, Workspace
 
 
 def workspace_path(workspace: Workspace, path: Path) -> str | None:
-    """Return `path` relative to the workspace with "/", or None where it lies outside. Links stay links."""
+    """Return `path` relative to the workspace with "/", or None where it lies outside."""
     absolute = os.path.abspath(path)
-    # The folder is made real, the last name is not: a link is versioned as a link.
+    # The folder is made real, the last name is not: what a link leads to is versioned under the link's own name.
     parent = os.path.realpath(os.path.dirname(absolute))
     relative = os.path.relpath(os.path.join(parent, os.path.basename(absolute)), os.path.realpath(workspace.root))
     return None if relative == ".." or relative.startswith("../") else relative

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from retrodict import runs as records
+from retrodict.actions import names
 from retrodict.kernel.types import EventId
 from retrodict.workspace import Workspace, agent_name
 
@@ -40,7 +41,15 @@ class Runs:
 
 
 def runs(workspace: Workspace, *, name: str | None = None) -> Runs:
-    """List the runs (named `name`)."""
+    """List the runs (named `name`).
+
+    Raises:
+        UnknownReferenceError: No run has this name.
+    """
+    database = workspace.views.database()
+    found = records.runs(database, name)
+    if name is not None and not found:
+        raise names.unknown(name, sorted({run.name for run in records.runs(database)}))
     return Runs(
         rows=tuple(
             RunRow(
@@ -55,6 +64,6 @@ def runs(workspace: Workspace, *, name: str | None = None) -> Runs:
                 agent=agent_name(workspace, run.agent),
                 params=run.params,
             )
-            for run in reversed(records.runs(workspace.views.database(), name))
+            for run in reversed(found)
         )
     )
