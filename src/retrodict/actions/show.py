@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Literal
@@ -260,7 +259,7 @@ def _lines(workspace: Workspace, digest: Digest) -> list[str] | None:
     """Return the lines of a text, or the names and digests in a folder; None for other, large or lost bytes."""
     try:
         return sorted(
-            f"{names.short(entry.digest)}  {os.fsdecode(path)}"
+            f"{names.short(entry.digest)}  {path.decode('utf-8', 'surrogateescape')}"
             for path, entry in workspace.objects.walk(digest)
             if entry.kind != "tree"
         )

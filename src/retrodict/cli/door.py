@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import gc
 import importlib
+import io
 import os
 import subprocess
 import sys
@@ -20,7 +21,7 @@ import click
 from click.shell_completion import CompletionItem
 
 from retrodict import __version__
-from retrodict.kernel.errors import RetrodictError
+from retrodict.kernel.errors import RetrodictError, UnavailableError
 from retrodict.render.printable import is_unicode, printable
 
 if TYPE_CHECKING:
@@ -110,6 +111,10 @@ def cli(ctx: click.Context, folder: Path | None, agent: str | None) -> None:
             os.chdir(folder)
         except OSError as error:
             raise click.UsageError(f"{folder}: {error.strerror}") from error
+    try:
+        os.getcwd()
+    except OSError as error:
+        raise click.UsageError("this folder is not there any more") from error
     ctx.obj = agent
 
 
@@ -254,9 +259,15 @@ def show(record: object, *, as_json: bool, text: Callable[[Any], RenderableType]
     if as_json:
         from retrodict.render.json import to_json
 
-        click.echo(to_json(record))
+        echo(to_json(record))
         return
     draw(text(record))
+
+
+def echo(text: str) -> None:
+    """Print a text that is data: nothing in it is changed."""
+    with _printing():
+        click.echo(text, nl=not text.endswith("\n") and text != "")
 
 
 def draw(rendered: RenderableType, *, to_stderr: bool = False) -> None:
@@ -268,7 +279,26 @@ def draw(rendered: RenderableType, *, to_stderr: bool = False) -> None:
     stream = sys.stderr if to_stderr else sys.stdout
     # A pipe has no width: lines are kept long there, so that what is grepped stays on one line; COLUMNS says otherwise.
     width = None if stream.isatty() or os.environ.get("COLUMNS", "").isdigit() else 200
-    Console(file=stream, width=width, highlight=False, emoji=False).print(Printable(rendered), crop=False)
+    with _printing():
+        Console(file=stream, width=width, highlight=False, emoji=False).print(Printable(rendered), crop=False)
+
+
+@contextmanager
+def _printing() -> Iterator[None]:
+    """Turn a full disk under the output into one line."""
+    try:
+        yield
+        sys.stdout.flush()
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        _abandon_output()
+        raise UnavailableError(f"what was found cannot be printed: {error.strerror}") from error
+
+
+def _abandon_output() -> None:
+    """Let what is still to be written go nowhere, so that the interpreter can end."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def write(path: Path, text: str) -> None:
@@ -289,6 +319,7 @@ def write(path: Path, text: str) -> None:
 def main() -> None:
     """Run the command line; every failure ends in one line and exit 2 (`run`: 125)."""
     gc.set_threshold(50_000, 20, 20)  # starting makes much and frees nothing: looking for garbage takes 12 ms
+    _open_streams()
     code: object = 2
     try:
         code = cli.main(standalone_mode=False, prog_name="retrodict")
@@ -312,7 +343,7 @@ def main() -> None:
         code = _failure()
     except BrokenPipeError:
         # The reader of our output went away, as `head` does; what we had to say was said.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _abandon_output()
         code = 0
     except Exception as error:
         if os.environ.get("RETRODICT_DEBUG"):
@@ -321,6 +352,19 @@ def main() -> None:
         _fail(f"retrodict: unexpected: {where} Set RETRODICT_DEBUG=1 to see where, and report it.")
         code = _failure()
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def _open_streams() -> None:
+    """Open standard streams that are closed, before a file of the store takes their numbers; print UTF-8 anywhere."""
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # the lowest number that is free: this one
+            setattr(sys, name, os.fdopen(number, "r" if number == 0 else "w", closefd=False))
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(encoding="utf-8", errors="backslashreplace")
 
 
 def _failure() -> int:

@@ -40,6 +40,6 @@ def command(
         record = lineage(workspace, reference, direction=direction, depth=depth, limit=limit)
     render = {"tree": graph.to_tree, "dot": graph.to_dot, "mermaid": graph.to_mermaid}[form]
     if as_json:
-        click.echo(graph.to_json(record.graph, record.labels))
+        door.echo(graph.to_json(record.graph, record.labels))
     else:
-        click.echo(render(record.graph, record.labels))
+        door.echo(render(record.graph, record.labels))

@@ -41,10 +41,9 @@ def command(ctx: click.Context, /, as_csv: bool, as_json: bool, **options: Any) 
     with door.workspace() as workspace:
         record = search(workspace, **options)
     if as_csv:
-        click.echo(to_csv(record), nl=False)
+        door.echo(to_csv(record))
     elif as_json:
-        for row in record.rows:
-            click.echo(to_json(row, indent=None))
+        door.echo("".join(f"{to_json(row, indent=None)}\n" for row in record.rows))
     else:
         door.draw(text.predictions(record))
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import unicodedata
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -129,7 +128,7 @@ _COLUMNS = "event, entry, name, version, content, type, files, size_bytes, path,
 
 def _column(path: str) -> str | bytes:
     """Return a path as a column holds it: one that is not UTF-8 as its bytes."""
-    raw = os.fsencode(path)
+    raw = path.encode("utf-8", "surrogateescape")
     try:
         return raw.decode()
     except UnicodeDecodeError:
@@ -148,7 +147,7 @@ def _rows(db: apsw.Connection, where: str, parameters: tuple[object, ...]) -> li
             type=row[5],
             files=row[6],
             size_bytes=row[7],
-            path=os.fsdecode(row[8]),
+            path=row[8] if isinstance(row[8], str) else row[8].decode("utf-8", "surrogateescape"),
             at=row[9],
             agent=row[10],
             is_current=bool(row[11]),

@@ -7,7 +7,6 @@ bytes is possible, and the link shows it (`is_certain`). The two directions are 
 
 from __future__ import annotations
 
-import os
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -196,7 +195,7 @@ def maker(db: apsw.Connection, ref: Ref, path: str | None) -> EventId | None:
                 WHERE d.node = (SELECT node FROM provenance_refs WHERE name = ?1) AND d.direction = 2 AND d.path = ?2
                 AND s.direction = 1))
         """,
-        (key(ref), os.fsencode(path)),
+        (key(ref), path.encode("utf-8", "surrogateescape")),
     ).fetchall()
     return EventId(ref_of(rows[0][0])) if rows else None  # type: ignore[arg-type]
 
@@ -430,7 +429,7 @@ class _Walk:
             ref=ref,
             role="" if role is None else self._word(role),
             evidence="inferred" if evidence is None else EVIDENCE[evidence],
-            path=None if path is None else os.fsdecode(path),
+            path=None if path is None else path.decode("utf-8", "surrogateescape"),
             made_by=None if made_by is None else EventId(ref_of(made_by)),
         )
 

@@ -6,7 +6,6 @@ row of `provenance_shared`: ten million predictions of one deployment do not rep
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
@@ -124,7 +123,7 @@ def _insert_edges(db: apsw.Connection, owner: int, kind: str | None, rows: Seque
         names[name] = None
         if made_by is not None:
             names[made_by] = None
-        path = None if edge.path is None else os.fsencode(edge.path)
+        path = None if edge.path is None else edge.path.encode("utf-8", "surrogateescape")
         evidence = EVIDENCE.index(edge.evidence)
         values.append((owner, direction, position, kind, name, edge.role, evidence, path, made_by))
     db.executemany("INSERT OR IGNORE INTO provenance_refs (name) VALUES (?)", [(name,) for name in names])
