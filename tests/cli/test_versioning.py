@@ -284,6 +284,22 @@ def test_a_second_checkout_says_that_there_was_nothing_to_write(retrodict: Comma
     assert "nothing to write, every byte verified" in retrodict("checkout", "dataset:a", "b").out
 
 
+def test_what_verify_names_can_be_pasted_from_a_narrow_terminal(
+    retrodict: Command, project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Path("a").write_bytes(os.urandom(5000))
+    (added,) = retrodict("add", "a", "--json").record
+    for pack in (project / ".retrodict/objects").rglob("*.pack"):
+        data = bytearray(pack.read_bytes())
+        data[len(data) // 2] ^= 1
+        pack.chmod(0o644)
+        pack.write_bytes(data)
+    monkeypatch.setenv("COLUMNS", "60")
+    outcome = retrodict("verify")
+    assert outcome.code == 1
+    assert added["content"] in outcome.out
+
+
 def test_a_blank_reason_is_none(retrodict: Command) -> None:
     Path("a").write_text("a")
     retrodict("add", "a", "--reason", " ", "--source", "")

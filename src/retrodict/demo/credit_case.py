@@ -342,7 +342,7 @@ def _tamper(story: Story) -> None:
         byte = file.read(1)
         file.seek(middle)
         file.write(bytes([byte[0] ^ 1]))
-    story.say(f"(one bit at byte {middle} of {pack.relative_to(copy / '.retrodict')})")
+    story.list([f"(one bit at byte {middle} of {pack.relative_to(copy / '.retrodict')})"])
     story.retrodict("-C", str(copy), "verify", agent=COMPLAINTS, expect=1)
     shutil.rmtree(copy)
 

@@ -390,7 +390,7 @@ def verification(record: Verification) -> RenderableType:
     ]
     rows = [(finding.level, finding.what, finding.message) for finding in record.findings]
     if rows:
-        parts.append(table(["", "what", "because"], rows, wrap=["what", "because"]))
+        parts.append(table(["", "what", "because"], rows, wrap=["because"]))
     return Group(*parts)
 
 
