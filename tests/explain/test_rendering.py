@@ -97,6 +97,12 @@ def test_the_page_needs_nothing_and_is_balanced(explanation: Explanation) -> Non
     assert plain.origin in page.text
 
 
+def test_the_sample_is_stated_so_that_it_can_be_drawn_again(replayed: Explanation) -> None:
+    for said in (drawn(replayed, 200), Page(to_html(replayed)).text):
+        assert "Counted on 6 of the 12 other logged calls" in said
+        assert "seed 0" in said
+
+
 def test_everything_is_escaped(plain: Explanation) -> None:
     evil = "<script>alert('x')</script>\"&"
     fact = Fact(

@@ -90,7 +90,8 @@ class Alternative:
         commands: What brings it about.
         answer: What it says to this input: named values; empty where it could not be asked.
         differs: Whether that is another answer than the one given; None: it could not be asked.
-        sampled: How many other logged answers (rows) were asked again, in `calls` of `population` calls.
+        sampled: How many other logged answers (rows) were asked again, in `calls` of `population` calls, which were
+            drawn evenly with the seed `seed`.
         decisions: How many of them would be another decision; None: these answers hold no decision.
         values: How many of them would differ in anything.
         intervals: 95 % intervals of the two shares: decisions, values. Rows of one call are alike, so that each call
@@ -106,6 +107,7 @@ class Alternative:
     sampled: int = 0
     calls: int = 0
     population: int = 0
+    seed: int = 0
     decisions: int | None = None
     values: int = 0
     intervals: tuple[tuple[float, float], tuple[float, float]] = ((0.0, 1.0), (0.0, 1.0))

@@ -10,6 +10,7 @@ from retrodict.predictions.records import (
     disputes,
     made_body,
     payloads,
+    sample,
 )
 
 __all__ = [
@@ -22,4 +23,5 @@ __all__ = [
     "disputes",
     "made_body",
     "payloads",
+    "sample",
 ]

@@ -6,6 +6,7 @@ the batch that it was scored in. The view holds no input and no output: those ar
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
@@ -192,21 +193,26 @@ def declared_body(
 
 
 class PredictionProjection:
-    """Tables `predictions_calls` and `predictions_disputes`; rows are small, since there are many of them."""
+    """Tables `predictions_calls` and `predictions_disputes`; rows are small, since there are many of them.
+
+    `nth` numbers the answered calls of each model version from 0, so that an even sample of them is drawn without a
+    look at the others; it is NULL for failed and for declared ones.
+    """
 
     name = "predictions"
-    version = 1
+    version = 2
     tables: Mapping[str, str] = {
         "predictions_calls": "CREATE TABLE predictions_calls (entry INTEGER PRIMARY KEY, event TEXT NOT NULL, "
         "kind TEXT NOT NULL, model TEXT, model_name TEXT NOT NULL, model_version TEXT NOT NULL, "
         "requested TEXT NOT NULL, status TEXT NOT NULL, rows INTEGER NOT NULL, caller TEXT, trace TEXT, span TEXT, "
-        "parent TEXT, received TEXT NOT NULL, duration_ns INTEGER NOT NULL)",
+        "parent TEXT, received TEXT NOT NULL, duration_ns INTEGER NOT NULL, nth INTEGER)",
         "predictions_disputes": "CREATE TABLE predictions_disputes (entry INTEGER PRIMARY KEY, event TEXT NOT NULL, "
         "prediction TEXT NOT NULL, row INTEGER, at TEXT NOT NULL, agent TEXT NOT NULL, resolution TEXT, "
         "resolution_entry INTEGER)",
     }
     indexes: Sequence[str] = (
         "CREATE INDEX predictions_by_model ON predictions_calls (model_name, model_version)",
+        "CREATE UNIQUE INDEX predictions_answered ON predictions_calls (model, nth) WHERE nth IS NOT NULL",
         "CREATE INDEX predictions_by_trace ON predictions_calls (trace) WHERE trace IS NOT NULL",
         "CREATE INDEX predictions_by_parent ON predictions_calls (parent) WHERE parent IS NOT NULL",
         "CREATE INDEX predictions_by_caller ON predictions_calls (caller) WHERE caller IS NOT NULL",
@@ -222,14 +228,16 @@ class PredictionProjection:
         match event.kind:
             case "prediction.made" | "prediction.declared":
                 columns = "model model_name model_version requested status rows caller trace span parent received"
+                is_answered = event.kind == "prediction.made" and body["status"] == "ok"
                 db.execute(
-                    "INSERT INTO predictions_calls VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                    "INSERT INTO predictions_calls VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
                     (
                         entry.index,
                         event.id,
                         event.kind.removeprefix("prediction."),
                         *(body[c] for c in columns.split()),
                         body["duration_ns"],
+                        _answered(db, str(body["model"])) if is_answered else None,
                     ),
                 )
             case "prediction.disputed":
@@ -313,6 +321,41 @@ def calls(
         )
         for row in db.execute(query, (*parameters, limit))
     ]
+
+
+def sample(
+    db: apsw.Connection, model: EventId, limit: int, *, seed: int, without: int | None = None
+) -> tuple[list[int], int]:
+    """Draw answered calls of a model version, evenly and without replacement.
+
+    The same log, seed and limit give the same calls. Only those that are drawn are looked at.
+
+    Args:
+        model: The version's `model.registered` event.
+        limit: At most so many are drawn.
+        seed: Of the draw.
+        without: The entry of a call that is neither drawn nor counted.
+
+    Returns:
+        Their entries in the order of the log, and how many calls there were to draw from.
+    """
+    query = "SELECT nth FROM predictions_calls WHERE entry = ? AND model = ? AND nth IS NOT NULL"
+    own = next((int(str(nth)) for (nth,) in db.execute(query, (without, model))), None)
+    total = _answered(db, model) - (own is not None)
+    chosen: Sequence[int] = range(total)
+    if total > limit:
+        chosen = sorted(random.Random(seed).sample(chosen, limit))  # noqa: S311 - a sample that can be drawn again
+    query = "SELECT entry FROM predictions_calls WHERE model = ? AND nth = ?"
+    # The numbers from its own on stand for the calls after it.
+    numbers = (n if own is None or n < own else n + 1 for n in chosen)
+    return [int(str(entry)) for n in numbers for (entry,) in db.execute(query, (model, n))], total
+
+
+def _answered(db: apsw.Connection, model: str) -> int:
+    """Return how many answered calls of a model version there are."""
+    query = "SELECT max(nth) FROM predictions_calls WHERE model = ? AND nth IS NOT NULL"
+    last = db.execute(query, (model,)).fetchall()[0][0]
+    return 0 if last is None else int(last) + 1
 
 
 def disputes(

@@ -110,9 +110,11 @@ def counted(found: Sequence[Alternative]) -> str:
     population = max((item.population for item in found), default=0)
     if asked == population:
         return f"Counted on all {population:,} other logged calls of the version that answered."
+    seed = next(item.seed for item in found)
     return (
-        f"Counted on a sample of {asked:,} of the {population:,} other logged calls of the version that answered; "
-        "in brackets the 95 % interval of the share, each call counting once."
+        f"Counted on {asked:,} of the {population:,} other logged calls of the version that answered, drawn at random, "
+        f"each as likely as any other (seed {seed}: the same again in this log); in brackets the 95 % interval of the "
+        "share, each call counting once."
     )
 
 

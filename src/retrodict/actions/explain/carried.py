@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import contextlib
 import random
-from collections.abc import Iterable
 from typing import Final
 
 from retrodict import predictions
 from retrodict.actions import payloads
 from retrodict.actions.explain.reading import Reader, count, gap, listed
-from retrodict.actions.explain.rerun import Cast, quiet
+from retrodict.actions.explain.rerun import Cast, RerunError, quiet
 from retrodict.actions.explain.served import Served
 from retrodict.actions.explain.upstream import Upstream, path_of, table_of
 from retrodict.actions.explanation import Attributed, Fact
 from retrodict.diagnose.attribution import Attribution, attribute
 from retrodict.diagnose.errors import UnlikeInputsError
-from retrodict.diagnose.tables import Rows, as_rows, like, stack
+from retrodict.diagnose.tables import Predict, Rows, as_rows, like, stack
 from retrodict.kernel.errors import RetrodictError
 from retrodict.kernel.protocols import Progress
 from retrodict.kernel.types import Digest
@@ -55,7 +54,8 @@ def carried(
 
 def _strongest(result: Attribution) -> str:
     order = sorted(range(len(result.names)), key=lambda j: -abs(result.values[j]))[:_NAMED]
-    named = [f"{result.names[j]} ({result.values[j]:+.3g})" for j in order if result.values[j]]
+    nothing = 1e-12 * max((abs(value) for value in result.values), default=0.0)  # what is left of a sum that cancels
+    named = [f"{result.names[j]} ({result.values[j]:+.3g})" for j in order if abs(result.values[j]) > nothing]
     return f"of {result.target}, most was carried by {listed(named)}" if named else "no input made any difference"
 
 
@@ -68,18 +68,22 @@ def _of(
         raise UnlikeInputsError("it was answered by another system: there is no model to ask", hint="")
     predict = cast.predictor(part)
     row = as_rows(payloads.load(reader.workspace, part.inputs)).row(part.row)
-    background, words = _background(reader, part, part.model, row, behind.get(part.model.event), seed)
     estimator = None if part.children else cast.load(part.model).model
+    found = _trained(reader, row, behind.get(part.model.event), seed)
+    if found is None:
+        found = _logged(reader, part, part.model, row, seed, "no training data has its inputs")
+    elif not _answers(predict, found[0]):
+        # The script did something to the table before the model saw it: filled what was missing, for one.
+        found = _logged(reader, part, part.model, row, seed, f"it does not answer all rows of {found[1]}")
+    background, words = found
     with quiet():
         results = attribute(predict, row, background, seed=seed, estimator=estimator, progress=progress)
     of = f"{part.label}, through {listed([child.label for child in part.children])}" if part.children else part.label
     return [Attributed(of=of, ref=part.ref, background=words, result=result) for result in results]
 
 
-def _background(
-    reader: Reader, part: Served, model: ModelVersion, row: Rows, up: Upstream | None, seed: int
-) -> tuple[Rows, str]:
-    """Return rows to compare with: of the largest table with its inputs that its training read, else of other calls."""
+def _trained(reader: Reader, row: Rows, up: Upstream | None, seed: int) -> tuple[Rows, str] | None:
+    """Return rows of the largest table with the model's inputs that its training read, and words for it."""
     best: tuple[Rows, str] | None = None
     for run, sequenced in up.runs if up is not None else ():
         for edge in reader.edges(sequenced):
@@ -94,19 +98,45 @@ def _background(
                 whole = count(len(table), "row")
                 said = f"{path} ({whole}), read by run {run.name} ({sequenced.index}) in the model's training"
                 best = like(row, table), said
-    if best is not None:
-        rows, said = best
-        chosen = _sample(len(rows), _MOST_ROWS, seed)
-        return Rows(frame=rows.frame.iloc[chosen].reset_index(drop=True), restore=rows.restore), said
-    logged = list(_logged(reader, part, model, row, seed))
+    if best is None:
+        return None
+    rows, said = best
+    chosen = _sample(len(rows), _MOST_ROWS, seed)
+    return Rows(frame=rows.frame.iloc[chosen].reset_index(drop=True), restore=rows.restore), said
+
+
+def _answers(predict: Predict, rows: Rows) -> bool:
+    try:
+        with quiet():
+            predict(rows.restore(rows.frame))
+    except RerunError:
+        return False
+    return True
+
+
+def _logged(reader: Reader, part: Served, model: ModelVersion, row: Rows, seed: int, why: str) -> tuple[Rows, str]:
+    """Return rows of other calls of the same version, and words for them.
+
+    Args:
+        why: No others are compared with.
+
+    Raises:
+        UnlikeInputsError: There are none.
+    """
+    logged = []
+    drawn, _ = predictions.sample(reader.database, model.event, _MOST_CALLS, seed=seed, without=part.call.index)
+    for index in drawn:
+        event = reader.workspace.ledger.event(index).event
+        with contextlib.suppress(RetrodictError):
+            logged.append(like(row, as_rows(payloads.load(reader.workspace, predictions.payloads(event)[0])).frame))
     if not logged:
         raise UnlikeInputsError(
-            "there is nothing to compare with: no training data with its inputs is held, and no other call is logged",
+            f"there is nothing to compare with: {why}, and no other call is logged",
             hint="",
         )
     rows = stack([row, *logged])
     rows = Rows(frame=rows.frame.iloc[1:].reset_index(drop=True), restore=rows.restore)
-    return rows, f"{count(len(logged), 'other logged call')} of {model.label}, since no training data has its inputs"
+    return rows, f"{count(len(logged), 'other logged call')} of {model.label}, since {why}"
 
 
 def _is_readable(reader: Reader, digest: Digest) -> bool:
@@ -116,32 +146,3 @@ def _is_readable(reader: Reader, digest: Digest) -> bool:
 
 def _sample(n: int, limit: int, seed: int) -> list[int]:
     return sorted(random.Random(seed).sample(range(n), limit)) if n > limit else list(range(n))  # noqa: S311 - seeded
-
-
-def _logged(reader: Reader, part: Served, model: ModelVersion, row: Rows, seed: int) -> Iterable[Rows]:
-    for index in sampled_calls(reader, model, _MOST_CALLS, seed)[0]:
-        if index == part.call.index:
-            continue
-        event = reader.workspace.ledger.event(index).event
-        try:
-            yield like(row, as_rows(payloads.load(reader.workspace, predictions.payloads(event)[0])).frame)
-        except RetrodictError:
-            continue
-
-
-def sampled_calls(reader: Reader, model: ModelVersion, limit: int, seed: int) -> tuple[list[int], int]:
-    """Return the entries of at most `limit` answered calls of a model version, drawn evenly, and how many there are."""
-    where = "FROM predictions_calls WHERE model_name = ? AND model_version = ? AND kind = 'made' AND status = 'ok'"
-    named = (model.name, str(model.version))
-    query = f"SELECT count(*) {where}"
-    total = next(iter(reader.database.execute(query, named)))[0]
-    assert isinstance(total, int)
-    wanted = iter(_sample(total, limit, seed))
-    position, found = next(wanted, -1), []
-    for i, (entry,) in enumerate(reader.database.execute(f"SELECT entry {where} ORDER BY entry", named)):
-        if i == position:
-            found.append(int(str(entry)))
-            position = next(wanted, -1)
-            if position < 0:
-                break
-    return found, total

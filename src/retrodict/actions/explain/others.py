@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Final
 
+from retrodict import predictions
 from retrodict.actions import payloads
-from retrodict.actions.explain.carried import sampled_calls
 from retrodict.actions.explain.fixes import Way, ways
 from retrodict.actions.explain.reading import Reader, count, gap
 from retrodict.actions.explain.rerun import Cast, RerunError, quiet
@@ -16,7 +16,7 @@ from retrodict.actions.explanation import Alternative, Fact
 from retrodict.diagnose.alternatives import NO_CHANGES, Changes, changes, interval
 from retrodict.kernel.errors import RetrodictError
 from retrodict.kernel.protocols import Progress
-from retrodict.predictions import calls, payload
+from retrodict.predictions import payload
 
 _AGAIN: Final = "the same versions, asked again"
 
@@ -40,9 +40,8 @@ def alternatives(
             (),
             (gap("it was answered by another system: nothing can be asked"),),
         )
-    others, total = sampled_calls(reader, top.model, sample + 1, seed)
-    others = [index for index in others if index != top.call.index][:sample]
-    asked = [served(reader, call, None) for index in others for call in calls(reader.database, entry=index)]
+    drawn, total = predictions.sample(reader.database, top.model.event, sample, seed=seed, without=top.call.index)
+    asked = [served(reader, call, None) for index in drawn for call in predictions.calls(reader.database, entry=index)]
     candidates = [Way(change=_AGAIN, instead={}, commands=()), *ways(reader, top)]
     found = []
     for done, way in enumerate(candidates):
@@ -50,7 +49,8 @@ def alternatives(
             change=way.change,
             models=tuple((name, version.label) for name, version in way.instead.items()),
             commands=way.commands,
-            population=max(0, total - (1 if top.call.status == "ok" else 0)),
+            population=total,
+            seed=seed,
         )
         found.append(_ask(reader, top, cast, way, base, asked, progress, (done, len(candidates))))
     facts = [gap(f"{item.change}: {item.problem}") for item in found if item.problem]
