@@ -10,9 +10,12 @@ import pandas as pd
 import pytest
 from sklearn.compose import ColumnTransformer
 from sklearn.ensemble import GradientBoostingClassifier, GradientBoostingRegressor, RandomForestClassifier
-from sklearn.linear_model import LinearRegression, LogisticRegression
+from sklearn.impute import SimpleImputer
+from sklearn.linear_model import LinearRegression, LogisticRegression, RidgeClassifier
+from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
+from sklearn.svm import LinearSVC
 
 from retrodict.diagnose.attribution import attribute, column_sources, import_shap
 from retrodict.diagnose.errors import NotTabularError, UnlikeInputsError
@@ -180,3 +183,31 @@ def test_numba_still_compiles_for_others() -> None:
     import numba
 
     assert not numba.config.DISABLE_JIT
+
+
+@pytest.mark.parametrize("model", [RidgeClassifier(), LinearSVC()])
+def test_only_log_odds_are_called_so(model: Any) -> None:
+    numbers = NUMBERS.to_numpy()
+    fitted = model.fit(numbers, LABEL)
+    (found,) = attribute(fitted.predict, as_rows(numbers[[3]]), as_rows(numbers[20:80]), seed=0, estimator=fitted)
+    assert found.target == "score of class True"
+    expect_sum(found, fitted.decision_function(numbers[[3]])[0], tolerance=1e-5)
+
+
+def test_an_imputer_is_a_preprocessing_of_single_columns() -> None:
+    table = NUMBERS.astype("float64").mask(NUMBERS > 3000)
+    model = make_pipeline(SimpleImputer(), LinearRegression()).fit(table, LABEL)
+    row, background = as_rows(table.iloc[[3]]), as_rows(table.iloc[20:80])
+    (found,) = attribute(model.predict, row, background, seed=0, estimator=model)
+    assert "LinearExplainer" in found.method
+    expect_sum(found, model.predict(table.iloc[[3]])[0])
+    without_a_column = SimpleImputer(add_indicator=True).fit(table.assign(income=math.nan))
+    assert column_sources(without_a_column, 2) is None
+
+
+def test_a_probability_is_called_by_its_class() -> None:
+    model = KNeighborsClassifier().fit(NUMBERS, np.where(LABEL, "yes", "no"))
+    row, background = as_rows(NUMBERS.iloc[[3]]), as_rows(NUMBERS.iloc[20:80])
+    (found,) = attribute(model.predict_proba, row, background, seed=0, estimator=model)
+    assert found.target == "probability of class yes"
+    expect_sum(found, model.predict_proba(NUMBERS.iloc[[3]])[0, 1])

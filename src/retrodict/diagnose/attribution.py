@@ -17,9 +17,10 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import math
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final, Literal
 
 from retrodict.diagnose.tables import Output, Predict, Rows, as_outputs, mix, stack, targets
@@ -98,10 +99,23 @@ def attribute(
         if exact is not None:
             return (exact,)
     pool = stack([row, background])
-    questions = _Questions(predict, pool, targets(predict(row.value())))
+    answer = predict(row.value())
+    questions = _Questions(predict, pool, targets(answer))
     if len(row.names) <= MOST_INPUTS_ENUMERATED:
-        return _enumerated(shap, questions, row, len(background), seed)
-    return _sampled(shap, questions, row, len(background), seed, permutations, progress)
+        found = _enumerated(shap, questions, row, len(background), seed)
+    else:
+        found = _sampled(shap, questions, row, len(background), seed, permutations, progress)
+    return _with_class(found, answer, estimator)
+
+
+def _with_class(found: tuple[Attribution, ...], answer: object, estimator: object) -> tuple[Attribution, ...]:
+    """Call the probability that is explained by its class, where the estimator says which class that is."""
+    *parts, last = as_outputs(answer)
+    classes = getattr(estimator, "classes_", None)
+    if not last.derived or classes is None or len(classes) != len(parts):
+        return found
+    names = {part.name: f"probability of class {plain(chosen)}" for part, chosen in zip(parts, classes, strict=True)}
+    return tuple(replace(item, target=names.get(item.target, item.target)) for item in found)
 
 
 def import_shap() -> Any:
@@ -358,9 +372,17 @@ def _class(model: Any, row: Any, many: bool) -> tuple[int, str]:
     if classes is None:
         return 0, "answer"
     if not many:
-        return 0, f"log-odds of class {classes[-1]}" if len(classes) == 2 else f"score of class {classes[0]}"
+        return 0, f"{_scale(model, row)} of class {classes[1]}" if len(classes) == 2 else f"score of class {classes[0]}"
     chosen = 1 if len(classes) == 2 else int(model.predict_proba(row).argmax())
     return chosen, f"score of class {classes[chosen]}"
+
+
+def _scale(model: Any, row: Any) -> str:
+    """Return what a classifier of two classes adds up: log-odds, where its probability says so, or just a score."""
+    if not hasattr(model, "predict_proba"):
+        return "score"
+    probability, score = float(model.predict_proba(row)[0, 1]), float(model.decision_function(row)[0])
+    return "log-odds" if math.isclose(math.tanh(score / 2), 2 * probability - 1, abs_tol=1e-9) else "score"
 
 
 def _checked(values: Any, base: float, truth: float, scale: str) -> tuple[Any, float, str]:
@@ -392,6 +414,9 @@ def column_sources(step: Any, columns: int) -> list[int] | None:
         "Binarizer",
     }:
         return list(range(columns))
+    if name == "SimpleImputer":  # a column without any value is left out, and indicators are added
+        is_one_to_one = not step.add_indicator and len(step.get_feature_names_out()) == columns
+        return list(range(columns)) if is_one_to_one else None
     if name == "OneHotEncoder":
         names = len(step.get_feature_names_out())
         counts = [
