@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from sklearn.linear_model import LogisticRegression
+from sklearn.linear_model import LinearRegression, LogisticRegression
 
 import retrodict as rd
 from retrodict import provenance, runs
@@ -187,6 +187,38 @@ def test_an_answer_given_elsewhere_is_declared(project: Path) -> None:
     table = rd.search_predictions()
     assert list(table["output.value"]) == [1, 2]
     assert recorded.reference == str(recorded.index)
+
+
+def test_the_audit_trail_comes_as_arrow_whatever_the_values_are(project: Path) -> None:
+    del project
+    for value in (2**64 - 1, 2**64, -1, 0.5, "x", None):
+        rd.record_prediction(system="mainframe", model="limits", model_version="7", inputs=[{"a": value}], outputs=[1])
+    table = rd.search_predictions(form="arrow")
+    assert table.column("input.a").to_pylist() == [None, "x", "0.5", "-1", str(2**64), str(2**64 - 1)]
+
+
+def test_a_call_without_rows_cannot_be_explained(project: Path) -> None:
+    del project
+    answer = rd.record_prediction(
+        system="mainframe", model="limits", model_version="7", inputs=FRAME.iloc[:0], outputs=[]
+    )
+    for reference in (f"{answer.index}", f"{answer.index}.0"):
+        with pytest.raises(UsageError, match="no rows"):
+            rd.explain(reference)
+
+
+def test_inputs_are_not_compared_with_a_table_that_the_model_does_not_answer(project: Path) -> None:
+    FRAME.mask(FRAME > 1).to_csv("gaps.csv", index=False)
+    rd.add("gaps.csv")
+    with rd.run("train") as run:
+        table = pd.read_csv("gaps.csv").fillna(0.0)
+        run.log_model(LinearRegression().fit(table[["a", "b"]], table["c"]), "filled")
+    answers = [rd.load("filled").ask(FRAME[["a", "b"]].iloc[[i]]) for i in range(3)]
+    found = rd.explain(f"{answers[0].index}", replay=True).answers[7]
+    (attributed,) = found.attributions
+    assert attributed.background.startswith("2 other logged calls of filled@v1, since it does not answer all rows of")
+    assert "gaps.csv" in attributed.background
+    assert attributed.result.output == pytest.approx(answers[0].output[0])
 
 
 def test_threads_share_the_workspace(trained: Any) -> None:

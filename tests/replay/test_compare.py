@@ -32,6 +32,7 @@ SAME: list[Any] = [
     FRAME["p"],
     pd.DataFrame({"c": pd.Categorical(["a", None]), "i": pd.array([1, None], dtype="Int64")}),
     pd.DataFrame({"t": pd.to_datetime(["2020", None]), "s": ["x", None]}),
+    pd.DataFrame({"p": pd.PeriodIndex(["2020-01", None], freq="M"), "i": pd.interval_range(0, 2)}),
     {"score": 0.7, "why": ["x", None], "v": np.arange(3)},
     [1, 2.0, "x", True, None, b"x", NAN],
     0.7,

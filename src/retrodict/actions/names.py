@@ -122,7 +122,7 @@ def call(workspace: Workspace, text: str) -> tuple[Call, int | None]:
 def _check_row(text: str, found: Call, row: int) -> None:
     if row >= found.rows:
         raise UsageError(
-            f"{text}: that call has " + ("row 0 only" if found.rows == 1 else f"rows 0 to {found.rows - 1}")
+            f"{text}: that call has " + {0: "no rows", 1: "row 0 only"}.get(found.rows, f"rows 0 to {found.rows - 1}")
         )
 
 

@@ -205,7 +205,13 @@ def record_prediction(
 
 
 def explain(
-    reference: str, *, versus: str | None = None, replay: bool = False, workspace: Workspace | None = None
+    reference: str,
+    *,
+    versus: str | None = None,
+    replay: bool = False,
+    sample: int | None = None,
+    seed: int = 0,
+    workspace: Workspace | None = None,
 ) -> ShownExplanation:
     """Answer the nine questions about a prediction; shows itself in a notebook.
 
@@ -213,12 +219,23 @@ def explain(
         reference: `41.0`, or `41` where the call has one row.
         versus: Another prediction, to set beside it.
         replay: Run the models: for the verdict, and for what must be computed.
+        sample: How many other logged calls are asked again for each way to fix it; 200 unless given.
+        seed: Of every sampling.
     """
     from retrodict.actions import explain as action
     from retrodict.render.explanation import displayed
 
     used = world.current(workspace)
-    return displayed(action.explain(used, reference, versus=versus, replay=replay, variables=world.variables()))
+    found = action.explain(
+        used,
+        reference,
+        versus=versus,
+        replay=replay,
+        sample=action.SAMPLE if sample is None else sample,
+        seed=seed,
+        variables=world.variables(),
+    )
+    return displayed(found)
 
 
 def search_predictions(
@@ -286,10 +303,10 @@ def search_predictions(
 
 
 def _arrow(values: list[Any]) -> Any:
-    """Return a column; calls of different models may have values of different types under one name: then as text."""
+    """Return a column; as text where it holds values of several types, or of one that Arrow has not."""
     import pyarrow as pa  # 57 ms
 
     try:
         return pa.array(values)
-    except (pa.ArrowInvalid, pa.ArrowTypeError):
+    except (pa.ArrowException, OverflowError):  # the latter for an integer above 2^64
         return pa.array([None if value is None else str(value) for value in values])

@@ -409,7 +409,7 @@ class _Again:
             return "reproduced", f"within the tolerance asked for ({_tolerance(self.tolerance)}): {sentences[0]}"
         cells = sum(call.outputs.of for call in calls if call.outputs is not None)
         parts = f" of {len(calls)} models" if len(calls) > 1 else ""
-        return "replicated", f"every bit of the {cells} value(s) answered{parts} is the same"
+        return "replicated", f"every bit of the {_values(cells)} answered{parts} is the same"
 
 
 def _failed_verdict(recorded: _Recorded, run: CallRun) -> tuple[Verdict, str]:
@@ -488,7 +488,7 @@ def _sentences(calls: Sequence[ReplayedCall]) -> tuple[str, ...]:
 def _said_comparison(found: Comparison) -> str:
     if found.structure is not None:
         return found.structure
-    text = f"{found.cells} of {found.of} value(s) differ"
+    text = f"{found.cells} of {_values(found.of)} differ{'' if found.cells != 1 else 's'}"
     if found.max_ulp is not None:
         text += f", by at most {found.max_ulp} ulp"
     if found.max_abs is not None:
@@ -499,6 +499,10 @@ def _said_comparison(found: Comparison) -> str:
     if found.decision_changed is not None:
         text += "; a decision changed" if found.decision_changed else "; no decision changed"
     return text
+
+
+def _values(count: int) -> str:
+    return f"{count:,} value{'' if count == 1 else 's'}"
 
 
 def _said(difference: Difference) -> str:

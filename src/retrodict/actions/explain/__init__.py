@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from retrodict.actions.explain.rerun import Cast
     from retrodict.diagnose.versus import Contrast
 
-SAMPLE = 100
+SAMPLE = 200
 
 
 def explain(
@@ -102,6 +102,8 @@ def _row(reader: Reader, call: Call, row: int | None) -> int:
     rows = {d.row for d in predictions.disputes(reader.database, prediction=call.event) if d.row is not None}
     if len(rows) == 1:
         return rows.pop()
+    if not call.rows:
+        raise UsageError(f"call {call.index} has no rows", hint="Nothing was asked, so there is nothing to explain.")
     raise UsageError(
         f"call {call.index} has {call.rows:,} rows",
         hint=f"Name one of them: {call.index}.0 to {call.index}.{call.rows - 1}",
