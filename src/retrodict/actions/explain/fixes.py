@@ -19,7 +19,7 @@ from retrodict.runs import Run
 
 _MOST_WAYS: Final = 12
 _MOST_VERSIONS: Final = 20
-_AGAIN = "the same versions, asked again"
+_IN_FORCE: Final = Fact(says="this is so already: the aliases were moved", evidence="observed", state="held")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,20 +42,22 @@ def ways(reader: Reader, top: Served) -> list[Way]:
                 continue
             if version.run is not None:
                 together.setdefault(version.run, {})[name] = version
-            found.append(_way(parts, {name: version}))
+            found.append(_way(reader, parts, {name: version}))
     for group in together.values():
         if len(group) > 1:
-            found.insert(0, _way(parts, group))
+            found.insert(0, _way(reader, parts, group))
     return found[:_MOST_WAYS]
 
 
-def _way(parts: Mapping[str, Served], instead: Mapping[str, ModelVersion]) -> Way:
+def _way(reader: Reader, parts: Mapping[str, Served], instead: Mapping[str, ModelVersion]) -> Way:
     words = [f"{version.label} in place of {parts[name].label}" for name, version in instead.items()]
     commands = []
     for name, version in instead.items():
         _, _, alias = parts[name].call.requested.removeprefix("model:").partition("@")
         alias = alias if alias and not alias.lstrip("vV").isdigit() else "champion"
-        commands.append(f'retrodict alias {name}@{alias} v{version.version} --reason "..."')
+        heads = [move for move in models.aliases(reader.database, name, alias) if move.is_current]
+        if [move.version_event for move in heads] != [version.event]:  # else it is so already
+            commands.append(f'retrodict alias {name}@{alias} v{version.version} --reason "..."')
     return Way(change=listed(words, 20), instead=instead, commands=tuple(commands))
 
 
@@ -77,7 +79,7 @@ def plans(reader: Reader, top: Served, behind: Mapping[str, Upstream], newer: Se
                         says=way.change,
                         evidence="inferred",
                         state="held",
-                        facts=tuple(command(line) for line in way.commands),
+                        facts=tuple(command(line) for line in way.commands) or (_IN_FORCE,),
                     )
                     for way in found
                 ),
