@@ -190,9 +190,15 @@ def test_the_page_looks_right_in_a_browser(
         " return [m.color, m.backgroundColor].map(c => c.match(/\\d+/g).slice(0, 3).map(Number)); })()"
     )
     assert (sum(ink) < sum(paper)) == (scheme == "light")
+    # No column is squeezed until words stand in it letter by letter: the table is scrolled instead.
+    squeezed = "td => td.innerText.trim().length > 8 && td.clientWidth < 60"
+    assert page.evaluate(f"[...document.querySelectorAll('td')].filter({squeezed}).map(td => td.innerText)") == []
     for box in page.locator("li .line").all()[:40]:
         assert box.bounding_box()["width"] > 0
     page.emulate_media(media="print")
+    if width > 1000:  # paper cannot be scrolled: A4 less the margins is 182 mm, 688 px
+        page.set_viewport_size({"width": 688, "height": 900})
+        assert page.evaluate("document.documentElement.scrollWidth") <= 688
     hidden = page.locator("details pre").first
     assert hidden.bounding_box() is not None
     image = page.screenshot(full_page=True, path=tmp_path / "explanation.png")

@@ -19,7 +19,7 @@ from retrodict.actions.explanation import (
     Versus,
 )
 from retrodict.diagnose.attribution import Attribution
-from retrodict.diagnose.versus import Contrast
+from retrodict.diagnose.versus import Contrast, Share
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -86,6 +86,11 @@ def scale(attribution: Attribution) -> float:
     """Return what a full bar stands for."""
     ends = [abs(v) + e for v, e in zip(attribution.values, attribution.errors, strict=True)]
     return max(ends, default=0.0) or 1.0
+
+
+def by_size(contrast: Contrast) -> list[Share]:
+    """Return what the differences are worth, the most first."""
+    return sorted(contrast.shares, key=lambda share: -abs(share.value))
 
 
 def share(count: int | None, alternative: Alternative, which: int) -> str:
@@ -366,7 +371,7 @@ def _contrast(contrast: Contrast) -> RenderableType:
             signed(s.backward),
             signed(s.value) + ("" if exact else f" ± {rounded(s.error)}"),
         ]
-        for s in sorted(contrast.shares, key=lambda share: -abs(share.value))
+        for s in by_size(contrast)
     ]
     return _grid(
         ["difference", "", "alone, in the first", "alone, in the second", "Shapley value"], rows, right=(2, 3, 4)
@@ -409,6 +414,7 @@ def to_html(record: Explanation, *, page: bool = True) -> str:
         "EVIDENCE": EVIDENCE,
         "STATES": STATES,
         "largest": _largest,
+        "by_size": by_size,
         "counted": counted,
     }
     return environment.get_template("explanation.html.j2").render(record=record, page=page)
