@@ -189,6 +189,14 @@ def test_an_answer_given_elsewhere_is_declared(project: Path) -> None:
     assert recorded.reference == str(recorded.index)
 
 
+@pytest.mark.parametrize("trace", ["zz", "0" * 32, "A" * 32, "a" * 31, "a" * 32 + "\n"])
+def test_what_is_no_trace_is_not_recorded_as_one(project: Path, trace: str) -> None:
+    del project
+    with pytest.raises(UsageError, match="no trace"):
+        rd.record_prediction(system="s", model="m", model_version="1", inputs=[1], outputs=[1], trace=trace)
+    assert len(rd.search_predictions()) == 0
+
+
 def test_the_audit_trail_comes_as_arrow_whatever_the_values_are(project: Path) -> None:
     del project
     for value in (2**64 - 1, 2**64, -1, 0.5, "x", None):

@@ -305,7 +305,7 @@ def test_a_failed_call_a_model_without_a_run_and_no_disputes(tmp_path: Path) -> 
         assert found.answers[6].says == "none took part in the answer"
         assert not found.subject.disputes
         again = explain(workspace, f"{raised.value.index}.0", replay=True)
-        assert again.answers[7].attributions == ()
+        assert again.answers[7].says == "it failed: there is no answer that inputs could have carried"
         json.loads(to_json(again))
 
 
@@ -378,6 +378,11 @@ def test_what_another_system_answered_is_shown_with_its_gaps(bank: Bank) -> None
     assert {table.evidence for table in found.answers[1].tables} == {"declared"}
     assert all(fact.kind == "gap" for answer in found.answers[2:7] for fact in answer.facts)
     assert found.answers[7].attributions == ()
+    plain = explain(bank.workspace, alone.reference)
+    assert (plain.subject.model, plain.subject.requested) == ("card@7", "card@7")
+    # Nothing is promised that --replay could not hold, and no command is shown that cannot work here.
+    assert not any(answer.needs_replay for answer in plain.answers[7:])
+    assert "retrodict register" not in said(plain.answers[8])
     known = record_prediction(bank.workspace, system="mainframe", model="credit@v1", inputs=person, outputs=output)
     found = explain(bank.workspace, known.reference)
     assert "data/raw.csv (160 rows): dataset:data/raw.csv@v1" in said(found.answers[3])

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from retrodict.actions import names, payloads
 from retrodict.kernel.clock import parse_rfc3339, rfc3339
@@ -11,6 +12,8 @@ from retrodict.kernel.errors import UsageError
 from retrodict.kernel.types import Edge, EventId, Ref
 from retrodict.predictions import declared_body, payload
 from retrodict.workspace import Batch, Workspace
+
+_TRACE: Final = re.compile(r"(?!0{32})[0-9a-f]{32}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,13 +56,15 @@ def record_prediction(
         trace: W3C trace, 32 hex digits; None: a new one.
 
     Raises:
-        UsageError: `at` is no time, or inputs and outputs have different numbers of rows.
+        UsageError: `at` is no time, `trace` no trace, or inputs and outputs have different numbers of rows.
         UnknownReferenceError: `model` looks like a reference and means nothing.
         UnsupportedPayloadError: A value cannot be kept.
         ReadOnlyStoreError: The workspace cannot be written.
     """
     if not system or not model:
         raise UsageError("a recorded prediction names its system and its model")
+    if trace is not None and not _TRACE.fullmatch(trace):
+        raise UsageError(f"{trace!r} is no trace", hint="W3C Trace Context: 32 hex digits, a to f small, not all 0.")
     batch = Batch(workspace)
     registered = None
     if model_version is None:

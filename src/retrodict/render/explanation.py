@@ -113,6 +113,8 @@ def counted(found: Sequence[Alternative]) -> str:
     """Return what the counts of other answers rest on."""
     asked = max((item.calls for item in found), default=0)
     population = max((item.population for item in found), default=0)
+    if not population:
+        return "No other call of the version that answered is logged."
     if asked == population:
         return f"Counted on all {population:,} other logged calls of the version that answered."
     seed = next(item.seed for item in found)

@@ -277,6 +277,11 @@ class _Explainer:
         return tuple(dict.fromkeys(facts))
 
     def _eight(self) -> Answer:
+        if self._top.model is None:
+            nothing = gap("another system answered, and its model is not here to be asked")
+            return _answer(8, "not on record", facts=(nothing,))
+        if self._top.call.status == "error":
+            return _answer(8, "it failed: there is no answer that inputs could have carried")
         if self._cast is None:
             return _answer(8, "models must be run for that", needs_replay=True)
         for part in self._top.family():
@@ -290,6 +295,8 @@ class _Explainer:
 
     def _nine(self, newer: tuple[Source, ...]) -> Answer:
         facts = fixes.plans(self._reader, self._top, self._behind, newer)
+        if self._top.model is None:
+            return _answer(9, "in the system that answered: no version of its model is registered here", facts=facts)
         other = len(fixes.ways(self._reader, self._top))
         if self._cast is None:
             says = (

@@ -85,14 +85,15 @@ def plans(reader: Reader, top: Served, behind: Mapping[str, Upstream], newer: Se
                 ),
             )
         )
-    else:
+    elif top.model is not None:
         facts.append(gap("there is no other version of any model that took part"))
     up = behind.get(top.model.event) if top.model is not None else None
     if up is not None and up.trained_by and top.model is not None:
         made = [part.model for part in by_name(top).values() if part.model is not None]
         alike = [m for m in made if m.event in behind and behind[m.event].key == up.key]
         facts.append(_retrain(reader, alike[::-1], up, newer))  # the outermost last
-    facts.append(_override(top))
+    if top.model is not None:
+        facts.append(_override(top))
     facts.append(_resolve(reader, top))
     return tuple(facts)
 

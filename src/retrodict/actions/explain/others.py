@@ -34,12 +34,7 @@ def alternatives(
         seed: Of the sample.
         progress: Told how many of the calls are done.
     """
-    if top.model is None:
-        return (
-            "no version of it is registered here",
-            (),
-            (gap("it was answered by another system: nothing can be asked"),),
-        )
+    assert top.model is not None
     drawn, total = predictions.sample(reader.database, top.model.event, sample, seed=seed, without=top.call.index)
     asked = [served(reader, call, None) for index in drawn for call in predictions.calls(reader.database, entry=index)]
     candidates = [Way(change=_AGAIN, instead={}, commands=()), *ways(reader, top)]

@@ -50,7 +50,7 @@ class Served:
     @property
     def label(self) -> str:
         """The model, as people call it."""
-        return f"{self.call.model_name}@v{self.call.model_version}" if self.model is None else self.model.label
+        return f"{self.call.model_name}@{self.call.model_version}" if self.model is None else self.model.label
 
     def family(self) -> Iterator[Served]:
         """Yield this call and everything below it."""
@@ -199,7 +199,10 @@ def inputs(reader: Reader, top: Served) -> tuple[str, tuple[Fact, ...], tuple[Ta
         tables += _table(reader, top, top.raw, "as sent", facts)
         tables += _table(reader, top, top.inputs, f"as {top.label} saw it", facts)
     else:
-        tables += _table(reader, top, top.inputs, f"as sent, and as {top.label} saw it", facts)
+        title = (
+            f"as sent, and as {top.label} saw it" if call.kind == "made" else "as the other system says it was asked"
+        )
+        tables += _table(reader, top, top.inputs, title, facts)
         if call.kind == "made":
             says = "nothing was changed between what was sent and what the model saw"
             facts.append(reader.entry_fact(says, top.sequenced, "observed"))
