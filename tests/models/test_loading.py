@@ -315,6 +315,16 @@ def test_a_wrong_mlmodel_file_is_refused_in_one_line(tmp_path: Path, mlmodel: st
     assert "\n" not in caught.value.message
 
 
+def test_a_folder_that_does_not_load_is_named_as_the_person_named_it(tmp_path: Path) -> None:
+    folder = tmp_path / "credit"
+    folder.mkdir()
+    (folder / "MLmodel").write_text("flavors: {sklearn: {pickled_model: model.pkl}}")
+    (folder / "model.pkl").write_bytes(b"no pickle")
+    with pytest.raises(UnloadableModelError) as caught:
+        package(folder, tmp_path / "elsewhere")
+    assert caught.value.path == str(folder / "model.pkl")
+
+
 def test_what_only_mlflow_can_load_says_so(tmp_path: Path) -> None:
     (tmp_path / "MLmodel").write_text("flavors: {python_function: {loader_module: mlflow.pyfunc.model}}")
     with pytest.raises(MissingExtraError, match="mlflow") as caught:

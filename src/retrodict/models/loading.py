@@ -210,7 +210,7 @@ def _load_function(folder: Path, function: Mapping[str, Any]) -> Any:
     try:
         from mlflow import pyfunc  # 2 s
     except ModuleNotFoundError as error:
-        missing = MissingExtraError(f"{folder} (it is loaded by {loader}, MLflow's own)", "models")
+        missing = MissingExtraError(f"a model that {loader} loads, a part of MLflow,", "models")
         missing.hint = "pip install mlflow"
         raise missing from error
     try:

@@ -70,7 +70,10 @@ def package(
     """
     if (path / "MLmodel").is_file():
         _copy(path, into)
-        loaded = load_model(into)
+        try:
+            loaded = load_model(into)
+        except UnloadableModelError as error:
+            raise UnloadableModelError(_named(error.path, into, path), error.cause, hint=error.hint) from error
         return _packaged(loaded.flavor, loaded.signature, into)
     if not path.exists():
         raise UnloadableModelError(str(path), "there is no such file or folder")
@@ -100,6 +103,11 @@ def package(
         description["signature"] = {key: None if part is None else json.dumps(part) for key, part in written.items()}
         _write(into, description)
     return _packaged(loaded.flavor, signature, into)
+
+
+def _named(place: str, copy: Path, source: Path) -> str:
+    """Return a place in the copy of a folder as the person knows it who named the folder."""
+    return str(source / Path(place).relative_to(copy)) if Path(place).is_relative_to(copy) else place
 
 
 def read_example(path: Path) -> Any:
