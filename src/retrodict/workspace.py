@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -171,9 +172,15 @@ def _remove_empty(folders: Sequence[Path]) -> None:
 
 
 def open_workspace(
-    root: Path, state_root: Path, clock: Clock, projections: Sequence[Projection], *, agent: str = ""
+    root: Path,
+    state_root: Path,
+    clock: Clock,
+    projections: Sequence[Projection],
+    *,
+    agent: str = "",
+    read_only: bool = False,
 ) -> Workspace:
-    """Open the workspace in `root`; read-only where it cannot be written.
+    """Open the workspace in `root`; read-only where it cannot be written, or where that is asked for.
 
     Raises:
         NoWorkspaceError: There is none in `root`.
@@ -183,13 +190,15 @@ def open_workspace(
     try:
         layout = json.loads((folder / "format.json").read_bytes())
         workspace_id, version = layout["workspace"], layout["format"]
+        if not re.fullmatch("[0-9a-f]{32}", workspace_id):
+            raise ValueError(f"{workspace_id!r} is no workspace's id")
     except FileNotFoundError:
         raise NoWorkspaceError(str(root)) from None
     except (ValueError, KeyError, TypeError) as error:
         raise FormatError(f"{folder / 'format.json'} is not a workspace's format file: {error}") from error
     if version != FORMAT:
         raise FormatError(f"{folder} has format {version}; this release reads {FORMAT}", hint="Update retrodict.")
-    read_only = not os.access(folder, os.W_OK) or not os.access(folder / "ledger.db", os.W_OK)
+    read_only = read_only or not os.access(folder, os.W_OK) or not os.access(folder / "ledger.db", os.W_OK)
     state = StateDirectory.open(state_root / workspace_id, workspace_id, folder, clock)
     standing = state.standing(folder)
     is_copy = standing == "copy"

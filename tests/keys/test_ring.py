@@ -163,8 +163,9 @@ def test_verify_names_what_is_altered(ring: KeyRing, tmp_path: Path, table: str,
         bad = value[:-1] + ("z" if isinstance(value, str) else bytes([value[-1] ^ 1]))  # type: ignore[index,operator]
         change = f"UPDATE {table} SET {column} = ? WHERE {column} = ?"
         db.execute(change, (bad, value))
-        (found,) = ring.verify()
-        assert found.level == ("note" if column == "holder" else "altered")
+        found = [f for f in ring.verify() if f.level == "altered"]
+        assert found
+        assert all("keys.db" in f.what for f in found)
         db.execute(change, (value, bad))
     assert list(ring.verify()) == []
     db.close()

@@ -20,15 +20,19 @@ PROJECTIONS: Sequence[Projection] = (
 )
 
 
-def open_workspace(start: Path, state_root: Path, clock: Clock, *, agent: str = "") -> Workspace:
+def open_workspace(
+    start: Path, state_root: Path, clock: Clock, *, agent: str = "", read_only: bool = False
+) -> Workspace:
     """Open the workspace that `start` lies in.
 
     Args:
         start: A folder in the workspace.
         state_root: Where keys live, outside of every workspace.
         agent: Who acts, as they say; needed to record anything.
+        read_only: Write nothing: no index is mended, no view caught up, nothing signed.
 
     Raises:
         NoWorkspaceError: There is none.
     """
-    return workspace.open_workspace(workspace.find_root(start), state_root, clock, PROJECTIONS, agent=agent)
+    root = workspace.find_root(start)
+    return workspace.open_workspace(root, state_root, clock, PROJECTIONS, agent=agent, read_only=read_only)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,8 +10,8 @@ from typing import Literal
 
 from retrodict import keys, provenance
 from retrodict.actions import names
-from retrodict.kernel.errors import RetrodictError, UsageError
-from retrodict.kernel.note import decode_checkpoint
+from retrodict.kernel.errors import IntegrityError, RetrodictError, UsageError
+from retrodict.kernel.note import decode_checkpoint, verify_note
 from retrodict.kernel.protocols import Progress, Verifier
 from retrodict.kernel.types import Digest, Edge, EdgeList, EventId, Finding, Ref
 from retrodict.ledger import Sequenced
@@ -59,47 +60,90 @@ def verify(
     verifier, anchor, words = _anchor(workspace, key)
     findings: list[Finding] = []
     objects = 0
+    findings += workspace.ledger.verify(verifier, anchor=anchor, digest_of=digest_of, progress=progress)
     if reference is None:
-        findings += workspace.ledger.verify(verifier, anchor=anchor, digest_of=digest_of, progress=progress)
         findings += workspace.objects.verify(progress=progress)
         findings += workspace.views.verify(progress=progress)
         findings += () if workspace.keys is None else workspace.keys.verify()
-        held, unheld = _referenced(workspace, workspace.ledger.read(), progress, rehash=False)
-        objects, findings = held, [*findings, *unheld]
+        objects, unheld = _referenced(workspace, _readable(workspace), progress, rehash=False)
+        findings += [*unheld, *_layout(workspace)]
     else:
         resolved = names.resolve(workspace, reference)
         start = Ref(resolved.event or resolved.object or "")
         events = [
             sequenced
             for node in provenance.upstream(workspace.views.database(), start).nodes
-            if not node.ref.startswith("b3-") and (sequenced := workspace.ledger.find(EventId(node.ref))) is not None
+            if not node.ref.startswith("b3-") and (sequenced := _found(workspace, EventId(node.ref))) is not None
         ]
-        findings += workspace.ledger.verify(verifier, anchor=anchor, digest_of=digest_of, progress=progress)
         objects, unheld = _referenced(workspace, events, progress, rehash=True)
         findings += unheld
         if resolved.object is not None:
             objects += 1
             findings += _missing(workspace, resolved.object, reference, set(), rehash=True)
-    entries = workspace.ledger.size()
-    is_bad = any(finding.level in ("altered", "missing") for finding in findings)
-    answer: Literal["yes", "no", "could not tell"] = "no" if is_bad else "could not tell" if verifier is None else "yes"
+    entries = _size(workspace)
+    protected = min(entries, _protected(workspace, verifier, anchor))
+    answer: Literal["yes", "no", "could not tell"] = "yes"
+    if any(finding.level in ("altered", "missing") for finding in findings):
+        answer = "no"
+    elif verifier is None or (entries and not protected):
+        answer = "could not tell"  # a key under which nothing is signed says nothing about the entries
     return Verification(
         answer=answer,
         anchor=words,
         entries=entries,
-        unprotected=entries - min(entries, protected(workspace)),
+        unprotected=entries - protected,
         objects=objects,
         findings=tuple(dict.fromkeys(findings)),
     )
 
 
-def protected(workspace: Workspace) -> int:
-    """Return how many entries are under the last signed checkpoint."""
-    note = workspace.ledger.checkpoint()
+def unreadable(error: IntegrityError) -> Verification:
+    """Return the answer about a store that is so altered that it cannot even be opened: it is no."""
+    finding = Finding(level="altered", what="workspace", message=error.message)
+    return Verification(
+        answer="no", anchor="nothing: it cannot be opened", entries=0, unprotected=0, objects=0, findings=(finding,)
+    )
+
+
+def _found(workspace: Workspace, event: EventId) -> Sequenced | None:
     try:
-        return 0 if note is None else decode_checkpoint(note).size
-    except RetrodictError:
-        return 0  # altered, and named as such
+        return workspace.ledger.find(event)
+    except IntegrityError:
+        return None  # named by the log's own check
+
+
+def _size(workspace: Workspace) -> int:
+    try:
+        return workspace.ledger.size()
+    except IntegrityError:
+        return 0  # named by the log's own check
+
+
+def _protected(workspace: Workspace, verifier: Verifier | None, anchor: bytes | None) -> int:
+    """Return how many entries are under a checkpoint that `verifier` signed."""
+    sizes = [0]
+    if verifier is not None:
+        for read in (workspace.ledger.checkpoint, lambda: anchor):
+            with contextlib.suppress(IntegrityError):  # named by the log's own check
+                note = read()
+                if note is not None:
+                    checkpoint = decode_checkpoint(note)
+                    verify_note(checkpoint, [verifier])
+                    sizes.append(checkpoint.size)
+    return max(sizes)
+
+
+def _readable(workspace: Workspace) -> Iterator[Sequenced]:
+    """Yield the entries that can be read; what is wrong with the others is for the log's own check to say."""
+    position, size = 0, _size(workspace)
+    while position < size:
+        try:
+            for sequenced in workspace.ledger.read(position, size):
+                yield sequenced
+                position = sequenced.index + 1
+            return
+        except IntegrityError:
+            position += 1
 
 
 def _anchor(workspace: Workspace, key: str | None) -> tuple[Verifier | None, bytes | None, str]:
@@ -131,6 +175,7 @@ def _referenced(
     for done, sequenced in enumerate(entries):
         for digest, role in _objects(workspace, sequenced):
             findings += _missing(workspace, digest, f"entry {sequenced.index} ({role})", seen, rehash=rehash)
+        findings += _lost_texts(workspace, sequenced)
         if progress is not None and done % 100 == 0:
             progress(done, None, "entries whose objects were looked up")
     return len(seen), findings
@@ -157,6 +202,45 @@ def _missing(
     for entry in entries:
         name = entry.name.decode("utf-8", "replace")
         yield from _missing(workspace, entry.digest, f"{named_by}/{name}", seen, rehash=rehash)
+
+
+def _layout(workspace: Workspace) -> Iterator[Finding]:
+    """Check that the folder bears the id that the log says was given to it."""
+    for sequenced in _readable(workspace):
+        if sequenced.event.kind == "workspace.created":
+            said = sequenced.event.body.get("workspace")
+            if said != workspace.id:
+                message = f"it says that this is the workspace {workspace.id}, entry {sequenced.index} says {said}"
+                yield Finding(level="altered", what="format.json", message=message)
+            return
+
+
+def _lost_texts(workspace: Workspace, sequenced: Sequenced) -> Iterator[Finding]:
+    """Check that the keys of an entry's sealed texts are held, where the key that wraps them is."""
+    ring, event = workspace.keys, sequenced.event
+    texts = [("reason", event.reason.key)] if event.reason is not None else []
+    for role, key in [*texts, *_sealed(event.body, "body")]:
+        try:
+            is_held = ring is None or ring.holds(key)
+        except IntegrityError:
+            return  # named by the keys' own check
+        if is_held is False:
+            message = f"the key of its {role} is not held, so that text cannot be read"
+            yield Finding(level="missing", what=f"entry {sequenced.index}", message=message)
+
+
+def _sealed(value: object, name: str) -> Iterator[tuple[str, str]]:
+    match value:
+        case {"sealed": str(), "key": str(key)}:
+            yield name, key
+        case dict():
+            for inner, item in value.items():
+                yield from _sealed(item, str(inner))
+        case list() | tuple():
+            for item in value:
+                yield from _sealed(item, name)
+        case _:
+            return
 
 
 def _objects(workspace: Workspace, sequenced: Sequenced) -> Iterator[tuple[Digest, str]]:

@@ -192,10 +192,11 @@ def cache_root() -> Path:
 
 
 @contextmanager
-def workspace(*, writes: bool = False, records: bool = False) -> Iterator[Workspace]:
+def workspace(*, writes: bool = False, records: bool = False, read_only: bool = False) -> Iterator[Workspace]:
     """Open the workspace round the working directory; publish and close it at the end.
 
     Args:
+        read_only: Write nothing, and sign nothing.
         writes: The command's work is to record something: a store that cannot be written is refused.
         records: The command records what it found out, where the store can be written.
     """
@@ -203,7 +204,8 @@ def workspace(*, writes: bool = False, records: bool = False) -> Iterator[Worksp
     from retrodict.kernel.clock import SystemClock
     from retrodict.workspace import refuse_writing
 
-    with open_workspace(Path.cwd(), state_root(), SystemClock(), agent=agent() if writes or records else "") as opened:
+    who = agent() if writes or records else ""
+    with open_workspace(Path.cwd(), state_root(), SystemClock(), agent=who, read_only=read_only) as opened:
         if writes:
             refuse_writing(opened)
         yield opened

@@ -25,21 +25,13 @@ def command(reference: str | None, key: str | None, as_json: bool) -> None:
     Exit 0: everything is as the record says. 1: something is altered or missing. 2: the record agrees with itself, but
     nothing says who made it.
     """
-    from retrodict.actions.verify import Verification, verify
+    from retrodict.actions.verify import unreadable, verify
     from retrodict.render import text
 
     try:
-        with door.workspace() as workspace, door.progress("verifying") as progress:
+        with door.workspace(read_only=True) as workspace, door.progress("verifying") as progress:
             record = verify(workspace, reference, key=key, progress=progress)
     except IntegrityError as error:
-        # So altered that it cannot even be opened: that is an answer to this question, and it is no.
-        record = Verification(
-            answer="no",
-            anchor="nothing, since it cannot be opened",
-            entries=0,
-            unprotected=0,
-            objects=0,
-            findings=(Finding(level="altered", what="the store", message=door.one_line(error.message)),),
-        )
+        record = unreadable(error)
     door.show(record, as_json=as_json, text=text.verification)
     sys.exit({"yes": 0, "no": 1, "could not tell": 2}[record.answer])

@@ -22,6 +22,7 @@ from urllib.parse import quote
 
 import apsw
 
+from retrodict.kernel import schema
 from retrodict.kernel.errors import IntegrityError, ReadOnlyStoreError, UnavailableError
 from retrodict.kernel.protocols import Clock
 from retrodict.kernel.types import Finding
@@ -31,6 +32,14 @@ from retrodict.keys.state import StateDirectory
 _NONCE_BYTES = 12
 _KEY_BYTES = 32
 _BUSY_TIMEOUT_MS = 60_000
+_DAMAGE = (
+    apsw.NotADBError,
+    apsw.CorruptError,
+    apsw.FormatError,
+    apsw.SQLError,
+    apsw.TooBigError,
+    UnicodeDecodeError,
+)
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS keys (
   id TEXT PRIMARY KEY, holder BLOB NOT NULL, wrapped BLOB NOT NULL) STRICT, WITHOUT ROWID;
@@ -129,6 +138,13 @@ class KeyRing:
         data_key = _decrypt(secrets.wrap, rows[0][1], key, f"the key {key} in {self._path}")
         return _decrypt(data_key, ciphertext, key, f"the value sealed under key {key}")
 
+    def holds(self, key: str) -> bool | None:
+        """Say whether the key is here, under the wrapping key that is here; None where there is no wrapping key."""
+        if self._secrets_held is None:
+            return None
+        rows = self._rows("SELECT holder FROM keys WHERE id = ?", (key,))
+        return bool(rows) and rows[0][0] == self._secrets_held.holder
+
     def destroy(self, key: str) -> None:
         """Destroy a key: what it sealed can never be read again, here. Durable when it returns."""
         if self._rows("SELECT 1 FROM keys WHERE id = ?", (key,)):
@@ -177,23 +193,33 @@ class KeyRing:
             problems = [row[0] for row in self._rows("PRAGMA integrity_check(20)", ()) if row[0] != "ok"]
             keys = self._rows("SELECT id, holder, wrapped FROM keys", ())
             people = self._rows("SELECT pseudonym, holder, wrapped, tag FROM pseudonyms", ())
+            odd = self._odd_schema()
         except IntegrityError as error:
             yield Finding(level="altered", what=name, message=error.message)
             return
+        if odd:
+            yield Finding(level="altered", what=name, message=f"its schema is not this format's: {', '.join(odd)}")
         for problem in problems:
             yield Finding(level="altered", what=name, message=f"SQLite says: {problem}")
         secrets = self._secrets_held
         strange = 0
         for bound_to, holder, wrapped, *tag in [*keys, *people]:
-            if secrets is None or holder != secrets.holder:
+            if secrets is None:
                 strange += 1
                 continue
             what = f"{name}: {bound_to}"
             try:
                 value = _decrypt(secrets.wrap, wrapped, bound_to, what)
             except IntegrityError as error:
-                yield Finding(level="altered", what=what, message=error.message)
+                if holder != secrets.holder:
+                    strange += 1
+                else:
+                    yield Finding(level="altered", what=what, message=error.message)
                 continue
+            if holder != secrets.holder:
+                yield Finding(
+                    level="altered", what=what, message="it is filed under a wrapping key that is not its own"
+                )
             if tag and hmac.digest(secrets.tag, value, "sha256") != tag[0]:
                 yield Finding(level="altered", what=what, message="the pseudonym is filed under another person")
         if strange:
@@ -235,6 +261,15 @@ class KeyRing:
                 return []
             return db.execute(query, values).fetchall()
 
+    def _odd_schema(self) -> list[str]:
+        with self._lock, self._translated():
+            db = self._connect()
+            if db is None or not self._is_made(db):
+                return []
+            true = apsw.Connection(":memory:")
+            true.execute(_SCHEMA)
+            return schema.differences(schema.describe(db), schema.describe(true))
+
     def _is_made(self, db: apsw.Connection) -> bool:
         # Another process may have made the file and not yet, in one transaction, its tables.
         self._made = self._made or bool(db.execute("SELECT 1 FROM sqlite_schema").fetchall())
@@ -266,7 +301,7 @@ class KeyRing:
     def _translated(self) -> Iterator[None]:
         try:
             yield
-        except (apsw.NotADBError, apsw.CorruptError, apsw.SQLError) as error:
+        except _DAMAGE as error:
             raise IntegrityError(f"{self._path} is damaged: {error}") from error
         except (apsw.ReadOnlyError, apsw.PermissionsError) as error:
             raise ReadOnlyStoreError(str(self._path)) from error
@@ -280,5 +315,5 @@ def _decrypt(key: bytes, ciphertext: bytes, bound_to: str, what: str) -> bytes:
 
     try:
         return AESGCM(key).decrypt(ciphertext[:_NONCE_BYTES], ciphertext[_NONCE_BYTES:], bound_to.encode())
-    except (InvalidTag, ValueError, TypeError) as error:
+    except (InvalidTag, ValueError, TypeError, AttributeError) as error:  # a damaged row may hold any type
         raise IntegrityError(f"{what} is altered: it does not open") from error

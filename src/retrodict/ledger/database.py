@@ -26,6 +26,16 @@ APPLICATION_ID = 0x7264_4C67  # "rdLg"
 FORMAT_VERSION = 1
 BUSY_TIMEOUT_S = 60.0
 
+# What reading a damaged file ends in; an SQLError is a table or column that is not there.
+_DAMAGE = (
+    apsw.NotADBError,
+    apsw.CorruptError,
+    apsw.FormatError,
+    apsw.SQLError,
+    apsw.TooBigError,
+    UnicodeDecodeError,
+)
+
 SCHEMA = {
     "meta": "CREATE TABLE meta (origin TEXT NOT NULL) STRICT",
     "entries": (
@@ -233,7 +243,7 @@ def translated(path: Path) -> Iterator[None]:
     """Turn SQLite's errors into ours."""
     try:
         yield
-    except (apsw.NotADBError, apsw.CorruptError, apsw.FormatError, UnicodeDecodeError) as error:
+    except _DAMAGE as error:
         raise IntegrityError(f"{path} is damaged: {error}") from error
     except apsw.BusyError as error:
         raise LedgerBusyError(str(path), BUSY_TIMEOUT_S) from error

@@ -520,6 +520,8 @@ def _checked_size(db: apsw.Connection, size: int | None) -> int:
 
 def _shown(db: apsw.Connection) -> bytes | None:
     rows = fetch(db, "SELECT note FROM checkpoint")
+    if rows and type(rows[0][0]) is not bytes:
+        raise FormatError("the checkpoint in the log is not bytes")
     return rows[0][0] if rows else None
 
 

@@ -13,13 +13,13 @@ from dataclasses import dataclass, field
 
 import apsw
 
-from retrodict.kernel import entry, merkle, note
+from retrodict.kernel import entry, merkle, note, schema
 from retrodict.kernel.errors import FormatError, IntegrityError
 from retrodict.kernel.note import Checkpoint
 from retrodict.kernel.protocols import Progress, Verifier
 from retrodict.kernel.types import Digest, Finding
 from retrodict.ledger import tiles
-from retrodict.ledger.database import SCHEMA, Database, digest_text, event_key, event_text, fetch, translated
+from retrodict.ledger.database import Database, create_schema, digest_text, event_key, event_text, fetch, translated
 from retrodict.ledger.tiles import HEIGHT, WIDTH
 
 _UNKNOWN = bytes(merkle.HASH_BYTES)  # stands for the leaf of a missing entry
@@ -45,8 +45,8 @@ def verify(
     stages.append(_verify_checkpoints(derivation, origin, verifier, anchor))
     try:
         with database.snapshot() as db:
-            notes = [_shown(db), anchor]
-            derivation.wanted = {size // WIDTH for size in _sizes(notes)}
+            with contextlib.suppress(IntegrityError, apsw.Error):  # the stage about checkpoints says so
+                derivation.wanted = {size // WIDTH for size in _sizes([_shown(db), anchor])}
             for stage in stages:
                 try:
                     with translated(database.path):
@@ -59,6 +59,8 @@ def verify(
 
 def _shown(db: apsw.Connection) -> bytes | None:
     rows = fetch(db, "SELECT note FROM checkpoint")
+    if rows and type(rows[0][0]) is not bytes:
+        raise FormatError("the checkpoint is not bytes")
     return rows[0][0] if rows else None
 
 
@@ -71,10 +73,10 @@ def _sizes(notes: list[bytes | None]) -> Iterator[int]:
 
 def _verify_file(name: str) -> Callable[[apsw.Connection], Iterator[Finding]]:
     def stage(db: apsw.Connection) -> Iterator[Finding]:
-        found = {row[0]: row[1] for row in fetch(db, "SELECT name, sql FROM sqlite_schema WHERE sql IS NOT NULL")}
-        if found != SCHEMA:
-            odd = sorted({key for key in found.keys() | SCHEMA.keys() if found.get(key) != SCHEMA.get(key)}, key=str)
-            yield Finding(level="altered", what=name, message=f"the schema is not this format's: {odd}")
+        true = apsw.Connection(":memory:")
+        create_schema(true, "")
+        if odd := schema.differences(schema.describe(db), schema.describe(true)):
+            yield Finding(level="altered", what=name, message=f"the schema is not this format's: {', '.join(odd)}")
         for (message,) in fetch(db, "PRAGMA integrity_check(20)"):
             if message != "ok":
                 yield Finding(level="altered", what=name, message=f"SQLite says: {message}")
@@ -199,11 +201,17 @@ class _Derivation:
         yield Finding(level="altered", what="tiles", message="the tree has tiles that no entries make")
 
     def node(self, level: int, index: int) -> bytes:
-        """Return a node as it follows from the entries. See `merkle`."""
+        """Return a node as it follows from the entries. See `merkle`.
+
+        Raises:
+            IntegrityError: The entries could not be read so far.
+        """
         tile_level, height = divmod(level, HEIGHT)
         first = index << height
         if tile_level:
             return merkle.tree_hash(self.upper[tile_level - 1][first : first + (1 << height)])
+        if first // WIDTH not in self.kept:
+            raise IntegrityError("the entries cannot be read to their end, so no root follows from them")
         return merkle.tree_hash(self.kept[first // WIDTH][first % WIDTH : first % WIDTH + (1 << height)])
 
 
@@ -269,6 +277,8 @@ def _verify_checkpoints(
     def stage(db: apsw.Connection) -> Iterator[Finding]:
         protected = 0
         shown = _shown(db)
+        for (number,) in fetch(db, "SELECT only FROM checkpoint WHERE only IS NOT 1"):
+            yield Finding(level="altered", what="checkpoint", message=f"it is filed as row {number!r}; there is only 1")
         for what, data, trusted in (("checkpoint", shown, False), ("checkpoint kept apart", anchor, True)):
             if data is not None:
                 for finding in check(what, data, trusted=trusted):

@@ -14,6 +14,7 @@ from typing import cast
 
 import apsw
 
+from retrodict.kernel import schema
 from retrodict.kernel.errors import FormatError, RetrodictError, UnavailableError
 from retrodict.objects.errors import DamagedIndexError, StoreBusyError, StoreReadError, StoreWriteError
 from retrodict.objects.names import Kind
@@ -40,8 +41,10 @@ _HELD_IN_CHUNKS = (
 
 Value = int | float | bytes | str | None  # what a column may hold
 
+_FAILURES = (apsw.Error, UnicodeDecodeError)  # text in a damaged file need not be UTF-8
 
-def translate(error: apsw.Error, path: Path) -> RetrodictError:
+
+def translate(error: apsw.Error | UnicodeDecodeError, path: Path) -> RetrodictError:
     """Return our word for an error of SQLite about the database at `path`."""
     match error:
         case apsw.BusyError() | apsw.LockedError():
@@ -82,6 +85,13 @@ def connect(path: Path, *, read_only: bool = False, synchronous: str = "FULL") -
         db = apsw.Connection(f"{uri}?mode=ro&immutable=1", flags=flags)
         db.execute("SELECT count(*) FROM sqlite_schema").fetchall()
     return db
+
+
+def odd_schema(db: apsw.Connection, statements: str) -> list[str]:
+    """Return the names of what is not in `db` as `statements` make it."""
+    true = apsw.Connection(":memory:")
+    true.execute(statements)
+    return schema.differences(schema.describe(db), schema.describe(true))
 
 
 def _batches(names: Sequence[bytes]) -> Iterator[Sequence[bytes]]:
@@ -154,14 +164,21 @@ class Index:
         with self._lock:
             try:
                 return self._db.execute(sql, bindings).fetchall()
-            except apsw.Error as error:
+            except _FAILURES as error:
                 raise translate(error, self.path) from error
 
     def stream(self, sql: str) -> Iterator[tuple[Value, ...]]:
         """Yield the rows of a query that may be long. For an `Index` that only one thread uses."""
         try:
             yield from self._db.execute(sql)
-        except apsw.Error as error:
+        except _FAILURES as error:
+            raise translate(error, self.path) from error
+
+    def odd_schema(self) -> list[str]:
+        """Return the names of tables, indexes, triggers and the like that are not as `SCHEMA` makes them."""
+        try:
+            return odd_schema(self._db, SCHEMA)
+        except _FAILURES as error:
             raise translate(error, self.path) from error
 
     def places(self, name: bytes) -> list[tuple[Place, bytes]]:

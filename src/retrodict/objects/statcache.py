@@ -22,7 +22,7 @@ from blake3 import blake3
 from retrodict.kernel.clock import NS
 from retrodict.kernel.errors import UnavailableError
 from retrodict.kernel.types import Finding
-from retrodict.objects.index import connect, translate
+from retrodict.objects.index import connect, odd_schema, translate
 
 RACY_NS = 2 * NS  # the coarsest file system clocks tick every 2 s (FAT, some NFS)
 
@@ -52,6 +52,7 @@ class StatCache:
         self._read_only = read_only
         self._lock = Lock()
         self._db: apsw.Connection | None = None
+        self._damage = ""
         try:
             self._db = connect(path, read_only=read_only, synchronous="NORMAL")
             if not read_only:
@@ -62,6 +63,7 @@ class StatCache:
             failure = translate(error, path)
             if isinstance(failure, UnavailableError):
                 raise failure from error
+            self._damage = failure.message
             self._start_anew()
 
     def _start_anew(self) -> None:
@@ -84,7 +86,7 @@ class StatCache:
         with self._lock:
             try:
                 rows = self._db.executemany("SELECT * FROM files WHERE device=? AND inode=?", sorted(wanted)).fetchall()
-            except apsw.Error:
+            except (apsw.Error, UnicodeDecodeError):
                 return {}  # a damaged cache is no cache
         for device, inode, size, mtime, ctime, name, mark in rows:
             known, stat = wanted[device, inode]  # type: ignore[index]
@@ -112,12 +114,21 @@ class StatCache:
                 return  # what is not remembered is read again
 
     def verify(self) -> Iterator[Finding]:
-        """Yield a finding for each row that does not fit its check."""
+        """Yield a finding for each row that does not fit its check, and for what else is wrong with the file."""
+        what = f"{self.path.parent.name}/{self.path.name}"
+        if self._damage:
+            yield Finding(level="altered", what=what, message=f"{self._damage} (it is not used)")
         if self._db is None:
             return
-        what = f"{self.path.parent.name}/{self.path.name}"
         try:
             with self._lock:
+                if odd := odd_schema(self._db, _SCHEMA):
+                    yield Finding(
+                        level="altered", what=what, message=f"its schema is not this format's: {', '.join(odd)}"
+                    )
+                for (said,) in self._db.execute("PRAGMA integrity_check"):
+                    if said != "ok":
+                        yield Finding(level="altered", what=what, message=f"damaged: {said!r}")
                 for device, inode, size, mtime, ctime, name, mark in self._db.execute("SELECT * FROM files"):
                     try:
                         fits = _mark((device, inode, size, mtime, ctime), name) == mark
@@ -126,7 +137,7 @@ class StatCache:
                     if not fits:
                         message = f"the row of device {device}, inode {inode} is altered (it is not believed)"
                         yield Finding(level="altered", what=what, message=message)
-        except apsw.Error as error:
+        except (apsw.Error, UnicodeDecodeError) as error:
             yield Finding(level="altered", what=what, message=f"the stat cache is damaged: {error}")
 
     def close(self) -> None:

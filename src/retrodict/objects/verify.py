@@ -56,6 +56,9 @@ class Verifier:
             for (said,) in self._index.stream("PRAGMA integrity_check"):
                 if said != "ok":
                     yield self._finding("altered", f"{self._packs.parent.name}/index.db", f"damaged: {said!r}")
+            if odd := self._index.odd_schema():
+                message = f"its schema is not this format's: {', '.join(odd)}"
+                yield self._finding("altered", f"{self._packs.parent.name}/index.db", message)
             yield from self._all_packs(present)
             yield from self._recipe_rows()
             yield from self._large_blobs()

@@ -110,8 +110,14 @@ def create(db: apsw.Connection, projection: Projection) -> None:
 
 
 def schema(db: apsw.Connection) -> dict[str, str]:
-    """Return the SQL of everything that was made by a statement, by name."""
+    """Return the SQL of everything that was made by a statement, by name.
+
+    Raises:
+        DamagedViewsError: A name or a statement is no text.
+    """
     rows: list[Any] = db.execute("SELECT name, sql FROM sqlite_schema WHERE sql IS NOT NULL").fetchall()
+    if not all(type(name) is str and type(sql) is str for name, sql in rows):
+        raise DamagedViewsError("a name in its schema is no text")
     return dict(rows)
 
 

@@ -17,6 +17,7 @@ from urllib.parse import quote
 
 import apsw
 
+from retrodict.kernel import schema
 from retrodict.kernel.errors import IntegrityError, ReadOnlyStoreError, UnavailableError
 from retrodict.kernel.protocols import Progress
 from retrodict.kernel.types import Finding
@@ -310,6 +311,9 @@ class Views:
         stops = {plan.name: states[plan.name].count for plan in plans}
         with _transaction(true, "IMMEDIATE"):
             fold.prepare(true, plans, self._ledger)
+        odd = schema.differences(schema.describe(db), schema.describe(true))
+        if odd and held == expected and len(plans) == len(self._plans):
+            yield self._finding(f"has a schema that is not this format's: {', '.join(odd)}")
         done, size = -1, max(stops.values(), default=0)
         while done < size:
             with _transaction(true, "IMMEDIATE"):

@@ -1,0 +1,216 @@
+"""`verify` over a whole workspace: whatever is changed is named, and nothing is written or signed."""
+
+from __future__ import annotations
+
+import json
+import random
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import apsw
+import pytest
+
+from retrodict.actions.open import open_workspace
+from retrodict.actions.verify import Verification, unreadable, verify
+from retrodict.cli import main
+from retrodict.kernel.clock import SystemClock, event_id, rfc3339
+from retrodict.kernel.errors import IntegrityError
+from retrodict.kernel.types import Event
+from retrodict.ledger import Ledger
+from retrodict.testing.clock import FixedClock
+from retrodict.testing.workspaces import Built, build
+
+DATABASES = ("ledger.db", "views.db", "keys.db", "objects/index.db", "objects/stat.db")
+
+
+@pytest.fixture(scope="module")
+def original(tmp_path_factory: pytest.TempPathFactory) -> Built:
+    made = build(tmp_path_factory.mktemp("original"))
+    with made.open() as workspace:
+        workspace.views.database()
+        for path in (made.root / "data").iterdir():
+            workspace.objects.hash_file(path)
+    return made
+
+
+@pytest.fixture
+def store(original: Built, tmp_path: Path) -> Iterator[Path]:
+    """A workspace that may be altered, at the place that its key knows: what lay there is put back."""
+    folder = original.root / ".retrodict"
+    shutil.copytree(folder, tmp_path / "kept", symlinks=True)
+    shutil.copytree(original.state, tmp_path / "state")
+    yield folder
+    shutil.rmtree(folder)
+    shutil.rmtree(original.state)
+    shutil.copytree(tmp_path / "kept", folder, symlinks=True)
+    shutil.copytree(tmp_path / "state", original.state)
+
+
+def answer(built: Built, **options: str) -> Verification:
+    try:
+        with open_workspace(built.root, built.state, FixedClock(), read_only=True) as workspace:
+            return verify(workspace, **options)  # type: ignore[arg-type]
+    except IntegrityError as error:
+        return unreadable(error)
+
+
+def change(path: Path, sql: str, *values: object) -> None:
+    db = apsw.Connection(str(path))
+    db.execute(sql, values)
+    db.close()
+
+
+def draft() -> Event:
+    clock = SystemClock()
+    at = rfc3339(clock.now_ns())
+    return Event(id=event_id(clock), kind="thing.happened", at=at, agent="a-0", uses=(), makes=(), body={})
+
+
+def rows_of(path: Path) -> object:
+    """Everything that a reader of the database gets."""
+    db = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READONLY)
+    try:
+        schema = db.execute("SELECT type, name, tbl_name, sql FROM sqlite_schema").fetchall()
+        tables = [str(row[1]) for row in schema if row[0] == "table"]
+        numbers = [db.execute(f"PRAGMA {name}").fetchall() for name in ("application_id", "user_version")]
+        return schema, numbers, [db.execute(f"SELECT * FROM {table}").fetchall() for table in tables]
+    finally:
+        db.close()
+
+
+@pytest.mark.parametrize("name", DATABASES)
+def test_any_flipped_byte_of_a_database_is_named_or_seen_by_no_reader(original: Built, store: Path, name: str) -> None:
+    path = store / name
+    good, expected = path.read_bytes(), rows_of(path)
+    chosen = random.Random(name)
+    schema_page = [chosen.randrange(3000, 4096) for _ in range(12)]
+    for place in [0, 18, 47, 60, 63, 71, *schema_page, *(chosen.randrange(len(good)) for _ in range(25))]:
+        path.write_bytes(good[:place] + bytes([good[place] ^ 1]) + good[place + 1 :])
+        found = answer(original)
+        if found.answer == "no":
+            assert any(path.name in f.what + f.message or f.what.split()[0] != "workspace" for f in found.findings)
+        else:
+            assert rows_of(path) == expected, place
+        for suffix in ("-wal", "-shm"):
+            path.with_name(path.name + suffix).unlink(missing_ok=True)
+
+
+def test_any_flipped_byte_of_any_other_file_is_named(original: Built, store: Path) -> None:
+    chosen = random.Random(1)
+    files = [store / "format.json", store / "objects/format.json", *sorted((store / "objects/packs").iterdir())]
+    for path in files:
+        good = path.read_bytes()
+        path.chmod(0o644)
+        for place in {0, len(good) // 2, len(good) - 2, *(chosen.randrange(len(good) - 1) for _ in range(3))}:
+            path.write_bytes(good[:place] + bytes([good[place] ^ 1]) + good[place + 1 :])
+            assert answer(original).answer == "no", (path, place)
+        path.write_bytes(good)
+    assert answer(original).answer == "yes"
+
+
+@pytest.mark.parametrize("name", DATABASES)
+@pytest.mark.parametrize("planted", ["CREATE TABLE planted (a)", "PRAGMA user_version = 9"])
+def test_what_is_planted_in_a_database_is_named(original: Built, store: Path, name: str, planted: str) -> None:
+    change(store / name, planted)
+    found = answer(original)
+    assert found.answer == "no"
+    assert any(Path(name).name in f.what + f.message or "planted" in f.what for f in found.findings)
+
+
+def test_a_trigger_that_would_empty_the_index_is_named(original: Built, store: Path) -> None:
+    change(store / "objects/index.db", "CREATE TRIGGER t AFTER INSERT ON packs BEGIN DELETE FROM objects; END")
+    (finding,) = answer(original).findings
+    assert (finding.level, finding.what) == ("altered", "objects/index.db")
+
+
+def test_another_id_of_the_workspace_is_named(original: Built, store: Path) -> None:
+    """With it the state directory is not found, and nothing else would tell."""
+    path = store / "format.json"
+    layout = json.loads(path.read_bytes())
+    path.write_text(json.dumps({**layout, "workspace": "0" * 32}))
+    found = answer(original)
+    assert found.answer == "no"
+    assert ("altered", "format.json") in [(f.level, f.what) for f in found.findings]
+
+
+def test_a_lost_key_of_a_text_is_named_with_its_entry(original: Built, store: Path) -> None:
+    change(store / "keys.db", "DELETE FROM keys")
+    found = answer(original)
+    assert found.answer == "no"
+    assert {f.level for f in found.findings} == {"missing"}
+    assert any("reason" in f.message for f in found.findings)
+
+
+def test_an_altered_entry_does_not_hide_what_else_is_wrong(original: Built, store: Path) -> None:
+    change(store / "ledger.db", "UPDATE entries SET data = CAST(data || ' ' AS BLOB) WHERE idx = 3")
+    pack = max((store / "objects/packs").iterdir(), key=lambda path: path.stat().st_size)
+    pack.unlink()
+    levels = {f.what.split(" (")[0]: f.level for f in answer(original).findings}
+    assert levels["entry 3"] == "altered"
+    assert levels[f"objects/packs/{pack.name}"] == "missing"
+    assert answer(original, reference=original.model).answer == "no"
+
+
+@pytest.fixture
+def command(
+    original: Built, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> Callable[..., object]:
+    def run(*arguments: str) -> tuple[object, dict[str, object]]:
+        monkeypatch.setenv("RETRODICT_STATE", str(original.state))
+        monkeypatch.setattr("sys.argv", ["retrodict", "-C", str(original.root), *arguments, "--json"])
+        capfd.readouterr()
+        with pytest.raises(SystemExit) as exited:
+            main()
+        return exited.value.code, json.loads(capfd.readouterr().out)
+
+    return run
+
+
+def test_verify_signs_nothing_and_writes_nothing(
+    original: Built, store: Path, command: Callable[..., tuple[object, dict[str, object]]]
+) -> None:
+    ledger = Ledger.open(store / "ledger.db", FixedClock())
+    ledger.append([draft(), draft()])
+    ledger.close()
+    (store / "objects/stat.db").write_bytes(b"no database")
+
+    def files() -> dict[Path, bytes]:
+        return {
+            path: path.read_bytes()
+            for folder in (store, original.state)
+            for path in folder.rglob("*")
+            if path.is_file() and not path.name.endswith(("-wal", "-shm"))
+        }
+
+    before = files()
+    code, record = command("verify")
+    assert record["unprotected"] == 2
+    assert code == 1  # the stat cache
+    assert files() == before
+    assert command("log")[0] == 0  # any other command may sign, and does
+    assert files() != before
+
+
+def test_a_key_under_which_nothing_is_signed_says_nothing(
+    original: Built, store: Path, command: Callable[..., tuple[object, dict[str, object]]]
+) -> None:
+    """Who rewrites the log need only remove the checkpoint to get rid of its signature."""
+    with original.open() as workspace:
+        assert workspace.state is not None
+        key = str(workspace.state.verifier)
+    assert command("verify", "--key", key)[0] == 0
+    change(store / "ledger.db", "DELETE FROM checkpoint")
+    code, record = command("verify", "--key", key)
+    assert (code, record["answer"]) == (2, "could not tell")
+    assert record["unprotected"] == record["entries"]
+    assert command("verify")[0] == 0  # the checkpoint in the state directory still covers them
+
+
+def test_a_store_that_cannot_be_opened_is_answered_as_a_record(
+    store: Path, command: Callable[..., tuple[object, dict[str, object]]]
+) -> None:
+    (store / "ledger.db").write_bytes(b"no database, but long enough to look at" * 100)
+    code, record = command("verify")
+    assert (code, record["answer"]) == (1, "no")
+    assert "ledger.db" in str(record["findings"])
