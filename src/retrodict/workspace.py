@@ -22,7 +22,7 @@ from retrodict.kernel.errors import FormatError, NoWorkspaceError, ReadOnlyStore
 from retrodict.kernel.protocols import Clock
 from retrodict.kernel.types import Digest, Edge, EdgeList, Event, EventId, SealedText
 from retrodict.keys import KeyRing, StateDirectory
-from retrodict.ledger import Ledger, Sequenced
+from retrodict.ledger import Ledger, ReplacedKeyError, Sequenced
 from retrodict.objects import ObjectStore, digest_of
 from retrodict.views import Projection, Views
 
@@ -238,11 +238,19 @@ def close(workspace: Workspace) -> None:
 
 
 def publish(workspace: Workspace) -> None:
-    """Sign a checkpoint over everything sequenced, where there is something new and the key is here."""
+    """Sign a checkpoint over everything sequenced, where there is something new and the key is here.
+
+    Raises:
+        ReplacedKeyError: Another key has taken the place of the one that is here.
+    """
     state = workspace.state
     if workspace.read_only or state is None or state.signer is None or workspace.ledger.size() == 0:
         return
-    workspace.ledger.publish(state.signer, state)
+    try:
+        workspace.ledger.publish(state.signer, state)
+    except ReplacedKeyError:
+        state.reload()  # another process has replaced the key since this one read it
+        workspace.ledger.publish(state.signer, state)
 
 
 def refuse_writing(workspace: Workspace) -> None:

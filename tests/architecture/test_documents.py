@@ -52,7 +52,7 @@ def test_every_command_on_a_page_parses(page: Path) -> None:
 def test_every_verb_that_a_page_names_exists(page: Path) -> None:
     if page.parent.name == "formats":
         return  # there, `retrodict tree v1` and the like are the contexts of digests
-    named = re.findall(r"`retrodict ([a-z]+)\b", page.read_text())
+    named = re.findall(r"`retrodict ([a-z]+(?:-[a-z]+)*)\b", page.read_text())
     assert [verb for verb in named if verb not in VERBS] == []
 
 
@@ -64,7 +64,7 @@ def test_every_verb_that_a_message_names_exists() -> None:
             if isinstance(node, ast.Constant) and isinstance(node.value, str):
                 wrong += [
                     f"{path.relative_to(SOURCE)}:{node.lineno}: {verb}"
-                    for verb in re.findall(r"`retrodict ([a-z]+)\b", node.value)
+                    for verb in re.findall(r"`retrodict ([a-z]+(?:-[a-z]+)*)\b", node.value)
                     if verb not in VERBS
                 ]
     assert wrong == []

@@ -10,7 +10,7 @@ from pathlib import Path
 from retrodict.kernel import canonical, entry, merkle, note
 from retrodict.kernel.clock import event_id, rfc3339
 from retrodict.kernel.types import Digest, Edge, Event, EventId, Ref, SealedText
-from retrodict.keys import LogVerifier, StateDirectory
+from retrodict.keys import LogSigner, LogVerifier, StateDirectory
 from retrodict.ledger import Ledger
 from retrodict.testing.clock import FixedClock
 
@@ -78,6 +78,15 @@ def test_the_example_of_a_checkpoint_is_what_is_signed(tmp_path: Path) -> None:
     assert note.decode_checkpoint(signed.encode()).root == checkpoint.root
     assert base64.b64encode(checkpoint.root).decode() in signed
     assert len(checkpoint.root) == merkle.HASH_BYTES
+
+
+def test_the_example_of_a_rotation_is_what_the_code_writes(tmp_path: Path) -> None:
+    state = StateDirectory.create(tmp_path / "state", "0123456789abcdef", tmp_path, FixedClock())
+    assert state.signer
+    successor = LogSigner(state.origin, bytes(range(32)))
+    written = note.sign_rotation(state.origin, str(successor.verifier), state.signer).encode()
+    assert blocks("checkpoint.md")[2].encode() == written
+    assert note.read_rotation(written, state.origin, [state.signer.verifier]) == str(successor.verifier)
 
 
 def test_the_example_of_an_event_reads_back() -> None:

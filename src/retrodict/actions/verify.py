@@ -60,7 +60,8 @@ def verify(
     verifier, anchor, words = _anchor(workspace, key)
     findings: list[Finding] = []
     objects = 0
-    findings += workspace.ledger.verify(verifier, anchor=anchor, digest_of=digest_of, progress=progress)
+    follow = keys.LogVerifier.from_text
+    findings += workspace.ledger.verify(verifier, anchor=anchor, follow=follow, digest_of=digest_of, progress=progress)
     if reference is None:
         findings += workspace.objects.verify(progress=progress)
         findings += workspace.views.verify(progress=progress)
@@ -120,15 +121,18 @@ def _size(workspace: Workspace) -> int:
 
 
 def _protected(workspace: Workspace, verifier: Verifier | None, anchor: bytes | None) -> int:
-    """Return how many entries are under a checkpoint that `verifier` signed."""
+    """Return how many entries are under a checkpoint that `verifier`, or a key that took its place, signed."""
     sizes = [0]
     if verifier is not None:
+        chain = [verifier]
+        with contextlib.suppress(IntegrityError):
+            chain = workspace.ledger.key_chain(verifier, keys.LogVerifier.from_text)
         for read in (workspace.ledger.checkpoint, lambda: anchor):
             with contextlib.suppress(IntegrityError):  # named by the log's own check
                 note = read()
                 if note is not None:
                     checkpoint = decode_checkpoint(note)
-                    verify_note(checkpoint, [verifier])
+                    verify_note(checkpoint, chain)
                     sizes.append(checkpoint.size)
     return max(sizes)
 

@@ -52,6 +52,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "lineage": ("lineage", "Walk to what caused something, or what it reached."),
     "checkout": ("checkout", "Write any version back."),
     "verify": ("verify", "Re-derive every claim of the record."),
+    "rotate-key": ("rotate_key", "Let a new key sign the log."),
     "demo": ("demo", "Do the main job on real data."),
     "completion": ("completion", "Print the shell's completion script."),
 }

@@ -22,6 +22,7 @@ MAX_NOTE_BYTES = 1_000_000
 MAX_SIGNATURES = 100
 
 _KEY_ID_BYTES = 4
+_ROTATION = "retrodict key rotation"  # with spaces: no checkpoint begins so, since no log can be named so
 _NAME = re.compile(r"[^\s+]+\Z")
 _CONTROL = re.compile(r"[\x00-\x09\x0b-\x1f]")
 _SIZE = re.compile(r"(0|[1-9][0-9]{0,18})\Z", re.ASCII)
@@ -208,6 +209,35 @@ def verify_note(note: Note | Checkpoint, verifiers: Iterable[Verifier]) -> tuple
         asked = ", ".join(f"{name} ({identifier.hex()})" for name, identifier in known) or "no key"
         raise SignatureError(f"signed by {signers}, but not by {asked}")
     return tuple(found.values())
+
+
+def sign_rotation(origin: str, new_key: str, signer: Signer) -> Note:
+    """Return the note in which the key of a log says which key takes its place.
+
+    Args:
+        origin: The log's name.
+        new_key: The verifier key of the new one, of the same name.
+        signer: The key that is replaced.
+    """
+    text = f"{_ROTATION}\n{origin}\n{new_key}\n"
+    return Note(text=text, signatures=(sign_note(text, signer),))
+
+
+def read_rotation(data: bytes, origin: str, verifiers: Iterable[Verifier]) -> str:
+    """Return the verifier key that takes the place of one of `verifiers`.
+
+    Raises:
+        FormatError: Not such a note, or one for another log.
+        SignatureError: None of `verifiers` signed it.
+    """
+    note = decode_note(data)
+    match note.text.split("\n"):
+        case [head, log, new_key, ""] if head == _ROTATION and log == origin:
+            name, _, _ = decode_verifier_key(new_key)
+            if name == origin:
+                verify_note(note, verifiers)
+                return new_key
+    raise FormatError(f"not the rotation of a key of {origin}: {note.text!r}")
 
 
 def _unbase64(text: str) -> bytes | None:

@@ -2,7 +2,7 @@
 
 from retrodict.keys.errors import StateDirectoryError
 from retrodict.keys.ring import KeyRing, Sealed
-from retrodict.keys.signing import LogSigner, LogVerifier
+from retrodict.keys.signing import LogSigner, LogVerifier, rotation_body
 from retrodict.keys.state import StateDirectory
 
-__all__ = ["KeyRing", "LogSigner", "LogVerifier", "Sealed", "StateDirectory", "StateDirectoryError"]
+__all__ = ["KeyRing", "LogSigner", "LogVerifier", "Sealed", "StateDirectory", "StateDirectoryError", "rotation_body"]

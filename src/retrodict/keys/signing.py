@@ -10,7 +10,7 @@ import binascii
 import re
 
 from retrodict.kernel.errors import FormatError
-from retrodict.kernel.note import ED25519, check_name, decode_verifier_key, encode_verifier_key, key_id
+from retrodict.kernel.note import ED25519, Note, check_name, decode_verifier_key, encode_verifier_key, key_id
 
 SEED_BYTES = 32
 _SIGNATURE_BYTES = 64
@@ -111,6 +111,11 @@ class LogSigner:
         from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
         return Ed25519PrivateKey.from_private_bytes(self._seed).sign(message)
+
+
+def rotation_body(*, key: LogVerifier, before: LogVerifier, note: Note) -> dict[str, object]:
+    """Return the body of `key.rotated`; `note` is the statement that `before` has signed."""
+    return {"key": str(key), "before": str(before), "note": note.encode().decode()}
 
 
 def public_key(seed: bytes) -> bytes:

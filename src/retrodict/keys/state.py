@@ -15,8 +15,9 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Literal
 
-from retrodict.kernel.durable import write_file
-from retrodict.kernel.errors import FormatError, UsageError
+from retrodict.kernel.durable import sync_folder, write_file
+from retrodict.kernel.errors import FormatError, IntegrityError, UsageError
+from retrodict.kernel.note import decode_checkpoint, verify_note
 from retrodict.kernel.protocols import Clock
 from retrodict.keys.errors import StateDirectoryError
 from retrodict.keys.signing import SEED_BYTES, LogSigner, LogVerifier, public_key
@@ -38,15 +39,35 @@ class StateDirectory:
         self.workspace_id = workspace_id
         self._store_path = store_path
         self._key = key
+        self._next = key.with_name(key.name + ".next")
         self._checkpoint = key.with_name(companions + "checkpoint")
         self._wrapping = key.with_name(companions + "wrapping")
         self._place = key.with_name(companions + "place")
         self._signer: LogSigner | None = None
         self._wrapping_key: bytes | None = None
+        self._has_succeeded = False
+        self.reload()
+
+    def reload(self) -> None:
+        """Read the keys again, as they are now: another process may have replaced the signing key.
+
+        A replacement that was cut off counts from the first checkpoint that the new key has signed; before that the
+        old key stays.
+
+        Raises:
+            StateDirectoryError: They cannot be read.
+            FormatError: A file is not what it should be.
+        """
         with self._usable():
-            if key.exists():
-                self._signer = LogSigner.from_text(key.read_text(encoding="utf-8"))
-                self._wrapping_key = _wrapping_key(self._wrapping)
+            if not self._key.exists():
+                return
+            self._signer = LogSigner.from_text(self._key.read_text(encoding="utf-8"))
+            self._wrapping_key = _wrapping_key(self._wrapping)
+            self._has_succeeded = False
+            if self._next.exists():
+                successor = LogSigner.from_text(self._next.read_text(encoding="utf-8"))
+                if _has_signed(successor, self.checkpoint()):
+                    self._signer, self._has_succeeded = successor, True
 
     @classmethod
     def create(cls, folder: Path, workspace_id: str, store_path: Path, clock: Clock) -> StateDirectory:
@@ -119,6 +140,29 @@ class StateDirectory:
         signer = LogSigner(name, seed)
         self._write(self._key, signer.secret_text + "\n")  # last: a key without its companions is never seen
         self._signer, self._wrapping_key = signer, _wrapping_key(self._wrapping)
+
+    def prepare_successor(self, clock: Clock) -> LogSigner:
+        """Make the key that is to take the place of the signing key, of the same name; `settle_successor` ends it.
+
+        Raises:
+            StateDirectoryError: There is no key here, or it cannot be written.
+        """
+        if self._has_succeeded:
+            self.settle_successor()  # an earlier rotation, which was cut off after the new key had signed
+        successor = LogSigner(self.origin, clock.random_bytes(SEED_BYTES))
+        self._write(self._next, successor.secret_text + "\n")
+        return successor
+
+    def settle_successor(self) -> None:
+        """Let the prepared key take the place of the old one, which is destroyed.
+
+        Raises:
+            StateDirectoryError: It cannot be written.
+        """
+        with self._usable():
+            os.replace(self._next, self._key)
+            sync_folder(self._key.parent)
+        self.reload()
 
     @property
     def origin(self) -> str:
@@ -224,6 +268,17 @@ def _wrapping_key(path: Path) -> bytes | None:
     if len(key) != WRAPPING_BYTES:
         raise FormatError(f"{path} is not a wrapping key: {WRAPPING_BYTES} bytes in hex are due")
     return key
+
+
+def _has_signed(signer: LogSigner, checkpoint: bytes | None) -> bool:
+    """Say whether a checkpoint is signed by this key, by itself or beside the one before it."""
+    if checkpoint is None:
+        return False
+    try:
+        verify_note(decode_checkpoint(checkpoint), [signer.verifier])
+    except IntegrityError:
+        return False
+    return True
 
 
 def _parsed(data: bytes) -> object:

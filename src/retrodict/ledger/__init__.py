@@ -7,6 +7,7 @@ from retrodict.ledger.errors import (
     LedgerBusyError,
     LedgerStoppedError,
     OldStoreError,
+    ReplacedKeyError,
 )
 from retrodict.ledger.log import CheckpointKeeper, Ledger, Sequenced
 
@@ -19,5 +20,6 @@ __all__ = [
     "LedgerBusyError",
     "LedgerStoppedError",
     "OldStoreError",
+    "ReplacedKeyError",
     "Sequenced",
 ]

@@ -39,6 +39,16 @@ class LedgerStoppedError(UnavailableError):
         super().__init__(f"a write to {path} failed, and nothing more is written by this process: {cause}")
 
 
+class ReplacedKeyError(UsageError):
+    """A key is to sign for a log in which another one has taken its place."""
+
+    slug = "replaced-key"
+    hint = "Use the key that took its place; a service with a key file of its own needs a new one."
+
+    def __init__(self, origin: str) -> None:
+        super().__init__(f"this key of {origin} has been replaced by another, and signs no more")
+
+
 class AlteredEntryError(IntegrityError):
     """An entry's bytes are not those that were logged."""
 

@@ -42,8 +42,9 @@ from retrodict.ledger.errors import (
     ForkError,
     LedgerStoppedError,
     OldStoreError,
+    ReplacedKeyError,
 )
-from retrodict.ledger.verify import verify
+from retrodict.ledger.verify import key_chain, verify
 
 MAX_BLOB_BYTES = 64 * 1024 * 1024
 _ROWS_AT_ONCE = 512  # a reader's snapshot must be short, or the WAL cannot be folded back
@@ -412,14 +413,20 @@ class Ledger:
 
     # Publishing
 
-    def publish(self, signer: Signer, keeper: CheckpointKeeper) -> Checkpoint:
+    def publish(self, signer: Signer, keeper: CheckpointKeeper, *, instead_of: Signer | None = None) -> Checkpoint:
         """Sign a checkpoint over everything that is sequenced, keep it apart, then show it.
 
         A crash between the two leaves the kept checkpoint ahead of the shown one, never a signature that is forgotten.
         Where nothing was appended since, the checkpoint that stands is returned. Processes may publish at once.
 
+        Args:
+            signer: The key. It must be the one that signed last, unless it comes `instead_of` that one.
+            keeper: Where the checkpoint is kept apart.
+            instead_of: The key that is replaced from now on; this last checkpoint bears both signatures.
+
         Raises:
             UsageError: The signer's name is not the log's origin.
+            ReplacedKeyError: Another key has taken the signer's place.
             OldStoreError: The log is shorter than a checkpoint that was signed for it.
             ForkError: The log contradicts a checkpoint that was signed for it.
             ReadOnlyStoreError: The log cannot be written.
@@ -429,15 +436,18 @@ class Ledger:
         kept = keeper.checkpoint()  # before the snapshot: another process may sign more at any time
         with self._database.snapshot() as db:
             last, size, _ = self._last_signed(db, kept)
-            if last is not None and last.size == size and _shown(db) == last.encode():
+            if instead_of is None and last is not None and last.size == size and _shown(db) == last.encode():
                 return last  # without the write lock, which somebody else may need
         signer.key_id  # noqa: B018 - loads the library of the key, before the lock is held
         with self._commit_lock, self._database.writing() as db:
             # No other process can sign between the check and the signature.
             last, size, nodes = self._last_signed(db, keeper.checkpoint())
-            if last is None or last.size != size:
+            if last is None or last.size != size or instead_of is not None:
+                signers = [signer] if instead_of is None else [instead_of, signer]
+                if last is not None and last.signatures[-1].key_id != signers[0].key_id:
+                    raise ReplacedKeyError(self.origin)
                 unsigned = Checkpoint(origin=self.origin, size=size, root=merkle.range_hash(0, size, nodes))
-                last = replace(unsigned, signatures=(note.sign_note(unsigned.text, signer),))
+                last = replace(unsigned, signatures=tuple(note.sign_note(unsigned.text, s) for s in signers))
                 keeper.save_checkpoint(last.encode())
             db.execute("INSERT OR REPLACE INTO checkpoint VALUES (1, ?)", (last.encode(),))
         return last
@@ -470,6 +480,7 @@ class Ledger:
         verifier: Verifier | None,
         *,
         anchor: bytes | None = None,
+        follow: Callable[[str], Verifier] | None = None,
         digest_of: Callable[[bytes], Digest] | None = None,
         progress: Progress | None = None,
     ) -> Iterator[Finding]:
@@ -482,10 +493,20 @@ class Ledger:
         Args:
             verifier: The log's public key. None: who signed could not be told, which a note says.
             anchor: The last checkpoint as it was kept apart, or a witness's copy.
+            follow: Reads a verifier key: keys that took the verifier's place, signed by it, count as it does.
             digest_of: Names payloads. None: they are not checked.
             progress: Told how many entries are done.
         """
-        return verify(self._database, self.origin, verifier, anchor, digest_of, progress)
+        return verify(self._database, self.origin, verifier, anchor, follow, digest_of, progress)
+
+    def key_chain(self, verifier: Verifier, follow: Callable[[str], Verifier]) -> list[Verifier]:
+        """Return `verifier` and the keys that took its place, each signed for by one before it, in their order.
+
+        Raises:
+            IntegrityError: The log cannot be read.
+        """
+        with self._database.reading() as db:
+            return key_chain(db, self.origin, verifier, follow)
 
     def close(self) -> None:
         """Write what is queued, and close the file."""

@@ -32,6 +32,7 @@ def verify(
     origin: str,
     verifier: Verifier | None,
     anchor: bytes | None,
+    follow: Callable[[str], Verifier] | None,
     digest_of: Callable[[bytes], Digest] | None,
     progress: Progress | None,
 ) -> Iterator[Finding]:
@@ -42,7 +43,7 @@ def verify(
     stages.append(derivation.entries)
     if digest_of is not None:
         stages.append(_verify_blobs(digest_of))
-    stages.append(_verify_checkpoints(derivation, origin, verifier, anchor))
+    stages.append(_verify_checkpoints(derivation, origin, verifier, anchor, follow))
     try:
         with database.snapshot() as db:
             with contextlib.suppress(IntegrityError, apsw.Error):  # the stage about checkpoints says so
@@ -250,15 +251,40 @@ def _range(start: int, stop: int) -> str:
     return f"entry {start}" if stop == start + 1 else f"entries {start}-{stop - 1}"
 
 
+def key_chain(
+    db: apsw.Connection, origin: str, verifier: Verifier, follow: Callable[[str], Verifier]
+) -> list[Verifier]:
+    """See `Ledger.key_chain`."""
+    known = [verifier]
+    query = "SELECT data FROM entries WHERE instr(data, ?) ORDER BY idx"
+    for (data,) in fetch(db, query, (b'"kind":"key.rotated"',)):
+        with contextlib.suppress(IntegrityError, ValueError, LookupError, TypeError, AttributeError):
+            body = json.loads(data)["body"]
+            known.append(follow(note.read_rotation(body["note"].encode(), origin, known)))
+    return known
+
+
 def _verify_checkpoints(
-    derivation: _Derivation, origin: str, verifier: Verifier | None, anchor: bytes | None
+    derivation: _Derivation,
+    origin: str,
+    verifier: Verifier | None,
+    anchor: bytes | None,
+    follow: Callable[[str], Verifier] | None,
 ) -> Callable[[apsw.Connection], Iterator[Finding]]:
-    def check(what: str, data: bytes, *, trusted: bool) -> Iterator[Finding | int]:
+    def check_signature(db: apsw.Connection, checkpoint: Checkpoint, verifier: Verifier) -> None:
+        try:
+            note.verify_note(checkpoint, [verifier])
+        except note.SignatureError:
+            if follow is None:
+                raise
+            note.verify_note(checkpoint, key_chain(db, origin, verifier, follow))
+
+    def check(db: apsw.Connection, what: str, data: bytes, *, trusted: bool) -> Iterator[Finding | int]:
         """Yield findings; in the end the size that the checkpoint protects, if it does."""
         try:
             checkpoint: Checkpoint = note.decode_checkpoint(data)
             if verifier is not None:
-                note.verify_note(checkpoint, [verifier])
+                check_signature(db, checkpoint, verifier)
         except IntegrityError as error:
             yield Finding(level="altered", what=what, message=error.message)
             return
@@ -281,7 +307,7 @@ def _verify_checkpoints(
             yield Finding(level="altered", what="checkpoint", message=f"it is filed as row {number!r}; there is only 1")
         for what, data, trusted in (("checkpoint", shown, False), ("checkpoint kept apart", anchor, True)):
             if data is not None:
-                for finding in check(what, data, trusted=trusted):
+                for finding in check(db, what, data, trusted=trusted):
                     if isinstance(finding, Finding):
                         yield finding
                     else:

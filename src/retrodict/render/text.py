@@ -28,6 +28,7 @@ if TYPE_CHECKING:  # the modules behind these types would double the time that `
     from retrodict.actions.predict import Predicted
     from retrodict.actions.predictions import Imported, PredictionRow, Predictions
     from retrodict.actions.register import Registered
+    from retrodict.actions.rotate_key import Rotated
     from retrodict.actions.run import File, Ran
     from retrodict.actions.runs import Runs
     from retrodict.actions.show import Shown
@@ -392,6 +393,13 @@ def verification(record: Verification) -> RenderableType:
     if rows:
         parts.append(table(["", "what", "because"], rows, wrap=["because"]))
     return Group(*parts)
+
+
+def rotated(record: Rotated) -> RenderableType:
+    """Render `rotate-key`."""
+    return Text(
+        f"The log is signed by a new key from entry {record.index} on; keep it for `verify --key`:\n{record.key}"
+    )
 
 
 def predicted(record: Predicted) -> RenderableType:
