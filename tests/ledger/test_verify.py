@@ -147,6 +147,7 @@ def test_any_changed_byte_of_a_tile_is_found_and_named(
         (f"DELETE FROM entries WHERE idx BETWEEN 520 AND {SIZE}", "entries 520-541"),
         ("DELETE FROM entries WHERE idx >= 100", "entries 100-511"),
         ("UPDATE entries SET idx = 9000 WHERE idx = 551", "entries 551-8999"),
+        ("UPDATE entries SET idx = 1 << 60 WHERE idx = 300", "entry 300"),
         ("UPDATE blobs SET data = x'00' WHERE rowid = 3", str(digest_of(b"payload 2"))),
         ("UPDATE blobs SET digest = zeroblob(32) WHERE rowid = 3", "b3-" + "0" * 64),
         ("UPDATE checkpoint SET note = x'00'", "checkpoint"),

@@ -214,3 +214,9 @@ def test_a_store_that_cannot_be_opened_is_answered_as_a_record(
     code, record = command("verify")
     assert (code, record["answer"]) == (1, "no")
     assert "ledger.db" in str(record["findings"])
+
+
+def test_an_entry_that_is_moved_far_away_does_not_keep_verify_busy_for_ever(original: Built, store: Path) -> None:
+    change(store / "ledger.db", "UPDATE entries SET idx = 9223372036854775807 WHERE idx = 4")
+    what = [f.what.split(" (")[0] for f in answer(original).findings]
+    assert {"entry 4", f"entry {(1 << 63) - 1}"} <= set(what)

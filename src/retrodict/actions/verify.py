@@ -66,7 +66,7 @@ def verify(
         findings += workspace.objects.verify(progress=progress)
         findings += workspace.views.verify(progress=progress)
         findings += () if workspace.keys is None else workspace.keys.verify()
-        objects, unheld = _referenced(workspace, _readable(workspace), progress, rehash=False)
+        objects, unheld = _referenced(workspace, workspace.ledger.sound(), progress, rehash=False)
         findings += [*unheld, *_layout(workspace)]
     else:
         resolved = names.resolve(workspace, reference)
@@ -137,19 +137,6 @@ def _protected(workspace: Workspace, verifier: Verifier | None, anchor: bytes | 
     return max(sizes)
 
 
-def _readable(workspace: Workspace) -> Iterator[Sequenced]:
-    """Yield the entries that can be read; what is wrong with the others is for the log's own check to say."""
-    position, size = 0, _size(workspace)
-    while position < size:
-        try:
-            for sequenced in workspace.ledger.read(position, size):
-                yield sequenced
-                position = sequenced.index + 1
-            return
-        except IntegrityError:
-            position += 1
-
-
 def _anchor(workspace: Workspace, key: str | None) -> tuple[Verifier | None, bytes | None, str]:
     if key is not None:
         path = Path(key)
@@ -210,7 +197,7 @@ def _missing(
 
 def _layout(workspace: Workspace) -> Iterator[Finding]:
     """Check that the folder bears the id that the log says was given to it."""
-    for sequenced in _readable(workspace):
+    for sequenced in workspace.ledger.sound():
         if sequenced.event.kind == "workspace.created":
             said = sequenced.event.body.get("workspace")
             if said != workspace.id:

@@ -24,6 +24,7 @@ from retrodict.ledger.tiles import HEIGHT, WIDTH
 
 _UNKNOWN = bytes(merkle.HASH_BYTES)  # stands for the leaf of a missing entry
 _PROGRESS_EVERY = 4096
+_GAP = 1 << 24  # a row numbered so far behind the others was never appended; counting up to it would take for ever
 _read_json = json.JSONDecoder().decode
 
 
@@ -122,6 +123,9 @@ class _Derivation:
         leaves: list[bytes] = []
         names: list[object] = []  # ids as they stand in the table; None: already found to be altered or missing
         for index, tick, key, leaf, data in db.execute("SELECT idx, tick, id, leaf, data FROM entries ORDER BY idx"):
+            if index - self.size > _GAP:
+                yield Finding(level="altered", what=_name(index, key), message="no entry before it is in the log")
+                continue
             if index > self.size:
                 yield Finding(
                     level="missing", what=_range(self.size, index), message=f"not in the log, though entry {index} is"
