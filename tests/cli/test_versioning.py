@@ -153,6 +153,34 @@ def test_unversioned_bytes_in_the_way_of_a_checkout_are_not_lost(retrodict: Comm
     assert Path("a").read_text() == "precious"
 
 
+def test_unversioned_bytes_inside_a_folder_are_not_lost_by_a_checkout(retrodict: Command) -> None:
+    Path("d/below").mkdir(parents=True)
+    Path("d/below/a").write_text("1")
+    Path("d/b").write_text("2")
+    retrodict("add", "d")
+    Path("d/below/a").write_text("work of a day")
+    refused = retrodict("checkout", "dataset:d")
+    assert refused.code == 2
+    assert "d/below/a" in refused.err
+    assert Path("d/below/a").read_text() == "work of a day"
+    retrodict("add", "d")
+    assert retrodict("checkout", "dataset:d@v1").code == 0
+    assert Path("d/below/a").read_text() == "1"
+    # a file where a folder goes, and a link to a folder whose files are none of its business
+    Path("d/below/a").unlink()
+    Path("d/below").rmdir()
+    Path("d/below").write_text("notes")
+    assert retrodict("checkout", "dataset:d").code == 2
+    assert Path("d/below").read_text() == "notes"
+    Path("d/below").unlink()
+    Path("elsewhere").mkdir()
+    Path("elsewhere/a").write_text("another's")
+    Path("d/below").symlink_to(Path("elsewhere").absolute())
+    assert retrodict("checkout", "dataset:d").code == 0
+    assert Path("elsewhere/a").read_text() == "another's"
+    assert Path("d/below/a").read_text() == "work of a day"
+
+
 def test_an_altered_object_is_named_and_never_checked_out(retrodict: Command, project: Path) -> None:
     Path("a").write_bytes(os.urandom(50_000))
     retrodict("add", "a")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shlex
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from retrodict.kernel.errors import UsageError
 from retrodict.kernel.protocols import Progress
 from retrodict.kernel.types import Digest
 from retrodict.models import records as models
+from retrodict.objects import display
 from retrodict.workspace import Workspace
 
 
@@ -26,34 +28,12 @@ class CheckedOut:
     size_bytes: int
 
 
-def _files(workspace: Workspace, content: Digest) -> dict[str, Digest] | None:
-    """Return the files and links below a tree by their paths; None: it is a file itself."""
-    try:
-        return {
-            os.fsdecode(path): entry.digest for path, entry in workspace.objects.walk(content) if entry.kind != "tree"
-        }
-    except UsageError:
-        return None
-
-
-def _refuse_loss(workspace: Workspace, path: Path, content: Digest) -> None:
-    """Refuse to replace a file whose bytes the store does not hold."""
-    if not path.is_file() or path.is_symlink():
-        return
-    present = workspace.objects.hash_file(path)
-    if present != content and not workspace.objects.has(present):
-        raise UsageError(
-            f"{path} holds bytes that are not versioned and would be lost",
-            hint=f"`retrodict add {shlex.quote(str(path))}` first, or give another destination.",
-        )
-
-
 def checkout(
     workspace: Workspace, reference: str, destination: Path | None = None, *, progress: Progress | None = None
 ) -> CheckedOut:
     """Write the bytes that `reference` names to `destination`, by default to where the dataset lay.
 
-    Files that are in the way are replaced only if their bytes are held, so that nothing is lost.
+    A file that is in the way, also inside a folder, is replaced only if its bytes are held, so that nothing is lost.
 
     Raises:
         UsageError: The reference names no bytes, or there is no destination, or bytes that nobody holds are in the way.
@@ -75,12 +55,34 @@ def checkout(
         if home is None:
             raise UsageError(f"{reference} has no place of its own", hint="Say where to write it: checkout REF DEST.")
         destination = workspace.root / home
-    files = _files(workspace, content)
-    if files is None and destination.is_dir():
+    for path in _in_the_way(workspace, content, destination):
         raise UsageError(
-            f"{destination} is a folder", hint=f"Name the file: checkout {reference} {destination / 'FILE'}."
+            f"{display(path)} holds bytes that are not versioned and would be lost",
+            hint=f"`retrodict add {shlex.quote(display(destination))}` first, or give another destination.",
         )
-    for path in (destination,) if files is None else (destination / name for name in files):
-        _refuse_loss(workspace, path, content if files is None else files[str(path.relative_to(destination))])
     size = workspace.objects.checkout(content, destination, progress=progress)
     return CheckedOut(reference=reference, content=content, destination=str(destination), size_bytes=size)
+
+
+def _in_the_way(workspace: Workspace, content: Digest, destination: Path) -> Iterator[Path]:
+    """Yield the files that a checkout would replace and whose bytes are not held."""
+    objects = workspace.objects
+    wanted: list[tuple[Path, Digest]] = [(destination, content)]
+    try:
+        below = objects.walk(content)
+        linked: set[bytes] = set()  # what lies behind a link is not touched: the link itself makes way
+        for name, entry in below:
+            path = destination / os.fsdecode(name)
+            if os.path.dirname(name) in linked or (entry.kind == "tree" and path.is_symlink()):
+                linked.add(name)
+            else:
+                wanted.append((path, entry.digest))
+    except UsageError:  # a file
+        if destination.is_dir():
+            hint = f"Name the file: {destination / 'FILE'}."
+            raise UsageError(f"{display(destination)} is a folder", hint=hint) from None
+    for path, digest in wanted:
+        if path.is_file() and not path.is_symlink():
+            present = objects.hash_file(path)
+            if present != digest and not objects.has(present):
+                yield path
