@@ -258,11 +258,14 @@ def refuse_writing(workspace: Workspace) -> None:
 
     Raises:
         CopiedWorkspaceError, ReadOnlyStoreError: It cannot.
+        OldStoreError, ForkError: It is not the store that was signed last: writing to it would fork its log.
     """
     if workspace.is_copy:
         raise CopiedWorkspaceError(str(workspace.folder))
     if workspace.read_only:
         raise ReadOnlyStoreError(str(workspace.folder))
+    if workspace.state is not None and workspace.state.signer is not None:
+        workspace.ledger.refuse_another_history(workspace.state.checkpoint())
 
 
 class Batch:

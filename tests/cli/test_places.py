@@ -157,6 +157,31 @@ def test_a_copy_is_read_and_never_continued_while_the_original_stands(
     assert retrodict("-C", copy, "verify").code == 0
 
 
+def test_an_old_store_that_was_put_back_is_read_with_a_warning_and_never_written_to(
+    retrodict: Command, prediction: str, project: Path
+) -> None:
+    shutil.copytree(project / ".retrodict", project.parent / "old", symlinks=True)
+    retrodict("add", "rule.py")
+    shutil.rmtree(project / ".retrodict")
+    shutil.copytree(project.parent / "old", project / ".retrodict", symlinks=True)
+    ledger = project / ".retrodict/ledger.db"
+    for arguments in READS:
+        if arguments[0] in ("verify", "replay"):
+            continue
+        done = retrodict(*[prediction if a == "REFERENCE" else a for a in arguments])
+        assert done.code == 0, arguments
+        assert "is old" in done.err
+        assert len(done.err.strip().splitlines()) == 1
+        assert done.out
+    before = ledger.read_bytes()
+    for arguments in WRITES:
+        done = retrodict(*[prediction if a == "REFERENCE" else a for a in arguments])
+        assert done.code == (125 if arguments[0] == "run" else 2), arguments
+        assert "is old" in done.err
+    assert ledger.read_bytes() == before  # nothing was recorded that could never be signed
+    assert retrodict("verify").code == 1
+
+
 def test_a_store_that_cannot_be_opened_is_an_answer_of_verify(
     retrodict: Command, prediction: str, project: Path
 ) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -57,7 +59,6 @@ def test_status_names_what_changed_and_what_is_missing(retrodict: Command) -> No
     Path("folder").mkdir()
     Path("folder/in").write_text("in")
     retrodict("add", "kept", "edited", "removed", "folder")
-    assert retrodict("status", "--exit-code").code == 0
     Path("edited").write_text("ed1ted")
     Path("removed").unlink()
     Path("folder/more").write_text("more")
@@ -179,6 +180,32 @@ def test_unversioned_bytes_inside_a_folder_are_not_lost_by_a_checkout(retrodict:
     assert retrodict("checkout", "dataset:d").code == 0
     assert Path("elsewhere/a").read_text() == "another's"
     assert Path("d/below/a").read_text() == "work of a day"
+
+
+@pytest.fixture
+def _removed(project: Path) -> Iterator[None]:
+    """Remove what Python's own rmtree is not deep enough for."""
+    yield
+    os.chdir("/")
+    subprocess.run(["rm", "-rf", project / "deep", project / "back"], check=True)
+
+
+@pytest.mark.usefixtures("_removed")
+def test_a_folder_deeper_than_the_interpreter_can_call_is_like_any_other(retrodict: Command, project: Path) -> None:
+    def descend() -> None:
+        os.chdir(project / "deep")
+        for _ in range(1200):
+            os.chdir("a")
+
+    subprocess.run(["mkdir", "-p", "deep" + "/a" * 1200], check=True)
+    descend()
+    Path("leaf").write_text("x")
+    for verb in ("add deep", "status", "verify", "verify dataset:deep", "checkout dataset:deep back"):
+        done = retrodict(*verb.split())
+        assert (done.code, done.err) == (0, ""), verb
+    descend()
+    Path("leaf").write_text("y")
+    assert "changed" in retrodict("status").out
 
 
 def test_an_altered_object_is_named_and_never_checked_out(retrodict: Command, project: Path) -> None:

@@ -92,6 +92,15 @@ def status(workspace: Workspace) -> Status:
 
 def _differs(workspace: Workspace, path: Path, content: Digest) -> bool:
     """Say whether a file or folder is no longer what `content` names; nothing is stored."""
+    pending = [(path, content)]
+    while pending:
+        if _differs_itself(workspace, *pending.pop(), pending):
+            return True
+    return False
+
+
+def _differs_itself(workspace: Workspace, path: Path, content: Digest, below: list[tuple[Path, Digest]]) -> bool:
+    """Do the same for a file, or for a folder without what is in it, which is added to `below`."""
     objects = workspace.objects
     if path.is_file():
         return objects.hash_file(path) != content
@@ -112,7 +121,8 @@ def _differs(workspace: Workspace, path: Path, content: Digest) -> bool:
             entry.is_dir() != (known.kind == "tree")
             or (known.kind == "executable" and not entry.stat().st_mode & 0o100)
             or known.kind == "symlink"
-            or _differs(workspace, Path(os.fsdecode(entry.path)), known.digest)
         ):
             return True
+        else:
+            below.append((path / os.fsdecode(entry.name), known.digest))
     return False

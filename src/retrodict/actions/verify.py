@@ -10,12 +10,12 @@ from typing import Literal
 
 from retrodict import keys, provenance
 from retrodict.actions import names
-from retrodict.kernel.errors import IntegrityError, RetrodictError, UsageError
+from retrodict.kernel.errors import IntegrityError, MissingObjectError, RetrodictError, UsageError
 from retrodict.kernel.note import decode_checkpoint, verify_note
 from retrodict.kernel.protocols import Progress, Verifier
 from retrodict.kernel.types import Digest, Edge, EdgeList, EventId, Finding, Ref
 from retrodict.ledger import Sequenced
-from retrodict.objects import digest_of
+from retrodict.objects import TreeEntry, digest_of
 from retrodict.workspace import Workspace
 
 
@@ -175,24 +175,31 @@ def _referenced(
 def _missing(
     workspace: Workspace, digest: Digest, named_by: str, seen: set[Digest], *, rehash: bool
 ) -> Iterator[Finding]:
-    if digest in seen:
-        return
-    seen.add(digest)
-    state = workspace.objects.state(digest) if rehash else "held" if workspace.objects.has(digest) else "missing"
-    if state != "held":
-        yield Finding(level=state, what=digest, message=f"object {digest}, named by {named_by}, is {state}")
-    if state == "missing":
-        return
-    try:
-        entries = list(workspace.objects.list_tree(digest))
-    except UsageError:
-        return  # a file
-    except RetrodictError as error:
-        yield Finding(level="altered", what=digest, message=f"the tree {digest}, named by {named_by}: {error.message}")
-        return
-    for entry in entries:
-        name = entry.name.decode("utf-8", "replace")
-        yield from _missing(workspace, entry.digest, f"{named_by}/{name}", seen, rehash=rehash)
+    objects = workspace.objects
+    stack = [(digest, named_by, True)]  # the last: it may be a folder
+    while stack:
+        digest, named_by, may_be_tree = stack.pop()
+        if digest in seen:
+            continue
+        seen.add(digest)
+        entries: list[TreeEntry] = []
+        state: Literal["held", "missing", "altered"] = "held"
+        try:
+            if may_be_tree and objects.is_tree(digest):
+                entries = list(objects.list_tree(digest))
+            elif rehash:
+                state = objects.state(digest)
+            elif not objects.has(digest):
+                state = "missing"
+        except MissingObjectError:
+            state = "missing"
+        except IntegrityError:
+            state = "altered"
+        if state != "held":
+            yield Finding(level=state, what=digest, message=f"object {digest}, named by {named_by}, is {state}")
+        for entry in reversed(entries):
+            name = entry.name.decode("utf-8", "replace")
+            stack.append((entry.digest, f"{named_by}/{name}", entry.kind == "tree"))
 
 
 def _layout(workspace: Workspace) -> Iterator[Finding]:

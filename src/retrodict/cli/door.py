@@ -206,10 +206,18 @@ def workspace(*, writes: bool = False, records: bool = False, read_only: bool = 
     from retrodict.workspace import refuse_writing
 
     who = agent() if writes or records else ""
-    with open_workspace(Path.cwd(), state_root(), SystemClock(), agent=who, read_only=read_only) as opened:
-        if writes:
-            refuse_writing(opened)
-        yield opened
+    is_done = False
+    try:
+        with open_workspace(Path.cwd(), state_root(), SystemClock(), agent=who, read_only=read_only) as opened:
+            if writes:
+                refuse_writing(opened)
+            yield opened
+            is_done = True
+    except RetrodictError as error:
+        if writes or not is_done:
+            raise
+        # What was asked for has been read; only signing what others recorded has failed.
+        click.echo(f"retrodict: nothing was signed: {one_line(error.message)}", err=True)
 
 
 def complete_reference(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:

@@ -471,6 +471,18 @@ class Ledger:
             db.execute("INSERT OR REPLACE INTO checkpoint VALUES (1, ?)", (last.encode(),))
         return last
 
+    def refuse_another_history(self, kept_apart: bytes | None) -> None:
+        """Do nothing where the log continues what was signed for it.
+
+        Args:
+            kept_apart: The checkpoint that is kept apart from the store.
+
+        Raises:
+            OldStoreError, ForkError: It does not; what is appended to it could never be signed.
+        """
+        with self._database.snapshot() as db:
+            self._last_signed(db, kept_apart)
+
     def _last_signed(
         self, db: apsw.Connection, kept_apart: bytes | None
     ) -> tuple[Checkpoint | None, int, merkle.NodeOf]:

@@ -288,6 +288,10 @@ class ObjectStore:
             return "altered"
         return "held"
 
+    def is_tree(self, digest: Digest) -> bool:
+        """Say whether the index knows the object as a folder's listing."""
+        return self._reader.is_tree(as_name(digest))
+
     def list_tree(self, digest: Digest) -> Iterator[TreeEntry]:
         """Yield the entries of one folder, sorted by name.
 
