@@ -186,6 +186,18 @@ def open_workspace(
         NoWorkspaceError: There is none in `root`.
         FormatError: It was written by a release that this one cannot read.
     """
+    try:
+        return _open(root, state_root, clock, projections, agent=agent, read_only=read_only)
+    except UnavailableError:
+        if read_only or agent:
+            raise
+        # Who only reads needs no room on the disk.
+        return _open(root, state_root, clock, projections, agent=agent, read_only=True)
+
+
+def _open(
+    root: Path, state_root: Path, clock: Clock, projections: Sequence[Projection], *, agent: str, read_only: bool
+) -> Workspace:
     folder = root / FOLDER
     try:
         layout = json.loads((folder / "format.json").read_bytes())

@@ -157,6 +157,33 @@ def test_a_copy_is_read_and_never_continued_while_the_original_stands(
     assert retrodict("-C", copy, "verify").code == 0
 
 
+def _on_a_full_disk(project: Path, arguments: list[str]) -> subprocess.CompletedProcess[str]:
+    """Run a command where the project lies on a disk of its own, which is full."""
+    script = (
+        'cp -a "$0" "$0.kept" && mount -t tmpfs -o size=4m tmpfs "$0" && cp -a "$0.kept/." "$0" && rm -r "$0.kept" '
+        '&& cd "$0" && { dd if=/dev/zero of=filler bs=1k 2>/dev/null; exec "$@"; }'
+    )
+    unshare = ["unshare", "--mount"] if os.geteuid() == 0 else ["unshare", "--mount", "--map-root-user"]
+    command = [*unshare, "sh", "-c", script, str(project), sys.executable, "-m", "retrodict", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+@pytest.mark.usefixtures("_mounts")
+def test_on_a_full_disk_everything_that_reads_works_and_what_writes_is_refused_in_one_line(
+    retrodict: Command, prediction: str, project: Path
+) -> None:
+    retrodict("models")  # folds the views
+    for arguments in READS:
+        if arguments[0] == "replay":  # records what it finds
+            continue
+        done = _on_a_full_disk(project, [prediction if a == "REFERENCE" else a for a in arguments])
+        assert (done.returncode, done.stderr) == (0, ""), arguments
+    for arguments in WRITES:
+        done = _on_a_full_disk(project, [prediction if a == "REFERENCE" else a for a in arguments])
+        assert done.returncode == (125 if arguments[0] == "run" else 2), arguments
+        assert len(done.stderr.strip().splitlines()) == 1
+
+
 def test_an_old_store_that_was_put_back_is_read_with_a_warning_and_never_written_to(
     retrodict: Command, prediction: str, project: Path
 ) -> None:

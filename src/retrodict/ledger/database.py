@@ -88,14 +88,15 @@ class Database:
         db = self._connect(apsw.SQLITE_OPEN_READONLY)
         try:
             db.execute("SELECT 1 FROM sqlite_schema").fetchall()
-        except (apsw.CantOpenError, apsw.ReadOnlyError):
-            # The folder cannot be written, so SQLite cannot make the files that WAL readers share. When the log was
-            # closed cleanly all of it is in the one file, and nobody writes where nothing can be written.
+        except (apsw.CantOpenError, apsw.ReadOnlyError, apsw.IOError):
+            # The folder cannot be written, or the disk is full, so SQLite cannot make the files that WAL readers share.
+            # When the log was closed cleanly all of it is in the one file, and nobody writes where nothing can be
+            # written.
             db.close()
             wal = self.path.with_name(self.path.name + "-wal")
             if wal.exists() and wal.stat().st_size:
                 raise UnavailableError(
-                    f"{self.path} was not closed cleanly, and its folder is read-only: "
+                    f"{self.path} was not closed cleanly, and its folder is read-only or the disk is full: "
                     f"{wal.name} cannot be read without {self.path.name}-shm",
                     hint="Copy the store to where it can be written, and read it there.",
                 ) from None

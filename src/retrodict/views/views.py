@@ -34,6 +34,8 @@ _DAMAGE = (
     apsw.CorruptError, apsw.NotADBError, apsw.FormatError, apsw.SQLError, apsw.ConstraintError, apsw.MismatchError,
     DamagedViewsError, UnicodeDecodeError,
 )  # fmt: skip
+# The file that WAL readers share cannot be made: the disk is full.
+_NO_ROOM = (apsw.SQLITE_IOERR_SHMOPEN, apsw.SQLITE_IOERR_SHMSIZE, apsw.SQLITE_IOERR_SHMMAP)
 _UNWRITABLE = (apsw.ReadOnlyError, apsw.CantOpenError, apsw.PermissionsError, apsw.FullError, apsw.IOError)
 
 
@@ -264,11 +266,15 @@ class Views:
                     yield from self._check(db, true, progress)
             finally:
                 db.close()
-        except (*_DAMAGE, apsw.IOError) as error:
+        except _DAMAGE as error:
             yield self._finding(f"is damaged: {error}")
-        except (apsw.CantOpenError, apsw.ReadOnlyError):
-            if self._is_immutable:
-                yield self._finding("cannot be read", level="note")
+        except (apsw.CantOpenError, apsw.ReadOnlyError, apsw.IOError) as error:
+            if isinstance(error, apsw.IOError) and getattr(error, "extendedresult", 0) not in _NO_ROOM:
+                yield self._finding(f"is damaged: {error}")
+                return
+            wal = self.path.with_name(self.path.name + "-wal")
+            if self._is_immutable or (wal.exists() and wal.stat().st_size):
+                yield self._finding(f"cannot be read: {error}", level="note")
                 return
             self._is_immutable = True  # nobody writes where nothing can be written
             yield from self.verify(progress)
