@@ -175,6 +175,24 @@ def test_a_process_that_has_the_old_key_signs_with_the_new_one(opened: Open) -> 
     assert answers(server, rotated.key) == ["yes", "yes"]
 
 
+def test_processes_that_rotate_at_once_take_turns(first: str, opened: Open, tmp_path: Path) -> None:
+    rotate = (
+        "import sys; from pathlib import Path; from retrodict.actions.open import open_workspace; "
+        "from retrodict.actions.rotate_key import rotate_key; from retrodict.kernel.clock import SystemClock; "
+        "workspace = open_workspace(Path(sys.argv[1]), Path(sys.argv[2]), SystemClock(), agent='Ada'); "
+        "[rotate_key(workspace) for _ in range(3)]; workspace.__exit__()"
+    )
+    command = [sys.executable, "-c", rotate, str(tmp_path / "project"), str(tmp_path / "state")]
+    processes = [subprocess.Popen(command) for _ in range(3)]
+    assert [process.wait() for process in processes] == [0, 0, 0]
+    workspace = opened()
+    say(workspace, "after")
+    publish(workspace)
+    assert answers(workspace, first) == ["yes", "yes"]
+    assert workspace.state is not None
+    assert len(workspace.ledger.key_chain(LogVerifier.from_text(first), LogVerifier.from_text)) == 10
+
+
 def test_a_key_file_of_a_service_signs_no_more(opened: Open, tmp_path: Path) -> None:
     workspace = opened()
     assert workspace.state is not None

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from retrodict import keys
 from retrodict.kernel.note import sign_rotation
 from retrodict.kernel.types import EventId
-from retrodict.workspace import Batch, UnwritableStateError, Workspace, publish, refuse_writing
+from retrodict.workspace import Batch, UnwritableStateError, Workspace, refuse_writing
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,14 +34,14 @@ def rotate_key(workspace: Workspace, *, reason: str | None = None) -> Rotated:
     state = workspace.state
     if state is None or state.signer is None:
         raise UnwritableStateError("there is no key here that could be replaced")
-    publish(workspace)  # refuses an old or forked store, before anything is said
-    old = state.signer
-    new = state.prepare_successor(workspace.clock)
-    batch = Batch(workspace)
-    note = sign_rotation(state.origin, str(new.verifier), old)
-    body = keys.rotation_body(key=new.verifier, before=old.verifier, note=note)
-    event = batch.event("key.rotated", uses=(), makes=(), body=body, reason=reason)
-    index = batch.append()[-1].index
-    workspace.ledger.publish(new, state, instead_of=old)
-    state.settle_successor()
+    with state.alone():
+        old = state.signer
+        new = state.prepare_successor(workspace.clock)
+        batch = Batch(workspace)
+        note = sign_rotation(state.origin, str(new.verifier), old)
+        body = keys.rotation_body(key=new.verifier, before=old.verifier, note=note)
+        event = batch.event("key.rotated", uses=(), makes=(), body=body, reason=reason)
+        index = batch.append()[-1].index
+        workspace.ledger.publish(new, state, instead_of=old)
+        state.settle_successor()
     return Rotated(key=str(new.verifier), before=str(old.verifier), event=event.id, index=index)

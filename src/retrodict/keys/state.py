@@ -7,6 +7,7 @@ It lies outside the store, in a folder per workspace or, for a service, in a key
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import json
 import os
 import re
@@ -140,6 +141,23 @@ class StateDirectory:
         signer = LogSigner(name, seed)
         self._write(self._key, signer.secret_text + "\n")  # last: a key without its companions is never seen
         self._signer, self._wrapping_key = signer, _wrapping_key(self._wrapping)
+
+    @contextlib.contextmanager
+    def alone(self) -> Iterator[None]:
+        """Keep other processes from replacing the key meanwhile; what one of them did before is read first.
+
+        Raises:
+            StateDirectoryError: The folder cannot be used.
+        """
+        with self._usable():
+            fd = os.open(self._key.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            with self._usable():
+                fcntl.flock(fd, fcntl.LOCK_EX)
+            self.reload()
+            yield
+        finally:
+            os.close(fd)
 
     def prepare_successor(self, clock: Clock) -> LogSigner:
         """Make the key that is to take the place of the signing key, of the same name; `settle_successor` ends it.
