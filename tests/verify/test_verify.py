@@ -142,6 +142,13 @@ def test_a_lost_key_of_a_text_is_named_with_its_entry(original: Built, store: Pa
     assert any("reason" in f.message for f in found.findings)
 
 
+def test_a_lost_pseudonym_is_named_with_the_entry_that_gave_it(original: Built, store: Path) -> None:
+    change(store / "keys.db", "DELETE FROM pseudonyms WHERE pseudonym = (SELECT max(pseudonym) FROM pseudonyms)")
+    (finding,) = answer(original).findings
+    assert finding.level == "missing"
+    assert "pseudonym" in finding.message
+
+
 def test_an_altered_entry_does_not_hide_what_else_is_wrong(original: Built, store: Path) -> None:
     change(store / "ledger.db", "UPDATE entries SET data = CAST(data || ' ' AS BLOB) WHERE idx = 3")
     pack = max((store / "objects/packs").iterdir(), key=lambda path: path.stat().st_size)

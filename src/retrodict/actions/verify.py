@@ -215,16 +215,18 @@ def _layout(workspace: Workspace) -> Iterator[Finding]:
 
 def _lost_texts(workspace: Workspace, sequenced: Sequenced) -> Iterator[Finding]:
     """Check that the keys of an entry's sealed texts are held, where the key that wraps them is."""
-    ring, event = workspace.keys, sequenced.event
+    ring, event, entry = workspace.keys, sequenced.event, f"entry {sequenced.index}"
+    if ring is None:
+        return
     texts = [("reason", event.reason.key)] if event.reason is not None else []
-    for role, key in [*texts, *_sealed(event.body, "body")]:
-        try:
-            is_held = ring is None or ring.holds(key)
-        except IntegrityError:
-            return  # named by the keys' own check
-        if is_held is False:
-            message = f"the key of its {role} is not held, so that text cannot be read"
-            yield Finding(level="missing", what=f"entry {sequenced.index}", message=message)
+    with contextlib.suppress(IntegrityError):  # named by the keys' own check
+        for role, key in [*texts, *_sealed(event.body, "body")]:
+            if ring.holds(key) is False:
+                message = f"the key of its {role} is not held, so that text cannot be read"
+                yield Finding(level="missing", what=entry, message=message)
+        if event.kind == "agent.named" and ring.knows(str(event.body.get("agent"))) is False:
+            message = "the row of its pseudonym is not held, so the same person would get another one"
+            yield Finding(level="missing", what=entry, message=message)
 
 
 def _sealed(value: object, name: str) -> Iterator[tuple[str, str]]:

@@ -140,9 +140,16 @@ class KeyRing:
 
     def holds(self, key: str) -> bool | None:
         """Say whether the key is here, under the wrapping key that is here; None where there is no wrapping key."""
+        return self._is_held("SELECT holder FROM keys WHERE id = ?", key)
+
+    def knows(self, pseudonym: str) -> bool | None:
+        """Say whether it is known here whose pseudonym this is; None where there is no wrapping key."""
+        return self._is_held("SELECT holder FROM pseudonyms WHERE pseudonym = ?", pseudonym)
+
+    def _is_held(self, query: str, name: str) -> bool | None:
         if self._secrets_held is None:
             return None
-        rows = self._rows("SELECT holder FROM keys WHERE id = ?", (key,))
+        rows = self._rows(query, (name,))
         return bool(rows) and rows[0][0] == self._secrets_held.holder
 
     def destroy(self, key: str) -> None:
