@@ -8,7 +8,6 @@ import click
 
 from retrodict.cli import door
 from retrodict.kernel.errors import IntegrityError
-from retrodict.kernel.types import Finding
 
 
 @door.verb("verify", example="retrodict verify --key log.vkey")
