@@ -13,6 +13,20 @@ from retrodict.kernel.errors import FormatError
 from retrodict.kernel.note import ED25519, Note, check_name, decode_verifier_key, encode_verifier_key, key_id
 
 SEED_BYTES = 32
+# Points of small order, with the sign bit cleared: under such a key one signature is good for many messages, and the
+# library takes it. Source: the points whose order divides 8, in every encoding that decodes to them.
+_SMALL_ORDER = frozenset(
+    bytes.fromhex(text)
+    for text in (
+        "0000000000000000000000000000000000000000000000000000000000000000",
+        "0100000000000000000000000000000000000000000000000000000000000000",
+        "26e8958fc2b227b045c3f489f2ef98f0d5dfac05d3c63339b13802886d53fc05",
+        "c7176a703d4dd84fba3c0b760d10670f2a2053fa2c39ccc64ec7fd7792ac037a",
+        "ecffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f",
+        "edffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f",
+        "eeffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f",
+    )
+)
 _SIGNATURE_BYTES = 64
 _SECRET = re.compile(r"PRIVATE\+KEY\+(?P<name>[^\s+]+)\+(?P<id>[0-9a-f]{8})\+(?P<key>[A-Za-z0-9+/]+=*)\Z")
 
@@ -35,6 +49,8 @@ class LogVerifier:
         name, algorithm, public_key = decode_verifier_key(text)
         if algorithm != ED25519 or len(public_key) != 32:
             raise FormatError(f"the verifier key of {name} is not an Ed25519 key")
+        if _is_weak(public_key):
+            raise FormatError(f"the verifier key of {name} is of small order: anybody can sign under it")
         return cls(name, public_key)
 
     def __str__(self) -> str:
@@ -45,7 +61,7 @@ class LogVerifier:
         from cryptography.exceptions import InvalidSignature
         from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
-        if len(signature) != _SIGNATURE_BYTES:
+        if len(signature) != _SIGNATURE_BYTES or _is_weak(self.public_key):
             return False
         try:
             Ed25519PublicKey.from_public_bytes(self.public_key).verify(signature, message)
@@ -111,6 +127,10 @@ class LogSigner:
         from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
         return Ed25519PrivateKey.from_private_bytes(self._seed).sign(message)
+
+
+def _is_weak(key: bytes) -> bool:
+    return key[:-1] + bytes([key[-1] & 0x7F]) in _SMALL_ORDER
 
 
 def rotation_body(*, key: LogVerifier, before: LogVerifier, note: Note) -> dict[str, object]:
