@@ -86,19 +86,24 @@ class Workspace:
 
 
 class WorkspaceProjection:
-    """Who is behind a pseudonym: `agents(pseudonym, digest, key)`, the name itself staying sealed."""
+    """Who is behind a pseudonym (the name itself stays sealed), and where checkpoints with cosignatures are kept."""
 
     name = "workspace"
-    version = 1
+    version = 2
     tables: Mapping[str, str] = {
         "workspace_agents": "CREATE TABLE workspace_agents (pseudonym TEXT PRIMARY KEY, digest TEXT NOT NULL, "
-        "key TEXT NOT NULL) WITHOUT ROWID"
+        "key TEXT NOT NULL) WITHOUT ROWID",
+        "workspace_witnessed": "CREATE TABLE workspace_witnessed (idx INTEGER PRIMARY KEY, size INTEGER NOT NULL)",
     }
     indexes: Sequence[str] = ()
 
     def apply(self, db: apsw.Connection, entry: Sequenced, blob: Callable[[Digest], bytes]) -> None:
-        """Fold `agent.named`; the last name wins."""
+        """Fold `agent.named`, where the last name wins, and `checkpoint.witnessed`."""
         del blob
+        if entry.event.kind == "checkpoint.witnessed":
+            size = entry.event.body["size"]
+            assert isinstance(size, int)
+            db.execute("INSERT INTO workspace_witnessed VALUES (?, ?)", (entry.index, size))
         if entry.event.kind == "agent.named":
             body = entry.event.body
             name = sealed_text(body["name"])

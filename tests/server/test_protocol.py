@@ -18,6 +18,8 @@ from sklearn.linear_model import LogisticRegression
 
 from retrodict.actions import payloads
 from retrodict.actions.alias import alias
+from retrodict.actions.check_proof import check_proof
+from retrodict.actions.log_proof import log_proof
 from retrodict.actions.predictions import search
 from retrodict.kernel.errors import UnknownReferenceError, UsageError
 from retrodict.kernel.note import decode_checkpoint
@@ -112,6 +114,9 @@ def test_an_answer_names_its_record(running: Running) -> None:
     said = body["parameters"]
     sequenced = running.workspace.ledger.event(int(said["prediction"]))
     assert (sequenced.event.id, sequenced.leaf_hash.hex()) == (said["prediction_id"], said["leaf_hash"])
+    receipt = log_proof(running.workspace, said["leaf_hash"])  # what the caller was given is enough to get a receipt
+    assert (receipt.index, receipt.event) == (sequenced.index, sequenced.event.id)
+    assert check_proof(receipt.receipt.encode(), sequenced.data, keys=[str(receipt.key)]).answer == "yes"
     inputs, _, _ = kept_payloads(sequenced.event)
     pd.testing.assert_frame_equal(payloads.load(running.workspace, inputs), FRAME.head(2))
     assert sequenced.event.body["requested"] == "credit@champion"

@@ -3,20 +3,50 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal
 
 from retrodict import keys, provenance
 from retrodict.actions import names
-from retrodict.kernel.errors import IntegrityError, MissingObjectError, RetrodictError, UsageError
-from retrodict.kernel.note import decode_checkpoint, verify_note
+from retrodict.actions.cosigned import kept_checkpoints
+from retrodict.actions.public_keys import log_key, witness_keys
+from retrodict.kernel import merkle
+from retrodict.kernel.clock import rfc3339
+from retrodict.kernel.errors import FormatError, IntegrityError, MissingObjectError, RetrodictError, UsageError
+from retrodict.kernel.note import Checkpoint, SignatureError, decode_checkpoint, verify_note
 from retrodict.kernel.protocols import Progress, Verifier
 from retrodict.kernel.types import Digest, Edge, EdgeList, EventId, Finding, Ref
 from retrodict.ledger import Sequenced
 from retrodict.objects import TreeEntry, digest_of
 from retrodict.workspace import Workspace
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Since:
+    """A checkpoint that somebody kept, and the proof that the log goes on from it.
+
+    Attributes:
+        size, root: What it covers; 64 hex digits.
+        to_size, to_root: The log as it is now.
+        proof: The consistency proof (RFC 9162) between the two, hashes of 64 hex digits; None where the log does not go
+            on from it.
+    """
+
+    size: int
+    root: str
+    to_size: int
+    to_root: str
+    proof: tuple[str, ...] | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Witness:
+    """A witness that was asked for: the newest state of the log that it has cosigned, and when it did (RFC 3339)."""
+
+    name: str
+    size: int
+    at: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,6 +60,8 @@ class Verification:
         entries: How many entries were read; `unprotected` of them are not under a signed checkpoint yet.
         objects: How many objects were re-hashed.
         findings: Everything that is altered, missing or not yet protected.
+        since: Where a checkpoint was given.
+        witnesses: Those that were asked for and have cosigned.
     """
 
     answer: Literal["yes", "no", "could not tell"]
@@ -38,6 +70,8 @@ class Verification:
     unprotected: int
     objects: int
     findings: tuple[Finding, ...]
+    since: Since | None = None
+    witnesses: tuple[Witness, ...] = ()
 
 
 def verify(
@@ -45,6 +79,8 @@ def verify(
     reference: str | None = None,
     *,
     key: str | None = None,
+    since: bytes | None = None,
+    witnesses: Sequence[str] = (),
     progress: Progress | None = None,
 ) -> Verification:
     """Re-derive every claim of the workspace, or of everything that `reference` depends on.
@@ -52,16 +88,27 @@ def verify(
     Args:
         key: The log's public key (as `init` printed it) or a file that holds it: the anchor, instead of the key in the
             state directory.
+        since: A checkpoint that the caller has kept (a signed note): nothing before it may have changed. It is an
+            anchor too.
+        witnesses: Public keys of witnesses, or files that hold them: each must have cosigned a state of this log. They
+            are anchors too.
 
     Raises:
-        UsageError: `key` is no key.
+        UsageError: `key` or one of `witnesses` is no key, or `since` is no checkpoint of this log.
         UnknownReferenceError, AmbiguousReferenceError: See there.
     """
     verifier, anchor, words = _anchor(workspace, key)
     findings: list[Finding] = []
     objects = 0
     follow = keys.LogVerifier.from_text
-    findings += workspace.ledger.verify(verifier, anchor=anchor, follow=follow, digest_of=digest_of, progress=progress)
+    kept = [] if since is None else [("checkpoint given", _checkpoint_given(workspace, since))]
+    seen, unseen = _witnessed(workspace, witness_keys(witnesses))
+    kept += [(f"checkpoint cosigned by {witness.name}", checkpoint) for witness, checkpoint in seen]
+    findings += unseen
+    others = [(what, checkpoint.encode()) for what, checkpoint in kept]
+    findings += workspace.ledger.verify(
+        verifier, anchor=anchor, others=others, follow=follow, digest_of=digest_of, progress=progress
+    )
     if reference is None:
         findings += workspace.objects.verify(progress=progress)
         findings += workspace.views.verify(progress=progress)
@@ -82,19 +129,21 @@ def verify(
             objects += 1
             findings += _missing(workspace, resolved.object, reference, set(), rehash=True)
     entries = _size(workspace)
-    protected = min(entries, _protected(workspace, verifier, anchor))
+    protected = min(entries, max([_protected(workspace, verifier, anchor), *(kept_one.size for _, kept_one in kept)]))
     answer: Literal["yes", "no", "could not tell"] = "yes"
     if any(finding.level in ("altered", "missing") for finding in findings):
         answer = "no"
-    elif verifier is None or (entries and not protected):
+    elif (verifier is None and not kept) or (entries and not protected):
         answer = "could not tell"  # a key under which nothing is signed says nothing about the entries
     return Verification(
         answer=answer,
-        anchor=words,
+        anchor=" and ".join([*([] if verifier is None and kept else [words]), *(f"the {what}" for what, _ in kept)]),
         entries=entries,
         unprotected=entries - protected,
         objects=objects,
         findings=tuple(dict.fromkeys(findings)),
+        since=None if since is None else _since(workspace, kept[0][1]),
+        witnesses=tuple(witness for witness, _ in seen),
     )
 
 
@@ -139,18 +188,64 @@ def _protected(workspace: Workspace, verifier: Verifier | None, anchor: bytes | 
 
 def _anchor(workspace: Workspace, key: str | None) -> tuple[Verifier | None, bytes | None, str]:
     if key is not None:
-        path = Path(key)
-        try:
-            text = path.read_text().strip() if path.is_file() else key
-            return keys.LogVerifier.from_text(text), None, "the key that was given"
-        except (OSError, ValueError, RetrodictError) as error:
-            raise UsageError(
-                f"{key} is no public key: {error}", hint="Give what `init` printed, or its file."
-            ) from error
+        return log_key(key), None, "the key that was given"
     state = workspace.state
     if state is None or state.verifier is None:
         return None, None, "nothing outside the store: no key was given, and the state directory has none"
     return state.verifier, state.checkpoint(), "the key and the last checkpoint in the state directory"
+
+
+def _checkpoint_given(workspace: Workspace, data: bytes) -> Checkpoint:
+    try:
+        checkpoint = decode_checkpoint(data)
+    except FormatError as error:
+        raise UsageError(
+            f"what was given is no checkpoint: {error.message}",
+            hint="`retrodict log checkpoint` prints the newest one.",
+        ) from error
+    if checkpoint.origin != workspace.ledger.origin:
+        raise UsageError(
+            f"the checkpoint that was given is of the log {checkpoint.origin}; this one is {workspace.ledger.origin}",
+            hint="Give one of this log, or verify the workspace that it is of.",
+        )
+    return checkpoint
+
+
+def _witnessed(
+    workspace: Workspace, verifiers: Sequence[keys.WitnessVerifier]
+) -> tuple[list[tuple[Witness, Checkpoint]], list[Finding]]:
+    """Return the newest checkpoint that each witness has cosigned; name the witnesses that have cosigned none."""
+    found: list[tuple[Witness, Checkpoint]] = []
+    findings: list[Finding] = []
+    for verifier in verifiers:
+        because = f"no checkpoint in the log bears a cosignature by {verifier}"
+        for checkpoint in kept_checkpoints(workspace):
+            try:
+                signature = verify_note(checkpoint, [verifier])[0]
+            except SignatureError as error:
+                if any(s.key_id == verifier.key_id and s.name == verifier.name for s in checkpoint.signatures):
+                    because = error.message
+                continue
+            at = rfc3339(keys.time_of(signature.signature) * 1_000_000_000)
+            found.append((Witness(name=verifier.name, size=checkpoint.size, at=at), checkpoint))
+            break
+        else:
+            findings.append(Finding(level="missing", what=f"cosignature by {verifier.name}", message=because))
+    return found, findings
+
+
+def _since(workspace: Workspace, checkpoint: Checkpoint) -> Since | None:
+    size = _size(workspace)
+    proof: tuple[str, ...] | None = None
+    try:
+        root = workspace.ledger.root(size)
+        if checkpoint.size <= size:
+            hashes = workspace.ledger.consistency_proof(checkpoint.size, size)
+            if merkle.verify_consistency(checkpoint.size, size, checkpoint.root, root, hashes):
+                proof = tuple(item.hex() for item in hashes)
+    except IntegrityError:
+        return None  # named by the log's own check
+    return Since(size=checkpoint.size, root=checkpoint.root.hex(), to_size=size, to_root=root.hex(), proof=proof)
 
 
 def _referenced(

@@ -158,6 +158,31 @@ def verb(name: str, *, example: str, epilog: str = "") -> Callable[[F], click.Co
     return wrap
 
 
+def verb_group(name: str, *, example: str) -> Callable[[F], click.Group]:
+    """Make a command that has further commands below it, and does something of its own without one of them."""
+
+    def wrap(function: F) -> click.Group:
+        epilog = "\b\nExample:\n" + "\n".join(f"  $ {line}" for line in example.splitlines())
+        group = click.group(name, epilog=epilog, invoke_without_command=True)(function)
+        group.params.append(
+            click.Option(["--json", "as_json"], is_flag=True, help="Print the record as JSON instead of text.")
+        )
+        return group
+
+    return wrap
+
+
+def subverb(group: click.Group, name: str, *, example: str) -> Callable[[F], click.Command]:
+    """Make a command below a group, as `verb` makes one."""
+
+    def wrap(function: F) -> click.Command:
+        command = verb(name, example=example)(function)
+        group.add_command(command)
+        return command
+
+    return wrap
+
+
 def state_root() -> Path:
     """Return where keys live: RETRODICT_STATE, else XDG_STATE_HOME/retrodict, else ~/.local/state/retrodict."""
     if own := os.environ.get("RETRODICT_STATE"):
@@ -310,6 +335,20 @@ def _printing() -> Iterator[None]:
 def _abandon_output() -> None:
     """Let what is still to be written go nowhere, so that the interpreter can end."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def read(path: Path) -> bytes:
+    """Read a file that was named.
+
+    Raises:
+        UsageError: It cannot be read.
+    """
+    from retrodict.kernel.errors import UsageError
+
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise UsageError(f"{path} cannot be read: {error.strerror}") from error
 
 
 def write(path: Path, text: str) -> None:

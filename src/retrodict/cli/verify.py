@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 
 import click
 
@@ -10,7 +11,7 @@ from retrodict.cli import door
 from retrodict.kernel.errors import IntegrityError
 
 
-@door.verb("verify", example="retrodict verify --key log.vkey")
+@door.verb("verify", example="retrodict verify --key log.vkey --since kept.checkpoint")
 @click.argument("reference", required=False, shell_complete=door.complete_reference)
 @click.option(
     "--key",
@@ -18,7 +19,22 @@ from retrodict.kernel.errors import IntegrityError
     metavar="KEY|FILE",
     help="The log's public key, or a file that holds it, to check against.",
 )
-def command(reference: str | None, key: str | None, as_json: bool) -> None:
+@click.option(
+    "--since",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="A checkpoint that you kept: nothing before it may have changed.",
+)
+@click.option(
+    "--witness",
+    "witnesses",
+    multiple=True,
+    type=click.Path(),
+    metavar="KEY|FILE",
+    help="A witness's public key, or its file: it must have cosigned this log.",
+)
+def command(
+    reference: str | None, key: str | None, since: Path | None, witnesses: tuple[str, ...], as_json: bool
+) -> None:
     """Re-derive every claim of the record (or of what REFERENCE depends on); name what is altered or missing.
 
     Exit 0: everything is as the record says. 1: something is altered or missing. 2: the record agrees with itself, but
@@ -29,7 +45,14 @@ def command(reference: str | None, key: str | None, as_json: bool) -> None:
 
     try:
         with door.workspace(read_only=True) as workspace, door.progress("verifying") as progress:
-            record = verify(workspace, reference, key=key, progress=progress)
+            record = verify(
+                workspace,
+                reference,
+                key=key,
+                since=None if since is None else door.read(since),
+                witnesses=witnesses,
+                progress=progress,
+            )
     except IntegrityError as error:
         record = unreadable(error)
     door.show(record, as_json=as_json, text=text.verification)

@@ -18,6 +18,8 @@ from retrodict.kernel.merkle import HASH_BYTES
 from retrodict.kernel.protocols import Signer, Verifier
 
 ED25519 = 0x01
+ED25519_COSIGNATURE = 0x04
+ML_DSA_44_COSIGNATURE = 0x06
 MAX_NOTE_BYTES = 1_000_000
 MAX_SIGNATURES = 100
 
@@ -119,7 +121,7 @@ def decode_verifier_key(text: str) -> tuple[str, int, bytes]:
         FormatError: Not such a text, or its id is not that of its key.
     """
     match = _VKEY.match(text.strip())
-    packed = _unbase64(match["key"]) if match else None
+    packed = unbase64(match["key"]) if match else None
     if match is None or not packed or len(packed) < 2:
         raise FormatError(f"not a verifier key (name+id+key): {text!r}")
     if key_id(match["name"], packed[1:], packed[0]).hex() != match["id"]:
@@ -164,7 +166,7 @@ def decode_note(data: bytes) -> Note:
 def _signature(line: str) -> Signature:
     match line.split(" "):
         case ["—", name, packed] if _NAME.match(name):
-            raw = _unbase64(packed)
+            raw = unbase64(packed)
             if raw is not None and len(raw) > _KEY_ID_BYTES:
                 return Signature(name=name, key_id=raw[:_KEY_ID_BYTES], signature=raw[_KEY_ID_BYTES:])
     raise FormatError(f"a malformed signature line: {line!r}")
@@ -178,7 +180,7 @@ def decode_checkpoint(data: bytes) -> Checkpoint:
     """
     note = decode_note(data)
     origin, *rest = note.text[:-1].split("\n")
-    root = _unbase64(rest[1]) if len(rest) > 1 else None
+    root = unbase64(rest[1]) if len(rest) > 1 else None
     if not _NAME.match(origin):
         raise FormatError(f"the origin of a checkpoint is malformed: {origin!r}")
     if root is None or len(root) != HASH_BYTES or not _SIZE.match(rest[0]) or not all(rest[2:]):
@@ -186,6 +188,15 @@ def decode_checkpoint(data: bytes) -> Checkpoint:
     return Checkpoint(
         origin=origin, size=int(rest[0]), root=root, extensions=tuple(rest[2:]), signatures=note.signatures
     )
+
+
+def decode_signatures(data: bytes) -> tuple[Signature, ...]:
+    """Return the signatures in lines of their own, as a witness answers. Nothing is verified yet.
+
+    Raises:
+        FormatError: Not signature lines.
+    """
+    return decode_note(b"x\n\n" + data).signatures
 
 
 def verify_note(note: Note | Checkpoint, verifiers: Iterable[Verifier]) -> tuple[Signature, ...]:
@@ -240,7 +251,7 @@ def read_rotation(data: bytes, origin: str, verifiers: Iterable[Verifier]) -> st
     raise FormatError(f"not the rotation of a key of {origin}: {note.text!r}")
 
 
-def _unbase64(text: str) -> bytes | None:
+def unbase64(text: str) -> bytes | None:
     """Return the bytes of standard base64, None for anything else (also for a second way to write the same bytes)."""
     try:
         raw = base64.b64decode(text, validate=True)

@@ -8,6 +8,7 @@ from retrodict.ledger.errors import (
     LedgerStoppedError,
     OldStoreError,
     ReplacedKeyError,
+    WitnessError,
 )
 from retrodict.ledger.log import CheckpointKeeper, Ledger, Sequenced
 
@@ -22,4 +23,5 @@ __all__ = [
     "OldStoreError",
     "ReplacedKeyError",
     "Sequenced",
+    "WitnessError",
 ]

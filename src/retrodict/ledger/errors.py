@@ -39,6 +39,17 @@ class LedgerStoppedError(UnavailableError):
         super().__init__(f"a write to {path} failed, and nothing more is written by this process: {cause}")
 
 
+class WitnessError(UnavailableError):
+    """A witness did not cosign, for a reason that is no fork."""
+
+    slug = "witness"
+    hint = "Ask the one who runs the witness to add this log's public key, which `retrodict log key` prints."
+
+    def __init__(self, url: str, why: str) -> None:
+        super().__init__(f"the witness at {url} did not cosign: {why}")
+        self.url = url
+
+
 class ReplacedKeyError(UsageError):
     """A key is to sign for a log in which another one has taken its place."""
 

@@ -300,6 +300,17 @@ class Ledger:
             rows = fetch(db, "SELECT idx FROM entries WHERE id = ?", (event_key(event_id),))
         return self.event(rows[0][0]) if rows else None
 
+    def find_leaf(self, leaf: bytes) -> int | None:
+        """Return the number of the entry with this leaf hash (32 bytes), or None. Every tile of leaves is looked at."""
+        query = "SELECT idx, hashes FROM tiles WHERE level = 0 AND instr(hashes, ?) ORDER BY idx"
+        with self._database.snapshot() as db:
+            for tile, hashes in fetch(db, query, (leaf,)):
+                with contextlib.suppress(ValueError):  # the bytes may also stand across two hashes
+                    return int(tile) * tiles.WIDTH + tiles.split(hashes).index(leaf)
+            start = _size(db) // tiles.WIDTH * tiles.WIDTH
+            rows = fetch(db, "SELECT idx FROM entries WHERE idx >= ? AND leaf = ?", (start, leaf))
+        return int(rows[0][0]) if rows else None
+
     def find_prefix(self, prefix: str, limit: int = 20) -> list[EventId]:
         """Return the ids that begin with `prefix` (dashes may be left out), in order, `limit` at most."""
         digits = prefix.replace("-", "").lower()
@@ -309,6 +320,24 @@ class Ledger:
         with self._database.reading() as db:
             query = "SELECT id FROM entries WHERE id BETWEEN ? AND ? ORDER BY id LIMIT ?"
             return [event_text(row[0]) for row in fetch(db, query, (low, high, limit))]
+
+    def entries_of(self, kind: str) -> Iterator[Sequenced]:
+        """Yield the entries of one kind of event that are as they were logged, newest first.
+
+        Every entry's bytes are looked through; those that are altered are for `verify` to name.
+        """
+        query = "SELECT idx, leaf, data FROM entries WHERE instr(data, ?) ORDER BY idx DESC"
+        try:
+            with self._database.reading() as db:
+                rows = fetch(db, query, (f'"kind":"{kind}"'.encode(),))
+        except IntegrityError:
+            return
+        for index, leaf, data in rows:
+            with contextlib.suppress(IntegrityError):
+                _check_leaf(index, leaf, data)
+                sequenced = _sequenced(index, leaf, data)
+                if sequenced.event.kind == kind:
+                    yield sequenced
 
     def read(self, start: int = 0, stop: int | None = None) -> Iterator[Sequenced]:
         """Yield the entries from `start` up to `stop` (None: to the end as it is when reading gets there).
@@ -511,6 +540,7 @@ class Ledger:
         verifier: Verifier | None,
         *,
         anchor: bytes | None = None,
+        others: Sequence[tuple[str, bytes]] = (),
         follow: Callable[[str], Verifier] | None = None,
         digest_of: Callable[[bytes], Digest] | None = None,
         progress: Progress | None = None,
@@ -523,12 +553,13 @@ class Ledger:
 
         Args:
             verifier: The log's public key. None: who signed could not be told, which a note says.
-            anchor: The last checkpoint as it was kept apart, or a witness's copy.
+            anchor: The last checkpoint as it was kept apart.
+            others: Further signed checkpoints that somebody kept, each with what to call it.
             follow: Reads a verifier key: keys that took the verifier's place, signed by it, count as it does.
             digest_of: Names payloads. None: they are not checked.
             progress: Told how many entries are done.
         """
-        return verify(self._database, self.origin, verifier, anchor, follow, digest_of, progress)
+        return verify(self._database, self.origin, verifier, anchor, others, follow, digest_of, progress)
 
     def key_chain(self, verifier: Verifier, follow: Callable[[str], Verifier]) -> list[Verifier]:
         """Return `verifier` and the keys that took its place, each signed for by one before it, in their order.

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import apsw
@@ -33,6 +33,7 @@ def verify(
     origin: str,
     verifier: Verifier | None,
     anchor: bytes | None,
+    others: Sequence[tuple[str, bytes]],
     follow: Callable[[str], Verifier] | None,
     digest_of: Callable[[bytes], Digest] | None,
     progress: Progress | None,
@@ -44,11 +45,13 @@ def verify(
     stages.append(derivation.entries)
     if digest_of is not None:
         stages.append(_verify_blobs(digest_of))
-    stages.append(_verify_checkpoints(derivation, origin, verifier, anchor, follow))
+    stages.append(_verify_checkpoints(derivation, origin, verifier, anchor, others, follow))
     try:
         with database.snapshot() as db:
             with contextlib.suppress(IntegrityError, apsw.Error):  # the stage about checkpoints says so
-                derivation.wanted = {size // WIDTH for size in _sizes([_shown(db), anchor])}
+                derivation.wanted = {
+                    size // WIDTH for size in _sizes([_shown(db), anchor, *(data for _, data in others)])
+                }
             for stage in stages:
                 try:
                     with translated(database.path):
@@ -273,6 +276,7 @@ def _verify_checkpoints(
     origin: str,
     verifier: Verifier | None,
     anchor: bytes | None,
+    others: Sequence[tuple[str, bytes]],
     follow: Callable[[str], Verifier] | None,
 ) -> Callable[[apsw.Connection], Iterator[Finding]]:
     def check_signature(db: apsw.Connection, checkpoint: Checkpoint, verifier: Verifier) -> None:
@@ -299,7 +303,7 @@ def _verify_checkpoints(
             message = f"{what} says that {checkpoint.size} entries were signed; the log has {derivation.size}"
             yield Finding(level="missing", what=_range(derivation.size, checkpoint.size), message=message)
         elif merkle.range_hash(0, checkpoint.size, derivation.node) != checkpoint.root:
-            message = f"the first {checkpoint.size} entries of the log are not those that were signed"
+            message = f"a fork: the first {checkpoint.size} entries of the log are not those that were signed"
             yield Finding(level="altered", what=what, message=message)
         elif trusted or verifier is not None:
             yield checkpoint.size
@@ -309,7 +313,8 @@ def _verify_checkpoints(
         shown = _shown(db)
         for (number,) in fetch(db, "SELECT only FROM checkpoint WHERE only IS NOT 1"):
             yield Finding(level="altered", what="checkpoint", message=f"it is filed as row {number!r}; there is only 1")
-        for what, data, trusted in (("checkpoint", shown, False), ("checkpoint kept apart", anchor, True)):
+        kept = [("checkpoint kept apart", anchor), *others]
+        for what, data, trusted in (("checkpoint", shown, False), *((*pair, True) for pair in kept)):
             if data is not None:
                 for finding in check(db, what, data, trusted=trusted):
                     if isinstance(finding, Finding):

@@ -389,6 +389,11 @@ def verification(record: Verification) -> RenderableType:
             + (f"; {record.unprotected} entries are not under a signed checkpoint yet" if record.unprotected else "")
         ),
     ]
+    if record.since is not None and record.since.proof is not None:
+        parts.append(
+            Text(f"The {record.since.to_size} entries go on from the {record.since.size} of the checkpoint given.")
+        )
+    parts += [Text(f"{w.name} saw {w.size} entries at {moment(w.at)}.") for w in record.witnesses]
     rows = [(finding.level, finding.what, finding.message) for finding in record.findings]
     if rows:
         parts.append(table(["", "what", "because"], rows, wrap=["because"]))

@@ -1,0 +1,122 @@
+"""`log proof`: a receipt for one entry, to be checked without us."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from retrodict.actions import names
+from retrodict.actions.cosigned import cosigned_checkpoints
+from retrodict.kernel.errors import UnavailableError, UnknownReferenceError, UsageError
+from retrodict.kernel.note import Checkpoint, decode_checkpoint
+from retrodict.kernel.receipt import Receipt
+from retrodict.kernel.types import EventId
+from retrodict.ledger import Sequenced
+from retrodict.workspace import Workspace, publish
+
+_LEAF = re.compile(r"[0-9a-fA-F]{64}\Z")
+
+
+class UnpublishedEntryError(UnavailableError):
+    """An entry that no signed checkpoint covers, where there is no key to sign one."""
+
+    slug = "unpublished-entry"
+    hint = "Any command on the machine that holds the signing key publishes it; then ask again."
+
+    def __init__(self, index: int, covered: int) -> None:
+        super().__init__(f"entry {index} is not under a signed checkpoint yet: {covered} entries are")
+        self.index = index
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Proof:
+    """A receipt, and what it is about.
+
+    Attributes:
+        leaf_hash: RFC 9162 leaf hash of the entry, 64 hex digits.
+        origin: The log's name.
+        size: How many entries the receipt's checkpoint covers.
+        root: Its root, 64 hex digits.
+        witnesses: The names under which it bears cosignatures.
+        key: The log's public key, where it is known here: what the receipt is to be checked with.
+        receipt: The text of the `.tlog-proof` file.
+        entry: The entry's bytes, as text; they travel beside the receipt.
+    """
+
+    reference: str
+    event: EventId
+    index: int
+    kind: str
+    leaf_hash: str
+    origin: str
+    size: int
+    root: str
+    witnesses: tuple[str, ...]
+    key: str | None
+    receipt: str
+    entry: str
+
+
+def log_proof(workspace: Workspace, reference: str) -> Proof:
+    """Return a receipt for the entry that a reference, or a leaf hash (64 hex digits), names.
+
+    It leads to the newest checkpoint that a witness has cosigned, where that covers the entry, else to the newest one.
+    An entry that no checkpoint covers yet is published first, where the key is here.
+
+    Raises:
+        UnknownReferenceError, AmbiguousReferenceError: See there.
+        UsageError: It names an object, which has no entry of its own.
+        UnpublishedEntryError: See there.
+    """
+    sequenced = _entry(workspace, reference)
+    checkpoint = _checkpoint(workspace, sequenced.index)
+    path = workspace.ledger.inclusion_proof(sequenced.index, checkpoint.size)
+    receipt = Receipt(index=sequenced.index, path=tuple(path), checkpoint=checkpoint)
+    verifier = None if workspace.state is None else workspace.state.verifier
+    return Proof(
+        reference=str(sequenced.index),
+        event=sequenced.event.id,
+        index=sequenced.index,
+        kind=sequenced.event.kind,
+        leaf_hash=sequenced.leaf_hash.hex(),
+        origin=checkpoint.origin,
+        size=checkpoint.size,
+        root=checkpoint.root.hex(),
+        witnesses=tuple(s.name for s in checkpoint.signatures if s.name != checkpoint.origin),
+        key=None if verifier is None else str(verifier),
+        receipt=receipt.encode().decode(),
+        entry=sequenced.data.decode(),
+    )
+
+
+def _entry(workspace: Workspace, reference: str) -> Sequenced:
+    if _LEAF.match(reference):
+        index = workspace.ledger.find_leaf(bytes.fromhex(reference))
+        if index is None:
+            raise UnknownReferenceError(reference)
+        return workspace.ledger.event(index)
+    resolved = names.resolve(workspace, reference)
+    found = None if resolved.event is None else workspace.ledger.find(resolved.event)
+    if found is None:
+        raise UsageError(
+            f"{reference} is an object, and an object has no entry of its own",
+            hint="Name the event that made it; `retrodict show` lists those that name it.",
+        )
+    return found
+
+
+def _checkpoint(workspace: Workspace, index: int) -> Checkpoint:
+    for cosigned in cosigned_checkpoints(workspace, above=index):
+        return cosigned
+    checkpoint = _published(workspace)
+    if checkpoint is None or checkpoint.size <= index:
+        publish(workspace)
+        checkpoint = _published(workspace)
+    if checkpoint is None or checkpoint.size <= index:
+        raise UnpublishedEntryError(index, 0 if checkpoint is None else checkpoint.size)
+    return checkpoint
+
+
+def _published(workspace: Workspace) -> Checkpoint | None:
+    note = workspace.ledger.checkpoint()
+    return None if note is None else decode_checkpoint(note)

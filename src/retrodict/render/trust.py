@@ -1,0 +1,62 @@
+"""Receipts, publications and witnesses as text."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich.console import Group, RenderableType
+from rich.text import Text
+
+from retrodict.render.text import moment, table
+
+if TYPE_CHECKING:
+    from retrodict.actions.check_proof import CheckedProof
+    from retrodict.actions.log_proof import Proof
+    from retrodict.actions.log_publish import Published
+    from retrodict.actions.log_witness import Witnessed
+
+
+def proof(record: Proof, out: Path | None) -> RenderableType:
+    """Render `log proof`."""
+    lines = [
+        f"entry {record.index} ({record.kind}) is one of the {record.size} that {record.origin} has signed for"
+        + (f", cosigned by {', '.join(record.witnesses)}" if record.witnesses else "")
+    ]
+    if out is not None:
+        lines.append(f"receipt: {out}\nentry:   {out.with_suffix('.json')}  (keep every byte)")
+        key = f" --key {record.key}" if record.key is not None else ""
+        lines.append(f"check:   retrodict log check-proof {out}{key}")
+    return Text("\n".join(lines))
+
+
+def checked_proof(record: CheckedProof) -> RenderableType:
+    """Render `log check-proof`."""
+    style = {"yes": "green", "no": "red"}.get(record.answer, "yellow")
+    lines = [Text(f"{record.answer}: {record.because}", style=style)]
+    if record.kind is not None:
+        lines.append(Text(f"event {record.event}, {record.kind}, {moment(record.at)} by its own clock"))
+    lines += [Text(f"seen by {w.name} at {moment(w.at)}") for w in record.witnesses]
+    return Group(*lines)
+
+
+def published(record: Published) -> RenderableType:
+    """Render `log publish`."""
+    lines = [
+        f"{record.folder} shows {record.size} entries of {record.origin}, {record.size - record.before} of them new "
+        f"({record.files} files written)" + (f", cosigned by {', '.join(record.witnesses)}" if record.witnesses else "")
+    ]
+    if record.key is not None:
+        lines.append(f"Readers need the log's public key, by another way than the web server:\n{record.key}")
+    return Text("\n".join(lines))
+
+
+def witnessed(record: Witnessed) -> RenderableType:
+    """Render `log witness`."""
+    rows = [
+        (w.name, w.url, moment(w.at) if w.verified else "not checked: its key was not given") for w in record.witnesses
+    ]
+    return Group(
+        Text(f"{record.size} entries are cosigned; entry {record.index} keeps the signatures"),
+        table(["witness", "at", "signed"], rows, wrap=["at"]),
+    )
