@@ -37,6 +37,46 @@ ROOTS = [
     "5dc9da79a70659a9ad559cb701ded9a2ab9d823aad2f4960cfe370eff4604328",
 ]
 
+# Its proofs over the same leaves: (index, size) or (size, size) and the path.
+INCLUSION = {
+    (0, 1): [],
+    (0, 8): [
+        "96a296d224f285c67bee93c30f8a309157f0daa35dc5b87e410b78630a09cfc7",
+        "5f083f0a1a33ca076a95279832580db3e0ef4584bdff1f54c8a360f50de3031e",
+        "6b47aaf29ee3c2af9af889bc1fb9254dabd31177f16232dd6aab035ca39bf6e4",
+    ],
+    (5, 8): [
+        "bc1a0643b12e4d2d7c77918f44e0f4f79a838b6cf9ec5b5c283e1f4d88599e6b",
+        "ca854ea128ed050b41b35ffc1b87b8eb2bde461e9e3b5596ece6b9d5975a0ae0",
+        "d37ee418976dd95753c1c73862b9398fa2a2cf9b4ff0fdfe8b30cd95209614b7",
+    ],
+    (2, 3): [
+        "fac54203e7cc696cf0dfcb42c92a1d9dbaf70ad9e621f4bd8d98662f00e3c125",
+    ],
+    (1, 5): [
+        "6e340b9cffb37a989ca544e6bb780a2c78901d3fb33738768511a30617afa01d",
+        "5f083f0a1a33ca076a95279832580db3e0ef4584bdff1f54c8a360f50de3031e",
+        "bc1a0643b12e4d2d7c77918f44e0f4f79a838b6cf9ec5b5c283e1f4d88599e6b",
+    ],
+}
+CONSISTENCY = {
+    (1, 1): [],
+    (1, 8): [
+        "96a296d224f285c67bee93c30f8a309157f0daa35dc5b87e410b78630a09cfc7",
+        "5f083f0a1a33ca076a95279832580db3e0ef4584bdff1f54c8a360f50de3031e",
+        "6b47aaf29ee3c2af9af889bc1fb9254dabd31177f16232dd6aab035ca39bf6e4",
+    ],
+    (6, 8): [
+        "0ebc5d3437fbe2db158b9f126a1d118e308181031d0a949f8dededebc558ef6a",
+        "ca854ea128ed050b41b35ffc1b87b8eb2bde461e9e3b5596ece6b9d5975a0ae0",
+        "d37ee418976dd95753c1c73862b9398fa2a2cf9b4ff0fdfe8b30cd95209614b7",
+    ],
+    (2, 5): [
+        "5f083f0a1a33ca076a95279832580db3e0ef4584bdff1f54c8a360f50de3031e",
+        "bc1a0643b12e4d2d7c77918f44e0f4f79a838b6cf9ec5b5c283e1f4d88599e6b",
+    ],
+}
+
 
 def root(leaves: Sequence[bytes]) -> bytes:
     """RFC 9162 section 2.1.1, as it is written there."""
@@ -88,6 +128,23 @@ def test_the_roots_are_those_of_certificate_transparency(size: int) -> None:
     for leaf in leaves:
         grown.append(leaf)
     assert grown.root().hex() == ROOTS[size - 1]
+
+
+def test_the_proofs_are_those_of_certificate_transparency() -> None:
+    leaves = [merkle.leaf_hash(data) for data in LEAVES]
+
+    def node(level: int, index: int) -> bytes:
+        return merkle.tree_hash(leaves[index << level : (index + 1) << level])
+
+    for (index, size), expected in INCLUSION.items():
+        path_ = merkle.inclusion_proof(index, size, node)
+        assert [item.hex() for item in path_] == expected
+        assert merkle.verify_inclusion(index, size, leaves[index], path_, bytes.fromhex(ROOTS[size - 1]))
+    for (first, second), expected in CONSISTENCY.items():
+        path_ = merkle.consistency_proof(first, second, node)
+        assert [item.hex() for item in path_] == expected
+        roots = (bytes.fromhex(ROOTS[first - 1]), bytes.fromhex(ROOTS[second - 1]))
+        assert merkle.verify_consistency(first, second, *roots, path_)
 
 
 def test_proofs_are_those_of_the_standard_and_verify() -> None:

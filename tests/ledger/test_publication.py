@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import shutil
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -127,6 +129,21 @@ def test_nothing_is_published_over_another_history(
         publish_files(other, grow(other, another, draft, 9), folder)
     other.close()
     assert times(folder) == before
+
+
+def test_of_two_who_publish_at_once_the_one_with_less_does_not_come_last(
+    ledger: Ledger, state: StateDirectory, draft: Draft, tmp_path: Path
+) -> None:
+    folder = tmp_path / "log"
+    checkpoints = [grow(ledger, state, draft, size) for size in (3, 300, 600, 900)]
+
+    def publish(checkpoint: note.Checkpoint) -> None:
+        with contextlib.suppress(UsageError):
+            publish_files(ledger, checkpoint, folder)
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(publish, checkpoints))
+    assert shown(folder) == 900
 
 
 def test_a_place_that_cannot_be_written_is_said(

@@ -7,6 +7,8 @@ so only what is new is written.
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import os
 import shutil
 from collections.abc import Iterator
@@ -49,23 +51,41 @@ def publish_files(
         UnavailableError: A file cannot be written.
     """
     try:
-        before = _shown(ledger, checkpoint, folder)
-        wanted = list(_files(0 if again else before, checkpoint.size))
-        for done, (level, index, width) in enumerate(wanted):
-            data = ledger.entry_bundle(index, width) if level == "entries" else ledger.tile(int(level), index, width)
-            target = folder / path(level, index, width)
-            _make(target.parent, folder)
-            write_file(target, data)
-            if progress is not None:
-                progress(done + 1, len(wanted), "files")
-        _make(folder, folder)
-        write_file(folder / "checkpoint", checkpoint.encode())
-        for level, index, width in _files(before, checkpoint.size):
-            if width == WIDTH:  # nobody needs the beginnings of a tile that is complete
-                shutil.rmtree(folder / f"{path(level, index)}.p", ignore_errors=True)
+        with _held(folder):
+            return _publish(ledger, checkpoint, folder, again, progress)
     except OSError as error:
         raise UnavailableError(f"{error.filename or folder} cannot be written: {error.strerror}") from error
+
+
+def _publish(
+    ledger: Ledger, checkpoint: Checkpoint, folder: Path, again: bool, progress: Progress | None
+) -> Publication:
+    before = _shown(ledger, checkpoint, folder)
+    wanted = list(_files(0 if again else before, checkpoint.size))
+    for done, (level, index, width) in enumerate(wanted):
+        data = ledger.entry_bundle(index, width) if level == "entries" else ledger.tile(int(level), index, width)
+        target = folder / path(level, index, width)
+        _make(target.parent, folder)
+        write_file(target, data)
+        if progress is not None:
+            progress(done + 1, len(wanted), "files")
+    write_file(folder / "checkpoint", checkpoint.encode())
+    for level, index, width in _files(before, checkpoint.size):
+        if width == WIDTH:  # nobody needs the beginnings of a tile that is complete
+            shutil.rmtree(folder / f"{path(level, index)}.p", ignore_errors=True)
     return Publication(before=before, files=len(wanted) + 1)
+
+
+@contextlib.contextmanager
+def _held(folder: Path) -> Iterator[None]:
+    """Make the folder, and hold it: of two who publish at once, the one that has less must not come last."""
+    _make(folder, folder)
+    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(fd)
 
 
 def _shown(ledger: Ledger, checkpoint: Checkpoint, folder: Path) -> int:
@@ -109,4 +129,4 @@ def _make(folder: Path, root: Path) -> None:
         os.mkdir(folder)
         sync_folder(folder.parent)
     else:
-        folder.mkdir(parents=True)
+        folder.mkdir(parents=True, exist_ok=True)
