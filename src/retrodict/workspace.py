@@ -12,16 +12,17 @@ import json
 import os
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from retrodict.kernel import clock as clocks
 from retrodict.kernel.durable import write_file
+from retrodict.kernel.entry import SIGNATURE, authored_bytes
 from retrodict.kernel.errors import FormatError, NoWorkspaceError, ReadOnlyStoreError, UnavailableError, UsageError
 from retrodict.kernel.protocols import Clock
 from retrodict.kernel.types import Digest, Edge, EdgeList, Event, EventId, SealedText
-from retrodict.keys import KeyRing, StateDirectory
+from retrodict.keys import KeyRing, SshPublicKey, SshSigner, StateDirectory
 from retrodict.ledger import Ledger, ReplacedKeyError, Sequenced
 from retrodict.objects import ObjectStore, digest_of
 from retrodict.views import Projection, Views
@@ -60,6 +61,7 @@ class Workspace:
         id: Random name of this workspace, 32 hex digits.
         keys: None where the keys are out of reach: texts stay sealed then.
         agent: Name of who acts, as claimed; "" for a reader.
+        signer: With what the agent signs its events; None: they stay claimed.
         read_only: Nothing can be recorded.
         is_copy: Another store stands where this one's key was made, so this is a copy of it: it is read, and its log
             is not continued, since two histories under one key would be a fork.
@@ -77,6 +79,7 @@ class Workspace:
     agent: str
     read_only: bool
     is_copy: bool
+    signer: SshSigner | None = None
 
     def __enter__(self) -> Workspace:
         return self
@@ -86,7 +89,10 @@ class Workspace:
 
 
 class WorkspaceProjection:
-    """Who is behind a pseudonym (the name itself stays sealed), and where checkpoints with cosignatures are kept."""
+    """Who is behind a pseudonym, with which keys they sign, and where checkpoints with cosignatures are kept.
+
+    A name stays sealed, and a person's key too; a service's key stands in `plain`.
+    """
 
     name = "workspace"
     version = 2
@@ -94,23 +100,37 @@ class WorkspaceProjection:
         "workspace_agents": "CREATE TABLE workspace_agents (pseudonym TEXT PRIMARY KEY, digest TEXT NOT NULL, "
         "key TEXT NOT NULL) WITHOUT ROWID",
         "workspace_witnessed": "CREATE TABLE workspace_witnessed (idx INTEGER PRIMARY KEY, size INTEGER NOT NULL)",
+        "workspace_signers": "CREATE TABLE workspace_signers (event TEXT PRIMARY KEY, idx INTEGER NOT NULL, "
+        "agent TEXT NOT NULL, plain TEXT, digest TEXT, key TEXT, revoked_idx INTEGER, since TEXT) WITHOUT ROWID",
     }
     indexes: Sequence[str] = ()
 
     def apply(self, db: apsw.Connection, entry: Sequenced, blob: Callable[[Digest], bytes]) -> None:
-        """Fold `agent.named`, where the last name wins, and `checkpoint.witnessed`."""
+        """Fold agents' names, of which the last one wins, their keys, and cosigned checkpoints."""
         del blob
-        if entry.event.kind == "checkpoint.witnessed":
-            size = entry.event.body["size"]
-            assert isinstance(size, int)
-            db.execute("INSERT INTO workspace_witnessed VALUES (?, ?)", (entry.index, size))
-        if entry.event.kind == "agent.named":
-            body = entry.event.body
-            name = sealed_text(body["name"])
-            assert name is not None
-            db.execute(
-                "INSERT OR REPLACE INTO workspace_agents VALUES (?, ?, ?)", (str(body["agent"]), name.digest, name.key)
-            )
+        event, body = entry.event, entry.event.body
+        match event.kind:
+            case "agent.named":
+                name = sealed_text(body["name"])
+                assert name is not None
+                values = (str(body["agent"]), name.digest, name.key)
+                db.execute("INSERT OR REPLACE INTO workspace_agents VALUES (?, ?, ?)", values)
+            case "checkpoint.witnessed":
+                size = body["size"]
+                assert isinstance(size, int)
+                db.execute("INSERT INTO workspace_witnessed VALUES (?, ?)", (entry.index, size))
+            case "signer.added":
+                plain = body["key"] if isinstance(body["key"], str) else None
+                key = None if plain is not None else sealed_text(body["key"])
+                place = (None, None) if key is None else (key.digest, key.key)
+                signer = (event.id, entry.index, str(body["agent"]), plain, *place)
+                db.execute("INSERT INTO workspace_signers VALUES (?, ?, ?, ?, ?, ?, NULL, NULL)", signer)
+            case "signer.revoked":
+                since = None if body["since"] is None else str(body["since"])
+                query = (
+                    "UPDATE workspace_signers SET revoked_idx = ?, since = ? WHERE event = ? AND revoked_idx IS NULL"
+                )
+                db.execute(query, (entry.index, since, str(body["signer"])))
 
 
 PROJECTION: Projection = WorkspaceProjection()
@@ -183,6 +203,7 @@ def open_workspace(
     projections: Sequence[Projection],
     *,
     agent: str = "",
+    signer: SshSigner | None = None,
     read_only: bool = False,
 ) -> Workspace:
     """Open the workspace in `root`; read-only where it cannot be written, or where that is asked for.
@@ -192,12 +213,13 @@ def open_workspace(
         FormatError: It was written by a release that this one cannot read.
     """
     try:
-        return _open(root, state_root, clock, projections, agent=agent, read_only=read_only)
+        opened = _open(root, state_root, clock, projections, agent=agent, read_only=read_only)
     except UnavailableError:
         if read_only or agent:
             raise
         # Who only reads needs no room on the disk.
-        return _open(root, state_root, clock, projections, agent=agent, read_only=True)
+        opened = _open(root, state_root, clock, projections, agent=agent, read_only=True)
+    return replace(opened, signer=signer)
 
 
 def _open(
@@ -373,7 +395,88 @@ class Batch:
 
     def append(self) -> list[Sequenced]:
         """Record everything gathered; it is durable when this returns. In the order in which it was added."""
-        return self._workspace.ledger.append(self._events, self._blobs)
+        return self._workspace.ledger.append(signed(self._workspace, self._events, self._blobs), self._blobs)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecordedSigner:
+    """A key that is recorded for an agent.
+
+    Attributes:
+        event, index: Of the `signer.added`.
+        agent: The pseudonym.
+        key: None where it is sealed and cannot be opened here.
+        is_service: The key is a service's: it and its signatures stand in the clear.
+        revoked: The entry that revoked it, or None.
+        until: The first entry for which it does not count, or None while it is in force.
+    """
+
+    event: EventId
+    index: int
+    agent: str
+    key: SshPublicKey | None
+    is_service: bool
+    revoked: int | None
+    until: int | None
+
+
+def recorded_signers(workspace: Workspace) -> list[RecordedSigner]:
+    """Return the keys that are recorded for agents, in their order."""
+    found = []
+    query = "SELECT event, idx, agent, plain, digest, key, revoked_idx, since FROM workspace_signers ORDER BY idx"
+    rows: list[tuple[Any, ...]] = workspace.views.database().execute(query).fetchall()
+    for event, index, agent, plain, digest, key, revoked, since in rows:
+        text = plain
+        if plain is None and workspace.keys is not None:
+            opened = workspace.keys.open_sealed(key, workspace.objects.get(Digest(digest)))
+            text = None if opened is None else opened.decode()
+        first = None if since is None else workspace.ledger.find(EventId(since))
+        found.append(
+            RecordedSigner(
+                event=EventId(event),
+                index=index,
+                agent=agent,
+                key=None if text is None else SshPublicKey.from_text(text),
+                is_service=plain is not None,
+                revoked=revoked,
+                until=revoked if first is None else min(revoked, first.index),
+            )
+        )
+    return found
+
+
+def signed(workspace: Workspace, events: Sequence[Event], blobs: dict[Digest, bytes]) -> list[Event]:
+    """Return the events, those of the workspace's own agent signed with the key that it was opened with, if any.
+
+    A signature goes to `blobs`: sealed, since it shows whose it is to everybody who has that person's public key; in
+    the clear where the key is recorded as a service's.
+
+    Raises:
+        SigningKeyError: The key does not sign.
+    """
+    signer, keys = workspace.signer, workspace.keys
+    if signer is None or keys is None:
+        return list(events)
+    own = keys.pseudonym(workspace.agent or "unknown")
+    plain = "SELECT 1 FROM workspace_signers WHERE plain = ? AND agent = ? AND revoked_idx IS NULL"
+    given = (signer.public_key.text, own)
+    is_service = workspace.views.database().execute(plain, given).fetchone() is not None
+    result = []
+    for event in events:
+        if event.agent != own:
+            result.append(event)
+            continue
+        signature = signer.sign(authored_bytes(event))
+        where: object
+        if is_service:
+            where = digest_of(signature)
+            blobs[digest_of(signature)] = signature
+        else:
+            sealed = keys.seal(signature)
+            blobs[digest_of(sealed.ciphertext)] = sealed.ciphertext
+            where = {"sealed": digest_of(sealed.ciphertext), "key": sealed.key}
+        result.append(replace(event, extra={**event.extra, SIGNATURE: where}))
+    return result
 
 
 def sealed_text(value: object) -> SealedText | None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from retrodict import predictions
 from retrodict.actions import names
+from retrodict.actions.authorship import Authors, How
 from retrodict.kernel.errors import AmbiguousReferenceError, UsageError
 from retrodict.kernel.types import Edge, EventId, Ref
 from retrodict.workspace import Batch, Workspace, agent_name, open_text
@@ -62,6 +63,7 @@ class DisputeRow:
     resolved_by: str | None
     resolution: str | None
     fixed_by: tuple[str, ...]
+    authorship: How
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -132,7 +134,8 @@ def resolve(workspace: Workspace, reference: str, text: str, *, fixed_by: Sequen
 def disputes(workspace: Workspace, *, open_only: bool = False) -> Disputes:
     """List the complaints."""
     database = workspace.views.database()
-    rows = [_row(workspace, found) for found in predictions.disputes(database, open_only=open_only)]
+    authors = Authors(workspace)
+    rows = [_row(workspace, found, authors) for found in predictions.disputes(database, open_only=open_only)]
     return Disputes(rows=tuple(reversed(rows)))
 
 
@@ -156,7 +159,7 @@ def _open_dispute(workspace: Workspace, reference: str) -> predictions.Dispute:
     return still_open[0]
 
 
-def _row(workspace: Workspace, found: predictions.Dispute) -> DisputeRow:
+def _row(workspace: Workspace, found: predictions.Dispute, authors: Authors) -> DisputeRow:
     about = workspace.ledger.find(found.prediction)
     begun = workspace.ledger.event(found.index)
     ended = None if found.resolution_index is None else workspace.ledger.event(found.resolution_index)
@@ -172,6 +175,7 @@ def _row(workspace: Workspace, found: predictions.Dispute) -> DisputeRow:
         resolved_by=None if ended is None else agent_name(workspace, ended.event.agent),
         resolution=None if ended is None else open_text(workspace, ended.event.reason),
         fixed_by=() if ended is None else tuple(_printed(workspace, ref) for ref in _refs(ended.event.body)),
+        authorship=authors.of(begun).how,
     )
 
 

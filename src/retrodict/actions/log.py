@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from retrodict.actions import names
+from retrodict.actions.authorship import Authors, How
 from retrodict.kernel.types import EventId
 from retrodict.ledger import Sequenced
 from retrodict.workspace import Workspace, agent_name, open_text
@@ -12,7 +13,11 @@ from retrodict.workspace import Workspace, agent_name, open_text
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LogRow:
-    """One entry: when, who, what, why. `what` is a reference or a label that can be pasted."""
+    """One entry: when, who, what, why. `what` is a reference or a label that can be pasted.
+
+    Attributes:
+        authorship: "authenticated": the agent's own key has signed it; "claimed": nothing proves who did it.
+    """
 
     entry: int
     event: EventId
@@ -21,6 +26,7 @@ class LogRow:
     kind: str
     what: str
     reason: str | None
+    authorship: How
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,19 +39,19 @@ class Log:
 
 def log(workspace: Workspace, *, limit: int = 30, kind: str | None = None) -> Log:
     """Return the newest entries; `kind` keeps those whose kind begins with it."""
-    size = workspace.ledger.size()
+    size, authors = workspace.ledger.size(), Authors(workspace)
     rows: list[LogRow] = []
     position = size
     while position > 0 and len(rows) < limit:
         start = max(0, position - 500)
         for sequenced in reversed(list(workspace.ledger.read(start, position))):
             if len(rows) < limit and (kind is None or sequenced.event.kind.startswith(kind)):
-                rows.append(row(workspace, sequenced))
+                rows.append(row(workspace, sequenced, authors))
         position = start
     return Log(size=size, rows=tuple(rows))
 
 
-def row(workspace: Workspace, sequenced: Sequenced) -> LogRow:
+def row(workspace: Workspace, sequenced: Sequenced, authors: Authors) -> LogRow:
     """Return an entry as a row."""
     event = sequenced.event
     return LogRow(
@@ -56,4 +62,5 @@ def row(workspace: Workspace, sequenced: Sequenced) -> LogRow:
         kind=event.kind,
         what=names.label(workspace, sequenced),
         reason=open_text(workspace, event.reason),
+        authorship=authors.of(sequenced).how,
     )

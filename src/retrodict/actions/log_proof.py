@@ -6,7 +6,9 @@ import re
 from dataclasses import dataclass
 
 from retrodict.actions import names
+from retrodict.actions.authorship import Authors
 from retrodict.actions.cosigned import cosigned_checkpoints
+from retrodict.kernel.entry import SIGNATURE
 from retrodict.kernel.errors import UnavailableError, UnknownReferenceError, UsageError
 from retrodict.kernel.note import Checkpoint, decode_checkpoint
 from retrodict.kernel.receipt import Receipt
@@ -41,6 +43,7 @@ class Proof:
         key: The log's public key, where it is known here: what the receipt is to be checked with.
         receipt: The text of the `.tlog-proof` file.
         entry: The entry's bytes, as text; they travel beside the receipt.
+        signature: The author's own signature (SSHSIG, armored), where it was asked for.
     """
 
     reference: str
@@ -55,17 +58,21 @@ class Proof:
     key: str | None
     receipt: str
     entry: str
+    signature: str | None = None
 
 
-def log_proof(workspace: Workspace, reference: str) -> Proof:
+def log_proof(workspace: Workspace, reference: str, *, with_signature: bool = False) -> Proof:
     """Return a receipt for the entry that a reference, or a leaf hash (64 hex digits), names.
 
     It leads to the newest checkpoint that a witness has cosigned, where that covers the entry, else to the newest one.
     An entry that no checkpoint covers yet is published first, where the key is here.
 
+    Args:
+        with_signature: Add the author's own signature, which shows their public key.
+
     Raises:
         UnknownReferenceError, AmbiguousReferenceError: See there.
-        UsageError: It names an object, which has no entry of its own.
+        UsageError: It names an object, which has no entry of its own; or a signature was asked for, and it has none.
         UnpublishedEntryError: See there.
     """
     sequenced = _entry(workspace, reference)
@@ -86,7 +93,22 @@ def log_proof(workspace: Workspace, reference: str) -> Proof:
         key=None if verifier is None else str(verifier),
         receipt=receipt.encode().decode(),
         entry=sequenced.data.decode(),
+        signature=_signature(workspace, sequenced) if with_signature else None,
     )
+
+
+def _signature(workspace: Workspace, sequenced: Sequenced) -> str:
+    if SIGNATURE not in sequenced.event.extra:
+        raise UsageError(
+            f"entry {sequenced.index} bears no signature of its author", hint="Leave out --with-signature."
+        )
+    armored = Authors(workspace).signature(sequenced)
+    if armored is None:
+        raise UnavailableError(
+            f"the signature on entry {sequenced.index} is sealed, and its key is not held here",
+            hint="Ask where the entry was written.",
+        )
+    return armored.decode()
 
 
 def _entry(workspace: Workspace, reference: str) -> Sequenced:

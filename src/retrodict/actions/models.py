@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from retrodict.actions import names
+from retrodict.actions.authorship import Authors, How
 from retrodict.actions.metrics import read_metrics
 from retrodict.kernel.types import Digest, EventId
 from retrodict.models import records
@@ -23,6 +24,7 @@ class AliasRow:
     reason: str | None
     is_current: bool
     entry: int
+    authorship: How
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,6 +52,7 @@ class ModelRow:
     run: int | None
     metrics: Mapping[str, object]
     aliases: tuple[str, ...]
+    authorship: How
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,6 +76,7 @@ def models(workspace: Workspace, name: str | None = None) -> Models:
         raise names.unknown(name, known)
     moves = records.aliases(database, name)
     labels = {version.event: version.label for version in found}
+    authors = Authors(workspace)
     rows = []
     for version in found:
         event = workspace.ledger.event(version.index).event
@@ -92,6 +96,7 @@ def models(workspace: Workspace, name: str | None = None) -> Models:
                 run=None if run is None else run.index,
                 metrics=read_metrics(workspace, version.metrics),
                 aliases=tuple(m.alias for m in moves if m.is_current and m.version_event == version.event),
+                authorship=authors.how(version.index),
             )
         )
     return Models(
@@ -105,6 +110,7 @@ def models(workspace: Workspace, name: str | None = None) -> Models:
                 reason=open_text(workspace, workspace.ledger.event(move.index).event.reason),
                 is_current=move.is_current,
                 entry=move.index,
+                authorship=authors.how(move.index),
             )
             for move in moves
         ),

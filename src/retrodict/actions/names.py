@@ -13,7 +13,7 @@ from retrodict.models import records as models
 from retrodict.models.records import ModelVersion
 from retrodict.predictions import Call
 from retrodict.provenance.reference import Candidate, Resolved
-from retrodict.workspace import Workspace
+from retrodict.workspace import Workspace, agent_name
 
 
 class _Names:
@@ -181,6 +181,13 @@ def label(workspace: Workspace, sequenced: Sequenced) -> str:
         case "dispute.resolved":
             about = workspace.ledger.find(EventId(str(body["dispute"])))
             return f"dispute {'?' if about is None else about.index}"
+        case "checkpoint.witnessed":
+            return f"{body['size']} entries"
+        case "signer.added":
+            return agent_name(workspace, str(body["agent"]))
+        case "signer.revoked":
+            added = workspace.ledger.find(EventId(str(body["signer"])))
+            return "?" if added is None else label(workspace, added)
         case _:
             return str(body.get("name", "")) if isinstance(body.get("name"), str) else ""
 

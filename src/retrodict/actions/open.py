@@ -7,9 +7,12 @@ from pathlib import Path
 
 from retrodict import datasets, predictions, provenance, runs, workspace
 from retrodict.kernel.protocols import Clock
+from retrodict.keys import SshSigner, open_signer
 from retrodict.models import records as models
 from retrodict.views import Projection
 from retrodict.workspace import Workspace
+
+__all__ = ["PROJECTIONS", "open_signer", "open_workspace"]
 
 PROJECTIONS: Sequence[Projection] = (
     datasets.PROJECTION,
@@ -21,7 +24,13 @@ PROJECTIONS: Sequence[Projection] = (
 
 
 def open_workspace(
-    start: Path, state_root: Path, clock: Clock, *, agent: str = "", read_only: bool = False
+    start: Path,
+    state_root: Path,
+    clock: Clock,
+    *,
+    agent: str = "",
+    signer: SshSigner | None = None,
+    read_only: bool = False,
 ) -> Workspace:
     """Open the workspace that `start` lies in.
 
@@ -29,10 +38,13 @@ def open_workspace(
         start: A folder in the workspace.
         state_root: Where keys live, outside of every workspace.
         agent: Who acts, as they say; needed to record anything.
+        signer: With what they sign their events; None: not at all.
         read_only: Write nothing: no index is mended, no view caught up, nothing signed.
 
     Raises:
         NoWorkspaceError: There is none.
     """
     root = workspace.find_root(start)
-    return workspace.open_workspace(root, state_root, clock, PROJECTIONS, agent=agent, read_only=read_only)
+    return workspace.open_workspace(
+        root, state_root, clock, PROJECTIONS, agent=agent, signer=signer, read_only=read_only
+    )

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from retrodict import runs as records
 from retrodict.actions import names
+from retrodict.actions.authorship import Authors, How
 from retrodict.kernel.types import EventId
 from retrodict.workspace import Workspace, agent_name
 
@@ -31,6 +32,7 @@ class RunRow:
     completeness: str | None
     agent: str
     params: Mapping[str, str]
+    authorship: How
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,6 +52,7 @@ def runs(workspace: Workspace, *, name: str | None = None) -> Runs:
     found = records.runs(database, name)
     if name is not None and not found:
         raise names.unknown(name, sorted({run.name for run in records.runs(database)}))
+    authors = Authors(workspace)
     return Runs(
         rows=tuple(
             RunRow(
@@ -63,6 +66,7 @@ def runs(workspace: Workspace, *, name: str | None = None) -> Runs:
                 completeness=run.completeness,
                 agent=agent_name(workspace, run.agent),
                 params=run.params,
+                authorship=authors.how(run.index),
             )
             for run in reversed(found)
         )

@@ -9,6 +9,7 @@ from typing import Literal
 
 from retrodict import datasets, predictions, provenance
 from retrodict.actions import names
+from retrodict.actions.authorship import Authors, How
 from retrodict.kernel.errors import RetrodictError, UsageError
 from retrodict.kernel.types import Digest, Edge, EdgeList, EventId, Ref
 from retrodict.ledger import Sequenced
@@ -52,6 +53,7 @@ class Mention:
     at: str
     agent: str
     reason: str | None
+    authorship: How
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,6 +68,8 @@ class Shown:
         changes: Of a dataset's version: the lines (of a folder: the names) that differ from the version before it.
         values: Of a prediction, of the row that was named or of the first 20: by what they are ("as sent", "as the
             model saw it", "answer"), then by row; no rows where they are not held as they were recorded.
+        authorship: Of an event: "authenticated": the agent's own key has signed it; else "claimed".
+        signature: Why the signature that an event has does not count, or None.
         mentions: The events that made or used it, and for a version those before and after it.
     """
 
@@ -87,6 +91,8 @@ class Shown:
     changes: tuple[str, ...]
     values: Mapping[str, Mapping[int, Mapping[str, object]]]
     mentions: tuple[Mention, ...]
+    authorship: How | None = None
+    signature: str | None = None
 
 
 def show(workspace: Workspace, reference: str) -> Shown:
@@ -105,7 +111,7 @@ def show(workspace: Workspace, reference: str) -> Shown:
 
 
 def _event(workspace: Workspace, printed: str, sequenced: Sequenced, row: int | None) -> Shown:
-    event = sequenced.event
+    event, authorship = sequenced.event, Authors(workspace).of(sequenced)
     content = _content(workspace, event.id)
     return Shown(
         reference=printed,
@@ -126,6 +132,8 @@ def _event(workspace: Workspace, printed: str, sequenced: Sequenced, row: int | 
         changes=tuple(_changes(workspace, sequenced)),
         values=_values(workspace, sequenced, row),
         mentions=tuple(_mentions(workspace, Ref(event.id), _versions(workspace, event.id))),
+        authorship=authorship.how,
+        signature=authorship.because,
     )
 
 
@@ -195,6 +203,7 @@ def _versions(workspace: Workspace, event: EventId) -> list[tuple[str, int]]:
 
 def _mentions(workspace: Workspace, ref: Ref, others: list[tuple[str, int]]) -> Iterable[Mention]:
     neighbours = provenance.neighbours(workspace.views.database(), ref, limit=_PREVIEW_ENTRIES)
+    authors = Authors(workspace)
     for how, index in sorted({*neighbours, *others}, key=lambda pair: pair[1]):
         sequenced = workspace.ledger.event(index)
         yield Mention(
@@ -205,6 +214,7 @@ def _mentions(workspace: Workspace, ref: Ref, others: list[tuple[str, int]]) -> 
             at=sequenced.event.at,
             agent=agent_name(workspace, sequenced.event.agent),
             reason=open_text(workspace, sequenced.event.reason),
+            authorship=authors.of(sequenced).how,
         )
 
 

@@ -9,10 +9,12 @@ from typing import Literal
 
 from retrodict import keys, provenance
 from retrodict.actions import names
+from retrodict.actions.authorship import Authors
 from retrodict.actions.cosigned import kept_checkpoints
 from retrodict.actions.public_keys import log_key, witness_keys
 from retrodict.kernel import merkle
 from retrodict.kernel.clock import rfc3339
+from retrodict.kernel.entry import SIGNATURE
 from retrodict.kernel.errors import FormatError, IntegrityError, MissingObjectError, RetrodictError, UsageError
 from retrodict.kernel.note import Checkpoint, SignatureError, decode_checkpoint, verify_note
 from retrodict.kernel.protocols import Progress, Verifier
@@ -62,6 +64,7 @@ class Verification:
         findings: Everything that is altered, missing or not yet protected.
         since: Where a checkpoint was given.
         witnesses: Those that were asked for and have cosigned.
+        signed: How many entries bear their author's own signature; `authenticated` of them by a key that counts.
     """
 
     answer: Literal["yes", "no", "could not tell"]
@@ -72,6 +75,8 @@ class Verification:
     findings: tuple[Finding, ...]
     since: Since | None = None
     witnesses: tuple[Witness, ...] = ()
+    signed: int = 0
+    authenticated: int = 0
 
 
 def verify(
@@ -81,6 +86,7 @@ def verify(
     key: str | None = None,
     since: bytes | None = None,
     witnesses: Sequence[str] = (),
+    signers: str | None = None,
     progress: Progress | None = None,
 ) -> Verification:
     """Re-derive every claim of the workspace, or of everything that `reference` depends on.
@@ -92,9 +98,10 @@ def verify(
             anchor too.
         witnesses: Public keys of witnesses, or files that hold them: each must have cosigned a state of this log. They
             are anchors too.
+        signers: An allowed_signers file (its text): whose key may sign for whom, instead of what the log has recorded.
 
     Raises:
-        UsageError: `key` or one of `witnesses` is no key, or `since` is no checkpoint of this log.
+        UsageError: `key` or one of `witnesses` is no key, `since` no checkpoint of this log, `signers` not such a file.
         UnknownReferenceError, AmbiguousReferenceError: See there.
     """
     verifier, anchor, words = _anchor(workspace, key)
@@ -106,6 +113,7 @@ def verify(
     kept += [(f"checkpoint cosigned by {witness.name}", checkpoint) for witness, checkpoint in seen]
     findings += unseen
     others = [(what, checkpoint.encode()) for what, checkpoint in kept]
+    signatures = _Signatures(Authors(workspace, None if signers is None else _allowed(signers)))
     findings += workspace.ledger.verify(
         verifier, anchor=anchor, others=others, follow=follow, digest_of=digest_of, progress=progress
     )
@@ -113,7 +121,7 @@ def verify(
         findings += workspace.objects.verify(progress=progress)
         findings += workspace.views.verify(progress=progress)
         findings += () if workspace.keys is None else workspace.keys.verify()
-        objects, unheld = _referenced(workspace, workspace.ledger.sound(), progress, rehash=False)
+        objects, unheld = _referenced(workspace, workspace.ledger.sound(), signatures, progress, rehash=False)
         findings += [*unheld, *_layout(workspace)]
     else:
         resolved = names.resolve(workspace, reference)
@@ -123,7 +131,7 @@ def verify(
             for node in provenance.upstream(workspace.views.database(), start).nodes
             if not node.ref.startswith("b3-") and (sequenced := _found(workspace, EventId(node.ref))) is not None
         ]
-        objects, unheld = _referenced(workspace, events, progress, rehash=True)
+        objects, unheld = _referenced(workspace, events, signatures, progress, rehash=True)
         findings += unheld
         if resolved.object is not None:
             objects += 1
@@ -144,6 +152,8 @@ def verify(
         findings=tuple(dict.fromkeys(findings)),
         since=None if since is None else _since(workspace, kept[0][1]),
         witnesses=tuple(witness for witness, _ in seen),
+        signed=signatures.signed,
+        authenticated=signatures.authenticated,
     )
 
 
@@ -193,6 +203,35 @@ def _anchor(workspace: Workspace, key: str | None) -> tuple[Verifier | None, byt
     if state is None or state.verifier is None:
         return None, None, "nothing outside the store: no key was given, and the state directory has none"
     return state.verifier, state.checkpoint(), "the key and the last checkpoint in the state directory"
+
+
+class _Signatures:
+    """Looks at the authors' own signatures, and counts them."""
+
+    def __init__(self, authors: Authors) -> None:
+        self._authors = authors
+        self.signed = self.authenticated = 0
+
+    def look(self, sequenced: Sequenced) -> Iterator[Finding]:
+        """Yield what there is to say about one entry's signature."""
+        if SIGNATURE not in sequenced.event.extra:
+            return
+        self.signed += 1
+        authorship = self._authors.of(sequenced)
+        self.authenticated += authorship.how == "authenticated"
+        if authorship.because is not None:
+            yield Finding(
+                level="altered" if authorship.is_altered else "note",
+                what=f"entry {sequenced.index}",
+                message=f"who did it is claimed: {authorship.because}",
+            )
+
+
+def _allowed(text: str) -> list[keys.AllowedSigner]:
+    try:
+        return keys.read_allowed_signers(text)
+    except FormatError as error:
+        raise UsageError(error.message, hint="It is laid out as ssh-keygen's manual says, ALLOWED SIGNERS.") from error
 
 
 def _checkpoint_given(workspace: Workspace, data: bytes) -> Checkpoint:
@@ -249,7 +288,12 @@ def _since(workspace: Workspace, checkpoint: Checkpoint) -> Since | None:
 
 
 def _referenced(
-    workspace: Workspace, entries: Iterable[Sequenced], progress: Progress | None, *, rehash: bool
+    workspace: Workspace,
+    entries: Iterable[Sequenced],
+    signatures: _Signatures,
+    progress: Progress | None,
+    *,
+    rehash: bool,
 ) -> tuple[int, list[Finding]]:
     """Check that every object that the entries name is held, down to the last file of a tree.
 
@@ -262,6 +306,7 @@ def _referenced(
         for digest, role in _objects(workspace, sequenced):
             findings += _missing(workspace, digest, f"entry {sequenced.index} ({role})", seen, rehash=rehash)
         findings += _lost_texts(workspace, sequenced)
+        findings += signatures.look(sequenced)
         if progress is not None and done % 100 == 0:
             progress(done, None, "entries whose objects were looked up")
     return len(seen), findings
@@ -315,7 +360,7 @@ def _lost_texts(workspace: Workspace, sequenced: Sequenced) -> Iterator[Finding]
         return
     texts = [("reason", event.reason.key)] if event.reason is not None else []
     with contextlib.suppress(IntegrityError):  # named by the keys' own check
-        for role, key in [*texts, *_sealed(event.body, "body")]:
+        for role, key in [*texts, *_sealed(event.body, "body"), *_sealed(event.extra, "envelope")]:
             if ring.holds(key) is False:
                 message = f"the key of its {role} is not held, so that text cannot be read"
                 yield Finding(level="missing", what=entry, message=message)
@@ -354,6 +399,7 @@ def _objects(workspace: Workspace, sequenced: Sequenced) -> Iterator[tuple[Diges
     if event.reason is not None:
         yield event.reason.digest, "reason"
     yield from _in_body(event.body, "body")
+    yield from _in_body(event.extra, "envelope")
 
 
 def _in_body(value: object, name: str) -> Iterator[tuple[Digest, str]]:

@@ -14,6 +14,7 @@ from retrodict import workspace as workspaces
 from retrodict.actions.open import open_workspace
 from retrodict.kernel.clock import SystemClock
 from retrodict.kernel.errors import RetrodictError
+from retrodict.keys import open_signer
 from retrodict.serving import Service
 from retrodict.workspace import Workspace
 
@@ -72,7 +73,9 @@ def current(given: Workspace | None = None) -> Workspace:
     key = (os.getpid(), root)
     with _lock:
         if key not in _opened:
-            _opened[key] = open_workspace(root, state_root(), CLOCK, agent=agent())
+            own_key = os.environ.get("RETRODICT_SIGNING_KEY")
+            signer = open_signer(own_key) if own_key else None
+            _opened[key] = open_workspace(root, state_root(), CLOCK, agent=agent(), signer=signer)
         return _opened[key]
 
 

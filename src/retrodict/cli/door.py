@@ -52,10 +52,14 @@ VERBS: dict[str, tuple[str, str]] = {
     "lineage": ("lineage", "Walk to what caused something, or what it reached."),
     "checkout": ("checkout", "Write any version back."),
     "verify": ("verify", "Re-derive every claim of the record."),
+    "signers": ("signers", "Say whose keys sign whose events."),
     "rotate-key": ("rotate_key", "Let a new key sign the log."),
     "demo": ("demo", "Do the main job on real data."),
     "completion": ("completion", "Print the shell's completion script."),
 }
+
+
+_SIGN_WITH = "retrodict.sign_with"
 
 
 class LazyGroup(click.Group):
@@ -104,8 +108,13 @@ class LazyGroup(click.Group):
     "-C", "folder", type=click.Path(file_okay=False, path_type=Path), help="Work as if started in this folder."
 )
 @click.option("--agent", help="Who acts, as the record will claim (default: git's user.name and email, or the login).")
+@click.option(
+    "--sign-with",
+    metavar="KEYFILE",
+    help="An SSH key that signs what you record; `git`: the one that git signs with (default: RETRODICT_SIGNING_KEY).",
+)
 @click.pass_context
-def cli(ctx: click.Context, folder: Path | None, agent: str | None) -> None:
+def cli(ctx: click.Context, folder: Path | None, agent: str | None, sign_with: str | None) -> None:
     """From any prediction back to everything that caused it, proved by running it again."""
     if folder is not None:
         try:
@@ -117,6 +126,7 @@ def cli(ctx: click.Context, folder: Path | None, agent: str | None) -> None:
     except OSError as error:
         raise click.UsageError("this folder is not there any more") from error
     ctx.obj = agent
+    ctx.meta[_SIGN_WITH] = sign_with
 
 
 class Worded(click.Command):
@@ -163,7 +173,7 @@ def verb_group(name: str, *, example: str) -> Callable[[F], click.Group]:
 
     def wrap(function: F) -> click.Group:
         epilog = "\b\nExample:\n" + "\n".join(f"  $ {line}" for line in example.splitlines())
-        group = click.group(name, epilog=epilog, invoke_without_command=True)(function)
+        group = click.group(name, cls=WordedGroup, epilog=epilog, invoke_without_command=True)(function)
         group.params.append(
             click.Option(["--json", "as_json"], is_flag=True, help="Print the record as JSON instead of text.")
         )
@@ -212,6 +222,12 @@ def agent() -> str:
         return "unknown"
 
 
+def sign_with() -> str | None:
+    """Return the key that signs the agent's events, as it was named: `--sign-with`, RETRODICT_SIGNING_KEY, or none."""
+    given = click.get_current_context().meta.get(_SIGN_WITH) or os.environ.get("RETRODICT_SIGNING_KEY")
+    return None if not given else str(given)
+
+
 def cache_root() -> Path:
     """Return where rebuilt environments are kept: XDG_CACHE_HOME/retrodict, else ~/.cache/retrodict."""
     return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser().absolute() / "retrodict"
@@ -226,14 +242,18 @@ def workspace(*, writes: bool = False, records: bool = False, read_only: bool = 
         writes: The command's work is to record something: a store that cannot be written is refused.
         records: The command records what it found out, where the store can be written.
     """
-    from retrodict.actions.open import open_workspace
+    from retrodict.actions.open import open_signer, open_workspace
     from retrodict.kernel.clock import SystemClock
     from retrodict.workspace import refuse_writing
 
     who = agent() if writes or records else ""
+    own_key = sign_with() if writes or records else None
+    signer = None if own_key is None else open_signer(own_key)
     is_done = False
     try:
-        with open_workspace(Path.cwd(), state_root(), SystemClock(), agent=who, read_only=read_only) as opened:
+        with open_workspace(
+            Path.cwd(), state_root(), SystemClock(), agent=who, signer=signer, read_only=read_only
+        ) as opened:
             if writes:
                 refuse_writing(opened)
             yield opened

@@ -38,7 +38,12 @@ def command(context: click.Context, limit: int, kind: str | None, as_json: bool)
     type=click.Path(dir_okay=False, path_type=Path),
     help="Write the receipt here, and the entry beside it with the suffix .json (default: entry-N.tlog-proof).",
 )
-def proof(reference: str, out: Path | None, as_json: bool) -> None:
+@click.option(
+    "--with-signature",
+    is_flag=True,
+    help="Write also the author's own signature, with the suffix .sig; it shows their public key.",
+)
+def proof(reference: str, out: Path | None, with_signature: bool, as_json: bool) -> None:
     """Write a receipt (C2SP tlog-proof) for the entry that REFERENCE names: a prediction, any event, a leaf hash.
 
     The entry's own bytes travel beside it, in a file of which no byte may change. Whoever has both and the log's public
@@ -49,7 +54,7 @@ def proof(reference: str, out: Path | None, as_json: bool) -> None:
     from retrodict.render import trust
 
     with door.workspace() as workspace:
-        record = log_proof(workspace, reference)
+        record = log_proof(workspace, reference, with_signature=with_signature)
     if out is None and not as_json:
         out = Path(f"entry-{record.index}.tlog-proof")
     if out is not None:
@@ -59,6 +64,8 @@ def proof(reference: str, out: Path | None, as_json: bool) -> None:
         if beside.exists() and beside.read_bytes() != record.entry.encode():
             raise UsageError(f"{beside} exists and is something else", hint="Name another receipt with --out.")
         door.write(beside, record.entry)
+        if record.signature is not None:
+            door.write(out.with_suffix(".sig"), record.signature)
         door.write(out, record.receipt)
     door.show(record, as_json=as_json, text=lambda shown: trust.proof(shown, out))
 

@@ -32,8 +32,19 @@ from retrodict.kernel.errors import IntegrityError
     metavar="KEY|FILE",
     help="A witness's public key, or its file: it must have cosigned this log.",
 )
+@click.option(
+    "--signers",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="An allowed_signers file: whose key may sign for whom, instead of what the log has recorded.",
+)
 def command(
-    reference: str | None, key: str | None, since: Path | None, witnesses: tuple[str, ...], as_json: bool
+    reference: str | None,
+    key: str | None,
+    since: Path | None,
+    witnesses: tuple[str, ...],
+    signers: Path | None,
+    as_json: bool,
 ) -> None:
     """Re-derive every claim of the record (or of what REFERENCE depends on); name what is altered or missing.
 
@@ -51,6 +62,7 @@ def command(
                 key=key,
                 since=None if since is None else door.read(since),
                 witnesses=witnesses,
+                signers=None if signers is None else door.read(signers).decode(errors="replace"),
                 progress=progress,
             )
     except IntegrityError as error:

@@ -12,6 +12,7 @@ import base64
 import binascii
 import re
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from datetime import datetime
 from typing import NamedTuple, NoReturn, cast
 
@@ -34,6 +35,7 @@ from retrodict.kernel.types import (
 
 KIND_PATTERN = re.compile(r"[a-z]+(\.[a-z_]+)+\Z")
 AT_PATTERN = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{9}Z\Z", re.ASCII)
+SIGNATURE = "signature"  # the field of the envelope that holds the author's own signature, where there is one
 _REF_PATTERN = re.compile(f"{DIGEST_PATTERN.pattern}|{EVENT_ID_PATTERN.pattern}")
 _EVIDENCE = ("declared", "observed", "inferred")
 _EDGE = frozenset({"evidence", "path", "ref", "role"})
@@ -93,6 +95,17 @@ def encode_around_tick(event: Event) -> Split:
     if size > MAX_ENTRY_BYTES:
         raise EntryTooLargeError(event.kind, size, MAX_ENTRY_BYTES)
     return split
+
+
+def authored_bytes(event: Event) -> bytes:
+    """Return what the author of an event signs: its entry without `tick`, which the log gives, and `signature`.
+
+    Raises:
+        UsageError: A field breaks the format.
+    """
+    extra = {name: value for name, value in event.extra.items() if name != SIGNATURE}
+    split = encode_around_tick(replace(event, extra=extra))
+    return split.head.removesuffix(b',"tick":') + split.tail
 
 
 def decode(data: bytes) -> Event:

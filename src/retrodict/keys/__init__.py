@@ -4,16 +4,34 @@ from retrodict.keys.cosigning import WitnessVerifier, time_of
 from retrodict.keys.errors import StateDirectoryError
 from retrodict.keys.ring import KeyRing, Sealed
 from retrodict.keys.signing import LogSigner, LogVerifier, rotation_body
+from retrodict.keys.ssh import (
+    AllowedSigner,
+    SigningKeyError,
+    SshPublicKey,
+    SshSigner,
+    open_signer,
+    principal,
+    read_allowed_signers,
+    verify_ssh_signature,
+)
 from retrodict.keys.state import StateDirectory
 
 __all__ = [
+    "AllowedSigner",
     "KeyRing",
     "LogSigner",
     "LogVerifier",
     "Sealed",
+    "SigningKeyError",
+    "SshPublicKey",
+    "SshSigner",
     "StateDirectory",
     "StateDirectoryError",
     "WitnessVerifier",
+    "open_signer",
+    "principal",
+    "read_allowed_signers",
     "rotation_body",
     "time_of",
+    "verify_ssh_signature",
 ]

@@ -49,7 +49,7 @@ class LogVerifier:
         name, algorithm, public_key = decode_verifier_key(text)
         if algorithm != ED25519 or len(public_key) != 32:
             raise FormatError(f"the verifier key of {name} is not an Ed25519 key")
-        if _is_weak(public_key):
+        if is_weak(public_key):
             raise FormatError(f"the verifier key of {name} is of small order: anybody can sign under it")
         return cls(name, public_key)
 
@@ -61,7 +61,7 @@ class LogVerifier:
         from cryptography.exceptions import InvalidSignature
         from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
-        if len(signature) != _SIGNATURE_BYTES or _is_weak(self.public_key):
+        if len(signature) != _SIGNATURE_BYTES or is_weak(self.public_key):
             return False
         try:
             Ed25519PublicKey.from_public_bytes(self.public_key).verify(signature, message)
@@ -129,7 +129,8 @@ class LogSigner:
         return Ed25519PrivateKey.from_private_bytes(self._seed).sign(message)
 
 
-def _is_weak(key: bytes) -> bool:
+def is_weak(key: bytes) -> bool:
+    """Say whether an Ed25519 public key (32 bytes) is of small order, so that anybody can sign under it."""
     return key[:-1] + bytes([key[-1] & 0x7F]) in _SMALL_ORDER
 
 

@@ -203,11 +203,19 @@ def ran(record: Ran) -> RenderableType:
     return Group(*parts)
 
 
+def by(agents: Sequence[tuple[str, str]]) -> tuple[str, list[str]]:
+    """Return the heading and the cells of a column of agents, each given with how it is known."""
+    if all(how == "claimed" for _, how in agents):
+        return "by (claimed)", [name.partition(" <")[0] or name for name, _ in agents]
+    return "by", [f"{name.partition(' <')[0] or name} ({how})" for name, how in agents]
+
+
 def runs(record: Runs) -> RenderableType:
     """Render `runs`."""
+    heading, agents = by([(row.agent, row.authorship) for row in record.rows])
     return listing(
         "No runs.",
-        ["entry", "run", "started", "took", "exit", "seen", "by (claimed)", "command"],
+        ["entry", "run", "started", "took", "exit", "seen", heading, "command"],
         [
             (
                 row.entry,
@@ -216,10 +224,10 @@ def runs(record: Runs) -> RenderableType:
                 duration(row.duration_ns),
                 "no end" if row.exit_code is None else row.exit_code,
                 row.completeness,
-                who(row.agent),
+                agent,
                 row.command,
             )
-            for row in record.rows
+            for row, agent in zip(record.rows, agents, strict=True)
         ],
         wrap=["command"],
     )
@@ -227,10 +235,14 @@ def runs(record: Runs) -> RenderableType:
 
 def log(record: Log) -> RenderableType:
     """Render `log`."""
+    heading, agents = by([(row.agent, row.authorship) for row in record.rows])
     return listing(
         "No entries.",
-        ["entry", "at", "by (claimed)", "what happened", "to what", "why"],
-        [(row.entry, moment(row.at), who(row.agent), row.kind, row.what, row.reason) for row in record.rows],
+        ["entry", "at", heading, "what happened", "to what", "why"],
+        [
+            (row.entry, moment(row.at), agent, row.kind, row.what, row.reason)
+            for row, agent in zip(record.rows, agents, strict=True)
+        ],
         wrap=["why"],
     )
 
@@ -263,10 +275,11 @@ def registered(record: Registered) -> RenderableType:
 
 def models(record: Models) -> RenderableType:
     """Render `models`."""
+    heading, agents = by([(row.agent, row.authorship) for row in record.versions])
     parts: list[RenderableType] = [
         listing(
             "No models.",
-            ["model", "aliases", "object", "run", "registered", "by (claimed)", "why"],
+            ["model", "aliases", "object", "run", "registered", heading, "why"],
             [
                 (
                     row.reference,
@@ -274,10 +287,10 @@ def models(record: Models) -> RenderableType:
                     short(row.content),
                     row.run,
                     moment(row.at),
-                    who(row.agent),
+                    agent,
                     row.reason,
                 )
-                for row in record.versions
+                for row, agent in zip(record.versions, agents, strict=True)
             ],
             wrap=["why"],
         )
@@ -290,13 +303,14 @@ def models(record: Models) -> RenderableType:
     if measured:
         parts += [Text(""), table(["model", "metrics"], measured, wrap=["metrics"])]
     if record.moves:
+        heading, agents = by([(move.agent, move.authorship) for move in record.moves])
         parts += [
             Text(""),
             table(
-                ["alias", "to", "at", "by (claimed)", "why", ""],
+                ["alias", "to", "at", heading, "why", ""],
                 [
-                    (m.alias, m.version, moment(m.at), who(m.agent), m.reason, "now" if m.is_current else "")
-                    for m in record.moves
+                    (m.alias, m.version, moment(m.at), agent, m.reason, "now" if m.is_current else "")
+                    for m, agent in zip(record.moves, agents, strict=True)
                 ],
                 wrap=["why"],
             ),
@@ -322,12 +336,13 @@ def checked_out(record: CheckedOut) -> RenderableType:
 
 def shown(record: Shown) -> RenderableType:
     """Render `show`."""
+    unproved = "" if record.signature is None else f": {record.signature}"
     facts: list[tuple[str, object]] = [
         ("event", record.event),
         ("object", record.content),
         ("entry", record.entry),
         ("at", record.at),
-        ("by", None if record.agent is None else f"{record.agent} (claimed)"),
+        ("by", None if record.agent is None else f"{record.agent} ({record.authorship}{unproved})"),
         ("why", record.reason),
         ("leaf", record.leaf_hash),
         ("bytes", record.size_bytes),
@@ -362,8 +377,12 @@ def shown(record: Shown) -> RenderableType:
                 table([title, "what", "path", "how it is known", "made by", "bytes"], rows_, wrap=["path"]),
             ]
     if record.mentions:
-        mentions = [(m.how, m.entry, m.kind, m.what, moment(m.at), who(m.agent), m.reason) for m in record.mentions]
-        columns = ["", "entry", "kind", "what", "at", "by (claimed)", "why"]
+        heading, agents = by([(m.agent, m.authorship) for m in record.mentions])
+        mentions = [
+            (m.how, m.entry, m.kind, m.what, moment(m.at), agent, m.reason)
+            for m, agent in zip(record.mentions, agents, strict=True)
+        ]
+        columns = ["", "entry", "kind", "what", "at", heading, "why"]
         parts += [Text(""), table(columns, mentions, wrap=["what", "why"])]
     if record.preview is not None:
         parts += [Text(""), Text(record.preview)]
@@ -392,6 +411,10 @@ def verification(record: Verification) -> RenderableType:
     if record.since is not None and record.since.proof is not None:
         parts.append(
             Text(f"The {record.since.to_size} entries go on from the {record.since.size} of the checkpoint given.")
+        )
+    if record.signed:
+        parts.append(
+            Text(f"{count(record.signed, 'entry', 'entries')} signed by authors, {record.authenticated} authenticated.")
         )
     parts += [Text(f"{w.name} saw {w.size} entries at {moment(w.at)}.") for w in record.witnesses]
     rows = [(finding.level, finding.what, finding.message) for finding in record.findings]
@@ -429,20 +452,21 @@ def resolved(record: Resolved) -> RenderableType:
 
 def disputes(record: Disputes) -> RenderableType:
     """Render `disputes`."""
+    heading, agents = by([(row.by, row.authorship) for row in record.rows])
     return listing(
         "No complaints.",
-        ["entry", "about", "at", "by (claimed)", "complaint", "outcome", "fixed by"],
+        ["entry", "about", "at", heading, "complaint", "outcome", "fixed by"],
         [
             (
                 row.reference,
                 row.prediction,
                 moment(row.at),
-                who(row.by),
+                agent,
                 row.reason,
                 "open" if row.is_open else row.resolution,
                 ", ".join(row.fixed_by),
             )
-            for row in record.rows
+            for row, agent in zip(record.rows, agents, strict=True)
         ],
         wrap=["complaint", "outcome"],
     )

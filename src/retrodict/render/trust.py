@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from retrodict.render.text import moment, table
+from retrodict.render.text import listing, moment, table, who
 
 if TYPE_CHECKING:
     from retrodict.actions.check_proof import CheckedProof
     from retrodict.actions.log_proof import Proof
     from retrodict.actions.log_publish import Published
     from retrodict.actions.log_witness import Witnessed
+    from retrodict.actions.signers import SignerChanged, Signers
 
 
 def proof(record: Proof, out: Path | None) -> RenderableType:
@@ -60,3 +61,31 @@ def witnessed(record: Witnessed) -> RenderableType:
         Text(f"{record.size} entries are cosigned; entry {record.index} keeps the signatures"),
         table(["witness", "at", "signed"], rows, wrap=["at"]),
     )
+
+
+def signers(record: Signers) -> RenderableType:
+    """Render `signers`."""
+    rows = [
+        (
+            row.entry,
+            row.name,
+            row.fingerprint or "(sealed: its key is not held)",
+            "service" if row.is_service else "",
+            moment(row.at),
+            f"{who(row.by)} ({row.authorship})",
+            "in force" if row.revoked is None else f"not from entry {row.until} on (entry {row.revoked})",
+        )
+        for row in record.rows
+    ]
+    columns = ["entry", "agent", "key", "", "added", "by", "state"]
+    return listing("No keys of agents are on record.", columns, rows, wrap=["agent", "by", "state", "key"])
+
+
+def signer_added(record: SignerChanged) -> RenderableType:
+    """Render `signers add`."""
+    return Text(f"{record.fingerprint} signs for {record.name} from now on: entry {record.index}")
+
+
+def signer_revoked(record: SignerChanged) -> RenderableType:
+    """Render `signers revoke`."""
+    return Text(f"{record.fingerprint or 'the key'} of {record.name} is revoked: entry {record.index}")

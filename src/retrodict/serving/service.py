@@ -35,7 +35,7 @@ from retrodict.serving.code import ServingCode
 from retrodict.serving.errors import ModelFailedError
 from retrodict.serving.materialize import materialize
 from retrodict.serving.resolution import Resolver
-from retrodict.workspace import Batch, Workspace
+from retrodict.workspace import Batch, Workspace, signed
 
 ERROR_CHARACTERS = 20_000  # of a failure's traceback that are kept
 RIDES_ALONG = 1 << 20  # bytes; larger payloads go into the object store first
@@ -317,7 +317,7 @@ class Service:
             makes=(),
             body=body,
         )
-        call.events.append(event)
+        call.events += signed(self.workspace, [event], call.blobs)
         return _Finished(call=call, version=version, output=output, failure=failure)
 
     @contextlib.contextmanager

@@ -1,0 +1,100 @@
+"""Receipts, publication, witnesses' keys and signatures from the command line, with good and bad input."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+SIGNING = (Path(__file__).parents[2] / "docs" / "signing.md").read_text()
+Run = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture
+def run(newcomer: dict[str, str], tmp_path: Path) -> Run:
+    """Runs a line for the shell, in a workspace."""
+    (tmp_path / "w").mkdir()
+    environment = {**newcomer, "RETRODICT_AGENT": "Ada <ada@example.org>"}
+
+    def shell(command: str, *, code: int = 0, folder: str = "w") -> subprocess.CompletedProcess[str]:
+        done = subprocess.run(
+            ["bash", "-c", command], cwd=tmp_path / folder, env=environment, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == code, f"{command}\n{done.stdout}\n{done.stderr}"
+        return done
+
+    shell("retrodict init && echo 1 > a.txt && retrodict add a.txt && retrodict log key > ../log.vkey")
+    return shell
+
+
+def test_a_receipt_is_checked_where_there_is_no_workspace(run: Run, tmp_path: Path) -> None:
+    run("retrodict log proof 2 --out ../elsewhere/r.tlog-proof", code=2)
+    (tmp_path / "elsewhere").mkdir()
+    run("retrodict log proof 2 --out ../elsewhere/r.tlog-proof")
+    check = "retrodict log check-proof r.tlog-proof"
+    told = json.loads(run(f"{check} --key ../log.vkey --json", folder="elsewhere").stdout)
+    assert (told["answer"], told["index"], told["kind"]) == ("yes", 2, "dataset.added")
+    assert "anybody could have made it" in run(check, code=2, folder="elsewhere").stdout
+    run(f"{check} --key $(cat ../log.vkey) --leaf {told['leaf_hash']}", folder="elsewhere")
+    run(f"{check} --key ../log.vkey --leaf {'0' * 64}", code=1, folder="elsewhere")
+    for bad in ("--leaf 12", "--leaf xyz", "--entry absent.json", "--key nonsense", "--witness ../log.vkey"):
+        said = run(f"{check} {bad}", code=2, folder="elsewhere").stderr
+        assert said.count("\n") == 1, said
+        assert said.startswith("retrodict: ")
+    entry = tmp_path / "elsewhere" / "r.json"
+    entry.write_bytes(entry.read_bytes() + b"\n")
+    assert "does not lead" in run(f"{check} --key ../log.vkey", code=1, folder="elsewhere").stdout
+    # An entry of the same name is never written over, and without --out the receipt is named after its entry.
+    assert "is something else" in run("retrodict log proof 2 --out ../elsewhere/r.tlog-proof", code=2).stderr
+    run("retrodict log proof dataset:a.txt@v1 && retrodict log check-proof entry-2.tlog-proof --key ../log.vkey")
+    run("cp a.txt entry-1.json && retrodict log proof 1", code=2)
+    content = json.loads(run("retrodict show 2 --json").stdout)["body"]["content"]
+    assert "no entry of its own" in run(f"retrodict log proof {content}", code=2).stderr
+
+
+def test_the_log_is_published_and_held_to_what_it_said(run: Run, tmp_path: Path) -> None:
+    run("retrodict log checkpoint > ../kept && retrodict log publish ../www")
+    run("echo 2 > b.txt && retrodict add b.txt")
+    told = json.loads(run("retrodict log publish ../www --json").stdout)
+    assert (told["before"], told["size"]) == (3, 4)
+    assert "The 4 entries go on from the 3" in run("retrodict verify --since ../kept").stdout
+    assert "no witness has cosigned" in run("retrodict log publish ../other --witnessed", code=2).stderr
+    assert "cannot be reached" in run("retrodict log witness http://127.0.0.1:9", code=2).stderr
+    assert "cannot be read" in run("retrodict verify --since ../absent", code=2).stderr
+    assert "no checkpoint" in run("retrodict verify --since a.txt", code=2).stderr
+    forged = (tmp_path / "kept").read_text().replace("\n3\n", "\n2\n")
+    (tmp_path / "forged").write_text(forged)
+    assert "contradict" in run("retrodict verify --since ../forged", code=1).stdout
+    assert run("retrodict log -n 1 --kind dataset").stdout.count("dataset.added") == 1
+
+
+def test_the_page_on_signing_runs_as_it_stands(run: Run, tmp_path: Path) -> None:
+    run("mkdir -p ~/.ssh && ssh-keygen -q -t ed25519 -N '' -f ~/.ssh/id_ed25519 && echo x > data.csv")
+    blocks = re.findall(r"^```sh\n(.*?)^```", SIGNING, re.M | re.S)
+    first, _, revoke, others = blocks
+    run("set -e\n" + first)
+    assert "Ada (authenticated)" in run("retrodict log -n 2").stdout
+    entry = json.loads(run("retrodict log -n 1 --json").stdout)["rows"][0]["entry"]
+    done = run("set -e\n" + others.replace("proof 41 ", f"proof {entry} "))
+    assert 'Good "retrodict" signature for ada@example.org' in done.stdout + done.stderr
+    run("retrodict verify --signers allowed_signers")
+    assert "signed by authors, 0 authenticated" in run("retrodict verify --signers /dev/null").stdout
+    run(revoke.splitlines()[0])
+    assert run("retrodict signers export").stdout == ""
+    assert "not from entry" in run("retrodict signers").stdout
+
+
+def test_a_key_that_cannot_sign_records_nothing(run: Run) -> None:
+    before = run("retrodict log --json").stdout
+    run("echo 3 > c.txt")
+    for key in ("absent", "a.txt", "git"):
+        said = run(f"retrodict --sign-with {key} add c.txt", code=2).stderr
+        assert said.startswith("retrodict: ")
+        assert said.count("\n") == 1
+    assert run("retrodict log --json").stdout == before
+    run("retrodict signers add ada@example.org a.txt", code=2)
+    run("retrodict signers revoke nobody --reason x", code=2)
