@@ -8,7 +8,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import apsw
@@ -21,13 +21,15 @@ from retrodict.actions.log_proof import log_proof
 from retrodict.actions.log_publish import log_publish
 from retrodict.actions.log_witness import log_witness
 from retrodict.actions.open import open_workspace
+from retrodict.actions.rotate_key import rotate_key
 from retrodict.actions.verify import verify
 from retrodict.kernel import merkle
 from retrodict.kernel.clock import SystemClock
 from retrodict.kernel.errors import UsageError
-from retrodict.kernel.note import SignatureError, decode_checkpoint
+from retrodict.kernel.note import SignatureError, decode_checkpoint, sign_note
 from retrodict.keys import LogSigner
 from retrodict.ledger import ForkError, OldStoreError, WitnessError
+from retrodict.ledger.witness import ask_witness
 from retrodict.workspace import Batch, Workspace
 
 CLOCK = SystemClock()
@@ -117,6 +119,44 @@ def test_two_witnesses_cosign_the_same_checkpoint(workspace: Workspace, key: str
     done = log_witness(workspace, [one.url, two.url], keys=[one.key, two.key])
     assert len(decode_checkpoint(done.note.encode()).signatures) == 3
     assert [w.size for w in verify(workspace, witnesses=[one.key, two.key]).witnesses] == [done.size, done.size]
+
+
+def test_a_cosignature_that_was_never_recorded_does_not_stop_the_next_one(
+    workspace: Workspace, key: str, watch: Watch
+) -> None:
+    """As when this process dies after the witness has answered; and when the witness lost nothing, but we did."""
+    witness = watch(key)
+    for _ in range(2):
+        say(workspace, "something")
+        ask_witness(workspace.ledger, decode_checkpoint(log_checkpoint(workspace).note.encode()), witness.url)
+    say(workspace, "more")
+    done = log_witness(workspace, [witness.url], keys=[witness.key])
+    assert verify(workspace, witnesses=[witness.key]).witnesses[0].size == done.size
+
+
+def test_after_another_key_receipts_are_for_those_who_have_it(workspace: Workspace, key: str, watch: Watch) -> None:
+    witness = watch(key)
+    kept = log_checkpoint(workspace).note.encode()
+    log_witness(workspace, [witness.url], keys=[witness.key])
+    assert log_proof(workspace, "0").witnesses
+    rotated = rotate_key(workspace, reason="it was seen by others")
+    proof = log_proof(workspace, "0")
+    assert check_proof(proof.receipt.encode(), proof.entry.encode(), keys=[rotated.key]).answer == "yes"
+    since = verify(workspace, since=kept, witnesses=[witness.key])  # words about the time before still stand
+    assert (since.answer, [f for f in since.findings if f.level == "note"]) == ("yes", [])
+    stranger = replace(decode_checkpoint(kept), signatures=())
+    signed = replace(stranger, signatures=(sign_note(stranger.text, LogSigner(stranger.origin, os.urandom(32))),))
+    by_another = verify(workspace, since=signed.encode())
+    assert (by_another.answer, by_another.findings[0].level) == ("yes", "note")  # its entries are these all the same
+    tampered = kept.replace(b"\n2\n", b"\n1\n")
+    assert tampered != kept
+    assert any("nothing says that this log" in f.message for f in verify(workspace, since=tampered).findings)
+    log_witness(workspace, [witness.url], keys=[witness.key])  # the checkpoint that both keys have signed
+    with pytest.raises(WitnessError, match="does not know the key"):
+        log_witness(workspace, [witness.url])
+    both = watch(key, rotated.key, name="b.example")
+    log_witness(workspace, [both.url], keys=[both.key])
+    assert log_proof(workspace, "0").witnesses == ("b.example",)
 
 
 def test_without_a_key_the_signatures_are_kept_unverified(workspace: Workspace, key: str, watch: Watch) -> None:

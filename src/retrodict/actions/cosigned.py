@@ -6,7 +6,7 @@ import contextlib
 from collections.abc import Iterator
 
 from retrodict.kernel.errors import IntegrityError, UnavailableError
-from retrodict.kernel.note import Checkpoint, decode_checkpoint
+from retrodict.kernel.note import Checkpoint, decode_checkpoint, verify_note
 from retrodict.workspace import Workspace, publish
 
 
@@ -41,16 +41,22 @@ def kept_checkpoints(workspace: Workspace) -> Iterator[Checkpoint]:
     """Yield the kept checkpoints, newest first, without the views, which `verify` does not trust."""
     for sequenced in workspace.ledger.entries_of("checkpoint.witnessed"):
         with contextlib.suppress(IntegrityError, KeyError):
-            yield decode_checkpoint(str(sequenced.event.body["note"]).encode())
+            checkpoint = decode_checkpoint(str(sequenced.event.body["note"]).encode())
+            if checkpoint.origin == workspace.ledger.origin:
+                yield checkpoint
 
 
 def cosigned_checkpoints(workspace: Workspace, *, above: int = -1) -> Iterator[Checkpoint]:
-    """Yield the kept checkpoints that cover entry number `above`, newest first; nobody has verified them yet."""
+    """Yield the kept checkpoints that cover entry number `above`, newest first; no cosignature was verified.
+
+    Those that the log's key of today has not signed, where that is known here, are passed over: who checks them has it.
+    """
+    verifier = None if workspace.state is None else workspace.state.verifier
     query = "SELECT idx FROM workspace_witnessed WHERE size > ? ORDER BY idx DESC"
     for (index,) in workspace.views.database().execute(query, (above,)).fetchall():
-        try:
+        with contextlib.suppress(IntegrityError, KeyError):  # for `verify` to name
             checkpoint = decode_checkpoint(str(workspace.ledger.event(int(str(index))).event.body["note"]).encode())
-        except (IntegrityError, KeyError):
-            continue  # for `verify` to name
-        if checkpoint.origin == workspace.ledger.origin and checkpoint.size > above:
-            yield checkpoint
+            if verifier is not None:
+                verify_note(checkpoint, [verifier])
+            if checkpoint.origin == workspace.ledger.origin and checkpoint.size > above:
+                yield checkpoint

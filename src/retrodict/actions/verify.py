@@ -16,7 +16,7 @@ from retrodict.kernel import merkle
 from retrodict.kernel.clock import rfc3339
 from retrodict.kernel.entry import SIGNATURE
 from retrodict.kernel.errors import FormatError, IntegrityError, MissingObjectError, RetrodictError, UsageError
-from retrodict.kernel.note import Checkpoint, SignatureError, decode_checkpoint, verify_note
+from retrodict.kernel.note import Checkpoint, SignatureError, decode_checkpoint, read_rotation, verify_note
 from retrodict.kernel.protocols import Progress, Verifier
 from retrodict.kernel.types import Digest, Edge, EdgeList, EventId, Finding, Ref
 from retrodict.ledger import Sequenced
@@ -108,7 +108,11 @@ def verify(
     findings: list[Finding] = []
     objects = 0
     follow = keys.LogVerifier.from_text
-    kept = [] if since is None else [("checkpoint given", _checkpoint_given(workspace, since))]
+    kept: list[tuple[str, Checkpoint]] = []
+    if since is not None:
+        given = _checkpoint_given(workspace, since)
+        findings += _who_signed(workspace, given, verifier)
+        kept.append(("checkpoint given", given))
     seen, unseen = _witnessed(workspace, witness_keys(witnesses))
     kept += [(f"checkpoint cosigned by {witness.name}", checkpoint) for witness, checkpoint in seen]
     findings += unseen
@@ -150,7 +154,7 @@ def verify(
         unprotected=entries - protected,
         objects=objects,
         findings=tuple(dict.fromkeys(findings)),
-        since=None if since is None else _since(workspace, kept[0][1]),
+        since=None if since is None else _since(workspace, given),
         witnesses=tuple(witness for witness, _ in seen),
         signed=signatures.signed,
         authenticated=signatures.authenticated,
@@ -248,6 +252,30 @@ def _checkpoint_given(workspace: Workspace, data: bytes) -> Checkpoint:
             hint="Give one of this log, or verify the workspace that it is of.",
         )
     return checkpoint
+
+
+def _who_signed(workspace: Workspace, given: Checkpoint, verifier: Verifier | None) -> Iterator[Finding]:
+    """Say whether the log's key, or one before or after it, has signed the checkpoint that was given."""
+    if verifier is None:
+        return
+    known: list[Verifier] = [verifier]
+    with contextlib.suppress(IntegrityError):
+        known = [*workspace.ledger.key_chain(verifier, keys.LogVerifier.from_text)]
+    for sequenced in workspace.ledger.entries_of("key.rotated"):  # newest first, so that chains are followed back
+        with contextlib.suppress(IntegrityError, KeyError):
+            body = sequenced.event.body
+            before = keys.LogVerifier.from_text(str(body["before"]))
+            successor = read_rotation(str(body["note"]).encode(), workspace.ledger.origin, [before])
+            if successor in {str(key) for key in known}:
+                known.append(before)
+    try:
+        verify_note(given, known)
+    except SignatureError as error:
+        ids = {key.key_id for key in known}
+        level: Literal["altered", "note"] = "altered" if any(s.key_id in ids for s in given.signatures) else "note"
+        yield Finding(
+            level=level, what="checkpoint given", message=f"nothing says that this log signed it: {error.message}"
+        )
 
 
 def _witnessed(

@@ -32,7 +32,7 @@ def command(context: click.Context, limit: int, kind: str | None, as_json: bool)
 
 
 @door.subverb(command, "proof", example="retrodict log proof 41.0 --out decision.tlog-proof")
-@click.argument("reference")
+@click.argument("reference", shell_complete=door.complete_reference)
 @click.option(
     "--out",
     type=click.Path(dir_okay=False, path_type=Path),
@@ -82,9 +82,21 @@ def proof(reference: str, out: Path | None, with_signature: bool, as_json: bool)
     help="The entry's bytes (default: the file beside the receipt with the suffix .json).",
 )
 @click.option("--leaf", help="The entry's leaf hash, 64 hex digits, where its bytes are not at hand.")
-@click.option("--key", "keys", multiple=True, help="The log's public key, or a file that holds it.")
 @click.option(
-    "--witness", "witnesses", multiple=True, help="A witness's public key, or its file; it must have cosigned."
+    "--key",
+    "keys",
+    multiple=True,
+    type=click.Path(),
+    metavar="KEY|FILE",
+    help="The log's public key, or a file that holds it.",
+)
+@click.option(
+    "--witness",
+    "witnesses",
+    multiple=True,
+    type=click.Path(),
+    metavar="KEY|FILE",
+    help="A witness's public key, or its file; it must have cosigned.",
 )
 def check_proof(
     receipt: Path,
@@ -144,7 +156,14 @@ def publish(folder: Path, witnessed: bool, again: bool, as_json: bool) -> None:
 
 @door.subverb(command, "witness", example="retrodict log witness https://witness.example --key witness.vkey")
 @click.argument("urls", nargs=-1, required=True, metavar="URL...")
-@click.option("--key", "keys", multiple=True, help="A witness's public key, or its file; others' words are not kept.")
+@click.option(
+    "--key",
+    "keys",
+    multiple=True,
+    type=click.Path(),
+    metavar="KEY|FILE",
+    help="A witness's public key, or its file; others' words are not kept.",
+)
 def witness(urls: tuple[str, ...], keys: tuple[str, ...], as_json: bool) -> None:
     """Let the witnesses at URL... cosign the newest checkpoint (C2SP tlog-witness), and keep what they signed.
 

@@ -73,10 +73,15 @@ class SshPublicKey:
 
 
 class SshSigner:
-    """Somebody's private key, wherever it is."""
+    """Somebody's private key, wherever it is.
+
+    Attributes:
+        is_service: The workspace has found that the key is recorded as a service's.
+    """
 
     def __init__(self, path: Path, public_key: SshPublicKey, private_key: Ed25519PrivateKey | None) -> None:
         """For `open`."""
+        self.is_service = False
         self._path = path
         self._private_key = private_key
         self.public_key = public_key

@@ -554,7 +554,7 @@ class Ledger:
         Args:
             verifier: The log's public key. None: who signed could not be told, which a note says.
             anchor: The last checkpoint as it was kept apart.
-            others: Further signed checkpoints that somebody kept, each with what to call it.
+            others: Further checkpoints, each with what to call it; who signed them is the caller's to know.
             follow: Reads a verifier key: keys that took the verifier's place, signed by it, count as it does.
             digest_of: Names payloads. None: they are not checked.
             progress: Told how many entries are done.

@@ -7,6 +7,7 @@ others outvote is named, and the derivation goes on with what they agree on.
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -287,11 +288,13 @@ def _verify_checkpoints(
                 raise
             note.verify_note(checkpoint, key_chain(db, origin, verifier, follow))
 
-    def check(db: apsw.Connection, what: str, data: bytes, *, trusted: bool) -> Iterator[Finding | int]:
+    def check(
+        db: apsw.Connection, what: str, data: bytes, *, trusted: bool, vouched: bool = False
+    ) -> Iterator[Finding | int]:
         """Yield findings; in the end the size that the checkpoint protects, if it does."""
         try:
             checkpoint: Checkpoint = note.decode_checkpoint(data)
-            if verifier is not None:
+            if verifier is not None and not vouched:
                 check_signature(db, checkpoint, verifier)
         except IntegrityError as error:
             yield Finding(level="altered", what=what, message=error.message)
@@ -313,14 +316,14 @@ def _verify_checkpoints(
         shown = _shown(db)
         for (number,) in fetch(db, "SELECT only FROM checkpoint WHERE only IS NOT 1"):
             yield Finding(level="altered", what="checkpoint", message=f"it is filed as row {number!r}; there is only 1")
-        kept = [("checkpoint kept apart", anchor), *others]
-        for what, data, trusted in (("checkpoint", shown, False), *((*pair, True) for pair in kept)):
-            if data is not None:
-                for finding in check(db, what, data, trusted=trusted):
-                    if isinstance(finding, Finding):
-                        yield finding
-                    else:
-                        protected = max(protected, finding)
+        found = check(db, "checkpoint", shown, trusted=False) if shown is not None else iter(())
+        if anchor is not None:
+            found = itertools.chain(found, check(db, "checkpoint kept apart", anchor, trusted=True))
+        for finding in itertools.chain(found, *(check(db, *pair, trusted=True, vouched=True) for pair in others)):
+            if isinstance(finding, Finding):
+                yield finding
+            else:
+                protected = max(protected, finding)
         if shown is not None and verifier is None:
             yield Finding(
                 level="note", what="checkpoint", message="no key was given, so who signed it could not be told"
