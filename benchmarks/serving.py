@@ -1,173 +1,341 @@
-"""Durable predictions over HTTP: each is on disk before its answer is sent.
+"""Durable predictions over HTTP, each on disk before its answer is sent; beside MLServer and `mlflow models serve`.
 
-    python benchmarks/serving.py [SECONDS]
+    python benchmarks/serving.py [--seconds 3] [--no-peers]
 
 Budget for one serving process: 64 callers with one row each >= 2,000 predictions/s; batches of 32 and more >= 10,000
-rows/s. The callers run in processes of their own, whose CPU is not counted; where they share two cores with the
-server, CPU per call tells more than the rate. Beside it: the disk's fsync rate, the same server without model and
-record, and the same service without HTTP.
+rows/s. The callers run in a process of their own, whose CPU is not counted; where they share two cores with the
+server, requests per second of the server's CPU tell more than the rate. The peers log nothing. All serve the same
+model (scikit-learn's scaler and logistic regression over 20 features), asked with the same numbers: retrodict and
+MLServer in the Open Inference Protocol, MLflow in its own JSON.
 """
 
 from __future__ import annotations
 
-import http.client
+import argparse
+import asyncio
 import json
 import os
+import pickle
 import shutil
+import signal
+import socket
 import subprocess
 import sys
 import tempfile
-import threading
 import time
-from collections.abc import Callable
+import urllib.error
+import urllib.request
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import measure
 
+from retrodict.actions.alias import alias
 from retrodict.actions.register import register
-from retrodict.serving import Service
-from retrodict.testing.workspaces import Built, build
+from retrodict.testing.workbench import make_workspace
 
-MODEL = "def predict(x):\n    return x * 2.0\n"
+ENVIRONMENTS = Path(__file__).parents[1] / "tests" / "environments" / "make.sh"
+FEATURES = 20
+TWICE = "def predict(x):\n    return x * 2.0\n"
 
 
-def question(rows: int) -> bytes:
-    """Return an inference request with one FP64 tensor of `rows` values."""
-    tensor = {"name": "x", "shape": [rows], "datatype": "FP64", "data": [i * 0.5 for i in range(rows)]}
+# ---- the load: one process, one connection a caller ------------------------------------------------------------------
+
+
+class Caller(asyncio.Protocol):
+    """Asks again as soon as it is answered."""
+
+    def __init__(self, request: bytes, until: float, latencies: list[float]) -> None:
+        self._request, self._until, self._latencies = request, until, latencies
+        self._buffer = b""
+        self.gone: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
+        self._ask()
+
+    def _ask(self) -> None:
+        self._asked = time.perf_counter()
+        self._transport.write(self._request)
+
+    def data_received(self, data: bytes) -> None:
+        self._buffer += data
+        head, separator, body = self._buffer.partition(b"\r\n\r\n")
+        if not separator:
+            return
+        length = head.lower().partition(b"content-length:")[2].partition(b"\r\n")[0]
+        if not length or len(body) < int(length):
+            return
+        if b" 200 " not in head[:16]:
+            self.gone.set_exception(RuntimeError(f"{head!r} {body[:500]!r}"))
+            self._transport.close()
+            return
+        now = time.perf_counter()
+        self._latencies.append(now - self._asked)
+        self._buffer = b""
+        if now < self._until:
+            self._ask()
+        else:
+            self._transport.close()
+
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio's signature
+        if not self.gone.done():
+            self.gone.set_result(None)
+
+
+async def call(url: str, request: bytes, callers: int, seconds: float) -> list[float]:
+    """Let callers ask; return how long each answer took, in seconds."""
+    where = urlsplit(url)
+    latencies: list[float] = []
+    until = time.perf_counter() + seconds
+    loop = asyncio.get_running_loop()
+    made = [
+        await loop.create_connection(lambda: Caller(request, until, latencies), where.hostname, where.port)
+        for _ in range(callers)
+    ]
+    await asyncio.gather(*(caller.gone for _, caller in made))
+    return latencies
+
+
+def load(url: str, path: str, body: bytes, callers: int, seconds: float) -> list[float]:
+    """Let callers ask from another process; return how long each answer took, sorted."""
+    head = (
+        f"POST {path} HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ncontent-length: {len(body)}\r\n"
+    )
+    command = [sys.executable, __file__, "--callers", str(callers), "--seconds", str(seconds), "--url", url]
+    done = subprocess.run(command, input=head.encode() + b"\r\n" + body, stdout=subprocess.PIPE, check=True)
+    return sorted(json.loads(done.stdout))
+
+
+# ---- what is asked ---------------------------------------------------------------------------------------------------
+
+
+def numbers(rows: int) -> list[float]:
+    return [((7 * i) % 23) / 7 - 1.5 for i in range(rows * FEATURES)]
+
+
+def oip(rows: int) -> bytes:
+    tensor = {"name": "x", "shape": [rows, FEATURES], "datatype": "FP64", "data": numbers(rows)}
     return json.dumps({"inputs": [tensor]}).encode()
 
 
-def call(url: str, method: str, path: str, body: bytes | None, seconds: float) -> int:
-    """Ask over one connection until time is up; return how often it was answered."""
-    connection = http.client.HTTPConnection(urlsplit(url).netloc, timeout=60)
-    answered, end = 0, time.perf_counter() + seconds
-    while time.perf_counter() < end:
-        connection.request(method, path, body)
-        response = connection.getresponse()
-        text = response.read()
-        if response.status != 200:
-            raise RuntimeError(f"{response.status}: {text!r}")
-        answered += 1
-    connection.close()
-    return answered
+def oip_column(rows: int) -> bytes:
+    tensor = {"name": "x", "shape": [rows], "datatype": "FP64", "data": numbers(rows)[:rows]}
+    return json.dumps({"inputs": [tensor]}).encode()
 
 
-def callers(arguments: list[str]) -> None:
-    """Be a process of callers: URL, method, path, rows (0: no body), threads, seconds; print how many were answered."""
-    url, method, path, rows, threads, seconds = arguments
-    body = question(int(rows)) if int(rows) else None
-    counts = [0] * int(threads)
-
-    def one(number: int) -> None:
-        counts[number] = call(url, method, path, body, float(seconds))
-
-    running = [threading.Thread(target=one, args=(number,)) for number in range(int(threads))]
-    for thread in running:
-        thread.start()
-    for thread in running:
-        thread.join()
-    print(sum(counts))
+def mlflow_json(rows: int) -> bytes:
+    flat = numbers(rows)
+    return json.dumps({"inputs": [flat[i * FEATURES : (i + 1) * FEATURES] for i in range(rows)]}).encode()
 
 
-def load(url: str, threads: int, rows: int, seconds: float, path: str = "/v2/models/twice/infer") -> int:
-    """Let callers ask; return how many calls were answered. Two processes where there are several callers."""
-    method = "POST" if rows else "GET"
-    shares = [threads] if threads == 1 else [threads // 2, threads - threads // 2]
-    processes = [
-        subprocess.Popen(
-            [sys.executable, __file__, "callers", url, method, path, str(rows), str(share), str(seconds)],
-            stdout=subprocess.PIPE,
+def make_model() -> object:
+    import numpy as np
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    random = np.random.default_rng(0)
+    x = random.normal(size=(2000, FEATURES))
+    return make_pipeline(StandardScaler(), LogisticRegression()).fit(x, x.sum(axis=1) > 0)
+
+
+# ---- servers ---------------------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def server(command: list[str], folder: Path, variables: Mapping[str, str], url: str, ready: str) -> Iterator[int]:
+    """Run a server until it answers, then stop it; gives its process group."""
+    log = folder / "server.log"
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            command, cwd=folder, env=os.environ | variables, stdout=output, stderr=output, start_new_session=True
         )
-        for share in shares
-    ]
-    return sum(int(process.communicate()[0]) for process in processes)
+    try:
+        deadline = time.monotonic() + 120
+        while True:
+            try:
+                with urllib.request.urlopen(url + ready, timeout=5):
+                    break
+            except (urllib.error.URLError, OSError):
+                if process.poll() is not None or time.monotonic() > deadline:
+                    raise RuntimeError(f"{command[0]} does not answer: {log.read_text()[-2000:]}") from None
+                time.sleep(0.1)
+        yield process.pid
+    finally:
+        os.killpg(process.pid, signal.SIGTERM)
+        try:
+            process.wait(20)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
 
 
-def cpu_s(pid: int) -> float:
-    """Return the CPU seconds that a process has used."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
 
 
-def report(name: str, server: int, seconds: float, rows: int, ask: Callable[[], int]) -> None:
-    """Ask, and print the rate and the server's CPU a call."""
-    before = cpu_s(server)
-    answered = ask()
-    spent = (cpu_s(server) - before) / max(answered, 1)
-    rate = answered / seconds
-    per_row = f"{rate * rows:10,.0f} rows/s" if rows > 1 else " " * 17
-    print(f"{name:<44} {rate:9,.0f} /s {per_row}   server CPU {spent * 1e6:8,.0f} us a call", flush=True)
+def cpu_s(group: int) -> float:
+    """Return the CPU seconds that the processes of a group have used."""
+    spent = 0
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            fields = stat.read_text().rpartition(")")[2].split()
+        except OSError:
+            continue
+        if int(fields[2]) == group:
+            spent += int(fields[11]) + int(fields[12])
+    return spent / os.sysconf("SC_CLK_TCK")
 
 
-def main(seconds: float = 3.0) -> None:
+def report(name: str, group: int, url: str, path: str, body: bytes, callers: int, rows: int, seconds: float) -> float:
+    """Ask, print the figures, and return requests per second of the server's CPU."""
+    load(url, path, body, callers, min(seconds, 1.0))  # warm
+    before = cpu_s(group)
+    latencies = load(url, path, body, callers, seconds)
+    per_cpu = len(latencies) / max(cpu_s(group) - before, 1e-9)
+    p50, p99 = (latencies[int(q * (len(latencies) - 1))] * 1e3 for q in (0.5, 0.99))
+    rate = len(latencies) / seconds
+    asked = f"{callers} callers x {rows} rows"
+    print(
+        f"{name:<36} {asked:<22} {rate:8,.0f} /s {rate * rows:10,.0f} rows/s {per_cpu:8,.0f} /cpu-s "
+        f"p50 {p50:7.2f} ms p99 {p99:7.2f} ms",
+        flush=True,
+    )
+    return per_cpu
+
+
+def peer(name: str) -> str | None:
+    """Return the interpreter of a peer's environment; None, with the reason printed, where it cannot be made."""
+    made = subprocess.run(["bash", ENVIRONMENTS, name], stdout=subprocess.PIPE, text=True, check=False)
+    if made.returncode:
+        print(f"{name} is left out: its environment could not be made")
+        return None
+    return made.stdout.strip()
+
+
+CASES = ((1, 1), (16, 1), (64, 1), (16, 32))
+
+
+def ours(folder: Path, model: Path, seconds: float) -> dict[tuple[str, int], float]:
+    with make_workspace(folder) as workspace:
+        register(workspace, str(model), "together")
+        register(workspace, str(model), "alone", row_wise=False)
+        twice = folder / "twice.py"
+        twice.write_text(TWICE)
+        register(workspace, str(twice), "twice")
+        alias(workspace, "together@champion", "v1", reason="the only one")
+    measure.figure("fsync of 4 KiB, one thread", measure.fsyncs_per_second(folder), "/s")
+    port = free_port()
+    url = f"http://127.0.0.1:{port}"
+    command = measure.retrodict("serve", "together@champion", "alone", "twice", "--port", str(port))
+    found: dict[tuple[str, int], float] = {}
+    with server(
+        command, folder / "project", {"RETRODICT_STATE": str(folder / "state")}, url, "/v2/health/ready"
+    ) as group:
+        for name, says in (("together", "scored together"), ("alone", "each scored alone")):
+            for callers, rows in CASES:
+                path = f"/v2/models/{name}/infer"
+                figure = report(f"retrodict, {says}", group, url, path, oip(rows), callers, rows, seconds)
+                found[says, callers if rows == 1 else -callers] = figure
+        for callers, rows in ((64, 1), (16, 256)):
+            path = "/v2/models/twice/infer"
+            report("retrodict, x -> 2 x", group, url, path, oip_column(rows), callers, rows, seconds)
+    return found
+
+
+def mlserver(folder: Path, model: Path, seconds: float) -> dict[int, float]:
+    python = peer("mlserver")
+    if python is None:
+        return {}
+    shutil.copyfile(model, folder / "model.joblib")
+    ports = [free_port() for _ in range(3)]
+    settings = dict(zip(("http_port", "grpc_port", "metrics_port"), ports, strict=True))
+    (folder / "settings.json").write_text(
+        json.dumps({"host": "127.0.0.1", "parallel_workers": 0, "debug": False, **settings})
+    )
+    (folder / "model-settings.json").write_text(
+        json.dumps(
+            {
+                "name": "m",
+                "implementation": "mlserver_sklearn.SKLearnModel",
+                "parameters": {"uri": "./model.joblib", "version": "v1"},
+            }
+        )
+    )
+    url = f"http://127.0.0.1:{ports[0]}"
+    command = [python, "-m", "mlserver.cli.main", "start", "."]
+    if not (Path(python).parent / "mlserver").exists():
+        raise RuntimeError("the environment has no mlserver")
+    command = [str(Path(python).parent / "mlserver"), "start", "."]
+    with server(command, folder, {}, url, "/v2/models/m/ready") as group:
+        return {
+            callers if rows == 1 else -callers: report(
+                "MLServer (no log)", group, url, "/v2/models/m/infer", oip(rows), callers, rows, seconds
+            )
+            for callers, rows in CASES
+        }
+
+
+def mlflow(folder: Path, model: Path, seconds: float) -> dict[int, float]:
+    python = peer("mlflow")
+    if python is None:
+        return {}
+    save = (
+        "import mlflow.sklearn, pickle, sys; mlflow.sklearn.save_model(pickle.load(open(sys.argv[1], 'rb')), 'model')"
+    )
+    variables = {"PATH": f"{Path(python).parent}:{os.environ['PATH']}", "MLFLOW_TRACKING_URI": f"file:{folder}/runs"}
+    subprocess.run(
+        [python, "-c", save, str(model)], cwd=folder, env=os.environ | variables, check=True, capture_output=True
+    )
+    port = free_port()
+    url = f"http://127.0.0.1:{port}"
+    command = [str(Path(python).parent / "mlflow"), "models", "serve", "-m", "model", "--env-manager", "local", "-p"]
+    with server([*command, str(port), "-h", "127.0.0.1"], folder, variables, url, "/ping") as group:
+        return {
+            callers if rows == 1 else -callers: report(
+                "mlflow models serve (no log)", group, url, "/invocations", mlflow_json(rows), callers, rows, seconds
+            )
+            for callers, rows in CASES
+        }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--seconds", type=float, default=3.0)
+    parser.add_argument("--no-peers", action="store_true")
+    parser.add_argument("--callers", type=int, help=argparse.SUPPRESS)
+    parser.add_argument("--url", help=argparse.SUPPRESS)
+    given = parser.parse_args()
+    if given.callers:
+        request = sys.stdin.buffer.read()
+        print(json.dumps(asyncio.run(call(given.url, request, given.callers, given.seconds))))
+        return
     measure.title("Serving")
     with tempfile.TemporaryDirectory(dir=".") as name:
         folder = Path(name).absolute()
-        built = build(folder)
-        (built.root / "twice.py").write_text(MODEL)
-        with built.open() as workspace:
-            register(workspace, str(built.root / "twice.py"), "twice")
-        measure.figure("fsync of 4 KiB, one thread", measure.fsyncs_per_second(folder), "/s")
-        _over_http(built, seconds)
-        _without_http(built, seconds)
-        shutil.rmtree(built.root)
-
-
-def _over_http(built: Built, seconds: float) -> None:
-    env = os.environ | {"RETRODICT_STATE": str(built.state)}
-    serve = measure.retrodict("serve", "twice", "--port", "0", "--json")
-    with subprocess.Popen(serve, cwd=built.root, env=env, stdout=subprocess.PIPE) as server:
-        assert server.stdout is not None
-        url = json.loads(server.stdout.readline())["url"]
-        load(url, 1, 1, 0.5)  # warm
-        for threads in (1, 16, 64):
-            report(
-                f"HTTP without model and record, {threads} callers",
-                server.pid,
-                seconds,
-                1,
-                lambda threads=threads: load(url, threads, 0, seconds, "/v2/health/live"),
-            )
-        for threads, rows in ((1, 1), (16, 1), (64, 1), (16, 32), (16, 256)):
-            report(
-                f"durable predictions, {threads} callers x {rows} rows",
-                server.pid,
-                seconds,
-                rows,
-                lambda threads=threads, rows=rows: load(url, threads, rows, seconds),
-            )
-        server.terminate()
-
-
-def _without_http(built: Built, seconds: float) -> None:
-    import numpy as np
-
-    with built.open() as workspace:
-        service = Service(workspace)
-        for threads, rows in ((1, 1), (64, 1), (64, 32)):
-            data = np.arange(rows, dtype="f8")
-            counts = [0] * threads
-            end = time.perf_counter() + seconds
-
-            def one(number: int, data: object = data, counts: list[int] = counts, end: float = end) -> None:
-                while time.perf_counter() < end:
-                    service.predict("twice", data)
-                    counts[number] += 1
-
-            def ask(threads: int = threads, counts: list[int] = counts, one: Callable[[int], None] = one) -> int:
-                running = [threading.Thread(target=one, args=(number,)) for number in range(threads)]
-                for thread in running:
-                    thread.start()
-                for thread in running:
-                    thread.join()
-                return sum(counts)
-
-            report(f"the same without HTTP, {threads} threads x {rows} rows", os.getpid(), seconds, rows, ask)
+        model = folder / "model.pkl"
+        model.write_bytes(pickle.dumps(make_model()))
+        for part in ("ours", "mlserver", "mlflow"):
+            (folder / part).mkdir()
+        found = ours(folder / "ours", model, given.seconds)
+        if given.no_peers:
+            return
+        peers = [mlserver(folder / "mlserver", model, given.seconds), mlflow(folder / "mlflow", model, given.seconds)]
+        for case in (1, 16, 64, -16):
+            best = max((figures[case] for figures in peers if case in figures), default=None)
+            if best is not None:
+                ratios = ", ".join(
+                    f"{says} {found[says, case] / best:.1f} x" for says in ("scored together", "each scored alone")
+                )
+                what = f"{abs(case)} callers{' x 32 rows' if case < 0 else ''}"
+                print(f"requests per CPU second against the best peer, {what}: {ratios}")
 
 
 if __name__ == "__main__":
-    if sys.argv[1:2] == ["callers"]:
-        callers(sys.argv[2:])
-    else:
-        main(*map(float, sys.argv[1:]))
+    main()

@@ -5,16 +5,15 @@ from __future__ import annotations
 import gzip
 import json
 import re
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import httpx
 import numpy as np
 import pandas as pd
 import pytest
 from sklearn.linear_model import LogisticRegression
+from tests.server.running import Running, tensor
 
 from retrodict.actions import payloads
 from retrodict.actions.alias import alias
@@ -24,10 +23,10 @@ from retrodict.actions.predictions import search
 from retrodict.kernel.errors import UnknownReferenceError, UsageError
 from retrodict.kernel.note import decode_checkpoint
 from retrodict.predictions import payloads as kept_payloads
-from retrodict.server import Server
+from retrodict.server import Limits, Server
 from retrodict.server.errors import AddressError, OpenServerError
 from retrodict.testing.workbench import make_workspace, register_object, register_source
-from retrodict.workspace import Workspace, agent_name
+from retrodict.workspace import agent_name
 
 FRAME = pd.DataFrame(np.random.default_rng(0).normal(size=(60, 3)), columns=["a", "b", "c"])
 TARGET = (FRAME["a"] + FRAME["b"] > 0).astype(int)
@@ -43,30 +42,6 @@ def predict(frame):
 """
 
 
-class Running:
-    """A server in a thread of this process."""
-
-    def __init__(self, workspace: Workspace, models: list[str], **options: Any) -> None:
-        self.workspace = workspace
-        self.server = Server(workspace, models, port=0, **options)
-        started = threading.Event()
-        self.thread = threading.Thread(target=self.server.run, args=(lambda _url: started.set(),))
-        self.thread.start()
-        assert started.wait(30)
-        self.client = httpx.Client(base_url=self.server.url, timeout=30)
-
-    def stop(self) -> None:
-        self.client.close()
-        self.server.stop()
-        self.thread.join(30)
-        assert not self.thread.is_alive()
-
-    def infer(self, model: str, body: object, **headers: str) -> httpx.Response:
-        """Post as tritonclient does: without a Content-Type."""
-        content = body if isinstance(body, bytes) else json.dumps(body).encode()
-        return self.client.post(f"/v2/models/{model}/infer", content=content, headers=headers)
-
-
 @pytest.fixture(scope="module")
 def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     with make_workspace(tmp_path_factory.mktemp("served")) as workspace:
@@ -76,13 +51,11 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
         register_source(workspace, "chain", CHAIN)
         register_source(workspace, "broken", "def predict(frame):\n    raise OSError('the disk of the model')\n")
         alias(workspace, "credit@champion", "1", reason="x")
-        served = Running(workspace, ["credit@champion", "bare", "echo", "chain", "broken"], limit_bytes=1 << 20)
+        served = Running(
+            workspace, ["credit@champion", "bare", "echo", "chain", "broken"], limits=Limits(body_bytes=1 << 20)
+        )
         yield served
         served.stop()
-
-
-def tensor(name: str, datatype: str, data: list[Any], shape: list[int] | None = None) -> dict[str, Any]:
-    return {"name": name, "shape": shape or [len(data)], "datatype": datatype, "data": data}
 
 
 def columns(rows: int = 2, datatype: str = "FP64") -> dict[str, Any]:

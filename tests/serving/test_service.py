@@ -17,14 +17,16 @@ from sklearn.linear_model import LogisticRegression
 
 from retrodict.actions import payloads
 from retrodict.actions.alias import alias
+from retrodict.actions.predictions import search
 from retrodict.actions.register import register
 from retrodict.kernel.entry import decode_edge_list
 from retrodict.kernel.errors import ReadOnlyStoreError, UnknownReferenceError
 from retrodict.kernel.types import EdgeList
 from retrodict.ledger import Ledger, Sequenced
 from retrodict.models import InputError, UnloadableModelError, current_loader
+from retrodict.predictions import calls
 from retrodict.predictions import payloads as kept_payloads
-from retrodict.serving import ModelFailedError, Service
+from retrodict.serving import Answer, Asker, ModelFailedError, Service
 from retrodict.testing.workbench import make_workspace, register_object, register_source
 from retrodict.workspace import Workspace, agent_name, open_text, sealed_text
 
@@ -253,12 +255,13 @@ def test_a_part_that_answers_after_the_whole_is_recorded_by_itself(workspace: Wo
 def test_an_answer_is_withheld_when_its_record_fails(workspace: Workspace) -> None:
     service = Service(workspace)
     service.predict("credit@v1", FRAME)
+    ready = service.ready("credit@v1")
     ledger = Ledger.open(workspace.folder / "ledger.db", workspace.clock, read_only=True)
     service.workspace = replace(workspace, ledger=ledger)
     with pytest.raises(ReadOnlyStoreError):
         service.predict("credit@v1", FRAME)
     with pytest.raises(ReadOnlyStoreError):
-        service.submit("credit@v1", FRAME).result(20)
+        service.record([service.ask(ready, FRAME, [Asker(rows=len(FRAME))])]).result(20)
     ledger.close()
     assert len(made(workspace)) == 1
 
@@ -310,10 +313,36 @@ def test_a_model_that_changes_its_input_does_not_change_the_record(workspace: Wo
 def test_a_future_answers_once_the_record_is_durable(workspace: Workspace) -> None:
     register_source(workspace, "broken", "def predict(frame):\n    return 1 / 0\n")
     service = Service(workspace)
-    answer = service.submit("credit@v1", FRAME).result(20)
-    assert answer.index == made(workspace)[0].index
-    with pytest.raises(ModelFailedError):
-        service.submit("broken", [1]).result(20)
+    asked = [service.ask(service.ready("credit@v1"), FRAME, [Asker(rows=len(FRAME))])]
+    asked.append(service.ask(service.ready("broken"), [1], [Asker(rows=1)]))
+    answer, failure = service.record(asked).result(20)
+    assert isinstance(answer, Answer)
+    assert isinstance(failure, ModelFailedError)
+    assert (answer.index, failure.index) == tuple(s.index for s in made(workspace))
+
+
+def test_questions_that_are_asked_together_are_one_call_with_parts(workspace: Workspace) -> None:
+    service = Service(workspace)
+    askers = [
+        Asker(rows=1, caller="Ann", trace="a" * 32, parent_span="b" * 16, request_id="q-1"),
+        Asker(rows=2, caller="Bob"),
+    ]
+    (answer,) = service.record([service.ask(service.ready("credit@v1"), FRAME.head(3), askers)]).result(20)
+    assert isinstance(answer, Answer)
+    (call,) = calls(workspace.views.database(), entry=answer.index)
+    assert [(p.first_row, p.rows, p.parent_span, p.request_id) for p in call.parts] == [
+        (0, 1, "b" * 16, "q-1"),
+        (1, 2, None, None),
+    ]
+    assert call.parts == answer.parts
+    assert (call.caller, call.rows) == (None, 3)
+    assert call.trace_of(0) == "a" * 32
+    assert len({call.trace, call.trace_of(0), call.trace_of(1)}) == 3
+    assert call.caller_of(1) == call.caller_of(2) != call.caller_of(0)
+    for caller, rows in (("Ann", [0]), ("Bob", [1, 2])):
+        found = search(workspace, caller=caller, oldest_first=True).rows
+        assert [(row.index, row.row, row.caller) for row in found] == [(answer.index, row, caller) for row in rows]
+    assert calls(workspace.views.database(), trace="a" * 32) == [call]
 
 
 def test_no_context_is_left_behind(workspace: Workspace) -> None:

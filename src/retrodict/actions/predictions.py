@@ -150,7 +150,7 @@ def _rows(
         pseudonym = _pseudonym(workspace, caller)
         if pseudonym is None:
             return
-    known: dict[str, str] = {}
+    known: dict[str | None, str | None] = {}
     for call in records.calls(
         database,
         model_name=name,
@@ -161,10 +161,13 @@ def _rows(
         top_level=not parts,
         newest_first=not oldest_first,
     ):
-        if call.caller is not None and call.caller not in known:
-            known[call.caller] = agent_name(workspace, call.caller)
+        for asker in {call.caller, *(part.caller for part in call.parts)} - known.keys():
+            known[asker] = None if asker is None else agent_name(workspace, asker)
         inputs, outputs, gap = _values(workspace, call)
         for row in range(call.rows):
+            asker = call.caller_of(row)
+            if pseudonym is not None and asker != pseudonym:
+                continue  # somebody else's row of a call that scored several questions together
             yield PredictionRow(
                 reference=f"{call.index}.{row}",
                 event=call.event,
@@ -174,7 +177,7 @@ def _rows(
                 date=call.received,
                 model=call.model_name,
                 version=f"v{call.model_version}" if call.model is not None else call.model_version,
-                caller=None if call.caller is None else known[call.caller],
+                caller=known[asker],
                 status=call.status,
                 inputs=_at(inputs, row),
                 outputs=_at(outputs, row),
@@ -202,7 +205,10 @@ def _check_model(workspace: Workspace, name: str) -> None:
 
 
 def _pseudonym(workspace: Workspace, name: str) -> str | None:
-    query = "SELECT DISTINCT caller FROM predictions_calls WHERE caller IS NOT NULL"
+    query = (
+        "SELECT caller FROM predictions_calls WHERE caller IS NOT NULL "
+        "UNION SELECT caller FROM predictions_parts WHERE caller IS NOT NULL"
+    )
     for row in workspace.views.database().execute(query).fetchall():
         pseudonym = str(row[0])
         if name in {pseudonym, agent_name(workspace, pseudonym)}:

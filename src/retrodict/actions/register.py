@@ -49,6 +49,7 @@ def register(
     metrics: Path | None = None,
     example: Path | None = None,
     method: str = "predict",
+    row_wise: bool | None = None,
 ) -> Registered:
     """Register what lies at `path` as the next version of `name`.
 
@@ -57,6 +58,8 @@ def register(
         metrics: A file that says how good it is; its bytes are kept as they are.
         example: A CSV, JSON or Parquet file with an input; the signature is taken from it.
         method: For a pickled estimator: which of its methods answers.
+        row_wise: Whether a row's answer depends on that row alone, so that a server may score the rows of several
+            callers together; None: as the model's kind has it (scikit-learn's own estimators are, others are not).
 
     Raises:
         UsageError: The path, the metrics or the example does not exist.
@@ -74,7 +77,9 @@ def register(
     batch = Batch(workspace)
     folder = Path(tempfile.mkdtemp(prefix="register-", dir=workspace.folder))
     try:
-        packaged = models.package(source, folder / "model", attribute=attribute or None, example=example, method=method)
+        packaged = models.package(
+            source, folder / "model", attribute=attribute or None, example=example, method=method, row_wise=row_wise
+        )
         stored = workspace.objects.add(folder / "model")
     finally:
         shutil.rmtree(folder, ignore_errors=True)

@@ -51,6 +51,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "replay": ("replay", "Make a prediction again, and compare."),
     "lineage": ("lineage", "Walk to what caused something, or what it reached."),
     "checkout": ("checkout", "Write any version back."),
+    "audit": ("audit", "Look for answers beside the record."),
     "verify": ("verify", "Re-derive every claim of the record."),
     "signers": ("signers", "Say whose keys sign whose events."),
     "rotate-key": ("rotate_key", "Let a new key sign the log."),

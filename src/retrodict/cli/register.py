@@ -20,8 +20,22 @@ from retrodict.cli import door
     "--example", type=click.Path(path_type=Path), help="An input (CSV, JSON, Parquet) to take the signature from."
 )
 @click.option("--method", default="predict", show_default=True, help="Which method of a pickled estimator answers.")
+@click.option(
+    "--row-wise/--not-row-wise",
+    "row_wise",
+    default=None,
+    help="Whether a row's answer depends on that row alone: rows of several callers may then be scored together "
+    "(default: yes for scikit-learn's own estimators).",
+)
 def command(
-    path: str, name: str, reason: str | None, metrics: Path | None, example: Path | None, method: str, as_json: bool
+    path: str,
+    name: str,
+    reason: str | None,
+    metrics: Path | None,
+    example: Path | None,
+    method: str,
+    row_wise: bool | None,
+    as_json: bool,
 ) -> None:
     """Register PATH as the next version of the model NAME.
 
@@ -31,5 +45,7 @@ def command(
     from retrodict.render import text
 
     with door.workspace(writes=True) as workspace:
-        record = register(workspace, path, name, reason=reason, metrics=metrics, example=example, method=method)
+        record = register(
+            workspace, path, name, reason=reason, metrics=metrics, example=example, method=method, row_wise=row_wise
+        )
     door.show(record, as_json=as_json, text=text.registered)

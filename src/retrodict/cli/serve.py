@@ -19,16 +19,44 @@ from retrodict.cli import door
     show_default=True,
     help="The environment variable with the token that callers must send (Authorization: Bearer).",
 )
-def command(models: tuple[str, ...], port: int, host: str, token_env: str, as_json: bool) -> None:
+@click.option("--max-body", type=click.IntRange(1), default=64, show_default=True, help="MiB of one request's body.")
+@click.option("--max-rows", type=click.IntRange(1), default=100_000, show_default=True, help="Rows of one request.")
+@click.option(
+    "--max-requests", type=click.IntRange(1), default=1024, show_default=True, help="Requests under way at once."
+)
+@click.option(
+    "--timeout", type=click.FloatRange(0.1), default=60.0, show_default=True, help="Seconds to wait for an answer."
+)
+def command(
+    models: tuple[str, ...],
+    port: int,
+    host: str,
+    token_env: str,
+    max_body: int,
+    max_rows: int,
+    max_requests: int,
+    timeout: float,
+    as_json: bool,
+) -> None:
     """Answer for MODELS over HTTP (Open Inference Protocol v2); every answer is on disk before it is given.
 
     An alias (credit@champion) is looked up for every request, so a moved alias takes effect at once.
     """
     from retrodict.render.json import to_json  # loaded when asked for
-    from retrodict.server import serve
+    from retrodict.server import Limits, serve
+
+    mib = 1024 * 1024
+    limits = Limits(
+        body_bytes=max_body * mib,
+        bodies_bytes=max(256, max_body) * mib,
+        rows=max_rows,
+        requests=max_requests,
+        answer_s=timeout,
+    )
 
     def ready(url: str) -> None:
         click.echo(to_json({"url": url}, indent=None) if as_json else f"Serving {', '.join(models)} at {url}/v2")
 
     with door.workspace(writes=True) as workspace:
-        serve(workspace, models, host=host, port=port, token=os.environ.get(token_env) or None, ready=ready)
+        token = os.environ.get(token_env) or None
+        serve(workspace, models, host=host, port=port, token=token, limits=limits, ready=ready)

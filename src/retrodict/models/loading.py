@@ -33,6 +33,8 @@ class LoadedModel:
         signature: What it takes and gives; None where its folder does not say.
         model: The object behind it: an estimator, a module's function, ...
         answer: What `predict` calls.
+        is_row_wise: A row's answer depends on that row alone (but for the last bit), so that rows of several questions
+            may be scored together. scikit-learn's own estimators are; any other where its MLmodel file says so.
     """
 
     folder: Path
@@ -40,6 +42,7 @@ class LoadedModel:
     signature: Signature | None
     model: Any = field(repr=False)
     answer: Callable[[Any], Any] = field(repr=False)
+    is_row_wise: bool = False
 
     def predict(self, data: Any) -> Any:
         """Return the model's answer to `data`, which is handed over as it is: not copied, cast or laid out anew.
@@ -77,7 +80,41 @@ def load_model(folder: Path) -> LoadedModel:
     answer = model if method == "__call__" else getattr(model, str(method), None)
     if not callable(answer):
         raise UnloadableModelError(str(folder), f"its {type(model).__name__} has no method {method!r}")
-    return LoadedModel(folder=folder, flavor=flavor, signature=signature, model=model, answer=answer)
+    declared = declared_row_wise(description)
+    return LoadedModel(
+        folder=folder,
+        flavor=flavor,
+        signature=signature,
+        model=model,
+        answer=answer,
+        is_row_wise=_is_row_wise(model, str(method)) if declared is None else declared,
+    )
+
+
+def declared_row_wise(description: Mapping[str, Any]) -> bool | None:
+    """Return what an MLmodel file says in `metadata: {retrodict: {row_wise: ...}}`; None where it says nothing."""
+    metadata = description.get("metadata")
+    own = metadata.get("retrodict") if isinstance(metadata, Mapping) else None
+    declared = own.get("row_wise") if isinstance(own, Mapping) else None
+    return declared if isinstance(declared, bool) else None
+
+
+_ROW_WISE_METHODS: Final = {"predict", "predict_proba", "decision_function", "transform"}
+
+
+def _is_row_wise(model: Any, method: str) -> bool:
+    """Say whether this is an estimator of scikit-learn's own, through and through, asked row by row."""
+    if method not in _ROW_WISE_METHODS or not _is_estimator(model):
+        return False
+    parts = [model, *(value for value in model.get_params(deep=True).values() if _is_estimator(value))]
+    # FunctionTransformer is a function of somebody's, which may look at all rows.
+    return all(
+        type(part).__module__.startswith("sklearn.") and type(part).__name__ != "FunctionTransformer" for part in parts
+    )
+
+
+def _is_estimator(value: Any) -> bool:
+    return hasattr(value, "fit") and hasattr(value, "get_params") and not isinstance(value, type)
 
 
 def read_description(folder: Path) -> dict[str, Any]:

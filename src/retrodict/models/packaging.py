@@ -52,7 +52,13 @@ class Packaged:
 
 
 def package(
-    path: Path, into: Path, *, attribute: str | None = None, example: Path | None = None, method: str = "predict"
+    path: Path,
+    into: Path,
+    *,
+    attribute: str | None = None,
+    example: Path | None = None,
+    method: str = "predict",
+    row_wise: bool | None = None,
 ) -> Packaged:
     """Make the model folder `into` from what lies at `path`, and load it once to see that it can be.
 
@@ -63,6 +69,8 @@ def package(
         attribute: The callable in the Python file; "predict" unless given.
         example: A CSV, JSON or Parquet file with an input; types of columns are taken from it.
         method: Which method of a pickled object answers ("predict_proba", ...); "__call__" for the object itself.
+        row_wise: Whether a row's answer depends on that row alone; None: as the model's kind has it. The MLmodel file
+            says so, also that of a folder which came with one.
 
     Raises:
         UnloadableModelError: There is no model at `path`, or it cannot be loaded; names the file and the cause.
@@ -70,6 +78,8 @@ def package(
     """
     if (path / "MLmodel").is_file():
         _copy(path, into)
+        if row_wise is not None:
+            _write(into, _with_row_wise(read_description(into), row_wise))
         try:
             loaded = load_model(into)
         except UnloadableModelError as error:
@@ -90,6 +100,8 @@ def package(
     else:
         raise UnloadableModelError(str(path), "it is neither a pickle, nor Python, nor a folder with an MLmodel file")
     description: dict[str, object] = {"flavors": flavors}
+    if row_wise is not None:
+        description = _with_row_wise(description, row_wise)
     frame = None if example is None else read_example(example)
     if frame is not None:
         _write_example(frame.head(_EXAMPLE_ROWS), into / EXAMPLE)
@@ -192,6 +204,12 @@ def _packaged(flavor: str, signature: Signature | None, folder: Path) -> Package
     about = read_description(folder).get("saved_input_example_info")
     example = about.get("artifact_path") if isinstance(about, dict) else None
     return Packaged(flavor=flavor, signature=written, example=example)
+
+
+def _with_row_wise(description: Mapping[str, Any], row_wise: bool) -> dict[str, object]:
+    metadata = description.get("metadata") or {}
+    own = metadata.get("retrodict") or {}
+    return {**description, "metadata": {**metadata, "retrodict": {**own, "row_wise": row_wise}}}
 
 
 def _write(folder: Path, description: Mapping[str, object]) -> None:

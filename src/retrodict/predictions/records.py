@@ -9,7 +9,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from retrodict.kernel.errors import FormatError
 from retrodict.kernel.types import Digest, Event, EventId
@@ -50,6 +50,38 @@ class Payload:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Part:
+    """One question of a call in which several were scored together.
+
+    Attributes:
+        first_row, rows: Which rows of the call it is, from 0.
+        caller: Pseudonym of who asked it.
+        trace, span: W3C trace context of its answer; `parent_span` the span that asked.
+        request_id: What the caller named it.
+    """
+
+    first_row: int
+    rows: int
+    caller: str | None
+    trace: str
+    span: str
+    parent_span: str | None
+    request_id: str | None
+
+    def as_body(self) -> dict[str, object]:
+        """Return what an entry holds of it."""
+        return {
+            "first_row": self.first_row,
+            "rows": self.rows,
+            "caller": self.caller,
+            "trace": self.trace,
+            "span": self.span,
+            "parent_span": self.parent_span,
+            "request_id": self.request_id,
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Call:
     """One row of the audit trail, without its values.
 
@@ -58,8 +90,10 @@ class Call:
         kind: "made" here, or "declared" by somebody.
         model: The `model.registered` event; None where the model is only named (`model_name`, `model_version`).
         rows: How many rows were scored together.
-        caller: Pseudonym of who asked.
-        trace, span: W3C trace context, hex.
+        caller: Pseudonym of who asked; None where nobody said, and where several did.
+        trace, span: W3C trace context, hex; `parent_span` the span that asked.
+        request_id: What the caller named the question.
+        parts: The questions that were scored together, by their rows; empty where it was one.
         parent: The prediction of a composed model that this one was part of.
         received: When the question came (RFC 3339).
     """
@@ -76,9 +110,26 @@ class Call:
     caller: str | None
     trace: str | None
     span: str | None
+    parent_span: str | None
     parent: EventId | None
     received: str
     duration_ns: int
+    request_id: str | None = None
+    parts: tuple[Part, ...] = ()
+
+    def part(self, row: int) -> Part | None:
+        """Return the question that a row belongs to; None where all rows are one question."""
+        return next((part for part in self.parts if part.first_row <= row < part.first_row + part.rows), None)
+
+    def caller_of(self, row: int) -> str | None:
+        """Return the pseudonym of who asked a row."""
+        part = self.part(row)
+        return self.caller if part is None else part.caller
+
+    def trace_of(self, row: int) -> str | None:
+        """Return the trace of the question that a row belongs to."""
+        part = self.part(row)
+        return self.trace if part is None else part.trace
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -122,8 +173,10 @@ def made_body(
     duration_ns: int,
     environment: Digest | None,
     serving_code: Digest | None,
+    request_id: str | None = None,
+    parts: Sequence[Part] = (),
 ) -> dict[str, object]:
-    """Return the body of `prediction.made`."""
+    """Return the body of `prediction.made`; `parts` where several questions were scored together."""
     return {
         "model": model,
         "model_name": model_name,
@@ -144,6 +197,8 @@ def made_body(
         "duration_ns": duration_ns,
         "environment": environment,
         "serving_code": serving_code,
+        "request_id": request_id,
+        "parts": [part.as_body() for part in parts] if parts else None,
     }
 
 
@@ -193,19 +248,23 @@ def declared_body(
 
 
 class PredictionProjection:
-    """Tables `predictions_calls` and `predictions_disputes`; rows are small, since there are many of them.
+    """Tables `predictions_calls`, `predictions_parts`, `predictions_disputes`; small rows, since there are many.
 
     `nth` numbers the answered calls of each model version from 0, so that an even sample of them is drawn without a
     look at the others; it is NULL for failed and for declared ones.
     """
 
     name = "predictions"
-    version = 2
+    version = 3
     tables: Mapping[str, str] = {
         "predictions_calls": "CREATE TABLE predictions_calls (entry INTEGER PRIMARY KEY, event TEXT NOT NULL, "
         "kind TEXT NOT NULL, model TEXT, model_name TEXT NOT NULL, model_version TEXT NOT NULL, "
         "requested TEXT NOT NULL, status TEXT NOT NULL, rows INTEGER NOT NULL, caller TEXT, trace TEXT, span TEXT, "
-        "parent TEXT, received TEXT NOT NULL, duration_ns INTEGER NOT NULL, nth INTEGER)",
+        "parent_span TEXT, parent TEXT, received TEXT NOT NULL, duration_ns INTEGER NOT NULL, request_id TEXT, "
+        "parts INTEGER NOT NULL, nth INTEGER)",
+        "predictions_parts": "CREATE TABLE predictions_parts (entry INTEGER NOT NULL, first_row INTEGER NOT NULL, "
+        "rows INTEGER NOT NULL, caller TEXT, trace TEXT NOT NULL, span TEXT NOT NULL, parent_span TEXT, "
+        "request_id TEXT, PRIMARY KEY (entry, first_row)) WITHOUT ROWID",
         "predictions_disputes": "CREATE TABLE predictions_disputes (entry INTEGER PRIMARY KEY, event TEXT NOT NULL, "
         "prediction TEXT NOT NULL, row INTEGER, at TEXT NOT NULL, agent TEXT NOT NULL, resolution TEXT, "
         "resolution_entry INTEGER)",
@@ -217,6 +276,8 @@ class PredictionProjection:
         "CREATE INDEX predictions_by_parent ON predictions_calls (parent) WHERE parent IS NOT NULL",
         "CREATE INDEX predictions_by_caller ON predictions_calls (caller) WHERE caller IS NOT NULL",
         "CREATE INDEX predictions_by_time ON predictions_calls (received)",
+        "CREATE INDEX predictions_parts_by_caller ON predictions_parts (caller) WHERE caller IS NOT NULL",
+        "CREATE INDEX predictions_parts_by_trace ON predictions_parts (trace)",
         "CREATE INDEX disputes_by_prediction ON predictions_disputes (prediction)",
         "CREATE INDEX disputes_by_event ON predictions_disputes (event)",
     )
@@ -227,19 +288,25 @@ class PredictionProjection:
         event, body = entry.event, entry.event.body
         match event.kind:
             case "prediction.made" | "prediction.declared":
-                columns = "model model_name model_version requested status rows caller trace span parent received"
+                parts = _parts(body)
                 is_answered = event.kind == "prediction.made" and body["status"] == "ok"
                 db.execute(
-                    "INSERT INTO predictions_calls VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                    "INSERT INTO predictions_calls VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
                     (
                         entry.index,
                         event.id,
                         event.kind.removeprefix("prediction."),
-                        *(body[c] for c in columns.split()),
-                        body["duration_ns"],
+                        *[body[column] for column in _CALL_COLUMNS],
+                        body.get("request_id"),
+                        len(parts),
                         _answered(db, str(body["model"])) if is_answered else None,
                     ),
                 )
+                if parts:
+                    db.executemany(
+                        "INSERT INTO predictions_parts VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+                        [(entry.index, *part.as_body().values()) for part in parts],
+                    )
             case "prediction.disputed":
                 db.execute(
                     "INSERT INTO predictions_disputes VALUES (?, ?, ?, ?, ?, ?, NULL, NULL)",
@@ -252,11 +319,30 @@ class PredictionProjection:
                 )
 
 
+_CALL_COLUMNS = (
+    "model", "model_name", "model_version", "requested", "status", "rows", "caller", "trace", "span", "parent_span",
+    "parent", "received", "duration_ns",
+)  # fmt: skip
+
+
+def _parts(body: Mapping[str, object]) -> list[Part]:
+    """Read the parts of an entry; fields that this release does not know are left where they stand.
+
+    Raises:
+        FormatError: They are something else.
+    """
+    parts = body.get("parts")
+    if parts is None:
+        return []
+    try:
+        assert isinstance(parts, list)
+        return [Part(**{name: part[name] for name in Part.__dataclass_fields__}) for part in parts]
+    except (AssertionError, KeyError, TypeError) as error:
+        raise FormatError(f"not the parts of a call: {parts!r}") from error
+
+
 PROJECTION = PredictionProjection()
-_CALL = (
-    "event, entry, kind, model, model_name, model_version, requested, status, rows, caller, trace, span, parent, "
-    "received, duration_ns"
-)
+_CALL = ", ".join(("event", "entry", "kind", *_CALL_COLUMNS, "request_id", "parts"))
 
 
 def calls(
@@ -277,6 +363,7 @@ def calls(
     """Return the calls that fit every argument given, in the order of the log.
 
     Args:
+        caller: Who asked the call, or a part of it; `trace` likewise.
         since: First instant (RFC 3339) that counts; `until` the first that no longer does.
         top_level: Leave out those that were part of another prediction.
         limit: At most so many; -1: all.
@@ -287,8 +374,6 @@ def calls(
         ("entry", "=", entry),
         ("model_name", "=", model_name),
         ("model_version", "=", model_version),
-        ("caller", "=", caller),
-        ("trace", "=", trace),
         ("parent", "=", parent),
         ("received", ">=", since),
         ("received", "<", until),
@@ -296,31 +381,37 @@ def calls(
         if value is not None:
             conditions.append(f"{column} {operator} ?")
             parameters.append(value)
+    for column, value in (("caller", caller), ("trace", trace)):
+        if value is not None:
+            conditions.append(
+                f"entry IN (SELECT entry FROM predictions_calls WHERE {column} = ? "  # noqa: S608
+                f"UNION SELECT entry FROM predictions_parts WHERE {column} = ?)"
+            )
+            parameters += [value, value]
     if top_level:
         conditions.append("parent IS NULL")
     where = " AND ".join(conditions) or "1"
     order = "DESC" if newest_first else "ASC"
     query = f"SELECT {_CALL} FROM predictions_calls WHERE {where} ORDER BY entry {order} LIMIT ?"  # noqa: S608
-    return [
-        Call(
-            event=EventId(row[0]),
-            index=row[1],
-            kind=row[2],
-            model=row[3],
-            model_name=row[4],
-            model_version=row[5],
-            requested=row[6],
-            status=row[7],
-            rows=row[8],
-            caller=row[9],
-            trace=row[10],
-            span=row[11],
-            parent=row[12],
-            received=row[13],
-            duration_ns=row[14],
-        )
-        for row in db.execute(query, (*parameters, limit))
-    ]
+    return [_call(db, row) for row in db.execute(query, (*parameters, limit)).fetchall()]
+
+
+def _call(db: apsw.Connection, row: tuple[Any, ...]) -> Call:
+    event, entry, kind, *columns, request_id, parts = row
+    return Call(
+        event=EventId(event),
+        index=entry,
+        kind=kind,
+        **dict(zip(_CALL_COLUMNS, columns, strict=True)),
+        request_id=request_id,
+        parts=_parts_of(db, entry) if parts else (),
+    )
+
+
+def _parts_of(db: apsw.Connection, entry: int) -> tuple[Part, ...]:
+    names = ("first_row", "rows", "caller", "trace", "span", "parent_span", "request_id")
+    query = f"SELECT {', '.join(names)} FROM predictions_parts WHERE entry = ? ORDER BY first_row"  # noqa: S608
+    return tuple(Part(**dict(zip(names, row, strict=True))) for row in db.execute(query, (entry,)))
 
 
 def sample(

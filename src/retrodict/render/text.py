@@ -21,6 +21,7 @@ if TYPE_CHECKING:  # the modules behind these types would double the time that `
     from retrodict.actions.add import Added
     from retrodict.actions.alias import Aliased
     from retrodict.actions.checkout import CheckedOut
+    from retrodict.actions.coverage import Coverage
     from retrodict.actions.dispute import Disputed, Disputes, Resolved
     from retrodict.actions.init import Initialized
     from retrodict.actions.log import Log
@@ -503,6 +504,43 @@ def _output(row: PredictionRow) -> str:
 
 def _values(values: Mapping[str, object] | None) -> str:
     return "" if values is None else ", ".join(f"{name}={_number(value)}" for name, value in values.items())
+
+
+def coverage(record: Coverage) -> RenderableType:
+    """Render `audit coverage`."""
+    looked = f"{record.models} model version(s), {record.runs} run(s), {record.calls} call(s) looked at"
+    parts: list[RenderableType] = []
+    unlogged = [one for one in record.opened if one.logged == 0]
+    logged = [one for one in record.opened if one.logged]
+    if unlogged:
+        parts.append(Text("Runs that opened a model's file, and put no prediction of it on record:", style="red"))
+        rows = [(one.run, one.command, one.model, one.path, ", ".join(one.outputs)) for one in unlogged]
+        parts.append(table(["run", "command", "model", "file", "wrote"], rows, wrap=["command", "wrote"]))
+    if record.untraced:
+        parts.append(Text("Callers that named no trace:", style="yellow"))
+        rows_untraced = [
+            (one.caller or "(nobody said)", f"{one.calls} of {one.of}", one.last) for one in record.untraced
+        ]
+        parts.append(table(["caller", "questions", "the last one"], rows_untraced, wrap=["caller"]))
+    if record.missing:
+        parts.append(Text("Spans that asked, and are not on record:", style="yellow"))
+        rows_missing = [(one.trace, one.span, one.calls, one.first) for one in record.missing]
+        parts.append(table(["trace", "span", "calls", "the first one"], rows_missing))
+    declared = [one for one in record.outside if one.system is not None]
+    if declared:
+        parts.append(Text("Answers that other systems gave, as they say:", style="yellow"))
+        parts.append(table(["system", "model", "answers"], [(one.system, one.model, one.rows) for one in declared]))
+    if logged:
+        parts.append(Text("Runs that opened a model's file, with predictions on record:"))
+        rows_logged = [
+            (one.run, one.model, one.logged, "names its code" if one.evidence == "observed" else "in its time")
+            for one in logged
+        ]
+        parts.append(table(["run", "model", "predictions", "known by"], rows_logged))
+    says = "Nothing was found beside the record" if record.is_covered else "Not everything is covered"
+    parts.append(Text(f"{says}; {looked}", style="green" if record.is_covered else "red"))
+    parts += [Text(f"Not seen: {line}", style="dim") for line in record.blind]
+    return Group(*parts)
 
 
 def imported(record: Imported) -> RenderableType:

@@ -1,5 +1,6 @@
 """The HTTP door: Open Inference Protocol v2, every answer durably on record before it is sent."""
 
+from retrodict.server.app import Limits
 from retrodict.server.run import Server, serve
 
-__all__ = ["Server", "serve"]
+__all__ = ["Limits", "Server", "serve"]

@@ -1,4 +1,4 @@
-"""The endpoints: Open Inference Protocol v2 (JSON), and `POST /v1/predictions` for answers given elsewhere.
+"""The endpoints: Open Inference Protocol v2, and `POST /v1/predictions` for answers given elsewhere.
 
 Raw ASGI, since real clients send no Content-Type and expect `{"error": ...}` with every refusal (`docs/http.md`).
 """
@@ -9,10 +9,11 @@ import asyncio
 import hmac
 import logging
 import re
-from collections.abc import Callable, Mapping
-from concurrent.futures import Executor, Future
+import time
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Executor
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, Final, NamedTuple, TypeVar
 
 import retrodict
 from retrodict.actions.record import record_prediction
@@ -24,94 +25,183 @@ from retrodict.kernel.errors import (
     UsageError,
 )
 from retrodict.models import records
-from retrodict.server import tensors
+from retrodict.server import openapi, tensors
 from retrodict.server.errors import FieldError, RequestError
-from retrodict.server.exchange import Disconnected, Receive, Scope, Send, header, read_body, read_json, send_json
-from retrodict.serving import (
-    Answer,
-    ModelFailedError,
-    Service,
-    TraceContext,
-    format_traceparent,
-    parse_traceparent,
+from retrodict.server.exchange import (
+    Body,
+    Disconnected,
+    Receive,
+    Room,
+    Scope,
+    Send,
+    header,
+    read_json,
+    send_bytes,
+    send_json,
+    split,
 )
+from retrodict.server.measures import CONTENT_TYPE, Measures
+from retrodict.server.scheduler import Reply, Scheduler
+from retrodict.server.tensors import Wanted
+from retrodict.serving import Asker, ModelFailedError, Service, TraceContext, format_traceparent, parse_traceparent
 
 _log = logging.getLogger("retrodict.server")
-_MODEL = re.compile(r"/v2/models/(?P<name>[^/]+)(?:/versions/(?P<version>[^/]+))?(?P<rest>/ready|/infer)?\Z")
+_MODEL: Final = re.compile(r"/v2/models/(?P<name>[^/]+)(?:/versions/(?P<version>[^/]+))?(?P<rest>/ready|/infer)?\Z")
+_REQUEST_ID: Final = re.compile(
+    r"[A-Za-z0-9._:/+=-]{1,128}\Z"
+)  # what is no identifier may be anything, and is not kept
+_LONGEST_CALLER: Final = 200  # characters
+_BIG_BYTES: Final = 256 * 1024  # a body that is parsed elsewhere than in the event loop
 
 T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Reply:
+class Limits:
+    """What one server takes on at once.
+
+    Attributes:
+        body_bytes: Of one request, inflated. `JSON_BYTES` of it at most are JSON.
+        bodies_bytes: Of all requests under way.
+        rows: Of one request.
+        requests: Under way at once.
+        answer_s: How long a question may wait for its answer.
+        request_s: How long a request may take to arrive, from the first byte to the last.
+    """
+
+    body_bytes: int = 64 * 1024 * 1024
+    bodies_bytes: int = 256 * 1024 * 1024
+    rows: int = 100_000
+    requests: int = 1024
+    answer_s: float = 60.0
+    request_s: float = 30.0
+
+
+class _Reply(NamedTuple):
     status: int
     value: object
     headers: tuple[tuple[bytes, bytes], ...] = ()
+    tails: list[bytes] | None = None
+    kind: bytes | None = None  # of a value that is bytes already
 
 
 class App:
     """An ASGI application over one service."""
 
     def __init__(
-        self, service: Service, references: Mapping[str, str], *, pool: Executor, token: str | None, limit_bytes: int
+        self, service: Service, references: Mapping[str, str], *, pool: Executor, token: str | None, limits: Limits
     ) -> None:
         """Serve `references`: name in the URL -> what it means (`credit` -> `credit@champion`).
 
         Args:
             pool: Where models run.
             token: What a caller must present (`Authorization: Bearer`); None: nothing.
-            limit_bytes: Longest body that is read.
+            limits: See there.
         """
         self._service = service
         self._references = dict(references)
         self._pool = pool
         self._token = None if token is None else token.encode()
-        self._limit = limit_bytes
+        self._limits = limits
+        self._room = Room(limits.bodies_bytes)
+        self._under_way = 0
+        self._answers: dict[asyncio.Future[Reply], float] = {}  # that are waited for -> until when, the first one first
+        self.is_stopping = False
+        self.measures = Measures(waiting=lambda: self._under_way, log_entries=service.workspace.ledger.size)
+        self._scheduler = Scheduler(service, pool, self.measures.scored)
+
+    def give_up(self) -> None:
+        """Wait no longer for answers that take too long; to be called now and then, in the event loop."""
+        now = time.perf_counter()
+        for answer, until in list(self._answers.items()):
+            if until > now:
+                break
+            if not answer.done():
+                says = f"no answer within {self._limits.answer_s:g} s; if the model has begun, it will be on record"
+                answer.set_exception(RequestError(says, status=504))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
         if scope["type"] != "http":
             raise RuntimeError(f"no {scope['type']} here")
+        endpoint = _endpoint(scope["path"])
         try:
-            reply = await self._reply(scope, receive)
+            if self._under_way >= self._limits.requests:
+                raise RequestError("too many requests are under way", status=503)
+            self._under_way += 1
+            try:
+                reply = await self._reply(scope, receive)
+            finally:
+                self._under_way -= 1
         except Disconnected:
+            self.measures.request(endpoint, "disconnected")
             return
         except RetrodictError as error:
             reply = _refusal(error)
+            self._note(error, endpoint, reply.status)
         except RecursionError:
-            reply = _Reply(status=400, value={"error": "the body is nested too deeply"})
+            reply = _Reply(400, {"error": "the body is nested too deeply"})
         except Exception:  # noqa: BLE001 - the last door: a defect of ours must not end the connection without a word
-            _log.exception("%s %s", scope["method"], scope["path"])
-            reply = _Reply(status=500, value={"error": "internal error; the server's log tells more"})
-        await send_json(send, reply.status, reply.value, reply.headers, bare=scope["method"] == "HEAD")
+            _log.exception("internal error", extra={"fields": {"method": scope["method"], "endpoint": endpoint}})
+            reply = _Reply(500, {"error": "internal error; the server's log tells more"})
+        self.measures.request(endpoint, str(reply.status))
+        bare = scope["method"] == "HEAD"
+        if reply.kind is None:
+            await send_json(send, reply.status, reply.value, reply.headers, tails=reply.tails, bare=bare)
+        else:
+            assert isinstance(reply.value, bytes)
+            await send_bytes(send, reply.status, reply.kind, reply.value, reply.headers, bare=bare)
+
+    def _note(self, error: RetrodictError, endpoint: str, status: int) -> None:
+        """Count and log a refusal: why, never what. Messages name values, so they are the caller's alone."""
+        self.measures.refusals.labels(error.slug).inc()
+        fields: dict[str, object] = {"endpoint": endpoint, "status": status, "reason": error.slug}
+        if isinstance(error, ModelFailedError):
+            fields |= {"model": error.model, "prediction": error.prediction}
+        _log.log(logging.ERROR if status >= 500 else logging.WARNING, "refused", extra={"fields": fields})
 
     async def _reply(self, scope: Scope, receive: Receive) -> _Reply:
         path, method = scope["path"].rstrip("/") or "/", scope["method"]
+        found = _MODEL.match(path)
+        if found is not None and found["rest"] == "/infer":
+            self._check_token(scope)
+            _allow(method, "POST")
+            name, version = found["name"], found["version"]
+            return await self._infer(scope, receive, name, self._reference(name, version), version is not None)
         if path in {"/v2/health/live", "/v2/health/ready"}:
             _allow(method, "GET")
             word = path.rpartition("/")[2]
-            return _Reply(status=200, value={word: True})
+            says = word == "live" or not self.is_stopping
+            return _Reply(200 if says else 503, {word: says})
         self._check_token(scope)
-        if path == "/v2":
-            _allow(method, "GET")
-            return _Reply(
-                status=200, value={"name": "retrodict", "version": retrodict.__version__, "extensions": ["traceparent"]}
-            )
-        if path == "/v1/predictions":
-            _allow(method, "POST")
-            request = read_json(await read_body(scope, receive, self._limit))
-            return await self._in_pool(self._record, request, header(scope, b"traceparent"), _caller(scope))
-        found = _MODEL.match(path)
+        match path:
+            case "/v2":
+                _allow(method, "GET")
+                extensions = ["binary_tensor_data", "traceparent"]
+                about = {"name": "retrodict", "version": retrodict.__version__, "extensions": extensions}
+                return _Reply(200, about)
+            case "/v2/models":
+                _allow(method, "GET")
+                return _Reply(200, {"models": sorted(self._references)})
+            case "/openapi.json":
+                _allow(method, "GET")
+                return _Reply(200, openapi.description(sorted(self._references), with_token=self._token is not None))
+            case "/metrics":
+                _allow(method, "GET")
+                return _Reply(200, await self._in_pool(self.measures.text), kind=CONTENT_TYPE)
+            case "/v1/predictions":
+                _allow(method, "POST")
+                with Body(self._room) as body:
+                    content = await body.read(scope, receive, self._limits.body_bytes)
+                    request = await self._parsed(content, read_json, content)
+                    return await self._in_pool(self._record, request, header(scope, b"traceparent"), _caller(scope))
         if found is None:
-            raise RequestError(f"there is nothing at {path}", status=404)
+            raise RequestError("there is nothing here; `GET /openapi.json` lists what there is", status=404)
         reference = self._reference(found["name"], found["version"])
-        if found["rest"] == "/infer":
-            _allow(method, "POST")
-            return await self._infer(scope, receive, found["name"], reference)
         _allow(method, "GET")
         if found["rest"] == "/ready":
             await self._in_pool(self._service.load, reference)
-            return _Reply(status=200, value={"name": found["name"], "ready": True})
+            return _Reply(200, {"name": found["name"], "ready": True})
         return await self._in_pool(self._metadata, found["name"], reference)
 
     def _check_token(self, scope: Scope) -> None:
@@ -125,75 +215,60 @@ class App:
         reference = self._references.get(name)
         if reference is None:
             served = ", ".join(sorted(self._references))
-            raise RequestError(f"no model {name!r} is served here; served: {served}", status=404)
+            raise RequestError(f"no model {_shown(name)} is served here; served: {served}", status=404)
         return reference if version is None else f"{name}@{version}"
 
     async def _in_pool(self, function: Callable[..., T], *arguments: Any) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._pool, function, *arguments)
 
+    async def _parsed(self, content: bytes, parse: Callable[..., T], *arguments: Any) -> T:
+        """Parse here what is short, and elsewhere what would keep others waiting."""
+        return parse(*arguments) if len(content) < _BIG_BYTES else await self._in_pool(parse, *arguments)
+
     def _metadata(self, name: str, reference: str) -> _Reply:
-        version = self._service.resolve(reference)
-        signature = self._service.signature(reference)
-        versions = records.versions(self._service.workspace.views.database(), version.name)
+        ready = self._service.ready(reference)
+        signature = ready.signature
+        versions = records.versions(self._service.workspace.views.database(), ready.version.name)
         return _Reply(
-            status=200,
-            value={
+            200,
+            {
                 "name": name,
                 "versions": [str(v.version) for v in versions],
-                "platform": version.flavor,
-                "inputs": tensors.describe(None if signature is None else signature.inputs),
-                "outputs": tensors.describe(None if signature is None else signature.outputs),
-                "parameters": {"answers": version.label},
+                "platform": ready.version.flavor,
+                "inputs": tensors.describe(None if signature is None else signature.inputs, "input"),
+                "outputs": tensors.describe(None if signature is None else signature.outputs, "output"),
+                "parameters": {"answers": ready.version.label, "row_wise": ready.is_row_wise},
             },
         )
 
-    async def _infer(self, scope: Scope, receive: Receive, name: str, reference: str) -> _Reply:
-        body = await read_body(scope, receive, self._limit)
-        question = await self._in_pool(
-            self._ask, reference, body, parse_traceparent(header(scope, b"traceparent")), _caller(scope)
-        )
-        # The model has run; what is waited for is the disk.
-        answer = await asyncio.wrap_future(question.answer)
-        value = {
-            "model_name": name,
-            "model_version": str(answer.version.version),
-            **({} if question.id is None else {"id": question.id}),
-            "parameters": _parameters(answer, question.rows),
-            "outputs": tensors.write_tensors(answer.output, question.output_names, question.wanted),
-        }
-        return _Reply(status=200, value=value, headers=(_traceparent(answer.trace, answer.span),))
-
-    def _ask(self, reference: str, body: bytes, context: TraceContext | None, caller: str | None) -> _Question:
-        request = read_json(body)
-        question_id = request.get("id")
-        if question_id is not None and not isinstance(question_id, str):
-            raise FieldError("id", "a string", question_id)
-        parameters = request.get("parameters") or {}
-        if not isinstance(parameters, dict):
-            raise FieldError("parameters", "an object", parameters)
-        wanted = _wanted(request.get("outputs"))
-        signature = self._service.signature(reference)
-        inputs = tensors.read_tensors(request.get("inputs"))
-        data = tensors.as_input(inputs, signature)
-        # A single array that became a frame is kept as it was sent, too.
-        raw = (
-            inputs if len(inputs) == 1 and next(iter(inputs.values())).ndim == 2 and hasattr(data, "columns") else None
-        )
-        answer = self._service.submit(
-            reference,
-            data,
-            caller=caller,
-            trace=None if context is None else context.trace,
-            parent_span=None if context is None else context.span,
-            raw=raw,
-        )
-        return _Question(
-            answer=answer,
-            id=question_id,
-            rows=len(next(iter(inputs.values()))),
-            wanted=wanted,
-            output_names=tensors.names(None if signature is None else signature.outputs),
-        )
+    async def _infer(self, scope: Scope, receive: Receive, name: str, reference: str, is_versioned: bool) -> _Reply:
+        started = time.perf_counter()
+        with Body(self._room) as body:
+            content = await body.read(scope, receive, self._limits.body_bytes)
+            try:
+                request = await self._parsed(content, _read_request, scope, content, self._limits.rows)
+            except RequestError:
+                await self._in_pool(self._service.resolve, reference)  # that there is no such version is said first
+                raise
+            context = parse_traceparent(header(scope, b"traceparent"))
+            asker = Asker(
+                rows=request.rows,
+                caller=_caller(scope),
+                trace=None if context is None else context.trace,
+                parent_span=None if context is None else context.span,
+                request_id=request.id if request.id is not None and _REQUEST_ID.match(request.id) else None,
+            )
+            try:
+                answer = self._scheduler.ask(reference, request.inputs, asker)
+                self._answers[answer] = started + self._limits.answer_s
+                reply = await answer
+            finally:
+                self._answers.pop(answer, None)
+                if is_versioned:
+                    self._scheduler.forget(reference)
+        value, tails = _answer(name, request, reply)
+        self.measures.answered(name, time.perf_counter() - started)
+        return _Reply(200, value, (_traceparent(reply.trace, reply.span),), tails)
 
     def _record(self, request: dict[str, Any], traceparent: str | None, caller: str) -> _Reply:
         context = parse_traceparent(traceparent)
@@ -215,8 +290,8 @@ class App:
             trace=None if context is None else context.trace,
         )
         return _Reply(
-            status=201,
-            value={
+            201,
+            {
                 "prediction": recorded.reference,
                 "prediction_id": recorded.event,
                 "leaf_hash": recorded.leaf_hash,
@@ -225,48 +300,74 @@ class App:
         )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Question:
-    """A question whose answer becomes durable: what the reply needs beside it."""
+class _Request(NamedTuple):
+    """An inference request, read."""
 
-    answer: Future[Answer]
     id: str | None
+    inputs: dict[str, Any]
     rows: int
-    wanted: list[str] | None
-    output_names: tuple[str, ...]
+    wanted: Wanted
+
+
+def _read_request(scope: Scope, content: bytes, most_rows: int) -> _Request:
+    text, binary = split(scope, content)
+    request = read_json(text)
+    name = request.get("id")
+    if name is not None and not isinstance(name, str):
+        raise FieldError("id", "a string", name)
+    parameters = tensors.read_parameters("parameters", request)
+    wanted = tensors.read_wanted(request.get("outputs"), parameters)
+    inputs = tensors.read_tensors(request.get("inputs"), binary)
+    rows = len(next(iter(inputs.values())))
+    if rows > most_rows:
+        raise RequestError(f"{rows:,} rows in one request; at most {most_rows:,}", status=413)
+    return _Request(name, inputs, rows, wanted)
+
+
+def _answer(name: str, request: _Request, reply: Reply) -> tuple[dict[str, object], list[bytes] | None]:
+    outputs, tails = reply.outputs.write(request.wanted, reply.rows)
+    answer = reply.answer
+    assert answer.leaf_hash is not None
+    parameters: dict[str, object] = {
+        "prediction": reply.reference,
+        "prediction_id": answer.prediction,
+        "leaf_hash": answer.leaf_hash.hex(),
+        "trace": reply.trace,
+    }
+    if reply.rows is not None:
+        parameters["rows"] = request.rows
+    value: dict[str, object] = {"model_name": name, "model_version": str(answer.version.version)}
+    if request.id is not None:
+        value["id"] = request.id
+    return value | {"parameters": parameters, "outputs": outputs}, tails
 
 
 def _allow(method: str, allowed: str) -> None:
     if method != allowed and not (method == "HEAD" and allowed == "GET"):
-        raise RequestError(f"{method} is not allowed here; use {allowed}", status=405)
+        raise RequestError(f"this method is not allowed here; use {allowed}", status=405, allow=allowed)
+
+
+def _endpoint(path: str) -> str:
+    """Return what a path is for, from a fixed list: a count must not grow with what callers make up."""
+    path = path.rstrip("/")
+    found = _MODEL.match(path)
+    if found is not None:
+        return (found["rest"] or "/metadata")[1:]
+    known = {"/v2", "/v2/models", "/v2/health/live", "/v2/health/ready", "/v1/predictions", "/metrics", "/openapi.json"}
+    return path if path in known else "other"
 
 
 def _caller(scope: Scope) -> str:
     """Return who asks: as they say, else the address that they ask from."""
     client = scope.get("client")
-    return header(scope, b"x-caller") or (str(client[0]) if client else "unknown")
+    named = header(scope, b"x-caller")
+    if named is not None and len(named) > _LONGEST_CALLER:
+        raise RequestError(f"X-Caller is longer than {_LONGEST_CALLER} characters")
+    return named or (str(client[0]) if client else "unknown")
 
 
-def _wanted(items: object) -> list[str] | None:
-    if items is None or items == []:
-        return None
-    if not isinstance(items, list):
-        raise FieldError("outputs", "a list of outputs", items)
-    for item in items:
-        if not isinstance(item, dict) or not isinstance(item.get("name"), str):
-            raise FieldError("outputs", "objects with a name", item)
-    return [item["name"] for item in items]
-
-
-def _parameters(answer: Answer, rows: int) -> dict[str, str]:
-    assert answer.index is not None
-    assert answer.leaf_hash is not None
-    return {
-        "prediction": f"{answer.index}.0" if rows == 1 else str(answer.index),
-        "prediction_id": answer.prediction,
-        "leaf_hash": answer.leaf_hash.hex(),
-        "trace": answer.trace,
-    }
+def _shown(name: str) -> str:
+    return repr(name if len(name) <= 80 else name[:77] + "...")
 
 
 def _traceparent(trace: str, span: str) -> tuple[bytes, bytes]:
@@ -276,12 +377,10 @@ def _traceparent(trace: str, span: str) -> tuple[bytes, bytes]:
 def _refusal(error: RetrodictError) -> _Reply:
     """Return how an error is answered: 4xx where the caller must change something, 5xx where the operator must."""
     value: dict[str, object] = {"error": error.message}
-    headers: tuple[tuple[bytes, bytes], ...] = ()
+    headers: Sequence[tuple[bytes, bytes]] = ()
     match error:
         case RequestError():
-            status = error.status
-            if status == 401:
-                headers = ((b"www-authenticate", b"Bearer"),)
+            status, headers = error.status, error.headers
         case UnknownReferenceError() | AmbiguousReferenceError():
             status = 404
         case UsageError():
@@ -290,7 +389,7 @@ def _refusal(error: RetrodictError) -> _Reply:
             status = 500
             value["parameters"] = {"prediction": str(error.index), "prediction_id": error.prediction}
         case UnavailableError():
-            status = 503
+            status, headers = 503, ((b"retry-after", b"1"),)
         case _:
             status = 500
-    return _Reply(status=status, value=value, headers=headers)
+    return _Reply(status, value, tuple(headers))

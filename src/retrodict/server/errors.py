@@ -11,9 +11,23 @@ class RequestError(UsageError):
     slug = "bad-request"
     hint = "`GET /v2/models/NAME` says what the model takes."
 
-    def __init__(self, message: str, *, status: int = 400) -> None:
+    def __init__(self, message: str, *, status: int = 400, allow: str | None = None) -> None:
         super().__init__(message)
         self.status = status
+        self.allow = allow
+
+    @property
+    def headers(self) -> tuple[tuple[bytes, bytes], ...]:
+        """What HTTP says beside such a status."""
+        match self.status:
+            case 401:
+                return ((b"www-authenticate", b"Bearer"),)
+            case 405 if self.allow is not None:
+                return ((b"allow", self.allow.encode()),)
+            case 503:
+                return ((b"retry-after", b"1"),)
+            case _:
+                return ()
 
 
 class FieldError(RequestError):
@@ -22,12 +36,19 @@ class FieldError(RequestError):
     slug = "bad-field"
 
     def __init__(self, field: str, expected: str, value: object) -> None:
-        shown = repr(value)
-        shown = shown if len(shown) <= 80 else shown[:77] + "..."
+        shown = _shown(value)
         super().__init__(f"{field}: expected {expected}, got {shown}")
         self.field = field
         self.expected = expected
         self.value = value
+
+
+def _shown(value: object) -> str:
+    """Return the start of a value's text, without making all of it: it may be long."""
+    if isinstance(value, list | dict) and len(value) > 20:
+        return f"{'a list' if isinstance(value, list) else 'an object'} of {len(value)}"
+    shown = repr(value[:80] if isinstance(value, str) else value)
+    return shown if len(shown) <= 80 else shown[:77] + "..."
 
 
 class OpenServerError(UsageError):

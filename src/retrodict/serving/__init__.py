@@ -2,13 +2,16 @@
 
 from retrodict.serving.errors import ModelFailedError
 from retrodict.serving.materialize import materialize
-from retrodict.serving.service import Answer, Member, ServedModel, Service
+from retrodict.serving.service import Answer, Asked, Asker, Member, Ready, ServedModel, Service
 from retrodict.serving.trace import TraceContext, format_traceparent, parse_traceparent
 
 __all__ = [
     "Answer",
+    "Asked",
+    "Asker",
     "Member",
     "ModelFailedError",
+    "Ready",
     "ServedModel",
     "Service",
     "TraceContext",

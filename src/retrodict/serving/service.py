@@ -12,7 +12,7 @@ import json
 import threading
 import time
 import traceback
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -22,15 +22,16 @@ from typing import Any
 from retrodict import capture
 from retrodict.kernel import clock as clocks
 from retrodict.kernel import entry
-from retrodict.kernel.errors import ReadOnlyStoreError
+from retrodict.kernel.errors import ReadOnlyStoreError, UsageError
 from retrodict.kernel.types import MAX_EDGES, Digest, Edge, EdgeList, Event, EventId, Ref
 from retrodict.ledger import Sequenced
 from retrodict.models.errors import UnloadableModelError
 from retrodict.models.loading import LoadedModel, load_model
 from retrodict.models.records import ModelVersion
 from retrodict.models.session import current_loader
+from retrodict.models.signature import Signature
 from retrodict.objects import digest_of
-from retrodict.predictions import Payload, made_body, payload
+from retrodict.predictions import Part, Payload, made_body, payload
 from retrodict.serving.code import ServingCode
 from retrodict.serving.errors import ModelFailedError
 from retrodict.serving.materialize import materialize
@@ -39,6 +40,35 @@ from retrodict.workspace import Batch, Workspace, signed
 
 ERROR_CHARACTERS = 20_000  # of a failure's traceback that are kept
 RIDES_ALONG = 1 << 20  # bytes; larger payloads go into the object store first
+_KNOWN_CALLERS = 10_000  # whose pseudonyms are remembered
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asker:
+    """Who asks one of several questions that are scored together.
+
+    Attributes:
+        rows: How many rows of the call are theirs.
+        caller: As they say; recorded under a pseudonym.
+        trace: W3C trace that the question is part of; None: a new one. `parent_span`: the span that sent it.
+        request_id: What they call the question.
+    """
+
+    rows: int
+    caller: str | None = None
+    trace: str | None = None
+    parent_span: str | None = None
+    request_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ready:
+    """A version that is loaded, and how it wants to be asked."""
+
+    reference: str
+    version: ModelVersion
+    signature: Signature | None
+    is_row_wise: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,6 +82,7 @@ class Answer:
         leaf_hash: Of the entry, 32 bytes; None likewise.
         version: Who answered.
         trace, span: W3C trace context, hex.
+        parts: Where several questions were scored together: whose rows are whose, as recorded.
     """
 
     output: Any
@@ -61,6 +92,7 @@ class Answer:
     version: ModelVersion
     trace: str
     span: str
+    parts: tuple[Part, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,13 +129,14 @@ class _Call:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Finished:
-    """A call that has answered or failed; `events` is its family, itself last."""
+class Asked:
+    """A call that has answered or failed, and is not on record yet; its family of events ends with itself."""
 
     call: _Call
     version: ModelVersion
     output: Any
     failure: BaseException | None
+    parts: tuple[Part, ...]
 
 
 _running: ContextVar[_Call | None] = ContextVar("retrodict_running_call", default=None)
@@ -163,6 +196,16 @@ class Service:
         self.resolve(reference)
         return Member(self, reference)
 
+    def ready(self, reference: str) -> Ready:
+        """Load the version that `reference` means now, and return how it wants to be asked; raises as `load`."""
+        deployment = self._deployment(self.resolve(reference))
+        return Ready(
+            reference=reference,
+            version=deployment.version,
+            signature=deployment.model.signature,
+            is_row_wise=deployment.model.is_row_wise,
+        )
+
     def signature(self, reference: str) -> Any:
         """Return the signature of the version that `reference` means now."""
         return self._deployment(self.resolve(reference)).model.signature
@@ -197,7 +240,8 @@ class Service:
         raw: Any = None,
     ) -> Answer:
         """See `ServedModel.predict`."""
-        finished = self._ask(reference, data, caller, trace, parent_span, raw)
+        asker = Asker(rows=payload.rows(data), caller=caller, trace=trace, parent_span=parent_span)
+        finished = self._ask(reference, self._deployment(self.resolve(reference)), data, (asker,), raw)
         sequenced = None
         if not self._is_adopted(finished):
             family = finished.call
@@ -205,60 +249,77 @@ class Service:
             self._remember(family)
         return _answer(finished, sequenced)
 
-    def submit(
-        self,
-        reference: str,
-        data: Any,
-        *,
-        caller: str | None = None,
-        trace: str | None = None,
-        parent_span: str | None = None,
-        raw: Any = None,
-    ) -> Future[Answer]:
-        """Ask as `predict` does; the future has the answer once its record is durable. The model has run by then.
+    def ask(self, ready: Ready, data: Any, askers: Sequence[Asker], *, raw: Any = None) -> Asked:
+        """Let a model answer once for all `askers`; nobody may be told before `record` has.
+
+        Args:
+            ready: The version that answers.
+            data: The rows of all askers, in their order.
+            raw: What they sent, where `data` was made from it.
 
         Raises:
-            InputError: As `predict`; everything else comes through the future.
+            InputError: As `predict`; a failure of the model is recorded and comes through the future of `record`.
         """
-        finished = self._ask(reference, data, caller, trace, parent_span, raw)
-        family, answered = finished.call, Future[Answer]()
+        return self._ask(ready.reference, self._deployment(ready.version), data, askers, raw)
+
+    def record(self, asked: Sequence[Asked], *, here: bool = False) -> Future[list[Answer | ModelFailedError]]:
+        """Put calls on record in one append; the future has their answers, in order, once they are durable.
+
+        Args:
+            here: Commit in this thread, and return when the future is done: for who has nothing else to do.
+
+        Raises:
+            UsageError: One of them cannot be written; none is. What fails later comes through the future.
+        """
+        answered = Future[list[Answer | ModelFailedError]]()
+        ends: list[int] = []
+        events: list[Event] = []
+        blobs: dict[Digest, bytes] = {}
+        for one in asked:
+            events += one.call.events
+            blobs |= one.call.blobs
+            ends.append(len(events) - 1)
 
         def recorded(appended: Future[list[Sequenced]]) -> None:
             try:
-                self._remember(family)
-                answered.set_result(_answer(finished, appended.result()[-1]))
+                sequenced = appended.result()
+                for one in asked:
+                    self._remember(one.call)
+                answered.set_result([_outcome(one, sequenced[end]) for one, end in zip(asked, ends, strict=True)])
             except BaseException as error:  # noqa: BLE001 - handed to who waits
                 answered.set_exception(error)
 
-        self.workspace.ledger.submit(family.events, family.blobs).add_done_callback(recorded)
+        if here:
+            appended = Future[list[Sequenced]]()
+            try:
+                appended.set_result(self.workspace.ledger.append(events, blobs))
+            except UsageError:
+                raise
+            except BaseException as error:  # noqa: BLE001 - handed to who waits
+                appended.set_exception(error)
+            recorded(appended)
+        else:
+            self.workspace.ledger.submit(events, blobs).add_done_callback(recorded)
         return answered
 
     # One call
 
-    def _ask(
-        self,
-        reference: str,
-        data: Any,
-        caller: str | None,
-        trace: str | None,
-        parent_span: str | None,
-        raw: Any,
-    ) -> _Finished:
+    def _ask(self, reference: str, deployment: _Deployment, data: Any, askers: Sequence[Asker], raw: Any) -> Asked:
         """Let the model answer, and make the events of its family."""
-        version = self.resolve(reference)
-        deployment = self._deployment(version)
+        version = deployment.version
         clock = self.workspace.clock
         outer = _running.get()
         signature = deployment.model.signature
         seen = data if signature is None else signature.check(data)
         if raw is None and seen is not data:
             raw = data
+        asker, parts = self._parts(askers)
         call = _Call(
             service=self,
             id=clocks.event_id(clock),
-            trace=trace or (outer.trace if outer else clock.random_bytes(16).hex()),
+            trace=asker.trace or (outer.trace if outer else clock.random_bytes(16).hex()),
             span=clock.random_bytes(8).hex(),
-            caller=outer.caller if outer and caller is None else self._caller(caller),
+            caller=outer.caller if outer and asker.caller is None else self._caller(asker.caller),
         )
         # Before the model runs: it may change what it is given.
         inputs = self._payload(call, seen)
@@ -293,19 +354,21 @@ class Service:
             caller=call.caller,
             trace=call.trace,
             span=call.span,
-            parent_span=outer.span if outer else parent_span,
+            parent_span=outer.span if outer else asker.parent_span,
             parent=outer.id if outer and outer.service is self else None,
             received=clocks.rfc3339(received),
             duration_ns=duration,
             environment=self.environment,
             serving_code=shared.serving_code,
+            request_id=asker.request_id,
+            parts=parts,
         )
         uses: list[Edge | EdgeList] = [shared.edges]
-        parts = [Edge(ref=Ref(child), role="prediction", evidence="observed") for child in call.children]
-        if len(parts) < MAX_EDGES:
-            uses += parts
+        asked = [Edge(ref=Ref(child), role="prediction", evidence="observed") for child in call.children]
+        if len(asked) < MAX_EDGES:
+            uses += asked
         else:
-            listing = entry.encode_edge_list(parts)
+            listing = entry.encode_edge_list(asked)
             uses.append(EdgeList(digest=digest_of(listing)))
             call.blobs[digest_of(listing)] = listing
         event = Event(
@@ -318,7 +381,28 @@ class Service:
             body=body,
         )
         call.events += signed(self.workspace, [event], call.blobs)
-        return _Finished(call=call, version=version, output=output, failure=failure)
+        return Asked(call=call, version=version, output=output, failure=failure, parts=parts)
+
+    def _parts(self, askers: Sequence[Asker]) -> tuple[Asker, tuple[Part, ...]]:
+        """Return who asks the call as a whole, and the parts of it where several do."""
+        if len(askers) == 1:
+            return askers[0], ()
+        clock, first_row, parts = self.workspace.clock, 0, []
+        for asker in askers:
+            part = Part(
+                first_row=first_row,
+                rows=asker.rows,
+                caller=self._caller(asker.caller),
+                trace=asker.trace or clock.random_bytes(16).hex(),
+                span=clock.random_bytes(8).hex(),
+                parent_span=asker.parent_span,
+                request_id=asker.request_id,
+            )
+            parts.append(part)
+            first_row += asker.rows
+        names = {asker.caller for asker in askers}
+        # The call as a whole is nobody's question: a trace of its own, in which the models that it asks join it.
+        return Asker(rows=first_row, caller=names.pop() if len(names) == 1 else None), tuple(parts)
 
     @contextlib.contextmanager
     def _answering(self) -> Iterator[None]:
@@ -329,7 +413,7 @@ class Service:
         finally:
             current_loader.reset(token)
 
-    def _is_adopted(self, finished: _Finished) -> bool:
+    def _is_adopted(self, finished: Asked) -> bool:
         """Hand a family over to the call it is part of, if that still runs."""
         outer, family = _running.get(), finished.call
         if outer is None or outer.service is not self:
@@ -380,6 +464,8 @@ class Service:
                 batch = Batch(self.workspace)
                 known = batch.agent(name)
                 batch.append()
+                if len(self._agents) >= _KNOWN_CALLERS:
+                    self._agents.clear()
                 self._agents[name] = known
         return known
 
@@ -480,12 +566,19 @@ class Member:
         return self.service.predict(self.reference, data).output
 
 
-def _answer(finished: _Finished, sequenced: Sequenced | None) -> Answer:
+def _answer(finished: Asked, sequenced: Sequenced | None) -> Answer:
     """Return the answer of a recorded call, or raise for a failed one."""
+    outcome = _outcome(finished, sequenced)
+    if isinstance(outcome, ModelFailedError):
+        raise outcome from finished.failure
+    return outcome
+
+
+def _outcome(finished: Asked, sequenced: Sequenced | None) -> Answer | ModelFailedError:
     call, version = finished.call, finished.version
     index = None if sequenced is None else sequenced.index
     if finished.failure is not None:
-        raise ModelFailedError(version.label, call.id, index, finished.failure) from finished.failure
+        return ModelFailedError(version.label, call.id, index, finished.failure)
     return Answer(
         output=finished.output,
         prediction=call.id,
@@ -494,6 +587,7 @@ def _answer(finished: _Finished, sequenced: Sequenced | None) -> Answer:
         version=version,
         trace=call.trace,
         span=call.span,
+        parts=finished.parts,
     )
 
 

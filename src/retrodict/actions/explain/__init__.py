@@ -383,6 +383,7 @@ def _described(reader: Reader, part: Served) -> Subject:
         complaints.append(
             reader.entry_fact(f"disputed {reader.signed(sequenced)}", sequenced, "declared", facts=(end,))
         )
+    asker = call.caller_of(part.row or 0)
     return Subject(
         ref=part.ref,
         event=call.event,
@@ -396,8 +397,8 @@ def _described(reader: Reader, part: Served) -> Subject:
         duration_ns=call.duration_ns,
         model=part.label,
         requested=call.requested,
-        caller=None if call.caller is None else reader.who(call.caller),
-        trace=call.trace,
+        caller=None if asker is None else reader.who(asker),
+        trace=call.trace_of(part.row or 0),
         status=call.status,
         answer=served.answer_of(reader, part),
         error=reader.text(event.body.get("error")),

@@ -1,0 +1,95 @@
+"""HTTP/1.1 as uvicorn speaks it, with limits on how long a request may take to arrive, and on its headers."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import Any
+
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol  # 100 ms; loaded by a server only
+
+HEADER_BYTES = 64 * 1024
+
+
+def protocol(request_s: float) -> type[HttpToolsProtocol]:
+    """Return the class that uvicorn makes one of for each connection.
+
+    Args:
+        request_s: How long a request may take from its first byte to its last, and a new connection to begin one.
+    """
+
+    class Protocol(HttpToolsProtocol):
+        """Refuses what is too long or too slow; says so, as everything here does, as `{"error": ...}`."""
+
+        _timer: asyncio.TimerHandle | None = None
+        _head_bytes = 0  # of a request whose headers are not whole
+        _is_arriving = False
+        _has_headers = False
+
+        def connection_made(self, transport: Any) -> None:
+            """Begin to wait for a request."""
+            super().connection_made(transport)
+            self._timer = self.loop.call_later(request_s, self._give_up)
+
+        def connection_lost(self, exc: Exception | None) -> None:
+            """Wait no more."""
+            self._stop_timer()
+            super().connection_lost(exc)
+
+        def data_received(self, data: bytes) -> None:
+            """Parse what came; a request that comes whole, the usual case, needs no timer."""
+            super().data_received(data)
+            if not self._is_arriving:
+                self._stop_timer()
+                return
+            if not self._has_headers:
+                self._head_bytes += len(data)
+                if self._head_bytes > HEADER_BYTES and not self.transport.is_closing():
+                    self._refuse("431 Request Header Fields Too Large", f"more than {HEADER_BYTES} bytes of headers")
+                    return
+            if self._timer is None:
+                self._timer = self.loop.call_later(request_s, self._give_up)
+
+        def on_message_begin(self) -> None:
+            """Note that a request begins."""
+            super().on_message_begin()
+            self._is_arriving, self._has_headers, self._head_bytes = True, False, 0
+
+        def on_headers_complete(self) -> None:
+            """Hand the request over; its body is the application's to limit."""
+            self._has_headers = True
+            super().on_headers_complete()
+
+        def on_message_complete(self) -> None:
+            """Note that all of the request is there."""
+            self._is_arriving = False
+            super().on_message_complete()
+
+        def send_400_response(self, msg: str) -> None:
+            """Refuse what is no request."""
+            self._refuse("400 Bad Request", msg)
+
+        def _give_up(self) -> None:
+            self._timer = None
+            if self.transport.is_closing():
+                return
+            if self._is_arriving and (
+                self.cycle is None or not self.cycle.response_started or self.cycle.response_complete
+            ):
+                self._refuse("408 Request Timeout", f"the request did not arrive within {request_s:g} s")
+            else:
+                self.transport.close()
+
+        def _refuse(self, status: str, says: str) -> None:
+            body = json.dumps({"error": says}).encode()
+            head = f"HTTP/1.1 {status}\r\ncontent-type: application/json\r\ncontent-length: {len(body)}\r\n"
+            self._stop_timer()
+            self.transport.write(f"{head}connection: close\r\n\r\n".encode() + body)
+            self.transport.close()
+
+        def _stop_timer(self) -> None:
+            if self._timer is not None:
+                self._timer.cancel()
+                self._timer = None
+
+    return Protocol
