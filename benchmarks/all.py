@@ -19,7 +19,7 @@ SMALL = {
     "ledger": ["5000"],
     "lineage": ["--edges", "20000", "--predictions", "2000"],
     "objects": ["1000", "16"],
-    "serving": ["1"],
+    "serving": ["--seconds", "1", "--no-peers"],
 }
 
 
