@@ -211,3 +211,58 @@ def test_a_probability_is_called_by_its_class() -> None:
     (found,) = attribute(model.predict_proba, row, background, seed=0, estimator=model)
     assert found.target == "probability of class yes"
     expect_sum(found, model.predict_proba(NUMBERS.iloc[[3]])[0, 1])
+
+
+def boosted() -> list[Any]:
+    import lightgbm
+    import xgboost
+
+    data, label = NUMBERS.to_numpy(), LABEL.astype(int)
+    quiet: dict[str, Any] = {"min_child_samples": 5, "verbose": -1}
+    return [
+        xgboost.train({"objective": "binary:logistic", "max_depth": 3}, xgboost.DMatrix(data, label=label), 10),
+        xgboost.XGBClassifier(n_estimators=10, max_depth=3).fit(NUMBERS, label),
+        xgboost.XGBRegressor(n_estimators=10, max_depth=3).fit(NUMBERS, label),
+        lightgbm.train(
+            {"objective": "binary", "min_data_in_leaf": 5, "verbose": -1}, lightgbm.Dataset(data, label), 10
+        ),
+        lightgbm.LGBMClassifier(n_estimators=10, **quiet).fit(NUMBERS, label),
+        lightgbm.LGBMRegressor(n_estimators=10, **quiet).fit(NUMBERS, label),
+    ]
+
+
+@pytest.mark.parametrize("which", range(6))
+def test_boosted_trees_of_other_libraries_are_exact_on_the_scale_of_their_margin(which: int) -> None:
+    from retrodict.diagnose.attribution import _margin
+
+    model = boosted()[which]
+    row, background = as_rows(NUMBERS.iloc[[0]]), as_rows(NUMBERS.iloc[1:50])
+
+    def margin(frame: Any) -> Any:
+        return _margin(model, frame.to_numpy())
+
+    (exact,) = attribute(margin, row, background, seed=0, estimator=model)
+    (asked,) = attribute(margin, row, background, seed=0)
+    assert exact.kind == "exact"
+    assert "taken apart as trees" in exact.method
+    assert exact.target == ("log-odds of class 1" if hasattr(model, "classes_") else "margin")
+    assert exact.values == pytest.approx(asked.values, abs=1e-5)
+    expect_sum(exact, float(margin(NUMBERS.iloc[[0]])[0]), 1e-4)
+
+
+def test_outputs_by_name_have_a_part_for_each_column_and_class() -> None:
+    from retrodict.diagnose.tables import as_outputs
+
+    answer = {
+        "label": np.array([1, 0]),
+        "scores": np.array([[0.5, 0.25], [1.0, 2.0]]),
+        "probability": [{0: 0.25, 1: 0.75}, {0: 0.5, 1: 0.5}],
+    }
+    parts = {part.name: part.values.tolist() for part in as_outputs(answer)}
+    assert parts == {
+        "label": [1, 0],
+        "scores[0]": [0.5, 1.0],
+        "scores[1]": [0.25, 2.0],
+        "0": [0.25, 0.5],
+        "1": [0.75, 0.5],
+    }

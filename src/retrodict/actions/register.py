@@ -50,16 +50,19 @@ def register(
     example: Path | None = None,
     method: str = "predict",
     row_wise: bool | None = None,
+    threads: int | None = None,
 ) -> Registered:
     """Register what lies at `path` as the next version of `name`.
 
     Args:
-        path: A pickled model, a folder with an `MLmodel` file, or `FILE.py` or `FILE.py:CALLABLE`.
+        path: A pickled model, a file of XGBoost, LightGBM, ONNX or PyTorch, a folder with an `MLmodel` file, or
+            `FILE.py` or `FILE.py:CALLABLE`.
         metrics: A file that says how good it is; its bytes are kept as they are.
         example: A CSV, JSON or Parquet file with an input; the signature is taken from it.
         method: For a pickled estimator: which of its methods answers.
         row_wise: Whether a row's answer depends on that row alone, so that a server may score the rows of several
             callers together; None: as the model's kind has it (scikit-learn's own estimators are, others are not).
+        threads: How many threads compute an answer of XGBoost, LightGBM, ONNX or PyTorch; None: 1.
 
     Raises:
         UsageError: The path, the metrics or the example does not exist.
@@ -78,7 +81,13 @@ def register(
     folder = Path(tempfile.mkdtemp(prefix="register-", dir=workspace.folder))
     try:
         packaged = models.package(
-            source, folder / "model", attribute=attribute or None, example=example, method=method, row_wise=row_wise
+            source,
+            folder / "model",
+            attribute=attribute or None,
+            example=example,
+            method=method,
+            row_wise=row_wise,
+            threads=threads,
         )
         stored = workspace.objects.add(folder / "model")
     finally:

@@ -27,6 +27,11 @@ from retrodict.cli import door
     help="Whether a row's answer depends on that row alone: rows of several callers may then be scored together "
     "(default: yes for scikit-learn's own estimators).",
 )
+@click.option(
+    "--threads",
+    type=click.IntRange(1),
+    help="How many compute an answer of XGBoost, LightGBM, ONNX or PyTorch; 1 unless given.",
+)
 def command(
     path: str,
     name: str,
@@ -35,17 +40,27 @@ def command(
     example: Path | None,
     method: str,
     row_wise: bool | None,
+    threads: int | None,
     as_json: bool,
 ) -> None:
     """Register PATH as the next version of the model NAME.
 
-    PATH is a pickled model, a folder with an MLmodel file, or FILE.py or FILE.py:CALLABLE.
+    PATH is a pickled model, a file of XGBoost, LightGBM, ONNX or PyTorch, a folder with an MLmodel file, or FILE.py or
+    FILE.py:CALLABLE.
     """
     from retrodict.actions.register import register
     from retrodict.render import text
 
     with door.workspace(writes=True) as workspace:
         record = register(
-            workspace, path, name, reason=reason, metrics=metrics, example=example, method=method, row_wise=row_wise
+            workspace,
+            path,
+            name,
+            reason=reason,
+            metrics=metrics,
+            example=example,
+            method=method,
+            row_wise=row_wise,
+            threads=threads,
         )
     door.show(record, as_json=as_json, text=text.registered)

@@ -335,7 +335,15 @@ def _by_structure(shap: Any, estimator: Any, row: Rows, background: Rows, seed: 
 
 def _is_trees(model: object) -> bool:
     names = {base.__name__ for base in type(model).__mro__}
-    return bool(names & {"BaseDecisionTree", "BaseForest", "BaseGradientBoosting", "BaseHistGradientBoosting"})
+    own = {"BaseDecisionTree", "BaseForest", "BaseGradientBoosting", "BaseHistGradientBoosting"}
+    return bool(names & own) or _boosting(model) is not None
+
+
+def _boosting(model: object) -> str | None:
+    """Return which library's boosted trees a model is, None where it is none."""
+    library = type(model).__module__.partition(".")[0]
+    has_trees = hasattr(model, "get_booster") or hasattr(model, "booster_") or type(model).__name__ == "Booster"
+    return library if library in {"xgboost", "lightgbm"} and has_trees else None
 
 
 def _explain_linear(shap: Any, model: Any, row: Any, background: Any) -> tuple[Any, float, str]:
@@ -356,7 +364,13 @@ def _explain_trees(shap: Any, model: Any, row: Any, background: Any) -> tuple[An
     values = np.asarray(explainer.shap_values(row, check_additivity=False))[0]
     base = np.atleast_1d(explainer.expected_value)
     chosen, scale = _class(model, row, values.ndim == 2)
-    if not hasattr(model, "classes_"):
+    if _boosting(model) is not None:
+        # A booster does not say what its classes are called, nor whether its margin is a logarithm of odds.
+        truth = _margin(model, row)
+        if not hasattr(model, "classes_"):
+            chosen = int(truth.argmax()) if values.ndim == 2 else 0
+            scale = f"margin of class {chosen}" if values.ndim == 2 else "margin"
+    elif not hasattr(model, "classes_"):
         truth = model.predict(row)
     elif hasattr(model, "decision_function"):
         truth = model.decision_function(row)
@@ -364,6 +378,22 @@ def _explain_trees(shap: Any, model: Any, row: Any, background: Any) -> tuple[An
         truth, scale = model.predict_proba(row), f"probability of class {model.classes_[chosen]}"
     truth = np.ravel(truth)
     return _checked(values[:, chosen] if values.ndim == 2 else values, float(base[chosen]), float(truth[chosen]), scale)
+
+
+def _margin(model: Any, row: Any) -> Any:
+    """Return what boosted trees add up to, before it is turned into an answer."""
+    if _boosting(model) == "lightgbm":
+        return getattr(model, "booster_", model).predict(row, raw_score=True)
+    import xgboost  # loaded: the model is its
+
+    booster = model.get_booster() if hasattr(model, "get_booster") else model
+    names = booster.feature_names
+    return booster.predict(xgboost.DMatrix(row, feature_names=names, missing=_missing(model)), output_margin=True)
+
+
+def _missing(model: Any) -> float:
+    found = getattr(model, "missing", None)
+    return float("nan") if found is None else float(found)
 
 
 def _class(model: Any, row: Any, many: bool) -> tuple[int, str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from retrodict.diagnose.errors import NotTabularError, UnlikeInputsError
@@ -91,6 +91,10 @@ def _one_length(columns: Any) -> bool:
     return len(lengths) == 1 and lengths != {-1}
 
 
+def _rows(part: object) -> int:
+    return -1 if isinstance(part, (str, bytes, Mapping)) or not hasattr(part, "__len__") else len(part)
+
+
 def _vector_length(column: object) -> int:
     shape: tuple[int, ...] = getattr(column, "shape", ())
     return shape[0] if len(shape) == 1 else -1
@@ -174,9 +178,9 @@ def _same(a: object, b: object) -> bool:
 def as_outputs(answer: object) -> tuple[Output, ...]:
     """Return the named parts of n answers.
 
-    A frame or mapping has its columns; a vector is one part; a matrix has a part for each column, and where its rows
-    are probabilities, the most probable class as a derived decision. Words, truth values and the whole numbers of a
-    plain vector are decisions.
+    A frame or mapping has its columns, a mapping the parts of what it names; a vector is one part; a matrix has a part
+    for each column, and where its rows are probabilities, the most probable class as a derived decision. Words, truth
+    values and the whole numbers of a plain vector are decisions.
 
     Raises:
         NotTabularError: The answers are not rows.
@@ -188,6 +192,15 @@ def as_outputs(answer: object) -> tuple[Output, ...]:
         answer = answer.to_pandas()
     if isinstance(answer, Mapping) and answer and _one_length(answer.values()):
         answer = pd.DataFrame({name: np.asarray(column) for name, column in answer.items()})
+    elif isinstance(answer, Mapping) and answer and len({_rows(part) for part in answer.values()}) == 1:
+        # Outputs by name, as ONNX has them: vectors, matrices, and probabilities by class.
+        named = [(str(name), as_outputs(part)) for name, part in answer.items()]
+        return tuple(
+            replace(part, name=part.name.replace("answer", name, 1) if part.name.startswith("answer") else part.name)
+            for name, parts in named
+            for part in parts
+            if not part.derived
+        )
     if isinstance(answer, list) and answer and all(isinstance(row, Mapping) for row in answer):
         answer = pd.DataFrame(answer)
     if isinstance(answer, pd.DataFrame):

@@ -9,7 +9,7 @@ class UnloadableModelError(UnavailableError):
     """A file or folder that cannot be made into a model here."""
 
     slug = "unloadable-model"
-    hint = "A model is a pickle (.pkl, .joblib, .skops), a folder with an MLmodel file, or FILE.py:CALLABLE."
+    hint = "`retrodict register --help` lists what can be one; docs/models.md has the details."
 
     def __init__(self, path: str, cause: str, *, hint: str | None = None) -> None:
         super().__init__(f"{path} cannot be loaded as a model: {cause}", hint=hint)
@@ -28,3 +28,8 @@ class InputError(UsageError):
         self.field = field
         self.expected = expected
         self.value = value
+
+
+def first_line(error: BaseException) -> str:
+    """Return the first line of an error's text, or its type where it has none."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -6,20 +6,20 @@ the keyboard named.
 
 from __future__ import annotations
 
-import io
-import pickle
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from retrodict.kernel.errors import MissingExtraError, RetrodictError
-from retrodict.models.errors import UnloadableModelError
+from retrodict.kernel.errors import MissingExtraError
+from retrodict.models import flavors as natives
+from retrodict.models.errors import UnloadableModelError, first_line
 from retrodict.models.isolation import CodeFolder
+from retrodict.models.pickles import PICKLES, load_object
 from retrodict.models.signature import Signature
 
-PICKLES: Final = {".pkl": "pickle", ".pickle": "pickle", ".joblib": "joblib", ".skops": "skops"}
+_KNOWN: Final = ("retrodict", "sklearn", *natives.NATIVE, "python_function")
 _MODULE: Final = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*\Z")
 
 
@@ -29,7 +29,8 @@ class LoadedModel:
 
     Attributes:
         folder: Where it was loaded from.
-        flavor: "sklearn", "pickle", "callable" or "python_function".
+        flavor: "sklearn", "xgboost", "lightgbm", "onnx", "pytorch", "pickle", "callable", "remote" or
+            "python_function".
         signature: What it takes and gives; None where its folder does not say.
         model: The object behind it: an estimator, a module's function, ...
         answer: What `predict` calls.
@@ -66,8 +67,13 @@ def load_model(folder: Path) -> LoadedModel:
     except ValueError as error:
         raise UnloadableModelError(str(folder / "MLmodel"), f"its signature is not one: {error}") from error
     function = flavors.get("python_function") or {}
+    native = next((name for name in natives.NATIVE if name in flavors), None)
     if "retrodict" in flavors:
-        flavor, model, method = _load_own(folder, flavors["retrodict"])
+        flavor, model, method = _load_own(folder, flavors["retrodict"], natives.threads_of(description))
+    elif "sklearn" not in flavors and native is not None:
+        flavor = native
+        model, predict = _load_native(folder, native, description)
+        return LoadedModel(folder=folder, flavor=flavor, signature=signature, model=model, answer=predict)
     elif "sklearn" in flavors:
         flavor, method = "sklearn", function.get("predict_fn", "predict")
         model = _load_sklearn(folder, flavors["sklearn"], function)
@@ -76,7 +82,7 @@ def load_model(folder: Path) -> LoadedModel:
         model = _load_function(folder, function)
     else:
         names = ", ".join(sorted(flavors)) or "no flavor"
-        raise UnloadableModelError(str(folder / "MLmodel"), f"it has {names}; sklearn or python_function is needed")
+        raise UnloadableModelError(str(folder / "MLmodel"), f"it has {names}; {', '.join(_KNOWN)} is needed")
     answer = model if method == "__call__" else getattr(model, str(method), None)
     if not callable(answer):
         raise UnloadableModelError(str(folder), f"its {type(model).__name__} has no method {method!r}")
@@ -139,81 +145,23 @@ def read_description(folder: Path) -> dict[str, Any]:
     return description
 
 
-def load_object(path: Path, form: str, code: CodeFolder | None = None) -> Any:
-    """Return the object in a file.
-
-    Args:
-        path: The file.
-        form: "pickle" (cloudpickle's files are pickles), "joblib" or "skops".
-        code: Modules that it may name.
-
-    Raises:
-        UnloadableModelError: The file does not give an object, whatever the cause.
-        MissingExtraError: It needs packages that are not installed.
-    """
-    try:
-        if form == "joblib":
-            return _joblib(path)
-        if form == "skops":
-            return _skops(path)
-        with path.open("rb") as file:
-            return _Unpickler(file, code).load()
-    except RetrodictError:
-        raise
-    except ModuleNotFoundError as error:
-        hint = "Install it, or register a folder that has the model's file and this module beside it."
-        raise UnloadableModelError(str(path), f"it needs the module {error.name!r}", hint=hint) from error
-    except Exception as error:
-        if "on <module '__main__'" in str(error):
-            cause, hint = first_line(error), "It was pickled by the script that defines this: put that in a module."
-            raise UnloadableModelError(str(path), cause, hint=hint) from error
-        raise UnloadableModelError(str(path), f"{type(error).__name__}: {first_line(error)}") from error
-
-
-def first_line(error: BaseException) -> str:
-    """Return the first line of an error's text, or its type where it has none."""
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
-
-
-class _Unpickler(pickle.Unpickler):
-    """Finds the classes of the model's own folder first."""
-
-    def __init__(self, file: io.BufferedReader, code: CodeFolder | None) -> None:
-        super().__init__(file)
-        self._code = code
-
-    def find_class(self, module: str, name: str) -> Any:
-        if self._code is None or module.partition(".")[0] not in self._code.names:
-            return super().find_class(module, name)
-        found: Any = self._code.module(module)
-        for part in name.split("."):
-            found = getattr(found, part)
-        return found
-
-
-def _joblib(path: Path) -> Any:
-    try:
-        import joblib  # 60 ms
-    except ModuleNotFoundError as error:
-        raise MissingExtraError(f"{path.name}", "models") from error
-    return joblib.load(path)
-
-
-def _skops(path: Path) -> Any:
-    try:
-        from skops import io as skops  # 700 ms, with scikit-learn
-    except ModuleNotFoundError as error:
-        raise MissingExtraError(f"{path.name} (a skops file)", "models") from error
-    return skops.load(path, trusted=skops.get_untrusted_types(file=path))
-
-
 def _load_sklearn(folder: Path, flavor: Mapping[str, Any], function: Mapping[str, Any]) -> Any:
     path = inside(folder, flavor.get("pickled_model") or function.get("model_path") or "model.pkl")
     form = str(flavor.get("serialization_format") or PICKLES.get(path.suffix, "pickle"))
     return load_object(path, "pickle" if form == "cloudpickle" else form, _code(folder, flavor, function))
 
 
-def _load_own(folder: Path, flavor: Mapping[str, Any]) -> tuple[str, Any, str]:
+def _load_native(folder: Path, name: str, description: Mapping[str, Any]) -> natives.Loaded:
+    flavor, function = description["flavors"][name], description["flavors"].get("python_function") or {}
+    data = "model_data" if name == "pytorch" else "data"
+    if not flavor.get(data):
+        raise UnloadableModelError(str(folder / "MLmodel"), f"its flavor {name} does not say where its {data} is")
+    inside(folder, flavor[data])
+    method, threads = str(function.get("predict_fn", "predict")), natives.threads_of(description)
+    return natives.load(name, folder, flavor, method, threads, _code(folder, flavor, function))
+
+
+def _load_own(folder: Path, flavor: Mapping[str, Any], threads: int) -> tuple[str, Any, str]:
     match flavor.get("loader"):
         case "callable":
             code = CodeFolder(inside(folder, flavor.get("code", ".")))
@@ -223,9 +171,21 @@ def _load_own(folder: Path, flavor: Mapping[str, Any]) -> tuple[str, Any, str]:
             path = inside(folder, flavor.get("path", "model.pkl"))
             form = str(flavor.get("serialization_format") or PICKLES.get(path.suffix, "pickle"))
             return "pickle", load_object(path, form, _code(folder, flavor)), str(flavor.get("method", "predict"))
+        case "state_dict":
+            code = CodeFolder(inside(folder, flavor.get("code", ".")))
+            make = _attribute(code, str(flavor.get("module")), str(flavor.get("attribute")), folder)
+            path = inside(folder, flavor.get("path", natives.TORCH_FILE))
+            return "pytorch", natives.load_state(path, _made(make, folder), threads), "predict"
         case other:
             hint = "A newer release may have written it."
             raise UnloadableModelError(str(folder / "MLmodel"), f"its loader {other!r} is not known", hint=hint)
+
+
+def _made(make: Any, folder: Path) -> Any:
+    try:
+        return make()
+    except Exception as error:
+        raise UnloadableModelError(str(folder), f"{make} raised {type(error).__name__}: {first_line(error)}") from error
 
 
 def _load_function(folder: Path, function: Mapping[str, Any]) -> Any:

@@ -15,18 +15,17 @@ from pathlib import Path
 from typing import Any, Final
 
 from retrodict.kernel.errors import UsageError
+from retrodict.models import flavors as natives
 from retrodict.models import signature as signatures
-from retrodict.models.errors import UnloadableModelError
+from retrodict.models.errors import UnloadableModelError, first_line
 from retrodict.models.isolation import CodeFolder
 from retrodict.models.loading import (
-    PICKLES,
     LoadedModel,
-    first_line,
     inside,
     load_model,
-    load_object,
     read_description,
 )
+from retrodict.models.pickles import PICKLES, load_object
 from retrodict.models.signature import ColumnSpec, Signature
 
 CODE: Final = "code"  # the folder of the model's own modules
@@ -40,7 +39,7 @@ class Packaged:
     """A model folder, ready to be stored.
 
     Attributes:
-        flavor: "sklearn", "pickle", "callable" or "python_function".
+        flavor: As `LoadedModel.flavor`.
         signature: As MLflow means it, JSON-able; None where nothing is known, or where it is too long for an event
             (the folder's MLmodel has it).
         example: The path of the input example in the folder, None where there is none.
@@ -59,24 +58,30 @@ def package(
     example: Path | None = None,
     method: str = "predict",
     row_wise: bool | None = None,
+    threads: int | None = None,
 ) -> Packaged:
     """Make the model folder `into` from what lies at `path`, and load it once to see that it can be.
 
     Args:
-        path: A pickle (.pkl, .pickle, .joblib, .skops); a folder with an MLmodel file; a Python file with a callable;
-            or a folder with one pickle, or one Python file, and whatever else it needs beside it.
+        path: A pickle (.pkl, .pickle, .joblib, .skops); a file of XGBoost, LightGBM, ONNX or PyTorch; a folder with an
+            MLmodel file; a Python file with a callable; or a folder with one of these files, and whatever else it needs
+            beside it.
         into: Does not exist yet.
         attribute: The callable in the Python file; "predict" unless given.
         example: A CSV, JSON or Parquet file with an input; types of columns are taken from it.
         method: Which method of a pickled object answers ("predict_proba", ...); "__call__" for the object itself.
         row_wise: Whether a row's answer depends on that row alone; None: as the model's kind has it. The MLmodel file
             says so, also that of a folder which came with one.
+        threads: How many threads compute an answer of XGBoost, LightGBM, ONNX or PyTorch; None: 1. It can change the
+            last bit, so it is a part of the version.
 
     Raises:
         UnloadableModelError: There is no model at `path`, or it cannot be loaded; names the file and the cause.
         UsageError: The example cannot be read, or does not fit.
     """
     if (path / "MLmodel").is_file():
+        if threads is not None:
+            raise UsageError("threads cannot be set: an MLmodel folder is taken as it is")
         _copy(path, into)
         if row_wise is not None:
             _write(into, _with_row_wise(read_description(into), row_wise))
@@ -91,6 +96,8 @@ def package(
     if path.suffix in PICKLES and path.is_file():
         shutil.copyfile(path, into / f"model{path.suffix}")
         flavors = _pickled(into, f"model{path.suffix}", method, code=None, source=path)
+    elif natives.recognise(path) is not None:
+        flavors = natives.describe(path, into, method=method, source=path)
     elif path.suffix == ".py":
         _copy_module(path, into / CODE)
         flavors = _called(path.stem, attribute or "predict")
@@ -98,8 +105,12 @@ def package(
         _copy(path, into / CODE)
         flavors = _flavors_of_folder(path, into, attribute, method)
     else:
-        raise UnloadableModelError(str(path), "it is neither a pickle, nor Python, nor a folder with an MLmodel file")
+        raise UnloadableModelError(str(path), "it is neither a pickle, nor Python, nor a folder, nor any model's file")
     description: dict[str, object] = {"flavors": flavors}
+    if threads is not None:
+        if not (natives.NATIVE_FLAVORS & flavors.keys() or _is_torch(flavors)):
+            raise UsageError("threads can be set for XGBoost, LightGBM, ONNX and PyTorch only")
+        description["metadata"] = {"retrodict": {"threads": threads}}
     if row_wise is not None:
         description = _with_row_wise(description, row_wise)
     frame = None if example is None else read_example(example)
@@ -181,7 +192,7 @@ def _jsonable(cell: Any) -> Any:
 def _signature(loaded: LoadedModel, frame: Any) -> Signature | None:
     """Return what the example and the fitted model say."""
     if frame is None:
-        names = getattr(loaded.model, "feature_names_in_", None)
+        names = _names(loaded.model)
         return None if names is None else Signature(inputs=tuple(ColumnSpec(name=str(n), type="any") for n in names))
     inputs = signatures.infer(frame)
     if inputs is None:
@@ -195,6 +206,17 @@ def _signature(loaded: LoadedModel, frame: Any) -> Signature | None:
             f"the model does not answer its example: {type(error).__name__}: {first_line(error)}"
         ) from error
     return Signature(inputs=inputs, outputs=outputs)
+
+
+def _names(model: Any) -> Any:
+    """Return the names of the columns that a model was fitted with, as each library has them; None for none."""
+    names = getattr(model, "feature_names_in_", None)
+    if names is None and type(model).__name__ == "Booster":
+        found = getattr(model, "feature_names", None)  # XGBoost's
+        names = found if found is not None or not hasattr(model, "feature_name") else model.feature_name()
+        if names and all(name == f"Column_{i}" for i, name in enumerate(names)):  # LightGBM's own, for arrays
+            return None
+    return names
 
 
 def _packaged(flavor: str, signature: Signature | None, folder: Path) -> Packaged:
@@ -232,6 +254,9 @@ def _pickled(folder: Path, name: str, method: str, *, code: str | None, source: 
         has = [other for other in ("predict", "predict_proba", "transform", "__call__") if hasattr(model, other)]
         hint = f"It has {', '.join(has)}." if has else "It is no model."
         raise UnloadableModelError(str(source), f"its {type(model).__name__} has no method {method!r}", hint=hint)
+    own_format = _of_library(model, folder, name, method, code)
+    if own_format is not None:
+        return own_format
     if not (hasattr(model, "fit") and hasattr(model, "get_params")):
         own = {"loader": "pickle", "path": name, "serialization_format": form, "method": method, "code": code}
         return {"retrodict": own, "python_function": _for_mlflow()}
@@ -252,6 +277,35 @@ def _pickled(folder: Path, name: str, method: str, *, code: str | None, source: 
     return {"python_function": function | ({"code": code} if code else {}), "sklearn": flavor}
 
 
+def _of_library(model: Any, folder: Path, name: str, method: str, code: str | None) -> dict[str, object] | None:
+    """Return the flavors of a pickled booster, which its library writes anew, or of LightGBM's pickled wrapper.
+
+    XGBoost's wrappers stay pickles (flavor `sklearn`): its own format loses some of their parameters, `missing` among
+    them, which change answers.
+    """
+    kind = f"{type(model).__module__.partition('.')[0]}.{type(model).__name__}"
+    form = PICKLES[Path(name).suffix]
+    if kind in {"xgboost.Booster", "lightgbm.Booster"} and method != "predict":
+        raise UsageError(f"a booster has no method {method!r}")
+    match kind:
+        case "xgboost.Booster":
+            model.save_model(folder / "model.ubj")
+            (folder / name).unlink()
+            return natives.xgboost_flavors("model.ubj", "xgboost.core.Booster", method)
+        case "lightgbm.Booster":
+            model.save_model(folder / "model.lgb")
+            (folder / name).unlink()
+            return natives.lightgbm_flavors("model.lgb", "lightgbm.basic.Booster", None, method)
+        case "lightgbm.LGBMClassifier" | "lightgbm.LGBMRegressor" | "lightgbm.LGBMRanker":
+            return natives.lightgbm_flavors(name, f"lightgbm.sklearn.{type(model).__name__}", form, method, code)
+    return None
+
+
+def _is_torch(flavors: Mapping[str, object]) -> bool:
+    own = flavors.get("retrodict")
+    return isinstance(own, Mapping) and own.get("loader") == "state_dict"
+
+
 def _called(module: str, attribute: str) -> dict[str, object]:
     own = {"loader": "callable", "module": module, "attribute": attribute, "code": CODE}
     return {"retrodict": own, "python_function": _for_mlflow()}
@@ -266,6 +320,12 @@ def _flavors_of_folder(path: Path, into: Path, attribute: str | None, method: st
     pickles = sorted(file.name for file in code.iterdir() if file.suffix in PICKLES)
     if attribute is None and len(pickles) == 1:
         return _pickled(into, f"{CODE}/{pickles[0]}", method, code=CODE, source=path / pickles[0])
+    files = sorted(file for file in code.iterdir() if natives.recognise(file) is not None)
+    if len(files) == 1 and not pickles:
+        if natives.recognise(files[0]) == "pytorch" and method == "predict":
+            return _torch_folder(files[0], into, attribute, source=path)
+        if attribute is None:
+            return natives.describe(files[0], into, method=method, source=path / files[0].name)
     module, _, name = (attribute or "predict").rpartition(":")
     modules = [module] if module else sorted(f.stem for f in code.glob("*.py") if name in _defined(f))
     if len(modules) != 1:
@@ -273,6 +333,31 @@ def _flavors_of_folder(path: Path, into: Path, attribute: str | None, method: st
         hint = f"Name the callable: {path}/FILE.py:CALLABLE, or {path}:MODULE:CALLABLE for all of the folder."
         raise UnloadableModelError(str(path), f"it has no MLmodel file, {len(pickles)} pickles, and {found}", hint=hint)
     return _called(modules[0], name)
+
+
+def _torch_folder(file: Path, into: Path, attribute: str | None, *, source: Path) -> dict[str, object]:
+    """Return the flavors of one file of PyTorch with the code that it needs beside it."""
+    if not natives.is_state_dict(file):
+        if attribute is not None:
+            raise UsageError(f"{file.name} holds a whole module: {attribute} would not be asked")
+        natives.keep_torch(file, into)
+        return natives.torch_flavors(CODE)
+    if attribute is None:
+        cause = "it holds a state_dict: numbers without the module that they belong to"
+        hint = f"Name what makes the module: {source}:CLASS, or {source}:MODULE:CLASS."
+        raise UnloadableModelError(str(source), cause, hint=hint)
+    module, _, name = attribute.rpartition(":")
+    modules = [module] if module else sorted(f.stem for f in (into / CODE).glob("*.py") if name in _defined(f))
+    if len(modules) != 1:
+        raise UnloadableModelError(str(source), f"{len(modules)} of its Python files define {name!r}")
+    own = {
+        "loader": "state_dict",
+        "module": modules[0],
+        "attribute": name,
+        "code": CODE,
+        "path": f"{CODE}/{file.name}",
+    }
+    return {"retrodict": own, "python_function": _for_mlflow()}
 
 
 # ---- copies ----------------------------------------------------------------------------------------------------------

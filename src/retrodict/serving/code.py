@@ -43,6 +43,8 @@ def library_folders() -> tuple[str, ...]:
     """Return the folders whose modules are the environment's, with a slash at the end."""
     names = ("stdlib", "platstdlib", "purelib", "platlib", "scripts")
     folders = {sysconfig.get_path(name) for name in names} | {*site.getsitepackages(), site.getusersitepackages()}
+    # Other environments' libraries, which a .pth file has added.
+    folders |= {name for name in sys.path if Path(name).name in {"site-packages", "dist-packages"}}
     folders |= {str(Path(__file__).resolve().parents[1])}  # retrodict itself, wherever it is installed
     return tuple(f"{name}/" for folder in folders for name in {folder.rstrip("/"), str(Path(folder).resolve())})
 
