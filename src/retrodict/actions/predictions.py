@@ -20,7 +20,7 @@ from retrodict.kernel.clock import parse_rfc3339, rfc3339
 from retrodict.kernel.errors import RetrodictError, UsageError
 from retrodict.kernel.types import Digest, Edge, EventId, Ref
 from retrodict.models import records as models
-from retrodict.predictions import Call, payload
+from retrodict.predictions import Call, media, payload
 from retrodict.workspace import Batch, Workspace, agent_name
 
 CSV_COLUMNS = ("date", "model", "model version", "feature inputs", "output")
@@ -328,7 +328,7 @@ def _sql_value(value: object) -> Any:
         return str(value)
     if value is None or isinstance(value, int | float | str | bytes):
         return value
-    return json.dumps(value, default=str)
+    return json.dumps(value, default=media.about)
 
 
 # ---- the lecture's CSV -----------------------------------------------------------------------------------------------
@@ -345,7 +345,7 @@ def to_csv(found: Predictions) -> str:
 
 
 def _json(value: object) -> str:
-    return "" if value is None else json.dumps(value, ensure_ascii=False, default=str)
+    return "" if value is None else json.dumps(value, ensure_ascii=False, default=media.about)
 
 
 def _bare(outputs: Mapping[str, object] | None) -> object:

@@ -19,6 +19,7 @@ import contextlib
 import importlib
 import math
 import sys
+import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final, Literal
@@ -311,7 +312,8 @@ def _by_structure(shap: Any, estimator: Any, row: Rows, background: Rows, seed: 
     matrix = matrix.astype("float64")
     chosen = _choose(np.random.default_rng(seed), len(background), _BACKGROUND_TREES if is_trees else 10_000) + 1
     try:
-        with _private_randomness():
+        with _private_randomness(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # wrappers miss the names of the columns
             explain = _explain_linear if is_linear else _explain_trees
             values, base, scale = explain(shap, last, matrix[:1], matrix[chosen])
     except Exception:  # noqa: BLE001 - shap raises almost anything for a model that it does not know; we sample then
@@ -411,8 +413,11 @@ def _scale(model: Any, row: Any) -> str:
     """Return what a classifier of two classes adds up: log-odds, where its probability says so, or just a score."""
     if not hasattr(model, "predict_proba"):
         return "score"
-    probability, score = float(model.predict_proba(row)[0, 1]), float(model.decision_function(row)[0])
-    return "log-odds" if math.isclose(math.tanh(score / 2), 2 * probability - 1, abs_tol=1e-9) else "score"
+    boosted = _boosting(model) is not None
+    score = float(_margin(model, row)[0] if boosted else model.decision_function(row)[0])
+    probability = float(model.predict_proba(row)[0, 1])
+    tolerance = 1e-6 if boosted else 1e-9  # XGBoost computes in single precision
+    return "log-odds" if math.isclose(math.tanh(score / 2), 2 * probability - 1, abs_tol=tolerance) else "score"
 
 
 def _checked(values: Any, base: float, truth: float, scale: str) -> tuple[Any, float, str]:

@@ -20,6 +20,7 @@ from retrodict.actions.explanation import (
 )
 from retrodict.diagnose.attribution import Attribution
 from retrodict.diagnose.versus import Contrast, Share
+from retrodict.predictions import media
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -46,7 +47,17 @@ def shown(value: object) -> str:
     """Return a value as people read it: floats by shortest repr, nothing as a dash."""
     if value is None:
         return "–"
-    return repr(value) if isinstance(value, float) else str(value)
+    return media.brief(value)
+
+
+def pictured(value: object) -> object:
+    """Return a value for a page: an image that is small as itself, with what it is."""
+    address = media.inline(value)
+    if address is None:
+        return shown(value)
+    from markupsafe import Markup  # jinja2's own
+
+    return Markup('<img class="value" alt="" src="{}"><br><small>{}</small>').format(address, shown(value))
 
 
 def rounded(value: float) -> str:
@@ -129,6 +140,9 @@ def headline(subject: Subject) -> str:
     """Return what was answered, in a line."""
     if subject.status == "error":
         return "it failed"
+    row = media.brief_row(dict(subject.answer))
+    if row is not None:
+        return media.brief(row)
     return ", ".join(f"{name} {shown(value)}" for name, value in subject.answer) or "an answer that cannot be read"
 
 
@@ -401,6 +415,7 @@ def to_html(record: Explanation, *, page: bool = True) -> str:
     )
     environment.filters |= {
         "shown": shown,
+        "pictured": pictured,
         "rounded": rounded,
         "signed": signed,
         "state": state,

@@ -15,6 +15,7 @@ from rich.segment import Segment
 from rich.table import Table
 from rich.text import Text
 
+from retrodict.predictions import media
 from retrodict.render.printable import printable
 
 if TYPE_CHECKING:  # the modules behind these types would double the time that `status` takes
@@ -320,7 +321,7 @@ def models(record: Models) -> RenderableType:
 
 
 def _number(value: object) -> str:
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+    return f"{value:.4g}" if isinstance(value, float) else media.brief(value)
 
 
 def aliased(record: Aliased) -> RenderableType:
@@ -503,7 +504,12 @@ def _output(row: PredictionRow) -> str:
 
 
 def _values(values: Mapping[str, object] | None) -> str:
-    return "" if values is None else ", ".join(f"{name}={_number(value)}" for name, value in values.items())
+    if values is None:
+        return ""
+    row = media.brief_row(values)
+    if row is not None:
+        return media.brief(row)
+    return ", ".join(f"{name}={_number(value)}" for name, value in values.items())
 
 
 def coverage(record: Coverage) -> RenderableType:
