@@ -11,7 +11,18 @@ from typing import Any
 __version__ = "0.1.0"
 
 # Written out, since `from retrodict import ROOM` asks for the attribute first, and must not load the Python door.
-_API = ("Model", "add", "explain", "init", "load", "open", "record_prediction", "run", "search_predictions")
+_API = (
+    "Model",
+    "add",
+    "explain",
+    "init",
+    "load",
+    "open",
+    "record_prediction",
+    "remote_step",
+    "run",
+    "search_predictions",
+)
 
 
 def __getattr__(name: str) -> Any:

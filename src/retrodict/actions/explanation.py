@@ -157,7 +157,7 @@ class Subject:
         ref: `12.3`: the entry and the row.
         row: Of `rows` that were scored together.
         leaf_hash: Of the entry, hex.
-        kind: "made" here, or "declared" by another system.
+        kind: "made" here, "declared" by another system, or "fetched" from a third party.
         answer: What was answered for this row: named values.
         error: What went wrong, where it failed.
         disputes: Complaints about it, and what became of them.
@@ -169,7 +169,7 @@ class Subject:
     row: int
     rows: int
     leaf_hash: str
-    kind: Literal["made", "declared"]
+    kind: Literal["made", "declared", "fetched"]
     at: str
     received: str
     duration_ns: int

@@ -167,10 +167,12 @@ def label(workspace: Workspace, sequenced: Sequenced) -> str:
             started = workspace.ledger.find(EventId(str(body["run"])))
             name = "?" if started is None else started.event.body.get("name", "?")
             return f"run {name}, exit {body['exit_code']}"
-        case "prediction.made" | "prediction.declared":
+        case "prediction.made" | "prediction.declared" | "prediction.fetched":
             number = body["model_version"]
             version = number if body["model"] is None else f"v{number}"
             rows = "1 row" if body["rows"] == 1 else f"{body['rows']} rows"
+            if event.kind == "prediction.fetched":
+                return f"{body['model_name']}, a third party, {rows}, {body['status']}"
             return f"{body['model_name']}@{version}, {rows}, {body['status']}"
         case "prediction.disputed" | "replay.finished":
             about = workspace.ledger.find(EventId(str(body["prediction"])))

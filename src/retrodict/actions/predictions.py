@@ -36,7 +36,7 @@ class PredictionRow:
 
     Attributes:
         reference: What to paste: `12.3`.
-        kind: "made" here, or "declared" by another system.
+        kind: "made" here, "declared" by another system, or "fetched" from a third party.
         version: `v2`, or what the other system calls it.
         caller: Who asked; None where nobody said.
         inputs: As the model saw them, by column; None where they are not held.

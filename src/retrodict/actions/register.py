@@ -13,6 +13,8 @@ from retrodict.actions.places import workspace_path
 from retrodict.kernel.errors import UsageError
 from retrodict.kernel.types import Digest, Edge, EventId, Ref
 from retrodict.models import records
+from retrodict.models.remote import Address as Address  # for the doors
+from retrodict.models.remote import public_address
 from retrodict.workspace import Batch, Workspace
 
 
@@ -51,6 +53,7 @@ def register(
     method: str = "predict",
     row_wise: bool | None = None,
     threads: int | None = None,
+    remote: Address | None = None,
 ) -> Registered:
     """Register what lies at `path` as the next version of `name`.
 
@@ -63,6 +66,7 @@ def register(
         row_wise: Whether a row's answer depends on that row alone, so that a server may score the rows of several
             callers together; None: as the model's kind has it (scikit-learn's own estimators are, others are not).
         threads: How many threads compute an answer of XGBoost, LightGBM, ONNX or PyTorch; None: 1.
+        remote: A third party that answers in place of a file; `path` is its address then.
 
     Raises:
         UsageError: The path, the metrics or the example does not exist.
@@ -75,25 +79,32 @@ def register(
         raise UsageError(f"there is no example {example}")
     file, _, attribute = path.partition(":")
     source = Path(file)
-    if not source.exists():
+    if remote is None and path.startswith(("http://", "https://")):
+        raise UsageError(f"{public_address(path)} is an address", hint="--remote registers the third party behind it.")
+    if remote is None and not source.exists():
         raise UsageError(f"there is no {file}", hint="Give the model's file or folder.")
     batch = Batch(workspace)
     folder = Path(tempfile.mkdtemp(prefix="register-", dir=workspace.folder))
     try:
-        packaged = models.package(
-            source,
-            folder / "model",
-            attribute=attribute or None,
-            example=example,
-            method=method,
-            row_wise=row_wise,
-            threads=threads,
-        )
+        if remote is not None:
+            packaged = models.package_remote(folder / "model", name, remote, example=example)
+        else:
+            packaged = models.package(
+                source,
+                folder / "model",
+                attribute=attribute or None,
+                example=example,
+                method=method,
+                row_wise=row_wise,
+                threads=threads,
+            )
         stored = workspace.objects.add(folder / "model")
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     database = workspace.views.database()
-    artifacts = [source] if source.is_file() else sorted(p for p in source.rglob("*") if _is_content(p))
+    artifacts = [source] if source.is_file() else []
+    if remote is None and not artifacts:
+        artifacts = sorted(p for p in source.rglob("*") if _is_content(p))
     edges: list[Edge] = []
     for artifact in artifacts:
         relative = workspace_path(workspace, artifact)

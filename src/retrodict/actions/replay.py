@@ -23,6 +23,7 @@ def replay(
     repeat: int = 1,
     variables: Mapping[str, str] | None = None,
     uv_cache: Path | None = None,
+    ask_third_parties: bool = False,
     progress: Progress | None = None,
 ) -> Replay:
     """Make the prediction that `reference` names again, the whole call; record the outcome where that is possible.
@@ -33,6 +34,7 @@ def replay(
         repeat: How often.
         variables: The environment variables; those that change results are set as they are on record.
         uv_cache: Where environments are built and kept; None: in the workspace.
+        ask_third_parties: Ask third parties too, to say what they answer now.
 
     Raises:
         UsageError: It is no prediction.
@@ -47,6 +49,7 @@ def replay(
         repeat=repeat,
         variables=variables,
         uv_cache=uv_cache,
+        ask_third_parties=ask_third_parties,
         progress=progress,
     )
     if workspace.read_only or not workspace.agent:

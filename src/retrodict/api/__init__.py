@@ -17,6 +17,7 @@ from retrodict.actions.init import Initialized
 from retrodict.actions.record import Recorded
 from retrodict.api import world
 from retrodict.kernel.errors import MissingExtraError, UsageError
+from retrodict.models import remote
 from retrodict.models.session import Predictor, current_loader
 from retrodict.serving import Answer, Service
 from retrodict.workspace import Workspace, refuse_writing
@@ -33,6 +34,7 @@ __all__ = [
     "load",
     "open",
     "record_prediction",
+    "remote_step",
     "run",
     "search_predictions",
 ]
@@ -162,6 +164,46 @@ def load(reference: str, *, workspace: Workspace | None = None) -> Model | Predi
     service = world.service(workspace)
     service.load(reference)
     return Model(service, reference)
+
+
+def remote_step(
+    name: str,
+    url: str,
+    request: Any,
+    *,
+    version: str | None = None,
+    headers: Mapping[str, str] | None = None,
+    timeout_s: float = remote.TIMEOUT_S,
+    method: str = "POST",
+    workspace: Workspace | None = None,
+) -> Any:
+    """Ask a third party over HTTP, and return its answer, once both sides are on record.
+
+    While a model answers, this is a part of its answer; by itself it is a prediction of its own. In a replay the answer
+    on record is given again: a third party cannot be versioned here.
+
+    Args:
+        name: What to call it here.
+        url: Its end-point; recorded without user, password, and parameters that are named like secrets.
+        request: Sent as JSON; bytes and text as they are; with GET a dict becomes the query.
+        version: What the third party says it is.
+        headers: Sent; only their names are recorded.
+        timeout_s: When to give up, in all.
+        method: "POST", "GET", "PUT" or "PATCH".
+
+    Returns:
+        Of JSON what it says, of text the text, else the bytes.
+
+    Raises:
+        ThirdPartyError: No answer, or an HTTP status other than 2xx; that is on record.
+        UsageError: The address or the request cannot be used.
+        MissingExtraError: httpx is not installed.
+    """
+    asked = remote.question(name, url, request, version=version, headers=headers, timeout_s=timeout_s, method=method)
+    exchange = remote.current_exchange.get()
+    if exchange is None or workspace is not None:
+        exchange = world.service(workspace).fetch
+    return remote.ask(exchange, asked)
 
 
 def record_prediction(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import click
@@ -32,6 +33,12 @@ from retrodict.cli import door
     type=click.IntRange(1),
     help="How many compute an answer of XGBoost, LightGBM, ONNX or PyTorch; 1 unless given.",
 )
+@click.option("--remote", "is_remote", is_flag=True, help="PATH is the address of a third party, asked over HTTP.")
+@click.option("--version", "claimed", metavar="TEXT", help="With --remote: what it calls what answers there.")
+@click.option(
+    "--header", "headers", multiple=True, metavar="'NAME: ${VARIABLE}'", help="With --remote: sent, never recorded."
+)
+@click.option("--timeout", "timeout_s", type=float, metavar="SECONDS", help="With --remote; 30 unless given.")
 def command(
     path: str,
     name: str,
@@ -41,6 +48,10 @@ def command(
     method: str,
     row_wise: bool | None,
     threads: int | None,
+    is_remote: bool,
+    claimed: str | None,
+    headers: tuple[str, ...],
+    timeout_s: float | None,
     as_json: bool,
 ) -> None:
     """Register PATH as the next version of the model NAME.
@@ -48,8 +59,16 @@ def command(
     PATH is a pickled model, a file of XGBoost, LightGBM, ONNX or PyTorch, a folder with an MLmodel file, or FILE.py or
     FILE.py:CALLABLE.
     """
-    from retrodict.actions.register import register
+    from retrodict.actions.register import Address, register
     from retrodict.render import text
+
+    address = None
+    if is_remote:
+        given = dict(_header(header) for header in headers)
+        address = Address(url=path, version=claimed, headers=given)
+        address = address if timeout_s is None else replace(address, timeout_s=timeout_s)
+    elif claimed is not None or headers or timeout_s is not None:
+        raise click.UsageError("--version, --header and --timeout go with --remote")
 
     with door.workspace(writes=True) as workspace:
         record = register(
@@ -62,5 +81,13 @@ def command(
             method=method,
             row_wise=row_wise,
             threads=threads,
+            remote=address,
         )
     door.show(record, as_json=as_json, text=text.registered)
+
+
+def _header(given: str) -> tuple[str, str]:
+    name, colon, value = given.partition(":")
+    if not colon or not name.strip():
+        raise click.UsageError(f"{given.partition('=')[0]!r} is no header: write 'NAME: ${{VARIABLE}}'")
+    return name.strip(), value.strip()

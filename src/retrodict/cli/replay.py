@@ -35,11 +35,13 @@ def _tolerance(ctx: click.Context, parameter: click.Parameter, value: float | No
     help="Accept differences up to X: the verdict is `reproduced`.",
 )
 @click.option("--repeat", type=click.IntRange(1), default=1, show_default=True, help="Run it so many times.")
+@click.option("--ask-third-parties", is_flag=True, help="Ask them too, to say what they answer now.")
 def command(
     reference: str,
     environment: Literal["auto", "present", "rebuild"],
     tolerance: float | None,
     repeat: int,
+    ask_third_parties: bool,
     as_json: bool,
 ) -> None:
     """Make the prediction REFERENCE again, with the model, inputs and environment on record, and compare every bit.
@@ -58,6 +60,7 @@ def command(
             repeat=repeat,
             variables=os.environ,
             uv_cache=door.cache_root() / "environments",
+            ask_third_parties=ask_third_parties,
             progress=progress,
         )
     door.show(record, as_json=as_json, text=text.replayed)

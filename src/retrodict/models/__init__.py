@@ -2,7 +2,7 @@
 
 from retrodict.models.errors import InputError, UnloadableModelError
 from retrodict.models.loading import LoadedModel, load_model
-from retrodict.models.packaging import Packaged, load_example, package, read_example
+from retrodict.models.packaging import Packaged, load_example, package, package_remote, read_example
 from retrodict.models.session import Predictor, current_loader
 from retrodict.models.signature import ColumnSpec, Signature, TensorSpec
 
@@ -19,5 +19,6 @@ __all__ = [
     "load_example",
     "load_model",
     "package",
+    "package_remote",
     "read_example",
 ]

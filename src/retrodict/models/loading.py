@@ -17,6 +17,7 @@ from retrodict.models import flavors as natives
 from retrodict.models.errors import UnloadableModelError, first_line
 from retrodict.models.isolation import CodeFolder
 from retrodict.models.pickles import PICKLES, load_object
+from retrodict.models.remote import load_remote
 from retrodict.models.signature import Signature
 
 _KNOWN: Final = ("retrodict", "sklearn", *natives.NATIVE, "python_function")
@@ -176,6 +177,8 @@ def _load_own(folder: Path, flavor: Mapping[str, Any], threads: int) -> tuple[st
             make = _attribute(code, str(flavor.get("module")), str(flavor.get("attribute")), folder)
             path = inside(folder, flavor.get("path", natives.TORCH_FILE))
             return "pytorch", natives.load_state(path, _made(make, folder), threads), "predict"
+        case "remote":
+            return "remote", load_remote(folder, flavor), "predict"
         case other:
             hint = "A newer release may have written it."
             raise UnloadableModelError(str(folder / "MLmodel"), f"its loader {other!r} is not known", hint=hint)

@@ -16,6 +16,7 @@ from typing import Any, Final
 
 from retrodict.kernel.errors import UsageError
 from retrodict.models import flavors as natives
+from retrodict.models import remote
 from retrodict.models import signature as signatures
 from retrodict.models.errors import UnloadableModelError, first_line
 from retrodict.models.isolation import CodeFolder
@@ -113,6 +114,11 @@ def package(
         description["metadata"] = {"retrodict": {"threads": threads}}
     if row_wise is not None:
         description = _with_row_wise(description, row_wise)
+    return _finished(into, description, example)
+
+
+def _finished(into: Path, description: dict[str, object], example: Path | None) -> Packaged:
+    """Write the example, the description and, once the model has been loaded, its signature."""
     frame = None if example is None else read_example(example)
     if frame is not None:
         _write_example(frame.head(_EXAMPLE_ROWS), into / EXAMPLE)
@@ -131,6 +137,23 @@ def package(
 def _named(place: str, copy: Path, source: Path) -> str:
     """Return a place in the copy of a folder as the person knows it who named the folder."""
     return str(source / Path(place).relative_to(copy)) if Path(place).is_relative_to(copy) else place
+
+
+def package_remote(into: Path, name: str, address: remote.Address, *, example: Path | None = None) -> Packaged:
+    """Make the model folder `into` of a third party: its address, and what it says its version is. It is not asked.
+
+    Args:
+        into: Does not exist yet.
+        name: What its part of an answer is called.
+        address: Where it answers.
+        example: As for `package`: what goes in.
+
+    Raises:
+        UsageError: The address is none, or it or a header would put a secret on record.
+    """
+    flavors = remote.remote_flavors(name, address)
+    into.mkdir(parents=True)
+    return _finished(into, {"flavors": flavors}, example)
 
 
 def read_example(path: Path) -> Any:
@@ -197,7 +220,7 @@ def _signature(loaded: LoadedModel, frame: Any) -> Signature | None:
     inputs = signatures.infer(frame)
     if inputs is None:
         return None
-    if loaded.flavor == "callable":  # it may ask other models, which only a service can load
+    if loaded.flavor in {"callable", "remote"}:  # it may ask others, which only a service can do
         return Signature(inputs=inputs)
     try:
         outputs = signatures.infer(loaded.predict(frame))

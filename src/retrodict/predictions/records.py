@@ -1,4 +1,4 @@
-"""The audit trail: `prediction.made` (one per call), `prediction.declared`, `prediction.disputed`, `dispute.resolved`.
+"""The audit trail: `prediction.made` (one per call), `.declared`, `.fetched`, `.disputed`, and `dispute.resolved`.
 
 A prediction is logged as the call that it was part of, since for many models the last bit of a row's score depends on
 the batch that it was scored in. The view holds no input and no output: those are read from the payloads.
@@ -86,8 +86,8 @@ class Call:
     """One row of the audit trail, without its values.
 
     Attributes:
-        event: The `prediction.made` or `prediction.declared` event; `index` is its entry.
-        kind: "made" here, or "declared" by somebody.
+        event: The `prediction.made`, `prediction.declared` or `prediction.fetched` event; `index` is its entry.
+        kind: "made" here, "declared" by somebody, or "fetched" from a third party.
         model: The `model.registered` event; None where the model is only named (`model_name`, `model_version`).
         rows: How many rows were scored together.
         caller: Pseudonym of who asked; None where nobody said, and where several did.
@@ -100,7 +100,7 @@ class Call:
 
     event: EventId
     index: int
-    kind: Literal["made", "declared"]
+    kind: Literal["made", "declared", "fetched"]
     model: EventId | None
     model_name: str
     model_version: str
@@ -247,6 +247,68 @@ def declared_body(
     }
 
 
+def fetched_body(
+    *,
+    name: str,
+    endpoint: str,
+    method: str,
+    claimed_version: str | None,
+    header_names: Sequence[str],
+    request: Digest,
+    request_type: str | None,
+    response: Digest | None,
+    response_type: str | None,
+    http_status: int | None,
+    rows: int,
+    inputs: Payload,
+    outputs: Payload | None,
+    error: Mapping[str, str] | None,
+    caller: str | None,
+    trace: str,
+    span: str,
+    parent_span: str | None,
+    parent: EventId | None,
+    received: str,
+    duration_ns: int,
+) -> dict[str, object]:
+    """Return the body of `prediction.fetched`: an answer of a third party, asked over HTTP.
+
+    Args:
+        endpoint: The address without what may be a secret.
+        claimed_version: What the third party says it is.
+        header_names: Of the request; their values are never recorded.
+        request: The bytes that were sent; `response` those that came back, None where none did.
+    """
+    return {
+        "model": None,
+        "model_name": name,
+        "model_version": claimed_version or "unknown",
+        "requested": name,
+        "rows": rows,
+        "status": "error" if outputs is None else "ok",
+        "inputs": inputs.as_body(),
+        "outputs": outputs and outputs.as_body(),
+        "raw": None,
+        "error": error,
+        "caller": caller,
+        "trace": trace,
+        "span": span,
+        "parent_span": parent_span,
+        "parent": parent,
+        "received": received,
+        "duration_ns": duration_ns,
+        "endpoint": endpoint,
+        "method": method,
+        "claimed_version": claimed_version,
+        "header_names": list(header_names),
+        "request": request,
+        "request_type": request_type,
+        "response": response,
+        "response_type": response_type,
+        "http_status": http_status,
+    }
+
+
 class PredictionProjection:
     """Tables `predictions_calls`, `predictions_parts`, `predictions_disputes`; small rows, since there are many.
 
@@ -287,7 +349,7 @@ class PredictionProjection:
         del blob
         event, body = entry.event, entry.event.body
         match event.kind:
-            case "prediction.made" | "prediction.declared":
+            case "prediction.made" | "prediction.declared" | "prediction.fetched":
                 parts = _parts(body)
                 is_answered = event.kind == "prediction.made" and body["status"] == "ok"
                 db.execute(

@@ -178,7 +178,7 @@ def _circumstances(subject: Subject) -> str:
     asked = f"{subject.model}, asked for as {subject.requested}"
     who = "" if subject.caller is None else f" by {subject.caller}"
     together = "" if subject.rows == 1 else f", row {subject.row} of {subject.rows:,}"
-    how = "" if subject.kind == "made" else ", declared by another system"
+    how = {"declared": ", declared by another system", "fetched": ", of a third party"}.get(subject.kind, "")
     return (
         f"{asked}{who}, {subject.received[:19].replace('T', ' ')} UTC{together}{how}; "
         f"entry {subject.entry}, leaf {subject.leaf_hash[:16]}"

@@ -37,6 +37,7 @@ if TYPE_CHECKING:  # the modules behind these types would double the time that `
     from retrodict.actions.status import Status
     from retrodict.actions.verify import Verification
     from retrodict.replay import Replay
+    from retrodict.replay.prediction import ThirdParty
 
 
 class Printable:
@@ -556,6 +557,12 @@ def imported(record: Imported) -> RenderableType:
     )
 
 
+def _third_party(party: ThirdParty) -> str:
+    version = "" if party.claimed_version is None else f" ({party.claimed_version})"
+    says = f"could not tell: third party, {party.endpoint}{version}; then: {party.then}"
+    return says if party.now is None else f"{says}; now: {party.now}"
+
+
 def replayed(record: Replay) -> RenderableType:
     """Render `replay`."""
     style = {"replicated": "green", "reproduced": "green", "could not tell": "yellow"}.get(record.verdict, "red")
@@ -578,7 +585,7 @@ def replayed(record: Replay) -> RenderableType:
             call.status,
             "" if call.inputs is None else call.inputs.verdict,
             "" if call.outputs is None else call.outputs.verdict,
-            call.message,
+            call.message if call.third_party is None else _third_party(call.third_party),
         )
         for call in record.calls
     ]

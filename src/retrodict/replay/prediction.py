@@ -22,16 +22,36 @@ from retrodict.kernel.note import decode_checkpoint, verify_note
 from retrodict.kernel.protocols import Progress
 from retrodict.kernel.types import Digest, EventId
 from retrodict.ledger import Sequenced
-from retrodict.predictions import Payload, payload, payloads
+from retrodict.models import remote
+from retrodict.predictions import Payload, media, payload, payloads
 from retrodict.predictions.payload import Encoded
 from retrodict.replay import worker
 from retrodict.replay.compare import Comparison, Tolerance, compare
-from retrodict.replay.worker import CallRun, CallSpec
+from retrodict.replay.worker import CallRun, CallSpec, Exchange
 from retrodict.serving import materialize
 from retrodict.workspace import Workspace, open_text, sealed_text
 
 Verdict = Literal["replicated", "reproduced", "differs", "nondeterministic", "could not tell"]
 Environment = Literal["auto", "present", "rebuild"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ThirdParty:
+    """What a third party answered, and what it answers now; whether it is the same one, nobody can tell.
+
+    Attributes:
+        endpoint: Its address.
+        claimed_version: What it says it is; None: it says nothing.
+        then: What it answered, on a line.
+        now: What it answers now, or what keeps it from answering; None where it was not asked.
+        found: How that stands to what it answered then; None where there is no answer on one of the sides.
+    """
+
+    endpoint: str
+    claimed_version: str | None
+    then: str
+    now: str | None = None
+    found: Comparison | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,8 +64,10 @@ class ReplayedCall:
         depth: 0 for the prediction itself, 1 for those that it asked, ...
         recorded: How it went: "ok", "failed" (the model raised), or "not asked": it is new.
         status: How it goes now; "could not run": the model cannot be loaded, or is not on record. `message` says why.
+            "played back": it is a third party, and its answer on record was given again.
         outputs: How its answer stands to the recorded one; None where there is no answer on one of the sides.
         inputs: The same for what it saw; None for the prediction itself, whose inputs are the recorded ones.
+        third_party: What can be said of a third party; its own verdict is always `could not tell`.
     """
 
     reference: str
@@ -53,10 +75,11 @@ class ReplayedCall:
     requested: str
     depth: int
     recorded: Literal["ok", "failed", "not asked"]
-    status: Literal["ok", "failed", "could not run", "not asked"]
+    status: Literal["ok", "failed", "could not run", "not asked", "played back"]
     message: str | None
     outputs: Comparison | None
     inputs: Comparison | None
+    third_party: ThirdParty | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,11 +130,13 @@ class _Recorded:
 
     sequenced: Sequenced
     model: str
-    folder: Path
+    folder: Path | None
     inputs: Encoded
     outputs: Encoded | None
     error: str | None
     children: tuple[_Recorded, ...]
+    exchange: Exchange | None = None
+    is_remote: bool = False  # a registered third party: all that is here is its address
 
     @property
     def requested(self) -> str:
@@ -123,6 +148,20 @@ class _Recorded:
             model=self.folder,
             inputs=self.inputs if is_root else None,
             children=tuple(child.spec(is_root=False) for child in self.children),
+            third_party=self.exchange,
+        )
+
+    def third_party(self) -> ThirdParty | None:
+        """Return what can be said of the third party that this call asked, where it is one."""
+        if self.exchange is None:
+            return None
+        body = self.sequenced.event.body
+        claimed = body.get("claimed_version")
+        said = self.error or f"HTTP status {self.exchange.http_status}"
+        return ThirdParty(
+            endpoint=str(body.get("endpoint")),
+            claimed_version=None if claimed is None else str(claimed),
+            then=said if self.outputs is None else media.brief(_decoded(self.outputs)),
         )
 
 
@@ -136,6 +175,7 @@ def replay_prediction(
     variables: Mapping[str, str] | None = None,
     uv_cache: Path | None = None,
     timeout_s: float | None = None,
+    ask_third_parties: bool = False,
     progress: Progress | None = None,
 ) -> Replay:
     """Make a prediction again, and compare every bit; records nothing.
@@ -151,6 +191,7 @@ def replay_prediction(
         variables: The environment variables; those that change results are set as they are on record.
         uv_cache: Where environments are built and kept; None: in the workspace.
         timeout_s: When to give up on one repetition.
+        ask_third_parties: Ask third parties too, to say what they answer now; models get what is on record.
 
     Raises:
         UsageError: It is no prediction.
@@ -176,6 +217,7 @@ def replay_prediction(
             variables=variables or {},
             uv_cache=uv_cache,
             timeout_s=timeout_s,
+            ask_third_parties=ask_third_parties,
             progress=progress,
         )
         try:
@@ -197,6 +239,7 @@ class _Again:
     variables: Mapping[str, str]
     uv_cache: Path | None
     timeout_s: float | None
+    ask_third_parties: bool
     progress: Progress | None
     recorded_environment: Mapping[str, Any] = field(default_factory=dict)
     relevant: Collection[str] = ()  # variables that change results, of those that are set here
@@ -209,6 +252,8 @@ class _Again:
             raise NotReplayableError(f"it was answered by another system ({system}): its model is not on record")
         self._prove(sequenced)
         recorded = self._recorded(sequenced)
+        if recorded.exchange is not None:
+            return self._third_party(recorded, result)
         self._prepare(sequenced)
         place, python, differences, missing, excuse = self._choose()
         result = replace(result, environment=place, environment_differences=differences, missing=missing)
@@ -262,6 +307,8 @@ class _Again:
             MissingObjectError, AlteredObjectError: Something is not held as it was.
         """
         workspace, body = self.workspace, sequenced.event.body
+        if sequenced.event.kind == "prediction.fetched":
+            return self._fetched(sequenced)
         registered = workspace.ledger.find(EventId(str(body.get("model"))))
         if registered is None or registered.event.kind != "model.registered":
             raise NotReplayableError(
@@ -282,7 +329,84 @@ class _Again:
             outputs=None if outputs is None else self._encoded(outputs),
             error=error,
             children=tuple(self._recorded(child) for child in self._children(sequenced)),
+            is_remote=about.get("flavor") == "remote",
         )
+
+    def _fetched(self, sequenced: Sequenced) -> _Recorded:
+        """Return what went to a third party and what came back."""
+        objects, body = self.workspace.objects, sequenced.event.body
+        inputs, outputs, _ = payloads(sequenced.event)
+        error = None
+        if body.get("error") is not None:
+            error = open_text(self.workspace, sealed_text(body["error"])) or "why is sealed"
+        response, status, kind = body.get("response"), body.get("http_status"), body.get("response_type")
+        return _Recorded(
+            sequenced=sequenced,
+            model=str(body.get("model_name")),
+            folder=None,
+            inputs=self._encoded(inputs),
+            outputs=None if outputs is None else self._encoded(outputs),
+            error=error,
+            children=(),
+            exchange=Exchange(
+                request=objects.get(Digest(str(body["request"]))),
+                response=None if response is None else objects.get(Digest(str(response))),
+                content_type=None if kind is None else str(kind),
+                http_status=status if isinstance(status, int) else None,
+                error=error,
+            ),
+        )
+
+    def _third_party(self, recorded: _Recorded, result: Replay) -> Replay:
+        """Return the answer about a prediction that a third party made: nobody can tell.
+
+        Asked again, it gets no headers: their values are not on record.
+        """
+        party, body = recorded.third_party(), recorded.sequenced.event.body
+        assert party is not None
+        assert recorded.exchange is not None
+        if self.ask_third_parties:
+            asked = remote.Question(
+                name=recorded.model,
+                url=party.endpoint,
+                method=str(body["method"]),
+                version=party.claimed_version,
+                value=None,
+                content=recorded.exchange.request,
+                content_type=None if body.get("request_type") is None else str(body["request_type"]),
+                headers={},
+                timeout_s=self.timeout_s or remote.TIMEOUT_S,
+            )
+            try:
+                response = remote.send(asked, self.variables)
+                now = payload.encode(response.value)
+                party = self._asked_now(
+                    party, recorded, now, None if response.is_ok else f"HTTP status {response.status}"
+                )
+            except RetrodictError as error:
+                party = replace(party, now=error.message)
+        call = ReplayedCall(
+            reference=str(recorded.sequenced.index),
+            model=recorded.model,
+            requested=recorded.requested,
+            depth=0,
+            recorded="ok" if recorded.outputs is not None else "failed",
+            status="not asked",
+            message=None,
+            outputs=None,
+            inputs=None,
+            third_party=party,
+        )
+        return replace(
+            result, reason=_said_party(recorded.model, party), calls=(call,), differences=_sentences((call,))
+        )
+
+    def _asked_now(
+        self, party: ThirdParty, recorded: _Recorded, now: Encoded | None, message: str | None
+    ) -> ThirdParty:
+        if now is None or message is not None:
+            return replace(party, now=message)
+        return replace(party, now=media.brief(_decoded(now)), found=self._comparison(recorded.outputs, now))
 
     def _children(self, sequenced: Sequenced) -> Iterator[Sequenced]:
         for edge in provenance.edges(sequenced.event.uses, self.workspace.objects.get):
@@ -349,7 +473,7 @@ class _Again:
     def _run(self, spec: CallSpec, python: Path | None) -> tuple[CallRun, str]:
         folder = self.folder / f"run-{self.runs}"
         self.runs += 1
-        worker.prepare(folder, spec, path=self.path)
+        worker.prepare(folder, spec, path=self.path, ask_third_parties=self.ask_third_parties)
         recorded = self.recorded_environment.get("variables", {})
         kept = {name: value for name, value in self.variables.items() if name not in self.relevant}
         result = worker.start(folder, python=python, variables={**kept, **recorded}, timeout_s=self.timeout_s)
@@ -357,6 +481,9 @@ class _Again:
 
     def _compared(self, recorded: _Recorded, run: CallRun | None, depth: int) -> Iterator[ReplayedCall]:
         """Yield how a call went and how its parts did, each part beside the one on record that it stands for."""
+        if recorded.exchange is not None:
+            yield self._played_back(recorded, run, depth)
+            return
         yield ReplayedCall(
             reference=str(recorded.sequenced.index),
             model=recorded.model,
@@ -370,7 +497,7 @@ class _Again:
         )
         waiting = [] if run is None else list(run.children)
         for child in recorded.children:
-            own = next((r for r in waiting if r.is_expected and r.requested == child.requested), None)
+            own = next((r for r in waiting if r.is_expected and _is_of(r, child)), None)
             if own is not None:
                 waiting.remove(own)
             yield from self._compared(child, own, depth + 1)
@@ -387,6 +514,24 @@ class _Again:
                 inputs=None,
             )
 
+    def _played_back(self, recorded: _Recorded, run: CallRun | None, depth: int) -> ReplayedCall:
+        party = recorded.third_party()
+        assert party is not None
+        if run is not None and self.ask_third_parties:
+            party = self._asked_now(party, recorded, run.now, run.message)
+        return ReplayedCall(
+            reference=str(recorded.sequenced.index),
+            model=recorded.model,
+            requested=recorded.requested,
+            depth=depth,
+            recorded="ok" if recorded.outputs is not None else "failed",
+            status="not asked" if run is None else run.status,
+            message=None,
+            outputs=None,
+            inputs=None,
+            third_party=party,
+        )
+
     def _comparison(self, recorded: Encoded | None, replayed: Encoded | None) -> Comparison | None:
         if recorded is None or replayed is None:
             return None
@@ -394,6 +539,14 @@ class _Again:
 
     def _verdict(self, recorded: _Recorded, run: CallRun, calls: Sequence[ReplayedCall]) -> tuple[Verdict, str]:
         """Return the verdict of one repetition."""
+        strange = next((r for r in _flat(run) if r.is_third_party and r.status == "could not run"), None)
+        if strange is not None:
+            return "could not tell", f"a third party would have to be asked: {strange.message}"
+        parties = [call for call in calls if call.third_party is not None]
+        if recorded.is_remote and parties:
+            first = parties[0]
+            assert first.third_party is not None
+            return "could not tell", _said_party(recorded.model, first.third_party)
         if recorded.error is not None and run.status != "could not run":
             return _failed_verdict(recorded, run)
         unable = next((call for call in calls if call.status == "could not run" and call.recorded != "not asked"), None)
@@ -403,13 +556,28 @@ class _Again:
             return "differs", f"{recorded.model} answered then and fails now: {run.message}"
         sentences = _sentences(calls)
         verdicts = {call.outputs.verdict for call in calls if call.outputs is not None}
-        if "differs" in verdicts or any(call.recorded != call.status for call in calls):
+        if "differs" in verdicts or any(_went_otherwise(call) for call in calls):
             return "differs", sentences[0]
         if "reproduced" in verdicts:
             return "reproduced", f"within the tolerance asked for ({_tolerance(self.tolerance)}): {sentences[0]}"
         cells = sum(call.outputs.of for call in calls if call.outputs is not None)
-        parts = f" of {len(calls)} models" if len(calls) > 1 else ""
-        return "replicated", f"every bit of the {_values(cells)} answered{parts} is the same"
+        own = len(calls) - len(parties)
+        parts = f" of {own} models" if own > 1 else ""
+        played = f"; {_answers(len(parties))} of third parties taken from the record" if parties else ""
+        return "replicated", f"every bit of the {_values(cells)} answered{parts} is the same{played}"
+
+
+def _is_of(run: CallRun, recorded: _Recorded) -> bool:
+    """Say whether a call that went now can stand for one on record."""
+    is_party = recorded.exchange is not None
+    if run.is_third_party != is_party or run.requested != recorded.requested:
+        return False
+    # Questions to one third party are told apart by what they ask: they may come in any order.
+    return not is_party or run.inputs == recorded.inputs
+
+
+def _went_otherwise(call: ReplayedCall) -> bool:
+    return call.status != "played back" if call.third_party is not None else call.recorded != call.status
 
 
 def _failed_verdict(recorded: _Recorded, run: CallRun) -> tuple[Verdict, str]:
@@ -467,6 +635,7 @@ _STATES = {
     "failed": "it failed",
     "not asked": "it was not asked",
     "could not run": "it cannot be run",
+    "played back": "its answer was played back",
 }
 
 
@@ -479,10 +648,32 @@ def _sentences(calls: Sequence[ReplayedCall]) -> tuple[str, ...]:
             found.append(f"{name} was asked with something else: {_said_comparison(call.inputs)}")
         if call.outputs is not None and call.outputs.verdict != "replicated":
             found.append(f"{name}: {_said_comparison(call.outputs)}")
-        if call.status != call.recorded:
+        party = call.third_party
+        if party is not None and party.found is not None and party.found.verdict != "replicated":
+            found.append(f"{name}, a third party, asked now: {_said_comparison(party.found)}")
+        elif party is not None and party.now is not None and party.found is None:
+            found.append(f"{name}, a third party, asked now: {party.now}; then: {party.then}")
+        if party is not None and call.depth == 0:
+            continue
+        if _went_otherwise(call):
             says = "" if call.message is None else f" ({call.message})"
             found.append(f"{name}: {_STATES[call.recorded]} then, {_STATES[call.status]} now{says}")
     return tuple(found)
+
+
+def _answers(count: int) -> str:
+    return "the answer" if count == 1 else f"{count} answers"
+
+
+def _said_party(name: str, party: ThirdParty) -> str:
+    version = "" if party.claimed_version is None else f", which calls itself {party.claimed_version},"
+    text = f"third party: {name} answers at {party.endpoint}{version} and cannot be made again; then: {party.then}"
+    if party.now is None:
+        return text
+    if party.found is None:
+        return f"{text}; now: {party.now}"
+    same = "the same" if party.found.verdict == "replicated" else "something else"
+    return f"{text}; asked now, it answers {same}: {party.now}"
 
 
 def _said_comparison(found: Comparison) -> str:

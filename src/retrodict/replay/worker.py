@@ -4,14 +4,19 @@
 be one rebuilt from a record, with none of our other dependencies: the worker's side of this file uses `models` and
 `predictions` alone, opens no workspace, and writes nothing outside its spec folder.
 
-spec.json: {"format": 1, "repeat": n, "path": [folder, ...], "call": CALL}, where CALL is {"requested": text,
-"model": folder, "inputs": PAYLOAD or null, "children": [CALL, ...]}, children in the order in which they answered, and
-PAYLOAD is {"codec": ..., "schema": file, "batch": file, "meta": {...}}. Files are relative to the spec folder.
+spec.json: {"format": 1, "repeat": n, "path": [folder, ...], "call": CALL, "ask": bool}, where CALL is {"requested":
+text, "model": folder or null, "inputs": PAYLOAD or null, "children": [CALL, ...], "third_party": EXCHANGE or null},
+children in the order in which they answered, PAYLOAD is {"codec": ..., "schema": file, "batch": file, "meta": {...}},
+and EXCHANGE is {"request": file, "response": file or null, "content_type": text or null, "http_status": n or null,
+"error": text or null}. Files are relative to the spec folder.
 
 result.json: {"format": 1, "status": "ran" or "could not run", "message": text or null, "runs": [RUN, ...],
-"environment": {...}}, where RUN is {"requested", "status": "ok", "failed" or "could not run", "message", "inputs":
-PAYLOAD or null, "outputs": PAYLOAD or null, "children": [RUN, ...], "expected": bool}. A child that the record does not
-have is answered by the recorded model of that name, where there is one, and has "expected": false.
+"environment": {...}}, where RUN is {"requested", "status": "ok", "failed", "could not run" or "played back", "message",
+"inputs": PAYLOAD or null, "outputs": PAYLOAD or null, "children": [RUN, ...], "expected": bool}. A child that the
+record does not have is answered by the recorded model of that name, where there is one, and has "expected": false.
+
+What a third party answered is played back ("third_party": true). "ask" asks it as well: "now" is its answer (PAYLOAD),
+or "message" what kept it from answering. The model above it gets what is on record either way.
 """
 
 from __future__ import annotations
@@ -25,19 +30,20 @@ import platform
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Literal
 
 from retrodict.kernel.errors import FormatError, RetrodictError, UnavailableError
+from retrodict.models import remote
 from retrodict.models.loading import LoadedModel, load_model
 from retrodict.models.session import current_loader
 from retrodict.predictions import payload
 from retrodict.predictions.payload import Encoded
 
 FORMAT: Final = 1
-RUN_STATUS = Literal["ok", "failed", "could not run"]
+RUN_STATUS = Literal["ok", "failed", "could not run", "played back"]
 
 _VARIABLES: Final = ("OMP_", "OPENBLAS_", "MKL_", "BLIS_", "NUMEXPR_", "NPY_", "PYTHONHASHSEED", "TZ", "LC_", "LANG")
 
@@ -61,20 +67,38 @@ class WorkerError(UnavailableError):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Exchange:
+    """What went to a third party, and what came back.
+
+    Attributes:
+        request: The bytes that were sent.
+        response: Those that came back, None where none did; `error` says why.
+    """
+
+    request: bytes
+    response: bytes | None
+    content_type: str | None
+    http_status: int | None
+    error: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class CallSpec:
     """One call as it is on record, to be made again.
 
     Attributes:
         requested: What the model was asked for by ("credit@champion").
-        model: Its folder, taken from a verified store.
+        model: Its folder, taken from a verified store; None for a third party.
         inputs: What the model saw; None for a child: its parent makes them.
         children: The calls that it made, in the order in which they answered.
+        third_party: What is played back.
     """
 
     requested: str
-    model: Path
+    model: Path | None
     inputs: Encoded | None = None
     children: tuple[CallSpec, ...] = ()
+    third_party: Exchange | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,12 +107,15 @@ class CallRun:
 
     Attributes:
         requested: What the model was asked for by.
-        status: "ok"; "failed": the model raised; "could not run": it could not be loaded, or is not on record.
+        status: "ok"; "failed": the model raised; "could not run": it could not be loaded, or is not on record; "played
+            back": a third party's answer on record was given again.
         message: What was raised, on one line; None if it is ok.
         inputs: What the model saw; None where it came to none.
         outputs: What it answered, None where it did not.
         children: The calls that it made, in order.
         is_expected: Whether the record has this call.
+        is_third_party: Whether a third party is asked.
+        now: What that answers now, where it was asked.
     """
 
     requested: str
@@ -98,6 +125,8 @@ class CallRun:
     outputs: Encoded | None
     children: tuple[CallRun, ...]
     is_expected: bool
+    is_third_party: bool = False
+    now: Encoded | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -119,13 +148,16 @@ class Result:
 # ---- the side of who asks --------------------------------------------------------------------------------------------
 
 
-def prepare(folder: Path, call: CallSpec, *, repeat: int = 1, path: Sequence[Path] = ()) -> None:
+def prepare(
+    folder: Path, call: CallSpec, *, repeat: int = 1, path: Sequence[Path] = (), ask_third_parties: bool = False
+) -> None:
     """Write a spec folder.
 
     Args:
         folder: Does not exist yet.
         repeat: How often the call is made, each time with everything loaded anew.
         path: Folders to import from, before all others: the serving code on record.
+        ask_third_parties: Ask them too, beside playing back what they answered.
     """
     folder.mkdir(parents=True)
     spec = {
@@ -133,6 +165,7 @@ def prepare(folder: Path, call: CallSpec, *, repeat: int = 1, path: Sequence[Pat
         "repeat": repeat,
         "path": [str(entry.resolve()) for entry in path],
         "call": _write_call(folder, call),
+        "ask": ask_third_parties,
     }
     (folder / "spec.json").write_text(json.dumps(spec))
 
@@ -207,9 +240,20 @@ def _tail(path: Path) -> str:
 def _write_call(folder: Path, call: CallSpec) -> dict[str, object]:
     return {
         "requested": call.requested,
-        "model": str(call.model.resolve()),
+        "model": None if call.model is None else str(call.model.resolve()),
         "inputs": None if call.inputs is None else _write_payload(folder, call.inputs),
         "children": [_write_call(folder, child) for child in call.children],
+        "third_party": None if call.third_party is None else _write_exchange(folder, call.third_party),
+    }
+
+
+def _write_exchange(folder: Path, exchange: Exchange) -> dict[str, object]:
+    return {
+        "request": _write_bytes(folder, exchange.request),
+        "response": None if exchange.response is None else _write_bytes(folder, exchange.response),
+        "content_type": exchange.content_type,
+        "http_status": exchange.http_status,
+        "error": exchange.error,
     }
 
 
@@ -223,6 +267,8 @@ def _read_run(folder: Path, run: Mapping[str, Any]) -> CallRun:
         outputs=outputs,
         children=tuple(_read_run(folder, child) for child in run["children"]),
         is_expected=run["expected"],
+        is_third_party=run.get("third_party", False),
+        now=None if run.get("now") is None else _read_payload(folder, run["now"]),
     )
 
 
@@ -232,9 +278,14 @@ def _read_run(folder: Path, run: Mapping[str, Any]) -> CallRun:
 def _write_payload(folder: Path, encoded: Encoded) -> dict[str, object]:
     names = {}
     for part, data in (("schema", encoded.schema), ("batch", encoded.batch)):
-        names[part] = f"payload-{hashlib.sha256(data).hexdigest()}"
-        (folder / names[part]).write_bytes(data)
+        names[part] = _write_bytes(folder, data)
     return {"codec": encoded.codec, **names, "meta": dict(encoded.meta)}
+
+
+def _write_bytes(folder: Path, data: bytes) -> str:
+    name = f"payload-{hashlib.sha256(data).hexdigest()}"
+    (folder / name).write_bytes(data)
+    return name
 
 
 def _read_payload(folder: Path, written: Mapping[str, Any]) -> Encoded:
@@ -252,6 +303,7 @@ class _Call:
     spec: Mapping[str, Any]
     models: dict[str, LoadedModel]
     folder: Path
+    is_asking: bool  # third parties too
     is_expected: bool = True
     lock: threading.RLock = field(default_factory=threading.RLock)  # a model may ask others while it is being loaded
     used: set[int] = field(default_factory=set)
@@ -264,12 +316,70 @@ class _Call:
     def next_child(self, requested: str) -> tuple[Mapping[str, Any] | None, bool]:
         """Return the record of the child that is asked now, and whether it is its own: not one of the same name."""
         with self.lock:
-            same = [i for i, child in enumerate(self.spec["children"]) if child["requested"] == requested]
+            same = [
+                i
+                for i, child in enumerate(self.spec["children"])
+                if child["requested"] == requested and child["third_party"] is None
+            ]
             unused = [i for i in same if i not in self.used]
             if unused:
                 self.used.add(unused[0])
                 return self.spec["children"][unused[0]], True
             return (self.spec["children"][same[-1]] if same else None), False
+
+    def exchange(self, asked: remote.Question) -> remote.Response:
+        """Play back what a third party answered to this question; see `remote.current_exchange`."""
+        run: dict[str, object] = {
+            "requested": asked.name,
+            "status": "could not run",
+            "message": None,
+            "inputs": _write_payload(self.folder, payload.encode(asked.value)),
+            "outputs": None,
+            "children": [],
+            "expected": False,
+            "third_party": True,
+        }
+        recorded = self._next_exchange(asked)
+        with self.lock:
+            self.children.append(run)
+        if recorded is None:
+            run["message"] = f"this question to {asked.name} is not on record, and it must not be asked for an answer"
+            raise MemberFailedError(str(run["message"]))
+        run |= {"status": "played back", "expected": True}
+        if self.is_asking:
+            try:
+                response = remote.send(asked, _variables())
+                run["now"] = _write_payload(self.folder, payload.encode(response.value))
+                run["message"] = None if response.is_ok else f"HTTP status {response.status}"
+            except RetrodictError as error:
+                run["message"] = error.message
+        if recorded["response"] is None:
+            raise remote.ThirdPartyError(asked.name, asked.endpoint, str(recorded["error"]))
+        response = remote.Response(
+            status=recorded["http_status"],
+            content=(self.folder / Path(recorded["response"]).name).read_bytes(),
+            content_type=recorded["content_type"],
+        )
+        run["outputs"] = _write_payload(self.folder, payload.encode(response.value)) if response.is_ok else None
+        return response
+
+    def _next_exchange(self, asked: remote.Question) -> Mapping[str, Any] | None:
+        """Return the record of this very question, each of them once, the last again and again."""
+        with self.lock:
+            same = [
+                i
+                for i, child in enumerate(self.spec["children"])
+                if child["third_party"] is not None
+                and child["requested"] == asked.name
+                and (self.folder / Path(child["third_party"]["request"]).name).read_bytes() == asked.content
+            ]
+            unused = [i for i in same if i not in self.used]
+            if unused:
+                self.used.add(unused[0])
+            elif not same:
+                return None
+            found: Mapping[str, Any] = self.spec["children"][(unused or same[-1:])[0]]["third_party"]
+            return found
 
     def make(self, data: Any, *, decoded: bool) -> tuple[dict[str, object], Any, BaseException | None]:
         """Let the model answer; return the run, its output, and what it raised.
@@ -288,7 +398,7 @@ class _Call:
             "children": self.children,
             "expected": self.is_expected,
         }
-        token = current_loader.set(self.load)
+        token, exchange = current_loader.set(self.load), remote.current_exchange.set(self.exchange)
         try:
             model = self._model()
             seen = data if decoded or model.signature is None else model.signature.check(data)
@@ -303,6 +413,7 @@ class _Call:
             return run, None, error
         finally:
             current_loader.reset(token)
+            remote.current_exchange.reset(exchange)
 
     def _model(self) -> LoadedModel:
         with self.lock:
@@ -340,7 +451,7 @@ class _Member:
             }
             self._record(missing)
             raise MemberFailedError(str(missing["message"]))
-        call = _Call(spec, self.parent.models, self.parent.folder, is_expected)
+        call = _Call(spec, self.parent.models, self.parent.folder, self.parent.is_asking, is_expected)
         run, output, failure = call.make(data, decoded=False)
         self._record(run)
         if failure is not None:
@@ -360,7 +471,7 @@ def main(folder_name: str) -> int:
         if spec["format"] != FORMAT:
             raise FormatError(f"a spec of format {spec['format']}")
         sys.path[:0] = spec["path"]
-        runs = [_once(folder, spec["call"]) for _ in range(spec["repeat"])]
+        runs = [_once(folder, spec["call"], is_asking=spec["ask"]) for _ in range(spec["repeat"])]
     except (OSError, ValueError, KeyError, TypeError, RetrodictError) as error:
         print(f"{folder}: {_one_line(error)}", file=sys.stderr)  # noqa: T201 - a program of its own
         return 2
@@ -378,33 +489,45 @@ def main(folder_name: str) -> int:
     return 0 if unable is None else 2
 
 
-def _once(folder: Path, spec: Mapping[str, Any]) -> dict[str, object]:
-    call = _Call(spec, {}, folder)
-    with _loading_by(call.load):
+def _once(folder: Path, spec: Mapping[str, Any], *, is_asking: bool) -> dict[str, object]:
+    call = _Call(spec, {}, folder, is_asking)
+    with _leading_to(call):
         encoded = _read_payload(folder, spec["inputs"])
         data = payload.decode(encoded.codec, encoded.schema, encoded.batch, encoded.meta)
         return call.make(data, decoded=True)[0]
 
 
 @contextlib.contextmanager
-def _loading_by(load: Callable[[str], _Member]) -> Any:
-    """While this lasts, `retrodict.load` leads to the call under way; the outermost, in a thread that knows of none."""
+def _leading_to(call: _Call) -> Any:
+    """While this lasts, `retrodict.load` and `.remote_step` lead to the call under way.
+
+    In a thread that knows of none, to the outermost.
+    """
     import retrodict
 
-    def consult(reference: str) -> Any:
-        return (current_loader.get() or load)(reference)
+    def load(reference: str) -> Any:
+        return (current_loader.get() or call.load)(reference)
+
+    def remote_step(name: str, url: str, request: Any, **options: Any) -> Any:
+        options.pop("workspace", None)
+        asked = remote.question(name, url, request, **options)
+        return remote.ask(remote.current_exchange.get() or call.exchange, asked)
 
     # Set on the package itself: `retrodict.api` would bring all of retrodict's dependencies.
-    vars(retrodict)["load"] = consult
+    vars(retrodict).update(load=load, remote_step=remote_step)
     try:
         yield
     finally:
-        del vars(retrodict)["load"]
+        del vars(retrodict)["load"], vars(retrodict)["remote_step"]
 
 
 def _one_line(error: BaseException) -> str:
     text = (str(error).strip().splitlines() or [""])[0]
     return f"{type(error).__name__}{': ' if text else ''}{text}"
+
+
+def _variables() -> Mapping[str, str]:
+    return os.environ  # noqa: TID251 - this process is a door of its own
 
 
 def _environment() -> dict[str, object]:
@@ -413,7 +536,7 @@ def _environment() -> dict[str, object]:
         version = getattr(sys.modules.get(name), "__version__", None)
         if isinstance(version, str):
             libraries[name] = version
-    variables = sorted(os.environ.items())  # noqa: TID251 - this process is a door of its own
+    variables = sorted(_variables().items())
     pools: list[object] = []
     if "numpy" in sys.modules:
         with contextlib.suppress(ImportError, OSError, RuntimeError):  # it looks into shared libraries: may not be able

@@ -25,13 +25,14 @@ from retrodict.kernel import entry
 from retrodict.kernel.errors import ReadOnlyStoreError, UsageError
 from retrodict.kernel.types import MAX_EDGES, Digest, Edge, EdgeList, Event, EventId, Ref
 from retrodict.ledger import Sequenced
+from retrodict.models import remote
 from retrodict.models.errors import UnloadableModelError
 from retrodict.models.loading import LoadedModel, load_model
 from retrodict.models.records import ModelVersion
 from retrodict.models.session import current_loader
 from retrodict.models.signature import Signature
 from retrodict.objects import digest_of
-from retrodict.predictions import Part, Payload, made_body, payload
+from retrodict.predictions import Part, Payload, fetched_body, made_body, payload
 from retrodict.serving.code import ServingCode
 from retrodict.serving.errors import ModelFailedError
 from retrodict.serving.materialize import materialize
@@ -243,7 +244,7 @@ class Service:
         asker = Asker(rows=payload.rows(data), caller=caller, trace=trace, parent_span=parent_span)
         finished = self._ask(reference, self._deployment(self.resolve(reference)), data, (asker,), raw)
         sequenced = None
-        if not self._is_adopted(finished):
+        if not self._is_adopted(finished.call):
             family = finished.call
             sequenced = self.workspace.ledger.append(family.events, family.blobs)[-1]
             self._remember(family)
@@ -301,6 +302,76 @@ class Service:
         else:
             self.workspace.ledger.submit(events, blobs).add_done_callback(recorded)
         return answered
+
+    def fetch(self, asked: remote.Question) -> remote.Response:
+        """Ask a third party, and put both sides on record: as a part of the answer under way, else by itself.
+
+        Raises:
+            ThirdPartyError: It did not answer; that is on record.
+            MissingExtraError: httpx is not installed.
+        """
+        clock, outer = self.workspace.clock, _running.get()
+        call = _Call(
+            service=self,
+            id=clocks.event_id(clock),
+            trace=outer.trace if outer else clock.random_bytes(16).hex(),
+            span=clock.random_bytes(8).hex(),
+            caller=outer.caller if outer else None,
+        )
+        inputs = self._payload(call, asked.value)
+        request = self._kept(call, asked.content)
+        received, started = clock.now_ns(), time.perf_counter_ns()
+        response, failure = None, None
+        try:
+            response = remote.send(asked, self._variables)
+        except remote.ThirdPartyError as error:
+            failure = error
+        duration = time.perf_counter_ns() - started
+        is_ok = response is not None and response.is_ok
+        rows = payload.rows(asked.value)
+        if response is not None and is_ok and payload.rows(response.value) != rows:
+            rows = 1  # one question, one answer, whatever is in them
+        body = fetched_body(
+            name=asked.name,
+            endpoint=asked.endpoint,
+            method=asked.method,
+            claimed_version=asked.version,
+            header_names=sorted({name.lower() for name in asked.headers}),
+            request=request,
+            request_type=asked.content_type,
+            response=None if response is None else self._kept(call, response.content),
+            response_type=None if response is None else response.content_type,
+            http_status=None if response is None else response.status,
+            rows=rows,
+            inputs=inputs,
+            outputs=self._payload(call, response.value) if response is not None and is_ok else None,
+            error=None if failure is None else self._sealed(call, failure.message),
+            caller=call.caller,
+            trace=call.trace,
+            span=call.span,
+            parent_span=outer.span if outer else None,
+            parent=outer.id if outer and outer.service is self else None,
+            received=clocks.rfc3339(received),
+            duration_ns=duration,
+        )
+        kept = [(body[role], role) for role in ("request", "response") if body[role] is not None]
+        event = Event(
+            id=call.id,
+            kind="prediction.fetched",
+            at=clocks.rfc3339(clock.now_ns()),
+            agent=self._agent,
+            uses=tuple(Edge(ref=Ref(str(digest)), role=role, evidence="observed") for digest, role in kept),
+            makes=(),
+            body=body,
+        )
+        call.events.append(event)
+        if not self._is_adopted(call):
+            self.workspace.ledger.append(call.events, call.blobs)
+            self._remember(call)
+        if failure is not None:
+            raise failure
+        assert response is not None
+        return response
 
     # One call
 
@@ -406,16 +477,17 @@ class Service:
 
     @contextlib.contextmanager
     def _answering(self) -> Iterator[None]:
-        """While this lasts, `retrodict.load` in this context leads here."""
-        token = current_loader.set(self.member)
+        """While this lasts, `retrodict.load` and `retrodict.remote_step` in this context lead here."""
+        token, exchange = current_loader.set(self.member), remote.current_exchange.set(self.fetch)
         try:
             yield
         finally:
             current_loader.reset(token)
+            remote.current_exchange.reset(exchange)
 
-    def _is_adopted(self, finished: Asked) -> bool:
+    def _is_adopted(self, family: _Call) -> bool:
         """Hand a family over to the call it is part of, if that still runs."""
-        outer, family = _running.get(), finished.call
+        outer = _running.get()
         if outer is None or outer.service is not self:
             return False
         with outer.lock:
@@ -431,12 +503,15 @@ class Service:
         schema = digest_of(encoded.schema)
         if schema not in self._stored:
             call.blobs[schema] = encoded.schema
-        if len(encoded.batch) > RIDES_ALONG:
-            batch = self.workspace.objects.put(encoded.batch)
-        else:
-            batch = digest_of(encoded.batch)
-            call.blobs[batch] = encoded.batch
-        return Payload(codec=encoded.codec, schema=schema, batch=batch, meta=encoded.meta)
+        return Payload(codec=encoded.codec, schema=schema, batch=self._kept(call, encoded.batch), meta=encoded.meta)
+
+    def _kept(self, call: _Call, data: bytes) -> Digest:
+        """Let bytes ride with a call, or store them where they are large."""
+        if len(data) > RIDES_ALONG:
+            return self.workspace.objects.put(data)
+        digest = digest_of(data)
+        call.blobs[digest] = data
+        return digest
 
     def _sealed(self, call: _Call, text: str) -> dict[str, str]:
         keys = self.workspace.keys

@@ -207,7 +207,8 @@ class _Explainer:
         says, facts = served.versions(reader, part, is_part=within is not None)
         three = _answer(3, says, facts=facts)
         if part.model is None:
-            nothing = (gap("another system answered: what is behind its model is not on record here"),)
+            whose = "a third party" if part.is_third_party else "another system"
+            nothing = (gap(f"{whose} answered: what is behind its model is not on record here"),)
             four, five, six = (_answer(n, "not on record", facts=nothing) for n in (4, 5, 6))
             return three, four, five, six, (), None
         says, facts = upstream.trained_on(reader, up)
@@ -224,7 +225,10 @@ class _Explainer:
         facts = self._read_models()
         if not inside:
             says = "none took part in the answer"
-            if self._top.call.kind == "declared":
+            if self._top.is_third_party:
+                says = "not on record: a third party answered"
+                facts = (gap("whether it asked others is not on record: a third party answered"),)
+            elif self._top.call.kind == "declared":
                 says = "not on record: another system answered"
                 facts = (gap("whether other models took part is not on record: another system answered"),)
             return _answer(7, says, facts=facts)

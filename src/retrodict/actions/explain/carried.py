@@ -64,6 +64,8 @@ def _of(
 ) -> list[Attributed]:
     if part.row is None:
         raise UnlikeInputsError("its rows are not those of the call that it was part of", hint="")
+    if part.is_third_party:
+        raise UnlikeInputsError("it is a third party: there is no model to ask", hint="")
     if part.model is None:
         raise UnlikeInputsError("it was answered by another system: there is no model to ask", hint="")
     predict = cast.predictor(part)

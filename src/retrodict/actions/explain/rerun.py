@@ -15,8 +15,8 @@ from retrodict.actions.explain.reading import Reader
 from retrodict.actions.explain.served import Served
 from retrodict.diagnose.tables import Predict
 from retrodict.kernel.errors import RetrodictError, UnavailableError, UnknownReferenceError
-from retrodict.kernel.types import EventId
-from retrodict.models import LoadedModel, current_loader, load_model
+from retrodict.kernel.types import Digest, EventId
+from retrodict.models import LoadedModel, current_loader, load_model, remote
 from retrodict.models import records as models
 from retrodict.models.records import ModelVersion
 from retrodict.serving.materialize import materialize
@@ -79,6 +79,7 @@ class Cast:
                 return _Member(self.load(self._part(top, reference, instead)))
 
             token = current_loader.set(loader)
+            exchange = remote.current_exchange.set(lambda asked: _played_back(self._reader, top, asked))
             try:
                 # What is on record went through the recorded version's own signature already.
                 fits = data if is_recorded or model.signature is None else model.signature.check(data)
@@ -90,6 +91,7 @@ class Cast:
                 raise RerunError(f"{version.label} failed: {type(error).__name__}: {text}") from error
             finally:
                 current_loader.reset(token)
+                remote.current_exchange.reset(exchange)
 
         return predict
 
@@ -99,6 +101,25 @@ class Cast:
                 return instead.get(part.model.name, part.model)
         version = meant(self._reader, reference, top.call.index)
         return instead.get(version.name, version)
+
+
+def _played_back(reader: Reader, top: Served, asked: remote.Question) -> remote.Response:
+    """Return what a third party answered to this very question when the call on record was made.
+
+    Raises:
+        RerunError: It was asked something else: nobody asks it for an explanation.
+    """
+    objects = reader.workspace.objects
+    for part in top.family():
+        body = part.sequenced.event.body
+        response, status, kind = (body.get(name) for name in ("response", "http_status", "response_type"))
+        if not part.is_third_party or part.call.requested != asked.name or not isinstance(status, int):
+            continue
+        if objects.get(Digest(str(body["request"]))) == asked.content:
+            content = objects.get(Digest(str(response)))
+            return remote.Response(status=status, content=content, content_type=None if kind is None else str(kind))
+    says = f"{asked.name}, a third party, would have to be asked something that it was not asked"
+    raise RerunError(says, hint="")
 
 
 @dataclass(frozen=True, slots=True)

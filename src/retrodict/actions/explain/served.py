@@ -50,7 +50,14 @@ class Served:
     @property
     def label(self) -> str:
         """The model, as people call it."""
+        if self.is_third_party:
+            return self.call.model_name
         return f"{self.call.model_name}@{self.call.model_version}" if self.model is None else self.model.label
+
+    @property
+    def is_third_party(self) -> bool:
+        """Whether somebody else answered, asked over HTTP."""
+        return self.call.kind == "fetched"
 
     def family(self) -> Iterator[Served]:
         """Yield this call and everything below it."""
@@ -125,7 +132,11 @@ def needed(reader: Reader, top: Served) -> tuple[Fact, ...]:
     facts: list[Fact] = []
     environments: dict[Digest, list[str]] = {}
     for part in top.family():
-        if part.model is None:
+        if part.is_third_party:
+            says = f"{part.label} is a third party and cannot be run again: a replay takes its answer from the record"
+            alone = top.is_third_party or (top.model is not None and top.model.flavor == "remote")
+            facts.append(gap(says) if alone else reader.entry_fact(says, part.sequenced, "observed"))
+        elif part.model is None:
             facts.append(gap(f"{part.label} was answered by another system: its model is not held"))
         else:
             facts.append(reader.object_fact(f"the model {part.label}", part.model.content, "observed"))
@@ -174,6 +185,10 @@ def _shown(says: str) -> Fact:
 
 
 def _replayed(call: ReplayedCall) -> Fact:
+    party = call.third_party
+    if party is not None:
+        says = f"{call.model}, a third party, answered then: {party.then}; whether it would now, nobody can tell"
+        return replace(_shown(says), ref=call.reference)
     if call.status != "ok":
         return Fact(
             says=f"{call.model} {call.status}: {call.message}", evidence="observed", state="held", ref=call.reference
@@ -200,10 +215,12 @@ def inputs(reader: Reader, top: Served) -> tuple[str, tuple[Fact, ...], tuple[Ta
         tables += _table(reader, top, top.inputs, f"as {top.label} saw it", facts)
     else:
         title = (
-            f"as sent, and as {top.label} saw it" if call.kind == "made" else "as the other system says it was asked"
+            f"as sent, and as {top.label} saw it"
+            if call.kind != "declared"
+            else "as the other system says it was asked"
         )
         tables += _table(reader, top, top.inputs, title, facts)
-        if call.kind == "made":
+        if call.kind != "declared":
             says = "nothing was changed between what was sent and what the model saw"
             facts.append(reader.entry_fact(says, top.sequenced, "observed"))
         else:
@@ -223,7 +240,7 @@ def inputs(reader: Reader, top: Served) -> tuple[str, tuple[Fact, ...], tuple[Ta
 
 def _table(reader: Reader, part: Served, payload: Payload, title: str, facts: list[Fact]) -> list[Table]:
     state = reader.payload_state(payload)
-    evidence: Evidence = "observed" if part.call.kind == "made" else "declared"
+    evidence: Evidence = "declared" if part.call.kind == "declared" else "observed"
     if part.row is None:
         facts.append(gap(f"{title}: its {part.call.rows:,} rows are not those of the call that it was part of"))
         return []
@@ -258,6 +275,8 @@ def versions(reader: Reader, top: Served, *, is_part: bool = False) -> tuple[str
 
 def _version(reader: Reader, part: Served) -> Fact:
     below = tuple(_version(reader, child) for child in part.children)
+    if part.is_third_party:
+        return _third_party(reader, part)
     if part.model is None:
         says = f"{part.label}, named by another system; nothing of that name is registered here"
         return gap(says, below)
@@ -281,6 +300,25 @@ def _version(reader: Reader, part: Served) -> Fact:
         digest=part.model.content,
         facts=(*facts, *below),
     )
+
+
+def _third_party(reader: Reader, part: Served) -> Fact:
+    """Return what is known of a third party: where it answers, what it says it is, what went there and came back."""
+    body = part.sequenced.event.body
+    claimed, status, headers = (body.get(name) for name in ("claimed_version", "http_status", "header_names"))
+    came = "nothing came back" if status is None else f"HTTP status {status}"
+    took = f"{body['method']} {body['endpoint']}: {came}, in {part.call.duration_ns / 1e6:.1f} ms"
+    if isinstance(headers, list | tuple) and headers:
+        took += f"; headers {listed([str(name) for name in headers])}, their values not recorded"
+    facts = [reader.entry_fact(took, part.sequenced, "observed")]
+    for role in ("request", "response"):
+        digest = part.digest(role)
+        if digest is not None:
+            facts.append(reader.object_fact(f"the bytes of the {role}", digest, "observed"))
+    facts.append(gap("its model, data and code are not here: whether it is still the same, nobody can tell"))
+    version = "which does not say its version" if claimed is None else f"which calls itself {claimed}"
+    says = f"{part.label}, a third party, {version}"
+    return Fact(says=says, evidence="declared", state="held", ref=part.ref, facts=tuple(facts))
 
 
 def _alias(reader: Reader, part: Served) -> Iterator[Fact]:
@@ -308,6 +346,8 @@ def _move(reader: Reader, move: models.AliasMove, words: str) -> Fact:
 def _serving(reader: Reader, top: Served) -> Fact:
     code = top.digest("serving_code")
     if code is None:
+        if top.is_third_party:
+            return gap("the code that served the answer is the third party's, and not on record")
         if top.call.kind == "declared":
             return gap("the code that served the answer is that of another system, and not on record")
         return Fact(
