@@ -17,7 +17,6 @@ import torch
 from retrodict.actions.explain import explain
 from retrodict.actions.register import register
 from retrodict.actions.replay import replay
-from retrodict.kernel.errors import UsageError
 from retrodict.models import UnloadableModelError, load_model, package
 from retrodict.models.loading import read_description
 from retrodict.serving import Service
@@ -107,8 +106,8 @@ def test_a_pickled_module_finds_its_own_code_again(tmp_path: Path, own_code: tup
     package(folder, tmp_path / "m")
     assert load_model(tmp_path / "m").predict(FRAME).tobytes() == wanted.tobytes()
     assert not {"net", "sizes"} & set(sys.modules)
-    with pytest.raises(UsageError, match="whole module"):
-        package(folder, tmp_path / "n", attribute="Net")
+    (folder / "own.py").write_text("def score(x):\n    return 'by itself'\n")
+    assert package(folder, tmp_path / "n", attribute="own:score").flavor == "callable"
 
 
 @pytest.mark.parametrize("inside", [None, "model_state_dict"])

@@ -183,6 +183,9 @@ def test_a_folder_with_one_such_file_is_that_model(tmp_path: Path) -> None:
     booster().save_model(tmp_path / "folder" / "b.json")
     (tmp_path / "folder" / "notes.json").write_text("{}")
     assert package(tmp_path / "folder", tmp_path / "m").flavor == "xgboost"
+    (tmp_path / "folder" / "own.py").write_text("def predict(x):\n    return 'by itself'\n")
+    assert package(tmp_path / "folder", tmp_path / "own").flavor == "callable"
+    (tmp_path / "folder" / "own.py").write_text("WIDTH = 3\n")
     graph(tmp_path / "folder" / "g.onnx")
     (tmp_path / "folder" / "b.json").unlink()
     assert package(tmp_path / "folder", tmp_path / "n").flavor == "onnx"

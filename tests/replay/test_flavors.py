@@ -14,6 +14,7 @@ import xgboost
 from skl2onnx import to_onnx
 from sklearn.linear_model import LogisticRegression
 
+from retrodict.actions.explain import explain
 from retrodict.actions.register import register
 from retrodict.actions.replay import replay
 from retrodict.serving import Service
@@ -32,7 +33,7 @@ def workspace(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workspace]:
             {"objective": "binary:logistic", "max_depth": 4}, xgboost.DMatrix(FRAME, label=TARGET), 30
         )
         booster.save_model(made.root / "x.ubj")
-        gradient: dict[str, Any] = {"objective": "multiclass", "num_class": 2, "verbose": -1}
+        gradient: dict[str, Any] = {"objective": "binary", "verbose": -1}
         lightgbm.train(gradient, lightgbm.Dataset(FRAME, TARGET), 20).save_model(made.root / "l.txt")
         fitted = LogisticRegression().fit(FRAME.to_numpy("f4"), TARGET)
         options = {"zipmap": False}
@@ -53,3 +54,16 @@ def test_every_bit_is_the_same_in_another_interpreter(workspace: Workspace, name
     assert (found.verdict, found.environment) == ("replicated", "present"), found.reason
     assert found.calls[0].outputs is not None
     assert found.calls[0].outputs.of >= 300
+
+
+@pytest.mark.parametrize(("name", "kind"), [("xgboost", "exact"), ("lightgbm", "exact"), ("onnx", "sampled")])
+def test_trees_are_taken_apart_and_graphs_are_asked(workspace: Workspace, name: str, kind: str) -> None:
+    service = Service(workspace, os.environ)
+    index = service.predict(name, FRAME.head(1)).index
+    service.predict(name, FRAME.tail(40))
+    found = explain(workspace, f"{index}.0", replay=True, sample=2, variables=os.environ)
+    assert found.answers[0].verdict == "replicated"
+    (carried, *_) = found.answers[7].attributions
+    assert (carried.result.kind, carried.result.names) == (kind, tuple(FRAME.columns))
+    if kind == "exact":
+        assert carried.result.target.startswith("margin")

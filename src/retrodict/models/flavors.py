@@ -208,10 +208,10 @@ def _load_xgboost(path: Path, flavor: Mapping[str, Any], method: str, threads: i
     if made is None or not kind.startswith("xgboost."):
         raise UnloadableModelError(str(path.parent), f"{kind} is no class of XGBoost")
     if made is not xgboost.Booster:
-        model = made(n_jobs=threads)
+        model = made(n_jobs=threads, device="cpu")
         model.load_model(path)
         return model, getattr(model, method)
-    booster = xgboost.Booster({"nthread": threads}, model_file=str(path))
+    booster = xgboost.Booster({"nthread": threads, "device": "cpu"}, model_file=str(path))
 
     def answer(data: Any) -> Any:
         names = booster.feature_names if not hasattr(data, "columns") else None

@@ -345,9 +345,12 @@ def _flavors_of_folder(path: Path, into: Path, attribute: str | None, method: st
         return _pickled(into, f"{CODE}/{pickles[0]}", method, code=CODE, source=path / pickles[0])
     files = sorted(file for file in code.iterdir() if natives.recognise(file) is not None)
     if len(files) == 1 and not pickles:
-        if natives.recognise(files[0]) == "pytorch" and method == "predict":
+        # Python with a function `predict` is the model, and loads its file itself.
+        own = attribute is None and any("predict" in _defined(file) for file in code.glob("*.py"))
+        is_torch = natives.recognise(files[0]) == "pytorch" and method == "predict" and not own
+        if is_torch and (attribute is None or (_is_class(code, attribute) and natives.is_state_dict(files[0]))):
             return _torch_folder(files[0], into, attribute, source=path)
-        if attribute is None:
+        if attribute is None and not own:
             return natives.describe(files[0], into, method=method, source=path / files[0].name)
     module, _, name = (attribute or "predict").rpartition(":")
     modules = [module] if module else sorted(f.stem for f in code.glob("*.py") if name in _defined(f))
@@ -361,8 +364,6 @@ def _flavors_of_folder(path: Path, into: Path, attribute: str | None, method: st
 def _torch_folder(file: Path, into: Path, attribute: str | None, *, source: Path) -> dict[str, object]:
     """Return the flavors of one file of PyTorch with the code that it needs beside it."""
     if not natives.is_state_dict(file):
-        if attribute is not None:
-            raise UsageError(f"{file.name} holds a whole module: {attribute} would not be asked")
         natives.keep_torch(file, into)
         return natives.torch_flavors(CODE)
     if attribute is None:
@@ -381,6 +382,13 @@ def _torch_folder(file: Path, into: Path, attribute: str | None, *, source: Path
         "path": f"{CODE}/{file.name}",
     }
     return {"retrodict": own, "python_function": _for_mlflow()}
+
+
+def _is_class(code: Path, attribute: str) -> bool:
+    """Say whether a class of this name is defined in a folder: what makes a module, where a function is the model."""
+    name = attribute.rpartition(":")[2]
+    nodes = (node for file in sorted(code.rglob("*.py")) for node in _parsed(file).body)
+    return any(isinstance(node, ast.ClassDef) and node.name == name for node in nodes)
 
 
 # ---- copies ----------------------------------------------------------------------------------------------------------

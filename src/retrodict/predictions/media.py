@@ -7,7 +7,7 @@ import struct
 import sys
 import zlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 _ENTRIES: Final = 5  # of a list or a mapping that are shown
@@ -34,7 +34,10 @@ class Picture:
     height: int
     size_bytes: int
     digest: str
-    png: bytes
+    png: bytes = field(repr=False)
+
+    def __str__(self) -> str:
+        return brief(self)
 
 
 def is_image(value: object) -> bool:
