@@ -364,7 +364,7 @@ class Service:
             makes=(),
             body=body,
         )
-        call.events.append(event)
+        call.events += signed(self.workspace, [event], call.blobs)
         if not self._is_adopted(call):
             self.workspace.ledger.append(call.events, call.blobs)
             self._remember(call)
