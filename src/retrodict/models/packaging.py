@@ -108,10 +108,10 @@ def package(
     else:
         raise UnloadableModelError(str(path), "it is neither a pickle, nor Python, nor a folder, nor any model's file")
     description: dict[str, object] = {"flavors": flavors}
-    if threads is not None:
-        if not (natives.NATIVE_FLAVORS & flavors.keys() or _is_torch(flavors)):
-            raise UsageError("threads can be set for XGBoost, LightGBM, ONNX and PyTorch only")
-        description["metadata"] = {"retrodict": {"threads": threads}}
+    if natives.NATIVE_FLAVORS & flavors.keys() or _is_torch(flavors):
+        description["metadata"] = {"retrodict": {"threads": natives.THREADS if threads is None else threads}}
+    elif threads is not None:
+        raise UsageError("threads can be set for XGBoost, LightGBM, ONNX and PyTorch only")
     if row_wise is not None:
         description = _with_row_wise(description, row_wise)
     return _finished(into, description, example)
