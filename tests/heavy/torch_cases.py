@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pickle
 import sys
 import textwrap
 from collections.abc import Iterator
@@ -95,6 +96,12 @@ def test_a_file_of_pytorch_is_laid_out_as_mlflow_does(tmp_path: Path, form: str)
     assert answer.shape == (40, 2)
     if form != "export":  # its graph may be computed in another order
         assert answer.tobytes() == expected(module).tobytes()
+
+
+def test_a_module_in_a_plain_pickle_answers_arrays_too(tmp_path: Path) -> None:
+    (tmp_path / "m.pkl").write_bytes(pickle.dumps(network()))
+    assert package(tmp_path / "m.pkl", tmp_path / "m").flavor == "pytorch"
+    assert load_model(tmp_path / "m").predict(FRAME).tobytes() == expected(network()).tobytes()
 
 
 def test_a_pickled_module_finds_its_own_code_again(tmp_path: Path, own_code: tuple[Path, Any]) -> None:

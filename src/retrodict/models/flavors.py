@@ -365,7 +365,7 @@ def _load_torch(data: Path, threads: int, code: CodeFolder | None) -> Loaded:
 
 @dataclass(frozen=True, slots=True)
 class StateModel:
-    """A module with the numbers in a file of PyTorch."""
+    """A module, and what answers with it."""
 
     module: Any
     predict: Callable[[Any], Any]
@@ -391,6 +391,16 @@ def load_state(path: Path, module: Any, threads: int) -> StateModel:
             str(path), f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
         ) from error
     return StateModel(*torch_answer(torch, module.eval(), threads))
+
+
+def is_torch_module(model: object) -> bool:
+    """Say whether a pickled object is a module of PyTorch."""
+    return any(base.__name__ == "Module" and base.__module__.startswith("torch.") for base in type(model).__mro__)
+
+
+def load_module(module: Any, threads: int) -> StateModel:
+    """Return a module that came out of a pickle, on the processor and in evaluation mode."""
+    return StateModel(*torch_answer(library("torch"), module.to("cpu").eval(), threads))
 
 
 def torch_answer(torch: Any, module: Any, threads: int) -> Loaded:

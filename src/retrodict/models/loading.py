@@ -171,7 +171,10 @@ def _load_own(folder: Path, flavor: Mapping[str, Any], threads: int) -> tuple[st
         case "pickle":
             path = inside(folder, flavor.get("path", "model.pkl"))
             form = str(flavor.get("serialization_format") or PICKLES.get(path.suffix, "pickle"))
-            return "pickle", load_object(path, form, _code(folder, flavor)), str(flavor.get("method", "predict"))
+            found = load_object(path, form, _code(folder, flavor))
+            if natives.is_torch_module(found):
+                return "pytorch", natives.load_module(found, threads), "predict"
+            return "pickle", found, str(flavor.get("method", "predict"))
         case "state_dict":
             code = CodeFolder(inside(folder, flavor.get("code", ".")))
             make = _attribute(code, str(flavor.get("module")), str(flavor.get("attribute")), folder)

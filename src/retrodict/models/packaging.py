@@ -273,6 +273,9 @@ def _pickled(folder: Path, name: str, method: str, *, code: str | None, source: 
         model = load_object(folder / name, form, None if code is None else CodeFolder(folder / code))
     except UnloadableModelError as error:
         raise UnloadableModelError(str(source), error.cause, hint=error.hint) from error
+    if natives.is_torch_module(model):
+        own = {"loader": "pickle", "path": name, "serialization_format": form, "code": code}
+        return {"retrodict": own, "python_function": _for_mlflow()}
     if not callable(model if method == "__call__" else getattr(model, method, None)):
         has = [other for other in ("predict", "predict_proba", "transform", "__call__") if hasattr(model, other)]
         hint = f"It has {', '.join(has)}." if has else "It is no model."
