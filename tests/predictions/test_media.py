@@ -61,12 +61,20 @@ def test_an_array_of_pixels_is_one_row_and_several_are_several() -> None:
         ({"a": ["x"], "b": {"c": {"d": [1]}}}, "{a: ['x'], b: {c: {d: 1 entries}}}"),
         ("x" * 1000, "x" * 300 + "… (1,000 characters)"),
         ("short", "short"),
+        ([["y" * 400] * 9] * 9, "[['" + "y" * 300 + "… (400 characters)'"),
         (-0.0, "-0.0"),
         (None, "None"),
     ],
 )
 def test_a_value_is_shown_in_a_bounded_line(value: Any, says: str) -> None:
     assert media.brief(value).startswith(says)
+    assert len(media.brief(value)) <= 1001
+
+
+def test_a_long_row_without_names_is_a_list() -> None:
+    assert media.brief_row({str(i): i for i in range(20)}) == list(range(20))
+    assert media.brief_row({str(i): i for i in range(12)}) is None
+    assert media.brief_row({f"x{i}": i for i in range(20)}) is None
 
 
 @pytest.mark.parametrize("channels", [3, 4])

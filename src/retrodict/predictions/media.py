@@ -11,7 +11,9 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 _ENTRIES: Final = 5  # of a list or a mapping that are shown
+_COLUMNS: Final = 12  # of a row without names that are shown one by one
 _CHARACTERS: Final = 300  # of a text
+_LINE: Final = 1_000  # characters of everything
 _INLINE_BYTES: Final = 96 * 1024  # of a picture that stands in a page
 _CHANNELS: Final = {1: ("L", 0), 3: ("RGB", 2), 4: ("RGBA", 6)}  # mode, and PNG's type of colour
 _MIME: Final = {"PNG": "image/png", "JPEG": "image/jpeg", "GIF": "image/gif", "WebP": "image/webp"}
@@ -94,12 +96,13 @@ def about(value: object) -> object:
 
 def brief(value: object) -> str:
     """Return a value in a bounded line: a list by its first entries, an image by type, size and digest."""
-    return _brief(value, 0)
+    text = _brief(value, 0)
+    return text if len(text) <= _LINE else f"{text[:_LINE]}…"
 
 
 def brief_row(values: Mapping[str, object]) -> object:
     """Return a row as a list where its columns are known by their positions only: a ranking, a vector."""
-    is_row = len(values) > _ENTRIES and list(values) == [str(i) for i in range(len(values))]
+    is_row = len(values) > _COLUMNS and list(values) == [str(i) for i in range(len(values))]
     return list(values.values()) if is_row else None
 
 
