@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Generator, Sequence
@@ -110,6 +111,13 @@ def demonstration(tmp_path_factory: pytest.TempPathFactory) -> Demonstration:
 def newcomer(tmp_path: Path) -> dict[str, str]:
     """The environment of a person who has just installed retrodict."""
     return variables(tmp_path)
+
+
+@pytest.fixture(scope="session")
+def ssh_keygen() -> None:
+    """Needs OpenSSH's ssh-keygen."""
+    if shutil.which("ssh-keygen") is None:
+        pytest.skip("ssh-keygen is not installed")
 
 
 @pytest.fixture(scope="session")

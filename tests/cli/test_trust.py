@@ -72,7 +72,7 @@ def test_the_log_is_published_and_held_to_what_it_said(run: Run, tmp_path: Path)
     assert run("retrodict log -n 1 --kind dataset").stdout.count("dataset.added") == 1
 
 
-def test_the_page_on_signing_runs_as_it_stands(run: Run, tmp_path: Path) -> None:
+def test_the_page_on_signing_runs_as_it_stands(ssh_keygen: None, run: Run) -> None:
     run("mkdir -p ~/.ssh && ssh-keygen -q -t ed25519 -N '' -f ~/.ssh/id_ed25519 && echo x > data.csv")
     blocks = re.findall(r"^```sh\n(.*?)^```", SIGNING, re.M | re.S)
     first, _, revoke, others = blocks

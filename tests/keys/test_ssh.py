@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import os
 import signal
 import subprocess
@@ -9,6 +11,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -40,8 +44,11 @@ def make_key(path: Path, *options: str, passphrase: str = "") -> Path:
     return path
 
 
+pytestmark = pytest.mark.usefixtures("ssh_keygen")
+
+
 @pytest.fixture(scope="module")
-def keys(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+def keys(ssh_keygen: None, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     folder = tmp_path_factory.mktemp("keys")
     return {name: make_key(folder / name, *options) for name, options in TYPES.items()}
 
@@ -81,11 +88,31 @@ def test_a_name_with_spaces_is_a_principal(keys: dict[str, Path], tmp_path: Path
     assert read_allowed_signers(allowed)[0].principals == ("Ada Lovelace",)
 
 
+def string(data: bytes) -> bytes:
+    return len(data).to_bytes(4, "big") + data
+
+
+def test_a_signature_by_a_token_is_checked(tmp_path: Path) -> None:
+    """As a FIDO token makes it: over the hash of the bytes, with flags and a counter of its own."""
+    private = Ed25519PrivateKey.from_private_bytes(b"2" * 32)
+    kind, application = b"sk-ssh-ed25519@openssh.com", b"ssh:"
+    blob = string(kind) + string(private.public_key().public_bytes_raw()) + string(application)
+    public = SshPublicKey.from_text(f"{kind.decode()} {base64.b64encode(blob).decode()}")
+    parts = (b"retrodict", b"", b"sha512", hashlib.sha512(MESSAGE).digest())
+    inner = b"SSHSIG" + b"".join(map(string, parts))
+    flags = b"\1" + (7).to_bytes(4, "big")
+    raw = private.sign(hashlib.sha256(application).digest() + flags + hashlib.sha256(inner).digest())
+    packed = b"SSHSIG" + (1).to_bytes(4, "big")
+    packed += b"".join(map(string, (blob, *parts[:3], string(kind) + string(raw) + flags)))
+    text = base64.encodebytes(packed).decode()
+    armored = f"-----BEGIN SSH SIGNATURE-----\n{text}-----END SSH SIGNATURE-----\n".encode()
+    assert verify_ssh_signature(armored, MESSAGE) == public
+    with pytest.raises(SignatureError):
+        verify_ssh_signature(armored, MESSAGE + b" ")
+
+
 @given(st.data())
 def test_any_flipped_bit_is_found(data: st.DataObject) -> None:
-    from cryptography.hazmat.primitives import serialization
-    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-
     private = Ed25519PrivateKey.from_private_bytes(b"1" * 32)
     public = private.public_key().public_bytes(serialization.Encoding.OpenSSH, serialization.PublicFormat.OpenSSH)
     signer = SshSigner(Path(), SshPublicKey.from_text(public.decode()), private)
@@ -170,6 +197,10 @@ def test_an_allowed_signers_file_is_read_as_ssh_keygen_reads_it(keys: dict[str, 
         f'ada@example.org valid-before="20200101Z" {key.public_key.text}': False,
         f'ada@example.org valid-after="209912312359" {key.public_key.text}': False,
         f"ada@example.org cert-authority {key.public_key.text}": False,
+        f"*@example.org {key.public_key.text}": True,
+        f"*,!ada@example.org {key.public_key.text}": False,
+        f"?da@example.org {key.public_key.text}": True,
+        f"example.org {key.public_key.text}": False,
         f"# ada@example.org {key.public_key.text}": False,
         "": False,
     }
@@ -180,9 +211,7 @@ def test_an_allowed_signers_file_is_read_as_ssh_keygen_reads_it(keys: dict[str, 
         ours = [
             s
             for s in read
-            if s.key == key.public_key
-            and "ada@example.org" in s.principals
-            and (s.after or 0) <= now < (s.before or now + 1)
+            if s.key == key.public_key and s.allows("ada@example.org") and (s.after or 0) <= now < (s.before or now + 1)
         ]
         assert bool(ours) == expected, line
     for wrong in ("ada@example.org", "ada@example.org ssh-ed25519 AAAA", f'a valid-after="x" {key.public_key.text}'):

@@ -48,7 +48,7 @@ def opened(tmp_path: Path) -> Open:
 
 
 @pytest.fixture(scope="module")
-def keys(tmp_path_factory: pytest.TempPathFactory) -> dict[str, SshSigner]:
+def keys(ssh_keygen: None, tmp_path_factory: pytest.TempPathFactory) -> dict[str, SshSigner]:
     folder = tmp_path_factory.mktemp("keys")
     for name in ("ada", "eve", "old"):
         subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(folder / name)], check=True)

@@ -98,9 +98,9 @@ class Authors:
         agent = entry.event.agent
         if agent not in self._names:
             self._names[agent] = agent_name(self._workspace, agent)
-        names = {principal(self._names[agent]), self._names[agent]}
+        name = self._names[agent]
         at = parse_rfc3339(entry.event.at) // 1_000_000_000
-        known = [signer for signer in allowed if signer.key == key and not names.isdisjoint(signer.principals)]
+        known = [s for s in allowed if s.key == key and (s.allows(principal(name)) or s.allows(name))]
         if any((s.after is None or at >= s.after) and (s.before is None or at < s.before) for s in known):
             return None
         if known:
