@@ -17,10 +17,7 @@ EXITS = {"yes": 0, "no": 1, "could not tell": 2}
 @click.option("--kind", help="Only kinds of events that begin with this.")
 @click.pass_context
 def command(context: click.Context, limit: int, kind: str | None, as_json: bool) -> None:
-    """List the entries of the log, newest first; or let others check it.
-
-    Without a command it lists; the commands make and check what convinces people who have none of this.
-    """
+    """List the entries of the log, newest first; with a command: let others check it."""
     if context.invoked_subcommand is not None:
         return
     from retrodict.actions.log import log
@@ -44,10 +41,11 @@ def command(context: click.Context, limit: int, kind: str | None, as_json: bool)
     help="Write also the author's own signature, with the suffix .sig; it shows their public key.",
 )
 def proof(reference: str, out: Path | None, with_signature: bool, as_json: bool) -> None:
-    """Write a receipt (C2SP tlog-proof) for the entry that REFERENCE names: a prediction, any event, a leaf hash.
+    """Write a receipt for an entry, to be checked anywhere.
 
-    The entry's own bytes travel beside it, in a file of which no byte may change. Whoever has both and the log's public
-    key needs nothing else. With --json and without --out no file is written.
+    REFERENCE is a prediction, any event, or a leaf hash; the receipt is a C2SP tlog-proof. The entry's own bytes travel
+    beside it, in a file of which no byte may change. Whoever has both and the log's public key needs nothing else. With
+    --json and without --out no file is written.
     """
     from retrodict.actions.log_proof import log_proof
     from retrodict.kernel.errors import UsageError
@@ -141,10 +139,11 @@ def check_proof(
 @click.option("--witnessed", is_flag=True, help="Show the newest checkpoint that a witness has cosigned.")
 @click.option("--again", is_flag=True, help="Write also what should be there already.")
 def publish(folder: Path, witnessed: bool, again: bool, as_json: bool) -> None:
-    """Lay the log out in FOLDER as static files (C2SP tlog-tiles) that any web server can serve.
+    """Lay the log out as static files.
 
-    Only what is new is written, the checkpoint last. The entries are public then, with names of models, files and runs;
-    what is sealed stays sealed, and payloads are not published.
+    They are C2SP tlog-tiles, in FOLDER, and any web server can serve them. Only what is new is written, the checkpoint
+    last. The entries are public then, with names of models, files and runs; what is sealed stays sealed, and payloads
+    are not published.
     """
     from retrodict.actions.log_publish import log_publish
     from retrodict.render import trust
@@ -165,9 +164,10 @@ def publish(folder: Path, witnessed: bool, again: bool, as_json: bool) -> None:
     help="A witness's public key, or its file; others' words are not kept.",
 )
 def witness(urls: tuple[str, ...], keys: tuple[str, ...], as_json: bool) -> None:
-    """Let the witnesses at URL... cosign the newest checkpoint (C2SP tlog-witness), and keep what they signed.
+    """Let witnesses cosign the newest checkpoint.
 
-    A witness remembers: once it has cosigned, this log's holder cannot show it another history unnoticed.
+    What those at URL... sign (C2SP tlog-witness) is kept in the log. A witness remembers: once it has cosigned, this
+    log's holder cannot show it another history unnoticed.
     """
     from retrodict.actions.log_witness import log_witness
     from retrodict.render import trust
@@ -179,7 +179,10 @@ def witness(urls: tuple[str, ...], keys: tuple[str, ...], as_json: bool) -> None
 
 @door.subverb(command, "checkpoint", example="retrodict log checkpoint > kept.checkpoint")
 def checkpoint(as_json: bool) -> None:
-    """Print the newest signed checkpoint; kept elsewhere, `verify --since` shows that nothing before it changed."""
+    """Print the newest signed checkpoint.
+
+    Kept elsewhere, it lets `verify --since` show that nothing before it changed.
+    """
     from retrodict.actions.log_checkpoint import log_checkpoint
 
     with door.workspace() as workspace:
@@ -192,7 +195,10 @@ def checkpoint(as_json: bool) -> None:
 
 @door.subverb(command, "key", example="retrodict log key > log.vkey")
 def key(as_json: bool) -> None:
-    """Print the log's public key, as `verify --key` and other tools take it. Give it to people by a way of its own."""
+    """Print the log's public key.
+
+    `verify --key`, `log check-proof` and other tools take it. Give it to people by another way than the log.
+    """
     from retrodict.actions.log_checkpoint import log_public_key
 
     with door.workspace(read_only=True) as workspace:

@@ -12,7 +12,7 @@ from retrodict.cli import door
 @door.verb_group("signers", example="retrodict signers")
 @click.pass_context
 def command(context: click.Context, as_json: bool) -> None:
-    """List the keys with which people and services sign their events; add, revoke and export them.
+    """List the keys with which people and services sign; add, revoke and export them.
 
     What an agent's own key in force has signed is *authenticated*; everything else is *claimed*.
     """
@@ -32,7 +32,10 @@ def command(context: click.Context, as_json: bool) -> None:
 @click.option("--service", is_flag=True, help="It is a service's: the key and its signatures stand in the clear.")
 @click.option("--reason", help="Why it is trusted to be theirs.")
 def add(name: str, public_key: Path, service: bool, reason: str | None, as_json: bool) -> None:
-    """Record that the key in KEY.pub signs for the agent NAME (as tables print it, or the mail address in it)."""
+    """Record whose key it is.
+
+    The key in KEY.pub signs for the agent NAME from now on: as `show` prints them, or the mail address in that.
+    """
     from retrodict.actions.signers import add_signer
     from retrodict.render import trust
 
@@ -47,7 +50,10 @@ def add(name: str, public_key: Path, service: bool, reason: str | None, as_json:
 @click.option("--since", metavar="ENTRY", help="The first entry whose signature does not count (default: from now on).")
 @click.option("--reason", required=True, help="Why it counts no more.")
 def revoke(which: str, since: str | None, reason: str, as_json: bool) -> None:
-    """Record that a key signs no more; what it signed before stays authenticated, unless --since says otherwise."""
+    """Record that a key signs no more.
+
+    What it signed before stays authenticated, unless --since says otherwise.
+    """
     from retrodict.actions.signers import revoke_signer
     from retrodict.render import trust
 
@@ -58,7 +64,10 @@ def revoke(which: str, since: str | None, reason: str, as_json: bool) -> None:
 
 @door.subverb(command, "export", example="retrodict signers export > allowed_signers")
 def export(as_json: bool) -> None:
-    """Print the keys in force as an allowed_signers file, which `ssh-keygen -Y verify` reads."""
+    """Print the keys in force for `ssh-keygen`.
+
+    It is an allowed_signers file, as `ssh-keygen -Y verify` and `retrodict verify --signers` read it.
+    """
     from retrodict.actions.signers import signers
 
     with door.workspace() as workspace:

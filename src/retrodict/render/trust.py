@@ -59,7 +59,7 @@ def witnessed(record: Witnessed) -> RenderableType:
     ]
     return Group(
         Text(f"{record.size} entries are cosigned; entry {record.index} keeps the signatures"),
-        table(["witness", "at", "signed"], rows, wrap=["at"]),
+        table(["witness", "address", "signed"], rows, wrap=["address"]),
     )
 
 
