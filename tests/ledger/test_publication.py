@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import shutil
 from collections.abc import Callable
@@ -18,6 +19,7 @@ from retrodict.kernel.types import Event
 from retrodict.keys import StateDirectory
 from retrodict.ledger import ForkError, Ledger, OldStoreError, tiles
 from retrodict.ledger.publication import publish_files
+from retrodict.testing.disk import Crash, Fault, FlakyDisk, Step
 
 Draft = Callable[..., Event]
 
@@ -129,6 +131,30 @@ def test_nothing_is_published_over_another_history(
         publish_files(other, grow(other, another, draft, 9), folder)
     other.close()
     assert times(folder) == before
+
+
+@pytest.mark.parametrize("step", ["create", "write", "sync", "rename"])
+@pytest.mark.parametrize("code", [None, errno.EIO], ids=["dies", "EIO"])
+def test_a_fault_at_any_step_leaves_a_whole_log_and_the_next_one_finishes(
+    step: Step, code: int | None, ledger: Ledger, state: StateDirectory, draft: Draft, tmp_path: Path
+) -> None:
+    publish_files(ledger, grow(ledger, state, draft, 300), tmp_path / "before")
+    checkpoint = grow(ledger, state, draft, 520)
+    counting = FlakyDisk()
+    shutil.copytree(tmp_path / "before", tmp_path / "counted")
+    publish_files(ledger, checkpoint, tmp_path / "counted", disk=counting)
+    assert counting.used[step] >= 6
+    for occurrence in range(1, counting.used[step] + 1):
+        for landed in (False, True):
+            folder = tmp_path / f"{occurrence}-{landed}"
+            shutil.copytree(tmp_path / "before", folder)
+            disk = FlakyDisk(Fault(step=step, occurrence=occurrence, landed=landed, errno=code))
+            with pytest.raises(Crash if code is None else UnavailableError):
+                publish_files(ledger, checkpoint, folder, disk=disk)
+            disk.healed()
+            assert shown(folder) in (300, 520)
+            publish_files(ledger, checkpoint, folder)
+            assert shown(folder) == 520
 
 
 def test_of_two_who_publish_at_once_the_one_with_less_does_not_come_last(

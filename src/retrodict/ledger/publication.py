@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from retrodict.kernel.durable import sync_folder, write_file
+from retrodict.kernel.durable import REAL_DISK, Disk, sync_folder, write_file
 from retrodict.kernel.errors import UnavailableError, UsageError
 from retrodict.kernel.note import Checkpoint, decode_checkpoint
 from retrodict.kernel.protocols import Progress
@@ -33,7 +33,13 @@ class Publication:
 
 
 def publish_files(
-    ledger: Ledger, checkpoint: Checkpoint, folder: Path, *, again: bool = False, progress: Progress | None = None
+    ledger: Ledger,
+    checkpoint: Checkpoint,
+    folder: Path,
+    *,
+    again: bool = False,
+    progress: Progress | None = None,
+    disk: Disk = REAL_DISK,
 ) -> Publication:
     """Lay the log out in `folder` up to `checkpoint`, and show the checkpoint; durable when it returns.
 
@@ -43,6 +49,7 @@ def publish_files(
         folder: Made where it is not there.
         again: Write what the folder should hold already, too.
         progress: Told how many files are done.
+        disk: The system calls.
 
     Raises:
         UsageError: The folder shows another log, or a longer one than `checkpoint`.
@@ -51,25 +58,25 @@ def publish_files(
         UnavailableError: A file cannot be written.
     """
     try:
-        with _held(folder):
-            return _publish(ledger, checkpoint, folder, again, progress)
+        with _held(folder, disk):
+            return _publish(ledger, checkpoint, folder, again, progress, disk)
     except OSError as error:
         raise UnavailableError(f"{error.filename or folder} cannot be written: {error.strerror}") from error
 
 
 def _publish(
-    ledger: Ledger, checkpoint: Checkpoint, folder: Path, again: bool, progress: Progress | None
+    ledger: Ledger, checkpoint: Checkpoint, folder: Path, again: bool, progress: Progress | None, disk: Disk
 ) -> Publication:
     before = _shown(ledger, checkpoint, folder)
     wanted = list(_files(0 if again else before, checkpoint.size))
     for done, (level, index, width) in enumerate(wanted):
         data = ledger.entry_bundle(index, width) if level == "entries" else ledger.tile(int(level), index, width)
         target = folder / path(level, index, width)
-        _make(target.parent, folder)
-        write_file(target, data)
+        _make(target.parent, folder, disk)
+        write_file(target, data, disk=disk)
         if progress is not None:
             progress(done + 1, len(wanted), "files")
-    write_file(folder / "checkpoint", checkpoint.encode())
+    write_file(folder / "checkpoint", checkpoint.encode(), disk=disk)
     for level, index, width in _files(before, checkpoint.size):
         if width == WIDTH:  # nobody needs the beginnings of a tile that is complete
             shutil.rmtree(folder / f"{path(level, index)}.p", ignore_errors=True)
@@ -77,9 +84,9 @@ def _publish(
 
 
 @contextlib.contextmanager
-def _held(folder: Path) -> Iterator[None]:
+def _held(folder: Path, disk: Disk) -> Iterator[None]:
     """Make the folder, and hold it: of two who publish at once, the one that has less must not come last."""
-    _make(folder, folder)
+    _make(folder, folder, disk)
     fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         fcntl.flock(fd, fcntl.LOCK_EX)
@@ -120,13 +127,13 @@ def _files(before: int, size: int) -> Iterator[tuple[int | str, int, int]]:
         level += 1
 
 
-def _make(folder: Path, root: Path) -> None:
+def _make(folder: Path, root: Path, disk: Disk) -> None:
     """Make a folder durably, with those above it up to `root` (whose own place is the caller's)."""
     if folder.is_dir():
         return
     if folder != root:
-        _make(folder.parent, root)
+        _make(folder.parent, root, disk)
         os.mkdir(folder)
-        sync_folder(folder.parent)
+        sync_folder(folder.parent, disk)
     else:
         folder.mkdir(parents=True, exist_ok=True)
