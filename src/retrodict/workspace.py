@@ -19,7 +19,15 @@ from typing import TYPE_CHECKING, Any, Protocol
 from retrodict.kernel import clock as clocks
 from retrodict.kernel.durable import write_file
 from retrodict.kernel.entry import SIGNATURE, authored_bytes
-from retrodict.kernel.errors import FormatError, NoWorkspaceError, ReadOnlyStoreError, UnavailableError, UsageError
+from retrodict.kernel.errors import (
+    FormatError,
+    IntegrityError,
+    NoWorkspaceError,
+    ReadOnlyStoreError,
+    RetrodictError,
+    UnavailableError,
+    UsageError,
+)
 from retrodict.kernel.protocols import Clock
 from retrodict.kernel.types import Digest, Edge, EdgeList, Event, EventId, SealedText
 from retrodict.keys import KeyRing, SshPublicKey, SshSigner, StateDirectory
@@ -405,7 +413,7 @@ class RecordedSigner:
     Attributes:
         event, index: Of the `signer.added`.
         agent: The pseudonym.
-        key: None where it is sealed and cannot be opened here.
+        key: None where it is sealed and cannot be opened here, or is not held as it was recorded.
         is_service: The key is a service's: it and its signatures stand in the clear.
         revoked: The entry that revoked it, or None.
         until: The first entry for which it does not count, or None while it is in force.
@@ -426,20 +434,28 @@ def recorded_signers(workspace: Workspace) -> list[RecordedSigner]:
     query = "SELECT event, idx, agent, plain, digest, key, revoked_idx, since FROM workspace_signers ORDER BY idx"
     rows: list[tuple[Any, ...]] = workspace.views.database().execute(query).fetchall()
     for event, index, agent, plain, digest, key, revoked, since in rows:
-        text = plain
-        if plain is None and workspace.keys is not None:
-            opened = workspace.keys.open_sealed(key, workspace.objects.get(Digest(digest)))
-            text = None if opened is None else opened.decode()
-        first = None if since is None else workspace.ledger.find(EventId(since))
+        public = None
+        with contextlib.suppress(RetrodictError, UnicodeDecodeError):  # what is lost or altered is for `verify` to name
+            text = plain
+            if plain is None and workspace.keys is not None:
+                opened = workspace.keys.open_sealed(key, workspace.objects.get(Digest(digest)))
+                text = None if opened is None else opened.decode()
+            public = None if text is None else SshPublicKey.from_text(text)
+        until = revoked
+        if since is not None:
+            until = 0  # of an entry that cannot be found, nothing is known to come before it
+            with contextlib.suppress(IntegrityError):
+                first = workspace.ledger.find(EventId(since))
+                until = 0 if first is None else min(revoked, first.index)
         found.append(
             RecordedSigner(
                 event=EventId(event),
                 index=index,
                 agent=agent,
-                key=None if text is None else SshPublicKey.from_text(text),
+                key=public,
                 is_service=plain is not None,
                 revoked=revoked,
-                until=revoked if first is None else min(revoked, first.index),
+                until=until,
             )
         )
     return found

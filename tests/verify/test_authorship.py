@@ -107,8 +107,11 @@ def test_a_revoked_key_counts_for_what_came_before(opened: Open, keys: dict[str,
             revoke_signer(workspace, ADA)
         assert signers(workspace).allowed_signers() == ""
         # Recorded again, it counts from there on, and what lay between stays claimed.
-        add_signer(workspace, ADA, keys["old"].public_key.text)
-        assert how(workspace)[first] == "authenticated"
+        again = add_signer(workspace, ADA, keys["old"].public_key.text)
+        last = say(workspace, "four")
+        known = how(workspace)
+        assert [known[i] for i in (first, again.index, last)] == ["authenticated"] * 3
+        assert [known[i] for i in (second, revoked.index, third)] == ["claimed"] * 3
         assert verify(workspace).answer == "yes"
 
 
@@ -192,6 +195,24 @@ def test_an_altered_or_lost_signature_is_named(opened: Open, keys: dict[str, Ssh
     db.close()
     with opened() as workspace:
         assert f"entry {entry.index}" in {f.what for f in verify(workspace).findings if f.level == "missing"}
+
+
+def test_a_recorded_key_that_is_lost_is_named_and_keeps_nobody_from_reading(
+    opened: Open, keys: dict[str, SshSigner]
+) -> None:
+    with opened(keys["ada"]) as workspace:
+        added = add_signer(workspace, ADA, keys["ada"].public_key.text)
+        entry = say(workspace, "yes")
+        sealed = workspace.ledger.event(added.index).event.body["key"]
+        assert isinstance(sealed, dict)
+        path = workspace.folder / "ledger.db"
+    db = apsw.Connection(str(path))
+    db.execute("UPDATE blobs SET data = x'00' WHERE digest = ?", (bytes.fromhex(sealed["sealed"][3:]),))
+    db.close()
+    with opened() as workspace:
+        assert how(workspace)[entry] == "claimed"
+        assert [row.key for row in signers(workspace).rows] == [None]
+        assert sealed["sealed"] in {f.what for f in verify(workspace).findings if f.level == "altered"}
 
 
 def test_a_persons_key_and_signature_stand_nowhere_in_the_clear(

@@ -88,8 +88,11 @@ class Authors:
         if self._recorded is None:
             self._recorded = recorded_signers(self._workspace)
         known = [signer for signer in self._recorded if signer.agent == agent and signer.key == key]
-        if any(signer.until is None or entry.index < signer.until for signer in known):
-            return None
+        for number, signer in enumerate(known):
+            # The first record also counts for what was signed before it; one after a revocation only from there on.
+            begins = number == 0 or signer.index <= entry.index
+            if begins and (signer.until is None or entry.index < signer.until):
+                return None
         if known:
             return f"signed with a key that entry {known[-1].revoked} has revoked ({key.fingerprint})"
         return f"signed with a key that is not recorded for this agent ({key.fingerprint})"
