@@ -12,13 +12,18 @@ import sys
 import tempfile
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import measure
 
 from retrodict.kernel.clock import SystemClock, event_id, rfc3339
+from retrodict.kernel.note import Checkpoint, sign_note, verify_note
+from retrodict.kernel.receipt import Receipt, decode_receipt
 from retrodict.kernel.types import Digest, Edge, Event, Ref
+from retrodict.keys import LogSigner
 from retrodict.ledger import Ledger
+from retrodict.ledger.publication import publish_files
 
 CLOCK = SystemClock()
 
@@ -68,6 +73,36 @@ def appends_per_second(ledger: Ledger, threads: int, seconds: float) -> float:
     return sum(counts) / seconds
 
 
+def receipts(ledger: Ledger, published: Path) -> None:
+    """Proofs for 200 entries from all over the log, and the whole of it as files for a web server."""
+    size = ledger.size()
+    signer = LogSigner(ledger.origin, b"1" * 32)
+    unsigned = Checkpoint(origin=ledger.origin, size=size, root=ledger.root())
+    checkpoint = replace(unsigned, signatures=(sign_note(unsigned.text, signer),))
+    entries = [ledger.event(size * number // 200) for number in range(200)]
+    made: list[bytes] = []
+
+    def prove() -> None:
+        for entry in entries:
+            path = ledger.inclusion_proof(entry.index, size)
+            made.append(Receipt(index=entry.index, path=tuple(path), checkpoint=checkpoint).encode())
+
+    def check() -> None:
+        for entry, data in zip(entries, made, strict=True):
+            receipt = decode_receipt(data)
+            verify_note(receipt.checkpoint, [signer.verifier])
+            assert receipt.includes(entry.leaf_hash)
+
+    measure.figure("a receipt: made", measure.work(prove).wall_s / len(entries) * 1000, "ms")
+    measure.figure("   checked, signature and path", measure.work(check).wall_s / len(entries) * 1000, "ms")
+    measure.figure("   size", max(map(len, made)), "B")
+    spent = measure.work(lambda: ledger.find_leaf(entries[-1].leaf_hash))
+    measure.figure("an entry found by its leaf hash", spent.wall_s * 1000, "ms")
+    spent = measure.work(lambda: publish_files(ledger, checkpoint, published))
+    measure.figure(f"{size:,} events published as files, wall", spent.wall_s, "s")
+    measure.figure("   CPU", spent.cpu_s, "s")
+
+
 def main(events: int = 100_000) -> None:
     measure.title(f"Ledger ({events:,} events)")
     with tempfile.TemporaryDirectory(dir=".") as name:
@@ -93,6 +128,7 @@ def main(events: int = 100_000) -> None:
         measure.figure(f"verify {size:,} events, wall", spent.wall_s, "s")
         measure.figure("   CPU", spent.cpu_s, "s")
         measure.figure("   CPU per million events", spent.cpu_s / size * 1e6, "s")
+        receipts(ledger, folder / "published")
         ledger.close()  # folds the WAL into the file
         measure.figure("bytes on disk per event", (folder / "ledger.db").stat().st_size / size, "B")
 

@@ -142,6 +142,20 @@ def test_after_another_key_receipts_are_for_those_who_have_it(workspace: Workspa
     rotated = rotate_key(workspace, reason="it was seen by others")
     proof = log_proof(workspace, "0")
     assert check_proof(proof.receipt.encode(), proof.entry.encode(), keys=[rotated.key]).answer == "yes"
+    # Who has only the old key is led to the new one by what the old one signed last.
+    receipt, data = proof.receipt.encode(), proof.entry.encode()
+    last_word = log_proof(workspace, str(rotated.index)).entry.encode()
+    assert check_proof(receipt, data, keys=[key]).answer == "yes"  # this checkpoint both keys have signed
+    say(workspace, "only the new key signs from now on")
+    again = rotate_key(workspace, reason="and again")
+    say(workspace, "more")
+    later = log_proof(workspace, str(workspace.ledger.size() - 1)).receipt.encode()
+    leaf = workspace.ledger.event(workspace.ledger.size() - 1).leaf_hash
+    words = [log_proof(workspace, str(again.index)).entry.encode(), last_word]
+    assert check_proof(later, None, leaf=leaf, keys=[key]).answer == "no"
+    assert check_proof(later, None, leaf=leaf, keys=[key], rotations=words).answer == "yes"
+    assert check_proof(later, None, leaf=leaf, keys=[key], rotations=words[:1]).answer == "no"
+    assert check_proof(later, None, leaf=leaf, keys=[key], rotations=[data, b"no entry"]).answer == "no"
     since = verify(workspace, since=kept, witnesses=[witness.key])  # words about the time before still stand
     assert (since.answer, [f for f in since.findings if f.level == "note"]) == ("yes", [])
     stranger = replace(decode_checkpoint(kept), signatures=())
@@ -151,10 +165,9 @@ def test_after_another_key_receipts_are_for_those_who_have_it(workspace: Workspa
     tampered = kept.replace(b"\n2\n", b"\n1\n")
     assert tampered != kept
     assert any("nothing says that this log" in f.message for f in verify(workspace, since=tampered).findings)
-    log_witness(workspace, [witness.url], keys=[witness.key])  # the checkpoint that both keys have signed
     with pytest.raises(WitnessError, match="does not know the key"):
         log_witness(workspace, [witness.url])
-    both = watch(key, rotated.key, name="b.example")
+    both = watch(key, again.key, name="b.example")
     log_witness(workspace, [both.url], keys=[both.key])
     assert log_proof(workspace, "0").witnesses == ("b.example",)
 

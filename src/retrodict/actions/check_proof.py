@@ -12,9 +12,9 @@ from retrodict.kernel import entry
 from retrodict.kernel.clock import rfc3339
 from retrodict.kernel.errors import IntegrityError
 from retrodict.kernel.merkle import leaf_hash
-from retrodict.kernel.note import Checkpoint, verify_note
+from retrodict.kernel.note import Checkpoint, SignatureError, read_rotation, verify_note
 from retrodict.kernel.receipt import decode_receipt
-from retrodict.keys import WitnessVerifier, time_of
+from retrodict.keys import LogVerifier, WitnessVerifier, time_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,6 +58,7 @@ def check_proof(
     leaf: bytes | None = None,
     keys: Sequence[str] = (),
     witnesses: Sequence[str] = (),
+    rotations: Sequence[bytes] = (),
 ) -> CheckedProof:
     """Check that an entry is in a log, as a receipt says.
 
@@ -67,11 +68,14 @@ def check_proof(
         leaf: Its leaf hash (32 bytes), where the bytes themselves are not at hand.
         keys: Public keys of the log (or files that hold them); one of them must have signed.
         witnesses: Public keys of witnesses; each of them must have cosigned.
+        rotations: Entries `key.rotated`, in any order: a key counts when one that counts has signed for it.
 
     Raises:
         UsageError: One of the keys is none.
     """
     log_keys, witness_verifiers = [log_key(key) for key in keys], witness_keys(witnesses)
+    for _ in rotations:  # so often that any order leads to the end of the chain
+        log_keys += [key for data_ in rotations for key in _successor(data_, log_keys)]
     if data is not None:
         leaf = leaf_hash(data)
     assert leaf is not None
@@ -112,6 +116,18 @@ def check_proof(
         at=at,
         witnesses=cosigned,
     )
+
+
+def _successor(data: bytes, known: Sequence[LogVerifier]) -> list[LogVerifier]:
+    """Return the key that an entry `key.rotated` lets take the place of one that is known; none where it does not."""
+    try:
+        body = entry.decode(data).body
+        for key in known:
+            with contextlib.suppress(SignatureError):
+                return [LogVerifier.from_text(read_rotation(str(body["note"]).encode(), key.name, [key]))]
+    except (IntegrityError, KeyError):
+        pass
+    return []
 
 
 def _cosignature(checkpoint: Checkpoint, verifier: WitnessVerifier) -> Cosignature:

@@ -96,12 +96,21 @@ def proof(reference: str, out: Path | None, with_signature: bool, as_json: bool)
     metavar="KEY|FILE",
     help="A witness's public key, or its file; it must have cosigned.",
 )
+@click.option(
+    "--rotation",
+    "rotations",
+    multiple=True,
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="An entry `key.rotated`, as `log proof` writes it: it leads from --key to the key that took its place.",
+)
 def check_proof(
     receipt: Path,
     entry: Path | None,
     leaf: str | None,
     keys: tuple[str, ...],
     witnesses: tuple[str, ...],
+    rotations: tuple[Path, ...],
     as_json: bool,
 ) -> None:
     """Check a RECEIPT; no workspace is needed.
@@ -129,7 +138,14 @@ def check_proof(
         hashed = b""
     if hashed is not None and len(hashed) != 32:
         raise UsageError(f"{leaf!r} is no leaf hash", hint="It has 64 hex digits.")
-    record = check(door.read(receipt), data, leaf=hashed, keys=keys, witnesses=witnesses)
+    record = check(
+        door.read(receipt),
+        data,
+        leaf=hashed,
+        keys=keys,
+        witnesses=witnesses,
+        rotations=[door.read(path) for path in rotations],
+    )
     door.show(record, as_json=as_json, text=trust.checked_proof)
     sys.exit(EXITS[record.answer])
 
