@@ -88,6 +88,17 @@ def test_the_page_on_signing_runs_as_it_stands(ssh_keygen: None, run: Run) -> No
     assert "not from entry" in run("retrodict signers").stdout
 
 
+def test_python_signs_with_the_key_in_the_environment(ssh_keygen: None, run: Run) -> None:
+    run("ssh-keygen -q -t ed25519 -N '' -f ../key && retrodict signers add ada@example.org ../key.pub")
+    record = "rd.record_prediction(system='mainframe', model='m', model_version='1', inputs={'a': [1]}, outputs=[1])"
+    run(f'RETRODICT_SIGNING_KEY=../key python -c "import retrodict as rd; {record}"')
+    run(f'python -c "import retrodict as rd; {record}"')
+    rows = json.loads(run("retrodict log -n 2 --kind prediction --json").stdout)["rows"]
+    assert [row["authorship"] for row in rows] == ["claimed", "authenticated"]
+    refused = run(f'RETRODICT_SIGNING_KEY=absent python -c "import retrodict as rd; {record}"', code=1)
+    assert "the signing key" in refused.stderr
+
+
 def test_a_key_that_cannot_sign_records_nothing(run: Run) -> None:
     before = run("retrodict log --json").stdout
     run("echo 3 > c.txt")
