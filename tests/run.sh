@@ -15,6 +15,10 @@ command -v b3sum >/dev/null || missing+=(b3sum)
 command -v openssl >/dev/null || missing+=(openssl)
 command -v ssh-keygen >/dev/null || missing+=(openssh-client)
 command -v chromium >/dev/null || command -v google-chrome >/dev/null || missing+=(chromium)
+if [ "$(id -u)" = 0 ]; then # only root can mount what they make
+  command -v mkfs.xfs >/dev/null || missing+=(xfsprogs)
+  command -v mkfs.btrfs >/dev/null || missing+=(btrfs-progs)
+fi
 if [ ${#missing[@]} -gt 0 ]; then
   sudo=""
   [ "$(id -u)" = 0 ] || sudo="sudo -n"

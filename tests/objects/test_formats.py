@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 
+import apsw
 import pytest
 from backports import zstd
 
@@ -12,6 +14,7 @@ from retrodict.kernel.clock import SystemClock
 from retrodict.kernel.types import Digest
 from retrodict.objects import ObjectStore, TreeEntry, digest_of
 from retrodict.objects.names import Kind, as_digest, name_of
+from retrodict.testing.stores import Room
 
 DOCS = Path(__file__).parents[2] / "docs" / "formats"
 
@@ -92,3 +95,32 @@ def test_the_names_on_the_page_are_right(store: ObjectStore) -> None:
     page = (DOCS / "object.md").read_text()
     assert digest_of(b"hello\n") in page
     assert store.put(b"hello\n") == Digest("b3-8e4c7c1b99dbfd50e7a95185fead5ee1448fa904a2fdd778eaf5f2dbfd629a99")
+
+
+@pytest.mark.parametrize("room", ["copying", "xfs"], indirect=True)
+def test_the_example_raw_file_is_what_is_written_and_one_byte_less_is_packed(room: Room) -> None:
+    page = (DOCS / "object.md").read_text()
+    source = room.file("numbers", "".join(f"{i}\n" for i in range(1, 9_000_001)).encode())
+    with room.make() as store:
+        digest = store.put_file(source)
+        raw = room.store / "raw" / digest[3:]
+        assert f"{raw.name}  .retrodict/objects/raw/{raw.name}\n" in page
+        assert f"{raw.stat().st_size:,} bytes" in page
+        assert digest_of(raw.read_bytes()) == digest
+        db = apsw.Connection(str(room.store / "index.db"))
+        first = "SELECT offset, size, lower(hex(name)) FROM objects WHERE pack = 1 ORDER BY offset LIMIT 3"
+        assert f'"{first}"' in page
+        assert "".join("|".join(map(str, row)) + "\n" for row in db.execute(first).fetchall()) in page
+        [(key,)] = db.execute("SELECT name FROM packs WHERE id = 1").fetchall()
+        assert key == b"raw/" + bytes.fromhex(raw.name)
+        db.close()
+        assert store.checkout(digest, room.folder / "out") == raw.stat().st_size
+    source.write_bytes(raw.read_bytes()[: (64 << 20) - 1])
+    (room.folder / "other").mkdir()
+    with ObjectStore.create(room.folder / "other" / "objects", SystemClock(), disk=room.disk) as store:
+        store.put_file(source)
+        assert not (room.folder / "other" / "objects" / "raw").exists()
+        os.truncate(source, 64 << 20)
+        with room.open() as known:
+            known.put_file(source)  # nearly all of it is held
+        assert [path.name for path in (room.store / "raw").iterdir()] == [raw.name]

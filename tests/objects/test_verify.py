@@ -12,10 +12,11 @@ import pytest
 
 from retrodict.kernel.clock import SystemClock
 from retrodict.kernel.errors import AlteredObjectError, MissingObjectError
-from retrodict.kernel.types import Digest, Finding
+from retrodict.kernel.types import Digest
 from retrodict.objects import ObjectStore, TreeEntry, digest_of
 from retrodict.objects.errors import DamagedIndexError
 from retrodict.objects.pack import RECORD, Place, payload_in, scan
+from retrodict.testing.stores import bad, changed, findings, patch, rows
 
 SMALL = b"a small file, " * 20
 LARGE = random.Random(1).randbytes(400_000)
@@ -40,26 +41,8 @@ def folder(tmp_path: Path) -> Path:
     return home
 
 
-def findings(folder: Path, *, read_only: bool = True) -> list[Finding]:
-    with ObjectStore.open(folder, SystemClock(), read_only=read_only) as store:
-        return list(store.verify())
-
-
-def bad(folder: Path) -> list[Finding]:
-    return [finding for finding in findings(folder) if finding.level in ("altered", "missing")]
-
-
 def pack_files(folder: Path) -> list[Path]:
     return sorted((folder / "packs").iterdir())
-
-
-def patch(path: Path, offset: int, bits: int) -> None:
-    path.chmod(0o644)
-    with path.open("r+b") as file:
-        file.seek(offset)
-        byte = file.read(1)[0]
-        file.seek(offset)
-        file.write(bytes([byte ^ bits]))
 
 
 def scan_whole(data: bytes) -> list[Place | str]:
@@ -165,15 +148,6 @@ def test_a_pack_that_is_cut_short_gone_or_renamed_is_named(folder: Path) -> None
     assert f"objects/packs/{other.name}" in {finding.what for finding in bad(folder)}
 
 
-def changed(value: object) -> list[object]:
-    match value:
-        case int():
-            return [value + 1000, -1 - value, 1 << 40]
-        case bytes():
-            return [bytes([value[0] ^ 1]) + value[1:], value[:-1] + bytes([value[-1] ^ 128]), b""]
-    raise AssertionError(value)
-
-
 def test_any_changed_column_of_any_index_row_is_found(folder: Path) -> None:
     keys = {"packs": ["id"], "objects": ["name", "pack", "offset"], "recipes": ["blob", "recipe"]}
     count = 0
@@ -255,21 +229,6 @@ def test_a_tree_that_names_what_is_not_held_is_found(store: ObjectStore) -> None
     assert [(f.level, f.what) for f in store.verify()] == [("missing", gone)]
     tree = store.put_tree([TreeEntry(name=b"x", kind="tree", digest=gone, size=4)])
     assert store.state(tree) == "missing"
-
-
-def rows(folder: Path) -> dict[str, list[tuple[object, ...]]]:
-    db = apsw.Connection(str(folder / "index.db"))
-    try:
-        return {
-            "objects": db.execute(
-                "SELECT o.name, p.name, offset, kind, codec, stored, o.size FROM objects o JOIN packs p ON p.id = pack"
-                " ORDER BY 1, 2, 3"
-            ).fetchall(),
-            "packs": db.execute("SELECT name, size FROM packs ORDER BY 1").fetchall(),
-            "recipes": db.execute("SELECT * FROM recipes ORDER BY 1, 2").fetchall(),
-        }
-    finally:
-        db.close()
 
 
 @pytest.mark.parametrize("damage", ["nothing", "deleted", "garbage", "wrong rows", "empty"])

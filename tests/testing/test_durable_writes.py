@@ -111,6 +111,7 @@ def test_a_dead_process_does_nothing_more(tmp_path: Path, step: Step) -> None:
     calls: dict[Step, Callable[[], object]] = {
         "create": lambda: disk.create(tmp_path / "b", 0o644),
         "write": lambda: disk.write(folder, b"x"),
+        "clone": lambda: disk.clone(folder, folder),
         "sync": lambda: disk.sync(folder),
         "rename": lambda: disk.rename(tmp_path / "a", tmp_path / "b"),
         "unlink": lambda: disk.unlink(tmp_path / "a"),

@@ -5,7 +5,8 @@ What holds:
   path that a person names is followed.
 * Empty folders are kept; the executable bit (the owner's) is kept, other modes, owners and times are not.
 * Hard links are separate files. Sockets, pipes and devices are refused by name.
-* A file that changes while it is read is read again, and refused if it does not come to rest.
+* A file that changes while it is read is read again, and refused if it does not come to rest. A large file whose
+  blocks the store can share is read from a snapshot, so it need only come to rest while that is taken.
 * The store's own folder is left out of a folder that contains it.
 """
 
@@ -28,6 +29,7 @@ from retrodict.objects import tree
 from retrodict.objects.errors import ChangedFileError, UnreadableFileError
 from retrodict.objects.index import Index
 from retrodict.objects.names import Kind, as_digest
+from retrodict.objects.raw import RAW_FROM
 from retrodict.objects.recipe import CUT_FROM
 from retrodict.objects.statcache import StatCache
 from retrodict.objects.tree import EntryKind, TreeEntry
@@ -51,7 +53,7 @@ class Added:
         recipes: An object that lists "<blob> <recipe>" for every blob in it that is kept in chunks.
         files: How many files and links.
         size_bytes: Of all of them.
-        new_bytes: By how much the store grew.
+        new_bytes: By how much the store grew; blocks that it shares with the file that was added count.
         unchanged: How many files were known by their stat data and not read.
     """
 
@@ -186,6 +188,11 @@ def store_file(
                 data = file.read(CUT_FROM)
                 size = len(data)
                 name = writer.keep(Kind.BLOB, data) if file.held_still(size) else b""
+            elif file.stat.st_size >= RAW_FROM and (clone := writer.clone(file.fd)) is not None:
+                with clone:
+                    if file.held_still(clone.size_bytes):
+                        return file.stat, writer.keep_clone(clone, progress)
+                continue
             else:
                 name, size = writer.keep_stream(file.read_into, progress)
             if name and file.held_still(size):

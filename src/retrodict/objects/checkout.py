@@ -3,6 +3,7 @@
 What holds:
 * Each file is written beside its place and renamed into it, whole and verified while it was written. Files that are
   right already are not touched; files that differ are replaced.
+* What the store keeps as a raw file is cloned where the file system can share blocks, and hashed then; else copied.
 * Nothing is removed but what stands exactly where an entry must go, and never a folder with something in it: files
   that the tree does not know stay.
 * Everything below the destination is opened without following links, so no link, in the tree or on the disk, leads a
@@ -21,12 +22,14 @@ from pathlib import Path
 
 from blake3 import blake3
 
+from retrodict.kernel.durable import REAL_DISK
 from retrodict.kernel.errors import FormatError, MissingObjectError, UsageError
 from retrodict.kernel.protocols import Progress
 from retrodict.objects.add import display
 from retrodict.objects.errors import CheckoutConflictError, StoreWriteError
 from retrodict.objects.names import as_digest, as_name
 from retrodict.objects.reader import Reader
+from retrodict.objects.recipe import CUT_FROM
 from retrodict.objects.statcache import StatCache
 from retrodict.objects.tree import TreeEntry
 
@@ -154,14 +157,36 @@ class Checkout:
         return True
 
     def _file(self, folder: int, temporary: bytes, entry: TreeEntry) -> None:
-        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+        flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
         fd = os.open(temporary, flags, 0o777 if entry.kind == "executable" else 0o666, dir_fd=folder)
         try:
-            size = _write_all(fd, self._reader.stream(as_name(entry.digest)))
+            if not self._shared(fd, entry):
+                _write_all(fd, self._reader.stream(as_name(entry.digest)))
+            size = os.fstat(fd).st_size
         finally:
             os.close(fd)
         if size != entry.size:
             raise FormatError(f"a listing says that {entry.digest} has {entry.size} bytes: it has {size}")
+
+    def _shared(self, fd: int, entry: TreeEntry) -> bool:
+        """Clone the entry's raw file into `fd`; False leaves `fd` empty: there is none, or it cannot be or is altered.
+
+        An altered one may be made up for by good copies of its chunks; if not, reading those tells what is wrong.
+        """
+        if entry.size < CUT_FROM:
+            return False
+        name = as_name(entry.digest)
+        raw = self._reader.raw(name)
+        if raw is None:
+            return False
+        try:
+            REAL_DISK.clone(raw.fd, fd)
+            if _hash(fd) == name:
+                return True
+        except OSError:
+            pass  # copying may work; if not, it tells
+        os.ftruncate(fd, 0)
+        return False
 
 
 def _target(target: bytes) -> bytes:
@@ -170,14 +195,11 @@ def _target(target: bytes) -> bytes:
     return target
 
 
-def _write_all(fd: int, pieces: Iterable[bytes]) -> int:
-    size = 0
+def _write_all(fd: int, pieces: Iterable[bytes]) -> None:
     for piece in pieces:
         view = memoryview(piece)
-        size += len(view)
         while view:
             view = view[os.write(fd, view) :]
-    return size
 
 
 def _hash_at(folder: int, name: bytes) -> bytes:
@@ -186,12 +208,18 @@ def _hash_at(folder: int, name: bytes) -> bytes:
     except OSError:
         return b""  # cannot be compared: it is replaced
     try:
-        whole = blake3()
-        while block := os.read(fd, _BLOCK):
-            whole.update(block)
-        return whole.digest()
+        return _hash(fd)
     finally:
         os.close(fd)
+
+
+def _hash(fd: int) -> bytes:
+    whole = blake3()
+    offset = 0
+    while block := os.pread(fd, _BLOCK, offset):
+        whole.update(block)
+        offset += len(block)
+    return whole.digest()
 
 
 def _descend(top: int, path: tuple[bytes, ...]) -> int:

@@ -57,10 +57,10 @@ class StoreBusyError(UnavailableError):
 
 
 class DamagedIndexError(IntegrityError):
-    """The index is not a database any more. It holds nothing that the packs do not hold."""
+    """The index is not a database any more. It holds nothing that the packs and raw files do not hold."""
 
     slug = "damaged-index"
-    hint = "Delete index.db, index.db-wal and index.db-shm: the next opening builds them again from the packs."
+    hint = "Delete index.db, index.db-wal and index.db-shm: the next opening builds them again."
 
 
 class CheckoutConflictError(UsageError):

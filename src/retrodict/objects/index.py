@@ -1,4 +1,6 @@
-"""The index: where each object lies. Nothing in it is a fact of its own; `rebuild` makes it again from the packs.
+"""The index: where each object lies. Nothing in it is a fact of its own; `rebuild` makes it again from what is stored.
+
+A row of `packs` is a pack or a raw file (`pack.py` says how their keys differ).
 
 HAZARD: only apsw may open index.db (SQLite before 3.51.3 can corrupt a WAL database), and only here.
 """
@@ -18,7 +20,8 @@ from retrodict.kernel import schema
 from retrodict.kernel.errors import FormatError, RetrodictError, UnavailableError
 from retrodict.objects.errors import DamagedIndexError, StoreBusyError, StoreReadError, StoreWriteError
 from retrodict.objects.names import Kind
-from retrodict.objects.pack import PackFiles, Place, list_packs, payload_in, scan
+from retrodict.objects.pack import PackFiles, Place, is_raw, list_keys, payload_in, scan
+from retrodict.objects.raw import scan_raw
 from retrodict.objects.recipe import Recipe
 
 SCHEMA = """
@@ -105,12 +108,12 @@ def _batches(names: Sequence[bytes]) -> Iterator[Sequence[bytes]]:
 
 
 class Index:
-    """Rows about packs, for one process. Safe for threads."""
+    """Rows about packs and raw files, for one process. Safe for threads."""
 
-    def __init__(self, path: Path, packs: Path, files: PackFiles, *, read_only: bool = False) -> None:
-        """Open the index; build it anew where there is none, and take in packs that a crash left out of it."""
+    def __init__(self, path: Path, files: PackFiles, *, read_only: bool = False) -> None:
+        """Open the index beside packs/ and raw/; build it anew where there is none, and take in what it lacks."""
         self.path = path
-        self._packs = packs
+        self._store = path.parent
         self._files = files
         self._lock = RLock()
         self._read_only = read_only
@@ -125,7 +128,7 @@ class Index:
             else:
                 self._db = connect(path)
                 self._db.execute(SCHEMA)
-                if self.unknown_packs():
+                if self.unknown():
                     self.adopt()
         except apsw.Error as error:
             raise translate(error, path) from error
@@ -182,7 +185,7 @@ class Index:
             raise translate(error, self.path) from error
 
     def places(self, name: bytes) -> list[tuple[Place, bytes]]:
-        """Return where copies of an object lie, each with the name of its pack (empty: the index knows none)."""
+        """Return where copies of an object lie, each with the key of its pack or raw file (empty: there is none)."""
         rows = cast("list[tuple[bytes, int, int, int, int, int, int, bytes | None]]", self.select(_COPIES, (name,)))
         return [(Place(*row[:7]), row[7] or b"") for row in rows]
 
@@ -192,7 +195,7 @@ class Index:
         return cast("list[tuple[bytes, int]]", rows)
 
     def held(self, names: Collection[bytes], *, recipes: bool = True) -> dict[bytes, set[int]]:
-        """Return, for those of `names` that lie in a pack that is there, the kinds under which they do.
+        """Return, for those of `names` that lie in a file that is there, the kinds under which they do.
 
         A blob that is kept in chunks counts as `Kind.BLOB`, where `recipes` asks for it.
         """
@@ -223,42 +226,49 @@ class Index:
         )
         return [row[0] for row in cast("list[tuple[bytes]]", rows)]
 
-    def add_pack(self, name: bytes, size_bytes: int, places: Iterable[Place], recipes: Iterable[Recipe]) -> None:
-        """Insert the rows of a pack; inside `writing`. What is there already stays."""
+    def add(self, key: bytes, size_bytes: int, places: Iterable[Place], recipes: Iterable[Recipe]) -> None:
+        """Insert the rows of a pack or raw file; inside `writing`. What is there already stays."""
         db = self._db
-        db.execute("INSERT OR IGNORE INTO packs (name, size) VALUES (?, ?)", (name, size_bytes))
-        [(pack,)] = db.execute("SELECT id FROM packs WHERE name=?", (name,)).fetchall()
+        db.execute("INSERT OR IGNORE INTO packs (name, size) VALUES (?, ?)", (key, size_bytes))
+        [(pack,)] = db.execute("SELECT id FROM packs WHERE name=?", (key,)).fetchall()
         rows = sorted((p.name, pack, p.offset, p.kind, p.codec, p.stored, p.size) for p in places)
         db.executemany("INSERT OR IGNORE INTO objects VALUES (?, ?, ?, ?, ?, ?, ?)", rows)
         db.executemany("INSERT OR IGNORE INTO recipes VALUES (?, ?, ?)", [(r.blob, r.name, r.size) for r in recipes])
 
-    def unknown_packs(self) -> list[bytes]:
-        """Return packs that are there but not in the index."""
+    def unknown(self) -> list[bytes]:
+        """Return the keys of packs and raw files that are there but not in the index."""
         known = {row[0] for row in self.select("SELECT name FROM packs")}
-        return [name for name in list_packs(self._packs) if name not in known]
+        return [key for key in list_keys(self._store) if key not in known]
 
-    def lost_packs(self) -> list[bytes]:
-        """Return packs that are there, but neither in the index nor about to be put there by a living writer."""
+    def lost(self) -> list[bytes]:
+        """Return those that are there, but neither in the index nor about to be put there by a living writer."""
         if not self._read_only:
             with self.writing():
-                return self.unknown_packs()
+                return self.unknown()
         for _ in range(10):  # the lock cannot be had: give a writer time to commit
-            if not (lost := self.unknown_packs()):
+            if not (lost := self.unknown()):
                 break
             sleep(0.05)
         return lost
 
     def adopt(self) -> None:
-        """Index the packs that are not in the index: a crash between their renaming and their rows left them."""
+        """Index what is not in the index: a crash between the renaming of a file and its rows left it."""
         with self.writing():
-            for name in self.unknown_packs():  # again, under the lock: another process may have been faster
-                try:
-                    data = self._files.load(name)
-                except FileNotFoundError:
+            raw = []
+            for key in self.unknown():  # again, under the lock: another process may have been faster
+                if is_raw(key):
+                    raw.append(key)
                     continue
-                self._adopt(name, data)
+                with contextlib.suppress(FileNotFoundError):
+                    self._adopt_pack(key)
+        for key in raw:
+            with contextlib.suppress(FileNotFoundError):
+                _, size, places = scan_raw(self._files.open(key))  # of any size, so not under the lock
+                with self.writing():
+                    self.add(key, size, places, ())
 
-    def _adopt(self, name: bytes, data: bytes) -> None:
+    def _adopt_pack(self, name: bytes) -> None:
+        data = self._files.load(name)
         places = [found for found in scan(data) if isinstance(found, Place)]
         recipes = []
         for place in places:
@@ -266,15 +276,19 @@ class Index:
             if payload is not None:
                 with contextlib.suppress(FormatError):
                     recipes.append(Recipe.decode(payload))
-        self.add_pack(name, len(data), places, recipes)
+        self.add(name, len(data), places, recipes)
 
     def rebuild(self) -> None:
-        """Forget every row and read them again from the packs."""
+        """Forget every row and read them again from the packs and raw files."""
         with self.writing():
             for table in ("packs", "objects", "recipes"):
                 self._db.execute(f"DELETE FROM {table}")  # noqa: S608
-            for name in list_packs(self._packs):
-                self._adopt(name, self._files.load(name))
+            for key in list_keys(self._store):
+                if is_raw(key):
+                    _, size, places = scan_raw(self._files.open(key))
+                    self.add(key, size, places, ())
+                else:
+                    self._adopt_pack(key)
 
     def close(self) -> None:
         """Close the database; the last to close folds its write-ahead log into it."""

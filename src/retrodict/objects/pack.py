@@ -2,6 +2,9 @@
 
 A pack is written under `tmp/`, synced, and renamed to the BLAKE3 of its bytes; after that nobody writes to it.
 What an index says about a pack can be read from the pack alone.
+
+Raw files (`raw.py`) stand in the index beside the packs. The key of a pack there is its digest, that of a raw file
+`raw/` and its digest: the same bytes may be kept as both, where somebody versions a pack.
 """
 
 from __future__ import annotations
@@ -24,6 +27,7 @@ from retrodict.kernel.durable import Disk
 from retrodict.kernel.errors import FormatError
 from retrodict.objects.errors import StoreReadError
 from retrodict.objects.names import Kind, name_of
+from retrodict.objects.recipe import MAX_CHUNK
 
 HEADER = b"RETRODICT-PACK1\n"
 RECORD_MAGIC = b"RTO1"
@@ -32,6 +36,7 @@ RECORD = struct.Struct("<4sBBHII32s")  # magic, kind, codec, zero, stored bytes,
 FOOTER = struct.Struct("<4sIQ32s")  # magic, records, bytes before the footer, their BLAKE3
 PACK_BYTES = 64 << 20  # a pack is sealed once it has reached this
 MAX_PAYLOAD = (1 << 32) - 1
+_RAW = b"raw/"
 
 PLAIN, ZSTD = 0, 1
 _KINDS = frozenset(Kind)
@@ -47,7 +52,7 @@ class Place(NamedTuple):
 
     name: bytes
     pack: int
-    offset: int  # of the record header in the pack
+    offset: int  # of the record header in the pack; in a raw file, which has none, of the payload
     kind: int
     codec: int
     stored: int  # bytes of payload in the pack
@@ -172,25 +177,47 @@ class PackWriter:
             self._disk.unlink(self.temporary)
 
 
-def pack_path(folder: Path, name: bytes) -> Path:
-    """Return where the pack of that name lies."""
-    return folder / f"{name.hex()}.pack"
+def raw_key(blob: bytes) -> bytes:
+    """Return the key of the raw file that holds `blob`."""
+    return _RAW + blob
 
 
-def pack_name(path: Path) -> bytes | None:
-    """Return the name that a pack's path claims, or None: not a pack's path."""
-    stem = path.name.removesuffix(".pack")
-    if len(stem) != 64 or stem == path.name or stem.strip("0123456789abcdef"):
+def is_raw(key: bytes) -> bool:
+    """Say whether this is the key of a raw file."""
+    return len(key) == len(_RAW) + 32 and key.startswith(_RAW)
+
+
+def path_of(store: Path, key: bytes) -> Path:
+    """Return where in the folder `store` the pack or raw file of that key lies."""
+    return store / "raw" / key[len(_RAW) :].hex() if is_raw(key) else store / "packs" / f"{key.hex()}.pack"
+
+
+def key_at(path: Path) -> bytes | None:
+    """Return the key of the pack or raw file that a path in a store claims to be, or None: it is neither's path."""
+    raw = path.parent.name == "raw"
+    stem = path.name if raw else path.name.removesuffix(".pack")
+    if len(stem) != 64 or stem.strip("0123456789abcdef") or (stem == path.name) != raw:
         return None
-    return bytes.fromhex(stem)
+    return raw_key(bytes.fromhex(stem)) if raw else bytes.fromhex(stem)
 
 
-def list_packs(folder: Path) -> list[bytes]:
-    """Return the names of all packs in `folder`, sorted."""
-    try:
-        return sorted(name for entry in os.listdir(folder) if (name := pack_name(Path(entry))) is not None)
-    except OSError as error:
-        raise StoreReadError(str(folder), error) from error
+def within(store: Path) -> Iterator[Path]:
+    """Yield, sorted, what lies where packs and raw files do.
+
+    Raises:
+        StoreReadError: The disk fails.
+    """
+    for folder in (store / "packs", store / "raw"):
+        try:
+            yield from sorted(folder.iterdir())
+        except OSError as error:
+            if folder.name == "packs" or not isinstance(error, FileNotFoundError):  # few stores have raw files
+                raise StoreReadError(str(folder), error) from error
+
+
+def list_keys(store: Path) -> list[bytes]:
+    """Return the keys of all packs and raw files. Raises as `within` does."""
+    return [key for path in within(store) if (key := key_at(path)) is not None]
 
 
 def _header_at(data: bytes, offset: int) -> Place | None:
@@ -254,12 +281,13 @@ def _resync(data: bytes, offset: int) -> Place | None:
     return None
 
 
-class _OpenFile:
+class OpenedFile:
     """A descriptor that closes when the last reader lets go of it."""
 
-    __slots__ = ("fd",)
+    __slots__ = ("fd", "path")
 
     def __init__(self, path: Path) -> None:
+        self.path = path
         self.fd = -1
         self.fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
 
@@ -269,27 +297,37 @@ class _OpenFile:
 
 
 class PackFiles:
-    """Reads records by place; keeps a few packs open. Safe for threads."""
+    """Reads packs and raw files by place; keeps a few of them open. Safe for threads."""
 
-    def __init__(self, folder: Path, limit: int = 64) -> None:
-        self._folder = folder
+    def __init__(self, store: Path, limit: int = 64) -> None:
+        self._store = store
         self._limit = limit
         self._lock = Lock()
-        self._open: OrderedDict[bytes, _OpenFile] = OrderedDict()
+        self._open: OrderedDict[bytes, OpenedFile] = OrderedDict()
 
-    def _file(self, pack: bytes) -> _OpenFile:
+    def _file(self, key: bytes) -> OpenedFile:
         with self._lock:
-            file = self._open.pop(pack, None) or _OpenFile(pack_path(self._folder, pack))
-            self._open[pack] = file
+            file = self._open.pop(key, None) or self.open(key)
+            self._open[key] = file
             if len(self._open) > self._limit:
                 self._open.popitem(last=False)
             return file
 
-    def read(self, pack: bytes, place: Place) -> bytes:
+    def open(self, key: bytes) -> OpenedFile:
+        """Return the pack or raw file as it now is. Raises as `read` does."""
+        path = path_of(self._store, key)
+        try:
+            return OpenedFile(path)
+        except FileNotFoundError:
+            raise
+        except OSError as error:
+            raise StoreReadError(str(path), error) from error
+
+    def read(self, key: bytes, place: Place) -> bytes:
         """Return the payload at `place`, with the name that it should have.
 
         Raises:
-            FileNotFoundError: There is no such pack.
+            FileNotFoundError: There is no such file.
             FormatError: The bytes there are not that object.
             StoreReadError: The disk fails.
         """
@@ -297,18 +335,22 @@ class PackFiles:
             expected = RECORD.pack(RECORD_MAGIC, place.kind, place.codec, 0, place.stored, place.size, place.name)
             if place.offset < 0 or place.kind not in _KINDS or len(place.name) != 32:
                 raise ValueError
+            if is_raw(key):
+                expected = b""
+                if (place.kind, place.codec, place.size) != (Kind.CHUNK, PLAIN, place.stored) or place.size > MAX_CHUNK:
+                    raise ValueError
         except (struct.error, ValueError, TypeError) as error:
             raise FormatError("the index claims what no record can be") from error
         try:
-            file = self._file(pack)
-            record = os.pread(file.fd, RECORD.size + place.stored, place.offset)
+            file = self._file(key)
+            record = os.pread(file.fd, len(expected) + place.stored, place.offset)
         except FileNotFoundError:
             raise
         except (OSError, OverflowError) as error:
-            raise StoreReadError(str(pack_path(self._folder, pack)), error) from error
-        if record[: RECORD.size] != expected:
+            raise StoreReadError(str(path_of(self._store, key)), error) from error
+        if record[: len(expected)] != expected:
             raise FormatError("a record header is altered")
-        payload = decode(place.codec, memoryview(record)[RECORD.size :], place.size)
+        payload = decode(place.codec, memoryview(record)[len(expected) :], place.size)
         if name_of(place.kind, payload) != place.name:
             raise FormatError("a payload is altered")
         return payload
@@ -320,7 +362,7 @@ class PackFiles:
             FileNotFoundError: There is no such pack.
             StoreReadError: The disk fails.
         """
-        path = pack_path(self._folder, pack)
+        path = path_of(self._store, pack)
         try:
             return path.read_bytes()
         except FileNotFoundError:
@@ -328,9 +370,9 @@ class PackFiles:
         except OSError as error:
             raise StoreReadError(str(path), error) from error
 
-    def holds(self, pack: bytes) -> bool:
-        """Say whether the file of a pack is there."""
-        return pack_path(self._folder, pack).exists()
+    def holds(self, key: bytes) -> bool:
+        """Say whether the pack or raw file is there."""
+        return path_of(self._store, key).exists()
 
     def close(self) -> None:
         """Let go of all files."""

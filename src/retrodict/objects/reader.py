@@ -12,13 +12,13 @@ from retrodict.kernel.protocols import BlobSource
 from retrodict.objects import tree
 from retrodict.objects.index import Index
 from retrodict.objects.names import Kind, as_digest, name_of
-from retrodict.objects.pack import PackFiles
+from retrodict.objects.pack import OpenedFile, PackFiles, is_raw, raw_key
 from retrodict.objects.recipe import Recipe
 from retrodict.objects.tree import TreeEntry
 
 
 class Reader:
-    """Objects by name, from the packs, then from `sources`."""
+    """Objects by name, from the packs and raw files, then from `sources`."""
 
     def __init__(self, index: Index, files: PackFiles, sources: Sequence[BlobSource]) -> None:
         self._index = index
@@ -34,15 +34,15 @@ class Reader:
             AlteredObjectError: Copies are held, and none is good.
         """
         where: list[str] = []
-        for place, pack in self._index.places(name):
+        for place, key in self._index.places(name):
             if place.kind not in kinds:
                 continue
             try:
-                return self._files.read(pack, place)
+                return self._files.read(key, place)
             except FileNotFoundError:
                 continue
             except FormatError:
-                where.append(f"pack {pack.hex()}")
+                where.append(f"raw file {key[-32:].hex()}" if is_raw(key) else f"pack {key.hex()}")
         if Kind.BLOB in kinds:
             for source in self._sources:
                 data = source.blob(as_digest(name))
@@ -99,6 +99,13 @@ class Reader:
             yield data
         if whole.digest() != name:
             raise AlteredObjectError(as_digest(name), "the chunks of its recipe")
+
+    def raw(self, blob: bytes) -> OpenedFile | None:
+        """Return the raw file that should hold a blob; its bytes have not been checked."""
+        try:
+            return self._files.open(raw_key(blob))
+        except FileNotFoundError:
+            return None
 
     def chunk(self, recipe: Recipe, i: int) -> bytes:
         """Return chunk `i`; what is wrong with it is told as being wrong with the blob."""

@@ -7,9 +7,15 @@ from bisect import bisect_right
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import accumulate, cycle
+from typing import TYPE_CHECKING
+
+from blake3 import blake3
 
 from retrodict.kernel.errors import FormatError
 from retrodict.objects.names import Kind, name_of
+
+if TYPE_CHECKING:
+    from concurrent.futures import Executor, Future
 
 MIN_CHUNK, AVERAGE_CHUNK, MAX_CHUNK = 16 << 10, 64 << 10, 256 << 10  # for the whole life of a store
 CUT_FROM = 256 << 10  # a blob of at least this many bytes is kept in chunks
@@ -72,6 +78,33 @@ class Recipe:
 def encode(blob: bytes, size: int, chunks: list[tuple[int, bytes]]) -> bytes:
     """Return the payload of a recipe; `chunks` are (bytes, name)."""
     return _HEAD.pack(_MAGIC, len(chunks), size, blob) + b"".join(_CHUNK.pack(*chunk) for chunk in chunks)
+
+
+def name_chunks(
+    read_into: Callable[[memoryview], int], pool: Executor, whole: blake3
+) -> Iterator[list[tuple[bytes, memoryview]]]:
+    """Cut, and yield the chunks of each segment as (name, bytes); at the end `whole` has hashed all bytes.
+
+    The bytes are good until the next segment has been asked for. While one segment is hashed, the next is read and cut.
+    """
+    pending: tuple[memoryview, list[tuple[int, int]], Future[object], Future[list[bytes]]] | None = None
+
+    def settled() -> Iterator[list[tuple[bytes, memoryview]]]:
+        if pending is not None:
+            segment, cuts, hashed, names = pending
+            hashed.result()
+            parts = [segment[at : at + length] for at, length in cuts]
+            yield list(zip(names.result(), parts, strict=True))
+
+    for segment, cuts in cut(read_into):
+        yield from settled()
+        hashed: Future[object] = pool.submit(whole.update, segment)
+        pending = (segment, cuts, hashed, pool.submit(_names, segment, cuts))
+    yield from settled()
+
+
+def _names(segment: memoryview, cuts: list[tuple[int, int]]) -> list[bytes]:
+    return [blake3(segment[at : at + length]).digest() for at, length in cuts]
 
 
 def cut(read_into: Callable[[memoryview], int]) -> Iterator[tuple[memoryview, list[tuple[int, int]]]]:

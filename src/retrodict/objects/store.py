@@ -1,4 +1,4 @@
-"""The object store: immutable bytes, named by their digest, in packs behind one index."""
+"""The object store: immutable bytes, named by their digest, in packs and raw files behind one index."""
 
 from __future__ import annotations
 
@@ -62,12 +62,11 @@ class ObjectStore:
         self._clock = clock
         self._disk = disk
         self._sources = tuple(sources)
-        self._packs = folder / "packs"
         self._tmp = folder / "tmp"
-        self._files = PackFiles(self._packs)
+        self._files = PackFiles(folder)
         if not read_only:
             self._clean()
-        self._index = Index(folder / "index.db", self._packs, self._files, read_only=read_only)
+        self._index = Index(folder / "index.db", self._files, read_only=read_only)
         self._cache = StatCache(folder / "stat.db", read_only=read_only)
         self._reader = Reader(self._index, self._files, self._sources)
 
@@ -124,13 +123,13 @@ class ObjectStore:
 
     @classmethod
     def rebuild_index(cls, folder: Path) -> None:
-        """Make the index again from the packs, whatever state it is in."""
+        """Make the index again from the packs and raw files, whatever state it is in."""
         _check_format(folder)
-        path, packs = folder / "index.db", folder / "packs"
-        files = PackFiles(packs)
+        path = folder / "index.db"
+        files = PackFiles(folder)
         for attempt in range(2):
             try:
-                index = Index(path, packs, files)
+                index = Index(path, files)
                 try:
                     index.rebuild()
                 finally:
@@ -171,7 +170,7 @@ class ObjectStore:
     def _writer(self, what: str) -> Writer:
         if self.read_only:
             raise ReadOnlyStoreError(what)
-        return Writer(self._index, self._packs, self._tmp, self._disk)
+        return Writer(self._index, self.folder, self._disk)
 
     # Writing
 
@@ -204,7 +203,7 @@ class ObjectStore:
         return [as_digest(name) for name in names]
 
     def put_file(self, path: Path, *, progress: Progress | None = None) -> Digest:
-        """Store a file, in chunks from 256 KiB up; a link is followed.
+        """Store a file, in chunks from 256 KiB up, or sharing its blocks from 64 MiB up; a link is followed.
 
         Raises:
             UsageError: It does not exist, or is no file.
@@ -312,7 +311,7 @@ class ObjectStore:
                 stack += [(path + b"/" + inner.name, inner) for inner in reversed(below)]
 
     def checkout(self, digest: Digest, destination: Path, *, progress: Progress | None = None) -> int:
-        """Write a file or folder to `destination`; return how many bytes were written.
+        """Write a file or folder to `destination`; return how many bytes were written, or shared with the store.
 
         Files that are right already are not touched, files that differ are replaced, files that the tree does not
         know stay. Nothing is written outside `destination`, whatever links lie in its way.
@@ -348,14 +347,14 @@ class ObjectStore:
     def verify(self, *, progress: Progress | None = None) -> Iterator[Finding]:
         """Derive again every claim that the store makes; yield what does not hold.
 
-        Every byte of every pack, every row of the index and of the stat cache, every recipe, every listing.
+        Every byte of every pack and raw file, every row of the index and the stat cache, every recipe, every listing.
         """
         yield from _verify_format(self.folder)
         try:
-            index = Index(self._index.path, self._packs, self._files, read_only=True)
+            index = Index(self._index.path, self._files, read_only=True)
             try:
                 reader = Reader(index, self._files, self._sources)
-                yield from Verifier(index, self._packs, self._files, reader, self._index.lost_packs, progress).run()
+                yield from Verifier(index, self.folder, self._files, reader, self._index.lost, progress).run()
             finally:
                 index.close()
         except DamagedIndexError as error:

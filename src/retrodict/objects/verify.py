@@ -1,8 +1,9 @@
 """Verifying: every claim that the store makes, derived again from the bytes.
 
 Packs are read whole; each record's payload is hashed and held against its name, each record against the index's row,
-each footer and file name against the pack's bytes, each recipe against the blob that its chunks make up, each listing
-against what it names.
+each footer and file name against the pack's bytes. Raw files are cut again: each chunk is held against the index's row,
+the whole against its file name. Each recipe is held against the blob that its chunks make up, each listing against
+what it names.
 """
 
 from __future__ import annotations
@@ -19,7 +20,8 @@ from retrodict.kernel.types import Finding
 from retrodict.objects import tree
 from retrodict.objects.index import Index, Value
 from retrodict.objects.names import Kind, as_digest, as_name
-from retrodict.objects.pack import PackFiles, Place, list_packs, pack_name, payload_in, scan
+from retrodict.objects.pack import PackFiles, Place, is_raw, key_at, list_keys, path_of, payload_in, scan, within
+from retrodict.objects.raw import scan_raw
 from retrodict.objects.reader import Reader
 from retrodict.objects.recipe import Recipe
 
@@ -32,33 +34,32 @@ class Verifier:
     def __init__(
         self,
         index: Index,
-        packs: Path,
+        store: Path,
         files: PackFiles,
         reader: Reader,
         unknown: Callable[[], list[bytes]],
         progress: Progress | None,
     ) -> None:
-        """`index` is used by this alone; `unknown` returns the packs that no index row and no writer knows."""
+        """`index` is used by this alone; `unknown` returns the keys of files that no index row and no writer knows."""
         self._index = index
-        self._packs = packs
+        self._store = store
         self._files = files
         self._reader = reader
         self._unknown = unknown
         self._progress = progress
-        self._place = f"{packs.parent.name}/{packs.name}"
         self._recipes: dict[bytes, tuple[bytes, int]] = {}  # by name: (blob, its size)
         self._nodes: dict[bytes, None] = {}
 
     def run(self) -> Iterator[Finding]:
         """Yield everything that does not hold."""
-        present = list_packs(self._packs)  # before the snapshot: a pack that is in the listing may lack its rows still
+        present = list_keys(self._store)  # before the snapshot: a pack that is in the listing may lack its rows still
         with self._index.snapshot():
             for (said,) in self._index.stream("PRAGMA integrity_check"):
                 if said != "ok":
-                    yield self._finding("altered", f"{self._packs.parent.name}/index.db", f"damaged: {said!r}")
+                    yield self._finding("altered", f"{self._store.name}/index.db", f"damaged: {said!r}")
             if odd := self._index.odd_schema():
                 message = f"its schema is not this format's: {', '.join(odd)}"
-                yield self._finding("altered", f"{self._packs.parent.name}/index.db", message)
+                yield self._finding("altered", f"{self._store.name}/index.db", message)
             yield from self._all_packs(present)
             yield from self._recipe_rows()
             yield from self._large_blobs()
@@ -86,22 +87,25 @@ class Verifier:
         names = {name for _, name, _ in known}
         if any(pack not in names for pack in present):
             for pack in self._unknown():  # asked again now: a writer may just have been about to index it
-                yield self._finding("missing", self._path(pack), "the index does not know this pack")
+                yield self._finding("missing", self._path(pack), f"the index does not know this {_word(pack)}")
 
     def _homeless(self, claims: list[Row]) -> Iterator[Finding]:
         for row in claims:
             yield self._row("altered", row, f"the index places it in pack number {row[1]!r}, which there is not")
 
     def _pack(self, number: Value, name: Value, size: Value, claims: list[Row]) -> Iterator[Finding]:
-        if not isinstance(name, bytes) or len(name) != 32:
+        if not isinstance(name, bytes) or (len(name) != 32 and not is_raw(name)):
             yield self._finding("altered", f"index row of pack {number!r}", "it does not hold the name of a pack")
             yield from self._homeless(claims)
             return
         path = self._path(name)
         try:
+            if is_raw(name):
+                yield from self._raw_file(name, number, size, claims)
+                return
             data = self._files.load(name)
         except FileNotFoundError:
-            yield self._finding("missing", path, f"the pack is gone, with {len(claims)} objects")
+            yield self._finding("missing", path, f"the {_word(name)} is gone, with {len(claims)} objects")
             for row in claims:
                 yield self._row("missing", row, f"its bytes were in {path}, which is gone")
             return
@@ -113,6 +117,33 @@ class Verifier:
         if blake3(data).digest() != name:
             yield self._finding("altered", path, "its bytes do not have the digest that it is named by")
         yield from self._records(data, path, number, claims)
+
+    def _raw_file(self, key: bytes, number: Value, size: Value, claims: list[Row]) -> Iterator[Finding]:
+        path = self._path(key)
+        digest, found_size, places = scan_raw(self._files.open(key))
+        if size != found_size:
+            yield self._finding("altered", path, f"the index says {size!r} bytes, the file has {found_size}")
+        claimed = dict.fromkeys(claims)
+        unclaimed = [place for place in places if claimed.pop((place.name, number, *place[2:]), 0) is not None]
+        if digest != key[-32:]:
+            yield self._finding("altered", path, "its bytes do not have the digest that it is named by")
+            # Round altered bytes it is cut elsewhere: whether a row was true, only its own bytes tell.
+            for row in claimed:
+                if not self._is_there(key, row):
+                    yield self._row("altered", row, f"its bytes at {row[2]!r} in {path} have another digest")
+            return
+        for place in unclaimed:
+            message = f"the index has no row, or a wrong one, for the chunk at {place.offset} in {path}"
+            yield self._finding("missing", as_digest(place.name), message)
+        for row in claimed:
+            yield self._row("altered", row, f"the index has a row for a chunk of {path} that is not there")
+
+    def _is_there(self, key: bytes, row: Row) -> bool:
+        try:
+            self._files.read(key, Place(row[0], 0, *row[2:]))  # type: ignore[arg-type]
+        except FormatError:
+            return False
+        return True
 
     def _records(self, data: bytes, path: str, number: Value, claims: list[Row]) -> Iterator[Finding]:
         claimed = dict.fromkeys(claims)
@@ -187,12 +218,13 @@ class Verifier:
                     yield self._finding("missing", as_digest(part), f"the listing {as_digest(name)} names it")
 
     def _strangers(self) -> Iterator[Finding]:
-        for path in sorted(self._packs.iterdir()):
-            if pack_name(path) is None:
-                yield self._finding("note", f"{self._place}/{path.name}", "this file does not belong to the store")
+        for path in within(self._store):
+            if key_at(path) is None:
+                what = f"{self._store.name}/{path.parent.name}/{path.name}"
+                yield self._finding("note", what, "this file does not belong to the store")
 
-    def _path(self, pack: bytes) -> str:
-        return f"{self._place}/{pack.hex()}.pack"
+    def _path(self, key: bytes) -> str:
+        return str(path_of(Path(self._store.name), key))
 
     def _row(self, level: str, row: Row, message: str) -> Finding:
         return self._finding(level, _label(row[0]), message)
@@ -205,6 +237,10 @@ class Verifier:
 def _label(name: object) -> str:
     """Return a column that should be a name, as people paste it."""
     return as_digest(name) if isinstance(name, bytes) and len(name) == 32 else f"index row {name!r}"
+
+
+def _word(key: bytes) -> str:
+    return "raw file" if is_raw(key) else "pack"
 
 
 def _order(value: object) -> tuple[int, object]:

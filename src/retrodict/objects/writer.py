@@ -1,13 +1,14 @@
-"""Writing: pack durable, then its rows, then the answer.
+"""Writing: bytes durable, then their rows, then the answer.
 
-A crash leaves at worst a file under `tmp/` or a whole pack without rows, which the next opening takes in. The pack is
-renamed and its rows are inserted under one hold of the index's write lock, so whoever holds that lock sees every pack
-with its rows, unless its writer died.
+A crash leaves at worst a file under `tmp/` or a whole pack or raw file without rows, which the next opening takes in.
+Both are renamed and their rows are inserted under one hold of the index's write lock, so whoever holds that lock sees
+each with its rows, unless its writer died.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+import errno
+from collections.abc import Callable, Iterator, Sequence
 from io import BytesIO
 from pathlib import Path
 from types import TracebackType
@@ -16,14 +17,15 @@ from typing import TYPE_CHECKING
 from blake3 import blake3
 
 from retrodict.kernel.durable import Disk, sync_folder
-from retrodict.objects.errors import StoreWriteError
+from retrodict.objects.errors import StoreReadError, StoreWriteError
 from retrodict.objects.index import Index
 from retrodict.objects.names import Kind, name_of
-from retrodict.objects.pack import PACK_BYTES, PackWriter, Squeezer, pack_path
-from retrodict.objects.recipe import CUT_FROM, Recipe, cut, encode
+from retrodict.objects.pack import PACK_BYTES, PackWriter, Place, Squeezer, path_of, raw_key
+from retrodict.objects.raw import RAW_NEW, Clone, places_of
+from retrodict.objects.recipe import CUT_FROM, Recipe, encode, name_chunks
 
 if TYPE_CHECKING:
-    from concurrent.futures import Future, ThreadPoolExecutor
+    from concurrent.futures import ThreadPoolExecutor
 
 _ROWS = 100_000  # a pack of many tiny objects is sealed earlier: its rows wait in memory
 
@@ -34,13 +36,14 @@ class Writer:
     One writer is used by one thread; several writers, in any number of processes, do not disturb each other.
     """
 
-    def __init__(self, index: Index, packs: Path, tmp: Path, disk: Disk) -> None:
+    def __init__(self, index: Index, store: Path, disk: Disk) -> None:
         self._index = index
-        self._packs = packs
-        self._tmp = tmp
+        self._store = store
+        self._tmp = store / "tmp"
         self._disk = disk
         self._squeezer = Squeezer()
         self._pack: PackWriter | None = None
+        self._raw: tuple[Clone, bytes, list[Place]] | None = None  # about to be published: it, its key, its rows
         self._fresh: set[tuple[bytes, bool]] = set()  # (name, is it only a chunk) in the pack that is being written
         self._recipes: list[Recipe] = []
         self._rows = 0
@@ -107,67 +110,98 @@ class Writer:
             read_into: Fills a buffer with more bytes and returns how many; 0 at the end.
             progress: Told how many bytes were taken.
         """
+        whole = blake3()
+        chunks: list[tuple[int, bytes]] = []
+        for part in self._chunks(read_into, whole, progress):
+            chunks += [(len(data), name) for name, data in part]
+            self.keep_named(Kind.CHUNK, part)
+        blob = whole.digest()
+        self._keep_recipe(blob, chunks)
+        return blob, sum(length for length, _ in chunks)
+
+    def clone(self, source: int) -> Clone | None:
+        """Return a snapshot of an open file that shares its blocks, or None: it cannot be had here."""
+        try:
+            return Clone(self._tmp, self._disk, source)
+        except OSError:
+            return None
+
+    def keep_clone(self, clone: Clone, progress: Callable[[int], None] | None = None) -> bytes:
+        """Store the large blob that `clone` holds; return its name.
+
+        It becomes a raw file, durable when this returns, unless the store holds much of it: then its new chunks are
+        stored as those of any blob, and the clone may go.
+        """
+        whole = blake3()
+        chunks: list[tuple[int, bytes]] = []
+        for part in self._chunks(clone.read_into, whole, progress):
+            chunks += [(len(data), name) for name, data in part]
+        blob = whole.digest()
+        places = places_of(chunks)
+        held = self._index.held([place.name for place in places], recipes=False)
+        new = [p for p in places if p.name not in held and not {(p.name, True), (p.name, False)} & self._fresh]
+        is_raw = sum(place.size for place in new) >= RAW_NEW * clone.size_bytes
+        if is_raw:
+            self._raw = clone, raw_key(blob), places  # before its recipe, which may fill the pack: both come at once
+        else:
+            for place in new:
+                if self.keep(Kind.CHUNK, clone.read(place)) != place.name:
+                    raise StoreReadError(str(clone.temporary), OSError(errno.EIO, "what was read twice differs"))
+        self._keep_recipe(blob, chunks)
+        if is_raw:
+            self.finish()
+        return blob
+
+    def _chunks(
+        self, read_into: Callable[[memoryview], int], whole: blake3, progress: Callable[[int], None] | None
+    ) -> Iterator[list[tuple[bytes, memoryview]]]:
         from concurrent.futures import ThreadPoolExecutor  # 10 ms, with the logging that it brings
 
         if self._pool is None:
             self._pool = ThreadPoolExecutor(2)
-        whole = blake3()
-        chunks: list[tuple[int, bytes]] = []
-        size = 0
-        # While one segment is hashed, the next is read and cut.
-        pending: tuple[memoryview, list[tuple[int, int]], Future[blake3], Future[list[bytes]]] | None = None
-
-        def settle() -> None:
-            if pending is None:
-                return
-            segment, cuts, hashed, names = pending
-            hashed.result()
-            objects = [
-                (name, segment[at : at + length]) for name, (at, length) in zip(names.result(), cuts, strict=True)
-            ]
-            chunks.extend((len(data), name) for name, data in objects)
-            self.keep_named(Kind.CHUNK, objects)
-
-        for segment, cuts in cut(read_into):
-            settle()
-            hashed = self._pool.submit(whole.update, segment)
-            pending = (segment, cuts, hashed, self._pool.submit(_chunk_names, segment, cuts))
-            size += len(segment)
+        for part in name_chunks(read_into, self._pool, whole):
+            yield part
             if progress is not None:
-                progress(len(segment))
-        settle()
-        blob = whole.digest()
-        if Kind.BLOB not in self._index.held([blob]).get(blob, ()):  # a blob is never cut again
-            payload = encode(blob, size, chunks)
-            recipe = Recipe.decode(payload)
-            if (recipe.name, False) not in self._fresh:
-                self._recipes.append(recipe)
-                self.keep_named(Kind.RECIPE, [(recipe.name, payload)])
-        return blob, size
+                progress(sum(len(data) for _, data in part))
+
+    def _keep_recipe(self, blob: bytes, chunks: list[tuple[int, bytes]]) -> None:
+        if Kind.BLOB in self._index.held([blob]).get(blob, ()):
+            return  # a blob is never cut again
+        payload = encode(blob, sum(length for length, _ in chunks), chunks)
+        recipe = Recipe.decode(payload)
+        if (recipe.name, False) not in self._fresh:
+            self._recipes.append(recipe)
+            self.keep_named(Kind.RECIPE, [(recipe.name, payload)])
 
     def finish(self) -> None:
         """Make everything so far durable and visible."""
         pack, self._pack = self._pack, None
-        if pack is None:
+        raw, self._raw = self._raw, None
+        if pack is None and raw is None:
             return
         try:
-            sealed = pack.seal()
-            recipes = self._recipes
+            sealed = pack.seal() if pack is not None else None
+            if raw is not None:
+                raw[0].sync()
+                (self._store / "raw").mkdir(exist_ok=True)
+                sync_folder(self._store, self._disk)
             with self._index.writing():
-                self._disk.rename(sealed.temporary, pack_path(self._packs, sealed.name))
-                sync_folder(self._packs, self._disk)
-                self._index.add_pack(sealed.name, sealed.size_bytes, sealed.places, recipes)
-        except OSError as error:
-            pack.abort()
-            raise StoreWriteError(str(self._packs), error) from error
-        except BaseException:
-            pack.abort()
+                if raw is not None:
+                    clone, key, places = raw
+                    clone.keep(path_of(self._store, key))
+                    sync_folder(self._store / "raw", self._disk)
+                    self._index.add(key, clone.size_bytes, places, ())
+                if sealed is not None:
+                    self._disk.rename(sealed.temporary, path_of(self._store, sealed.name))
+                    sync_folder(self._store / "packs", self._disk)
+                    self._index.add(sealed.name, sealed.size_bytes, sealed.places, self._recipes)
+        except BaseException as error:
+            if pack is not None:
+                pack.abort()
+            if isinstance(error, OSError):
+                raise StoreWriteError(str(self._store), error) from error
             raise
-        self.stored_bytes += sealed.size_bytes
+        self.stored_bytes += (raw[0].size_bytes if raw else 0) + (sealed.size_bytes if sealed else 0)
         self._fresh.clear()
         self._recipes = []
         self._rows = 0
-
-
-def _chunk_names(segment: memoryview, cuts: Iterable[tuple[int, int]]) -> list[bytes]:
-    return [blake3(segment[at : at + length]).digest() for at, length in cuts]

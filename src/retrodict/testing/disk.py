@@ -22,10 +22,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, TypeVar
 
-from retrodict.kernel.durable import REAL_DISK, Disk
+from retrodict.kernel.durable import REAL_DISK, Disk, RealDisk
 
-Step = Literal["create", "write", "sync", "rename", "unlink"]
-STEPS: tuple[Step, ...] = ("create", "write", "sync", "rename", "unlink")
+Step = Literal["create", "write", "clone", "sync", "rename", "unlink"]
+STEPS: tuple[Step, ...] = ("create", "write", "clone", "sync", "rename", "unlink")
 
 T = TypeVar("T")
 
@@ -49,6 +49,19 @@ class Fault:
     occurrence: int = 1
     landed: bool = False
     errno: int | None = None
+
+
+class CopyingDisk(RealDisk):
+    """The operating system, where every file system can clone: by copying, so that nothing is shared."""
+
+    def clone(self, source: int, fd: int) -> None:
+        """See `Disk.clone`."""
+        offset = 0
+        while sent := os.sendfile(fd, source, offset, 1 << 30):
+            offset += sent
+
+
+COPYING_DISK = CopyingDisk()
 
 
 class FlakyDisk:
@@ -93,6 +106,10 @@ class FlakyDisk:
     def write(self, fd: int, data: bytes | memoryview) -> None:
         """See `Disk.write`."""
         self._do("write", lambda: REAL_DISK.write(fd, data))
+
+    def clone(self, source: int, fd: int) -> None:
+        """See `Disk.clone`."""
+        self._do("clone", lambda: COPYING_DISK.clone(source, fd))
 
     def sync(self, fd: int) -> None:
         """See `Disk.sync`."""
