@@ -18,7 +18,7 @@ SMALL = {
     "explain": ["2000"],
     "ledger": ["5000"],
     "lineage": ["--edges", "20000", "--predictions", "2000"],
-    "objects": ["1000", "16"],
+    "objects": ["1000", "16", "80"],
     "serving": ["--seconds", "1", "--no-peers"],
 }
 

@@ -1,10 +1,12 @@
 """Version a folder of small files, and one big file, beside a copy and a plain hash of the same bytes.
 
-    python benchmarks/objects.py [FILES] [BIG_FILE_MB]
+    python benchmarks/objects.py [FILES] [BIG_FILE_MB] [SHARED_FILE_MB]
 
 Budgets: add 100,000 small files, nothing changed, 100 changed: 5x faster than DVC (measured where `dvc` is installed).
 A 2 GB file: <= 4x (BLAKE3 + one plain copy with fsync); again after an insertion in its middle: <= 3.5x BLAKE3, extra
 bytes < 0.5 %.
+One more file is added and checked out on file systems that share blocks and on one that does not, each mounted from a
+file for that (which needs root; not measured elsewhere).
 """
 
 from __future__ import annotations
@@ -12,6 +14,7 @@ from __future__ import annotations
 import os
 import random
 import shutil
+import subprocess
 import sys
 import tempfile
 from collections.abc import Callable
@@ -22,6 +25,7 @@ from blake3 import blake3
 
 from retrodict.kernel.clock import SystemClock
 from retrodict.objects import ObjectStore
+from retrodict.testing.mounts import NotMountedError, mounted
 
 RANDOM = random.Random(1)
 
@@ -56,11 +60,18 @@ def copy_and_sync(source: Path, target: Path) -> None:
         os.fsync(written.fileno())
 
 
-def main(files: int = 20_000, big_mb: int = 256) -> None:
+def main(files: int = 20_000, big_mb: int = 256, shared_mb: int = 512) -> None:
     with tempfile.TemporaryDirectory(dir=".") as name:
         _folder_of_small_files(Path(name), files)
     with tempfile.TemporaryDirectory(dir=".") as name:
         _one_big_file(Path(name), big_mb)
+    for kind in ("ext4", "btrfs", "xfs"):
+        with tempfile.TemporaryDirectory(dir=".") as name:
+            try:
+                with mounted(kind, Path(name), (4 * shared_mb + 512) << 20) as place:
+                    _add_and_checkout(place, kind, shared_mb)
+            except NotMountedError as error:
+                print(f"Not measured on {kind}: {error}")
 
 
 def _folder_of_small_files(folder: Path, files: int) -> None:
@@ -129,6 +140,42 @@ def _one_big_file(folder: Path, big_mb: int) -> None:
     plain = medians["BLAKE3"].wall_s + medians["plain copy with fsync"].wall_s
     measure.figure("add / (BLAKE3 + plain copy with fsync), wall", medians["add"].wall_s / plain, "x")
     measure.figure("extra bytes after the insertion", extra / (big_mb * 1e6) * 100, "%")
+
+
+def _add_and_checkout(folder: Path, kind: str, size_mb: int) -> None:
+    measure.title(f"Objects: one file of {size_mb:,} MB on {kind}")
+    big = folder / "big"
+    with big.open("wb") as file:
+        for _ in range(size_mb):
+            file.write(RANDOM.randbytes(1_000_000))
+    with ObjectStore.create(folder / "empty", SystemClock()) as store:
+        digest = store.hash_file(big)
+    found: dict[str, list[measure.Spent]] = {}
+    grown: dict[str, int] = {}
+    for i in range(3):
+        store = ObjectStore.create(folder / f"store-{i}", SystemClock())
+        work: dict[str, Callable[[], object]] = {
+            "BLAKE3": lambda: hash_file(big),
+            "add": lambda store=store: store.add(big),  # type: ignore[misc]
+            "checkout": lambda store=store: store.checkout(digest, folder / "out"),  # type: ignore[misc]
+        }
+        for name, function in work.items():
+            before = _used(folder)
+            found.setdefault(name, []).append(measure.work(function))
+            grown[name] = _used(folder) - before
+        store.close()
+        (folder / "out").unlink()
+        shutil.rmtree(folder / f"store-{i}")
+    measure.table({name: measure.median(runs) for name, runs in found.items()}, against="BLAKE3")
+    for name in ("add", "checkout"):
+        measure.figure(f"bytes that {name} took", grown[name] / 1e6, "MB")
+
+
+def _used(place: Path) -> int:
+    """Return how many bytes of a file system are taken, with what waits to be written."""
+    subprocess.run(["sync", "-f", str(place)], check=True)
+    stat = os.statvfs(place)
+    return (stat.f_blocks - stat.f_bfree) * stat.f_frsize
 
 
 def _size(folder: Path) -> int:
