@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import re
 import shlex
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -54,6 +55,14 @@ def test_every_verb_that_a_page_names_exists(page: Path) -> None:
         return  # there, `retrodict tree v1` and the like are the contexts of digests
     named = re.findall(r"`retrodict ([a-z]+(?:-[a-z]+)*)\b", page.read_text())
     assert [verb for verb in named if verb not in VERBS] == []
+
+
+def test_the_threat_model_says_how_far_each_dependency_is_trusted() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    needed = {re.split(r"[><=\[]", line)[0] for line in project["dependencies"]}
+    text = (ROOT / "docs/design.md").read_text()
+    trusted = text[text.index("One sentence of trust") : text.index("## Where this departs")]
+    assert {name for name in needed if not re.search(rf"\b{re.escape(name)}\b", trusted, re.IGNORECASE)} == set()
 
 
 def test_every_verb_that_a_message_names_exists() -> None:
