@@ -11,10 +11,10 @@ import contextlib
 import json
 import os
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from retrodict.kernel import clock as clocks
 from retrodict.kernel.durable import write_file
@@ -141,7 +141,93 @@ class WorkspaceProjection:
                 db.execute(query, (entry.index, since, str(body["signer"])))
 
 
+# Kinds of events after which keys, or personal values, lie in another place too.
+_GIVING = frozenset({"keys.shared", "keys.received", "subject.exported", "backup.made"})
+
+
+class PersonalProjection:
+    """Which keys were destroyed by which entry, which objects are personal files, and what was given away."""
+
+    name = "personal"
+    version = 1
+    tables: Mapping[str, str] = {
+        "personal_forgotten": "CREATE TABLE personal_forgotten (key TEXT PRIMARY KEY, entry INTEGER NOT NULL) "
+        "WITHOUT ROWID",
+        "personal_files": "CREATE TABLE personal_files (ref TEXT PRIMARY KEY, key TEXT NOT NULL) WITHOUT ROWID",
+        "personal_given": "CREATE TABLE personal_given (entry INTEGER PRIMARY KEY)",
+    }
+    indexes: Sequence[str] = ()
+
+    def apply(self, db: apsw.Connection, entry: Sequenced, blob: Callable[[Digest], bytes]) -> None:
+        """Fold one entry."""
+        body = entry.event.body
+        for ref, key in _sealed_objects(body, blob):
+            db.execute("INSERT OR IGNORE INTO personal_files VALUES (?, ?)", (ref, key))
+        if entry.event.kind in _GIVING:
+            db.execute("INSERT INTO personal_given VALUES (?)", (entry.index,))
+        if entry.event.kind == "subject.forgotten":
+            rows = [(key, entry.index) for key in forgotten_keys(body, blob)]
+            db.executemany("INSERT OR IGNORE INTO personal_forgotten VALUES (?, ?)", rows)
+
+
 PROJECTION: Projection = WorkspaceProjection()
+PERSONAL: Projection = PersonalProjection()
+
+
+def forgotten_keys(body: Mapping[str, object], blob: Callable[[Digest], bytes]) -> list[str]:
+    """Return the keys that a `subject.forgotten` says are destroyed.
+
+    Raises:
+        FormatError: It does not say so.
+    """
+    listed = body.get("keys")
+    if isinstance(listed, str):
+        listed = json.loads(blob(Digest(listed)))
+    if not isinstance(listed, list | tuple) or not all(isinstance(key, str) for key in listed):
+        raise FormatError("a subject.forgotten that names no keys")
+    return [str(key) for key in listed]
+
+
+def forgotten_by(workspace: Workspace, key: str) -> int | None:
+    """Return the entry that says a key is destroyed, or None."""
+    query = "SELECT entry FROM personal_forgotten WHERE key = ?"
+    row = workspace.views.database().execute(query, (key,)).fetchone()
+    return None if row is None else int(row[0])
+
+
+def _sealed_objects(body: Mapping[str, object], blob: Callable[[Digest], bytes]) -> Iterator[tuple[str, str]]:
+    """Yield the personal files that an entry names, and the key of each."""
+    match body.get("sealed"):
+        case {"key": str(key)} if "content" in body:
+            yield str(body["content"]), key
+        case str(listed):
+            for item in json.loads(blob(Digest(listed))):
+                yield str(item["ref"]), str(item["key"])
+
+
+def sealed_key(workspace: Workspace, content: Digest) -> str | None:
+    """Return the key of a personal file; None where an object is none."""
+    query = "SELECT key FROM personal_files WHERE ref = ?"
+    row = workspace.views.database().execute(query, (content,)).fetchone()
+    return None if row is None else str(row[0])
+
+
+def holders(workspace: Workspace) -> list[int]:
+    """Return the entries that say that keys, or personal values, went to another place or came from one."""
+    query = "SELECT entry FROM personal_given ORDER BY entry"
+    return [int(str(row[0])) for row in workspace.views.database().execute(query).fetchall()]
+
+
+def destroy_forgotten(workspace: Workspace) -> int:
+    """Destroy again every key that the log calls forgotten; return how many were held.
+
+    The event comes before the destruction, so a crash in between leaves a key behind, and so does a store that was put
+    back from a copy: whoever opens the workspace next ends it.
+    """
+    if workspace.keys is None or workspace.read_only:
+        return 0
+    rows = workspace.views.database().execute("SELECT key FROM personal_forgotten").fetchall()
+    return workspace.keys.destroy(*(str(row[0]) for row in rows)) if rows else 0
 
 
 def find_root(start: Path) -> Path:
@@ -255,8 +341,10 @@ def _open(
     ledger = Ledger.open(folder / "ledger.db", clock, read_only=read_only)
     objects = ObjectStore.open(folder / "objects", clock, sources=[ledger], read_only=read_only)
     keys = KeyRing.open(folder / "keys.db", state, clock, read_only=read_only)
-    views = Views.open(folder / "views.db", ledger, objects.get, (PROJECTION, *projections), read_only=read_only)
-    return Workspace(
+    views = Views.open(
+        folder / "views.db", ledger, objects.get, (PROJECTION, PERSONAL, *projections), read_only=read_only
+    )
+    workspace = Workspace(
         root=root,
         folder=folder,
         id=workspace_id,
@@ -270,6 +358,10 @@ def _open(
         read_only=read_only,
         is_copy=is_copy,
     )
+    if (folder / "keys.db").exists():
+        with contextlib.suppress(IntegrityError, UnavailableError):  # `verify` must open what is damaged, to say so
+            destroy_forgotten(workspace)
+    return workspace
 
 
 def close(workspace: Workspace) -> None:
@@ -316,7 +408,7 @@ def refuse_writing(workspace: Workspace) -> None:
 
 
 class Batch:
-    """Events and their small payloads, gathered for one atomic append.
+    """Events and their small payloads (`blobs`, by digest), gathered for one atomic append.
 
     Raises:
         CopiedWorkspaceError, ReadOnlyStoreError: The workspace cannot be written.
@@ -327,12 +419,12 @@ class Batch:
         refuse_writing(workspace)
         self._workspace = workspace
         self._events: list[Event] = []
-        self._blobs: dict[Digest, bytes] = {}
+        self.blobs: dict[Digest, bytes] = {}
 
     def blob(self, data: bytes) -> Digest:
         """Let `data` ride in the same transaction; return its name."""
         digest = digest_of(data)
-        self._blobs[digest] = data
+        self.blobs[digest] = data
         return digest
 
     def seal(self, text: str | None) -> dict[str, str] | None:
@@ -403,7 +495,7 @@ class Batch:
 
     def append(self) -> list[Sequenced]:
         """Record everything gathered; it is durable when this returns. In the order in which it was added."""
-        return self._workspace.ledger.append(signed(self._workspace, self._events, self._blobs), self._blobs)
+        return self._workspace.ledger.append(signed(self._workspace, self._events, self.blobs), self.blobs)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -511,23 +603,17 @@ def sealed_text(value: object) -> SealedText | None:
             raise FormatError(f"not a sealed text: {value!r}")
 
 
-class Texts(Protocol):
-    """What opening a text needs of a workspace."""
-
-    @property
-    def keys(self) -> KeyRing | None: ...  # noqa: D102
-    @property
-    def objects(self) -> ObjectStore: ...  # noqa: D102
-
-
-def open_text(workspace: Texts, text: SealedText | None) -> str | None:
-    """Return the text, or "(sealed: its key is not held)" where it cannot be opened; None stays None."""
+def open_text(workspace: Workspace, text: SealedText | None) -> str | None:
+    """Return the text, or "(erased by entry N)" or "(sealed: its key is not held)"; None stays None."""
     if text is None:
         return None
     plain = None
     if workspace.keys is not None:
         plain = workspace.keys.open_sealed(text.key, workspace.objects.get(text.digest))
-    return "(sealed: its key is not held)" if plain is None else plain.decode("utf-8", "surrogateescape")
+    if plain is not None:
+        return plain.decode("utf-8", "surrogateescape")
+    entry = forgotten_by(workspace, text.key)
+    return "(sealed: its key is not held)" if entry is None else f"(erased by entry {entry})"
 
 
 def agent_name(workspace: Workspace, pseudonym: str) -> str:

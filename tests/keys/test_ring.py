@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from retrodict.kernel.clock import SystemClock
 from retrodict.kernel.errors import IntegrityError, ReadOnlyStoreError
-from retrodict.keys import KeyRing, StateDirectory, StateDirectoryError
+from retrodict.keys import KeyNotHeldError, KeyRing, StateDirectory, StateDirectoryError
 
 ID = "0123456789abcdef"
 CLOCK = SystemClock()
@@ -94,7 +94,7 @@ NAMER = """
 import sys
 from pathlib import Path
 from retrodict.kernel.clock import SystemClock
-from retrodict.keys import KeyRing, StateDirectory
+from retrodict.keys import KeyNotHeldError, KeyRing, StateDirectory
 folder = Path(sys.argv[1])
 state = StateDirectory.open(folder / "state", "0123456789abcdef", folder, SystemClock())
 ring = KeyRing.open(folder / "keys.db", state, SystemClock())
@@ -179,3 +179,73 @@ def test_a_file_that_is_no_key_ring_is_refused_as_such(tmp_path: Path, state: St
     with pytest.raises(IntegrityError, match=r"keys\.db"):
         ring.seal(b"")
     assert [(f.level, f.what) for f in ring.verify()] == [("altered", "keys.db")]
+
+
+def test_subjects_have_one_pseudonym_and_one_key_and_are_made_together(
+    ring: KeyRing, tmp_path: Path, state: StateDirectory
+) -> None:
+    ann, bob, again = ring.subjects(["Ann-identity", "Bob", "Ann-identity"])
+    assert ann == again
+    assert ann.subject.startswith("s-")
+    assert len({ann.subject, ann.key, bob.subject, bob.key}) == 4
+    other = KeyRing.open(tmp_path / "keys.db", state, CLOCK)
+    assert other.subjects(["Bob", "Cy"])[0] == bob
+    assert other.find_subjects("Cy") == other.subjects(["Cy"])
+    assert other.find_subjects("nobody") == []
+    assert other.subject_identity(ann.subject) == "Ann-identity"
+    assert b"Ann-identity" not in (tmp_path / "keys.db").read_bytes()
+    assert list(other.verify()) == []
+    other.close()
+
+
+def test_a_forgotten_subject_is_nowhere_and_begins_anew(ring: KeyRing, tmp_path: Path) -> None:
+    (ann,) = ring.subjects(["Ann"])
+    sealed = ring.seal_under(ann.key, b"value")
+    assert ring.open_sealed(ann.key, sealed) == b"value"
+    assert ring.destroy(ann.key) == 1
+    assert ring.destroy(ann.key) == 0
+    assert (ring.open_sealed(ann.key, sealed), ring.subject_identity(ann.subject)) == (None, None)
+    assert ring.find_subjects("Ann") == []
+    with pytest.raises(KeyNotHeldError):
+        ring.seal_under(ann.key, b"more")
+    assert ring.subjects(["Ann"]) != [ann]
+
+
+def test_any_one_key_destroyed_erases_what_several_sealed(ring: KeyRing) -> None:
+    subjects = ring.subjects(["Ann", "Bob", "Cy"])
+    keys = [subject.key for subject in subjects]
+    sealed = ring.seal_jointly(keys, b"together")
+    assert ring.open_jointly(keys, sealed) == b"together"
+    for wrong in (keys[::-1], keys[:2]):
+        with pytest.raises(IntegrityError):
+            ring.open_jointly(wrong, sealed)
+    for place in range(0, len(sealed), 7):
+        bad = sealed[:place] + bytes([sealed[place] ^ 1]) + sealed[place + 1 :]
+        with pytest.raises(IntegrityError):
+            ring.open_jointly(keys, bad)
+    ring.destroy(keys[1])
+    assert ring.open_jointly(keys, sealed) is None
+
+
+def test_keys_go_to_another_ring_with_whose_they_are(ring: KeyRing, tmp_path: Path) -> None:
+    (ann,) = ring.subjects(["Ann"])
+    text, value = ring.seal(b"why"), ring.seal_under(ann.key, b"value")
+    other = KeyRing.open(tmp_path / "b.db", StateDirectory.create(tmp_path / "b", ID, tmp_path, CLOCK), CLOCK)
+    (own,) = other.subjects(["Ann"])
+    assert other.take(ring.export()) == 2
+    assert other.take(ring.export()) == 0
+    assert other.open_sealed(text.key, text.ciphertext) == b"why"
+    assert other.open_sealed(ann.key, value) == b"value"
+    assert {subject.subject for subject in other.find_subjects("Ann")} == {ann.subject, own.subject}
+    assert [item.key for item in ring.export([ann.key, "gone"])] == [ann.key]
+    other.close()
+
+
+def test_keys_of_an_earlier_release_get_what_is_new(ring: KeyRing, tmp_path: Path) -> None:
+    ring.seal(b"why")
+    db = apsw.Connection(str(tmp_path / "keys.db"))
+    db.execute("DROP TABLE subjects").fetchall()
+    db.close()
+    assert list(ring.verify()) == []
+    assert ring.find_subjects("Ann") == []
+    assert len(ring.subjects(["Ann"])) == 1

@@ -25,6 +25,7 @@ from retrodict.actions.record import record_prediction
 from retrodict.actions.replay import replay
 from retrodict.kernel.errors import IntegrityError, UsageError
 from retrodict.kernel.types import Digest, EventId
+from retrodict.predictions import Payload
 from retrodict.predictions import payloads as kept_payloads
 from retrodict.replay import Tolerance, replay_prediction
 from retrodict.serving import ModelFailedError, Service
@@ -255,6 +256,7 @@ def test_what_is_missing_or_altered_is_named(workspace: Workspace, service: Serv
     answer = service.predict("echo", ["a text that no other test asks with"])
     assert answer.index is not None
     inputs, _, _ = kept_payloads(workspace.ledger.event(answer.index).event)
+    assert isinstance(inputs, Payload)
     lose(workspace, inputs.batch)
     found = replay(workspace, str(answer.index))
     assert (found.verdict, found.environment, found.calls) == ("could not tell", None, ())
@@ -265,6 +267,7 @@ def test_an_altered_payload_is_not_run(workspace: Workspace, service: Service) -
     answer = service.predict("echo", ["another text that no other test asks with"])
     assert answer.index is not None
     inputs, _, _ = kept_payloads(workspace.ledger.event(answer.index).event)
+    assert isinstance(inputs, Payload)
     db = apsw.Connection(str(workspace.folder / "ledger.db"))
     key = bytes.fromhex(inputs.batch[3:])
     data = one(db, "SELECT data FROM blobs WHERE digest = ?", key)

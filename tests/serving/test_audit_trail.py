@@ -19,6 +19,7 @@ from retrodict.actions.predict import predict, read_input
 from retrodict.actions.predictions import import_log, search, to_csv
 from retrodict.actions.record import record_prediction
 from retrodict.kernel.errors import AmbiguousReferenceError, UnknownReferenceError, UsageError
+from retrodict.predictions import Payload
 from retrodict.predictions import payloads as kept_payloads
 from retrodict.serving import ModelFailedError, Service
 from retrodict.testing.workbench import make_workspace, register_source
@@ -115,6 +116,7 @@ def test_the_lectures_csv_holds_every_digit(asked: Workspace) -> None:
 def test_values_that_are_gone_are_shown_as_a_gap(asked: Workspace) -> None:
     row = search(asked, caller="Eve").rows[0]
     inputs, _, _ = kept_payloads(asked.ledger.event(row.index).event)
+    assert isinstance(inputs, Payload)
     with pytest.MonkeyPatch.context() as patch:
         real = asked.ledger.blob
         patch.setattr(asked.ledger, "blob", lambda digest: None if digest == inputs.batch else real(digest))
@@ -294,5 +296,6 @@ def test_a_large_payload_is_kept_beside_the_log(asked: Workspace) -> None:
     values = list(range(300_000))
     recorded = record_prediction(asked, system="x", model="y", model_version="1", inputs=[values], outputs=[1])
     inputs, _, _ = kept_payloads(asked.ledger.event(recorded.index).event)
+    assert isinstance(inputs, Payload)
     assert asked.ledger.blob(inputs.batch) is None
     assert payloads.load(asked, inputs) == [values]

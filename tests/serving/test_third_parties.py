@@ -17,11 +17,14 @@ import pytest
 
 import retrodict
 from retrodict.actions.explain import explain
+from retrodict.actions.forget import forget
 from retrodict.actions.register import register
 from retrodict.actions.replay import replay
 from retrodict.actions.verify import verify
 from retrodict.kernel.errors import UsageError
+from retrodict.kernel.types import Digest
 from retrodict.models import remote
+from retrodict.predictions import personal
 from retrodict.render.explanation import to_html, to_text
 from retrodict.serving import ModelFailedError, Service
 from retrodict.testing.workbench import make_workspace, register_source
@@ -373,3 +376,28 @@ def test_by_itself_a_step_is_a_prediction_of_its_own(
     with pytest.raises(retrodict.kernel.errors.MissingExtraError) as caught:
         retrodict.remote_step("scores", party.url("/score"), {"x": 3}, workspace=workspace)
     assert caught.value.hint == "pip install 'retrodict[remote]'"
+
+
+def test_what_a_third_party_is_told_about_a_person_is_sealed(workspace: Workspace, party: Party) -> None:
+    source = f"""
+import retrodict
+
+def predict(rows):
+    return [retrodict.remote_step("scores", {party.url("/score")!r}, {{"x": float(x)}})["score"] for x in rows["x"]]
+"""
+    register_source(workspace, "about", source)
+    register(workspace, f"{workspace.root / 'about.py'}:predict", "about", subject="who")
+    planted = 918273.5
+    answer = Service(workspace, os.environ).predict("about", FRAME.head(1).assign(x=planted, who="ann"))
+    found = events(workspace, "prediction.fetched")[-1]
+    assert found.event.body["keys"]
+    for role in ("request", "response"):
+        digest = Digest(str(found.event.body[role]))
+        assert str(planted).encode() not in workspace.objects.get(digest)
+    assert str(planted).encode() in personal.exchanged(workspace, found.event.body, "request")
+    again = replay(workspace, str(answer.index), variables=os.environ)
+    assert again.verdict in {"replicated", "could not tell"}, again.reason
+    assert "party" in again.reason or again.verdict == "replicated"
+    forgotten = forget(workspace, "ann")
+    assert found.index in forgotten.reach.calls
+    assert replay(workspace, str(answer.index), variables=os.environ).reason == f"erased by entry {forgotten.index}"

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 from retrodict import datasets
+from retrodict.actions.personal_files import PersonalFiles
 from retrodict.actions.places import is_ignored, workspace_path
 from retrodict.kernel.errors import UsageError
 from retrodict.kernel.protocols import Progress
@@ -24,6 +25,7 @@ class Added:
         reference: What to paste: `dataset:NAME@vN`.
         is_new: False where the bytes are those of the current version: nothing was recorded then.
         new_bytes: What this version added to the store.
+        is_personal: It is sealed: `content` is its ciphertext.
     """
 
     reference: str
@@ -36,6 +38,7 @@ class Added:
     files: int
     size_bytes: int
     new_bytes: int
+    is_personal: bool
     is_new: bool
 
 
@@ -46,6 +49,7 @@ def add(
     name: str | None = None,
     source: str | None = None,
     reason: str | None = None,
+    personal: bool | None = None,
     progress: Progress | None = None,
 ) -> tuple[Added, ...]:
     """Version each of `paths` under its path (or `name`); all of them are recorded in one append.
@@ -53,8 +57,11 @@ def add(
     Args:
         source: Where the bytes come from, as the agent says (sealed).
         reason: Why they are added, or why they changed (sealed).
+        personal: True: they are files about people, sealed whole under a key for each version. False: they are not, or
+            no longer, for a reason that is given. None: as they were, or as what they were made from.
 
     Raises:
+        PersonalFileError: A folder holds personal files.
         UsageError: A path does not exist, holds something that cannot be kept, or several share one name; a name that
             could not be written into a reference.
     """
@@ -63,8 +70,12 @@ def add(
     for path in paths:  # all of them before the first is stored
         if not os.path.exists(path):
             raise UsageError(f"{path} is a link that leads nowhere" if path.is_symlink() else f"{path} does not exist")
+    if personal is False and not (reason or "").strip():
+        raise UsageError("what was personal is declared clean for a reason", hint='Add --reason "...".')
     batch = Batch(workspace)
     database = workspace.views.database()
+    files = PersonalFiles(workspace)
+    clean: list[Path] = []
     results: list[Added | None] = []  # None: recorded below, once its entry is known
     pending: list[tuple[int, Added]] = []
     for path in paths:
@@ -77,8 +88,18 @@ def add(
         datasets.check_name(label)
         if any(done and done.name == label for done in results) or any(item.name == label for _, item in pending):
             raise UsageError(f"two of the paths would be versions of {label!r}", hint="Give them names, one by one.")
-        stored = workspace.objects.add(path, ignore=is_ignored, progress=progress)
         heads = datasets.current(database, label)
+        key, uses = None, []
+        if personal or (personal is None and (files.is_personal(path) or any(head.key for head in heads))):
+            sealed = files.seal(path)
+            stored, key = sealed.stored, sealed.key
+        else:
+            if personal is False and (was := files.find(path)) is not None:
+                clean.append(path)
+                uses.append(Edge(ref=Ref(was), role="sealed-as", evidence="declared"))
+            elif personal is None:
+                files.refuse(path)
+            stored = workspace.objects.add(path, ignore=is_ignored, progress=progress)
         same = next((head for head in heads if head.content == stored.digest), None)
         if same is not None and len(heads) == 1:
             results.append(
@@ -93,6 +114,7 @@ def add(
                     files=stored.files,
                     size_bytes=stored.size_bytes,
                     new_bytes=stored.new_bytes,
+                    is_personal=key is not None,
                     is_new=False,
                 )
             )
@@ -100,7 +122,7 @@ def add(
         version = max((v.version for v in datasets.versions(database, label)), default=0) + 1
         event = batch.event(
             "dataset.added",
-            uses=(),
+            uses=uses,
             makes=(Edge(ref=Ref(stored.digest), role="dataset", evidence="observed", path=relative),),
             body=datasets.added_body(
                 name=label,
@@ -111,6 +133,7 @@ def add(
                 files=stored.files,
                 size_bytes=stored.size_bytes,
                 source=batch.seal(source or None),
+                key=key,
             ),
             reason=reason,
             replaces=[head.event for head in heads],
@@ -129,13 +152,17 @@ def add(
                     files=stored.files,
                     size_bytes=stored.size_bytes,
                     new_bytes=stored.new_bytes,
+                    is_personal=key is not None,
                     is_new=True,
                 ),
             )
         )
         results.append(None)
     if pending:
-        indexes = {sequenced.event.id: sequenced.index for sequenced in batch.append()}
+        appended = batch.append()
+        for path in clean:
+            files.declare_clean(path)
+        indexes = {sequenced.event.id: sequenced.index for sequenced in appended}
         for position, item in pending:
             results[position] = replace(item, index=indexes[item.event])
     return tuple(result for result in results if result is not None)

@@ -9,13 +9,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from retrodict import datasets
-from retrodict.actions import names
+from retrodict.actions import looks, names
+from retrodict.actions.personal_files import PersonalFiles
 from retrodict.kernel.errors import UsageError
 from retrodict.kernel.protocols import Progress
 from retrodict.kernel.types import Digest
 from retrodict.models import records as models
 from retrodict.objects import display
-from retrodict.workspace import Workspace
+from retrodict.workspace import Workspace, sealed_key
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,6 +38,7 @@ def checkout(
 
     Raises:
         UsageError: The reference names no bytes, or there is no destination, or bytes that nobody holds are in the way.
+        ErasedError, SealedValuesError: It is personal, and its key is gone or not here, or no look can be recorded.
         MissingObjectError: Its bytes are not held. AlteredObjectError: They are not what they were.
     """
     resolved = names.resolve(workspace, reference)
@@ -55,16 +57,22 @@ def checkout(
         if home is None:
             raise UsageError(f"{reference} has no place of its own", hint="Say where to write it: checkout REF DEST.")
         destination = workspace.root / home
-    for path in _in_the_way(workspace, content, destination):
+    files = PersonalFiles(workspace)
+    for path in _in_the_way(workspace, files, content, destination):
         raise UsageError(
             f"{display(path)} holds bytes that are not versioned and would be lost",
             hint=f"`retrodict add {shlex.quote(display(destination))}` first, or give another destination.",
         )
-    size = workspace.objects.checkout(content, destination, progress=progress)
+    key = sealed_key(workspace, content)
+    if key is None:
+        size = workspace.objects.checkout(content, destination, progress=progress)
+    else:
+        looks.record_file(workspace, content)
+        size = files.unseal(content, key, destination)
     return CheckedOut(reference=reference, content=content, destination=str(destination), size_bytes=size)
 
 
-def _in_the_way(workspace: Workspace, content: Digest, destination: Path) -> Iterator[Path]:
+def _in_the_way(workspace: Workspace, files: PersonalFiles, content: Digest, destination: Path) -> Iterator[Path]:
     """Yield the files that a checkout would replace and whose bytes are not held."""
     objects = workspace.objects
     wanted: list[tuple[Path, Digest]] = [(destination, content)]
@@ -82,7 +90,7 @@ def _in_the_way(workspace: Workspace, content: Digest, destination: Path) -> Ite
             hint = f"Name the file: {destination / 'FILE'}."
             raise UsageError(f"{display(destination)} is a folder", hint=hint) from None
     for path, digest in wanted:
-        if path.is_file() and not path.is_symlink():
-            present = objects.hash_file(path)
+        if path.is_file() and not path.is_symlink() and files.find(path) is None:
+            present = files.hash(path)
             if present != digest and not objects.has(present):
                 yield path

@@ -6,11 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from retrodict import predictions
-from retrodict.actions import names
+from retrodict.actions import looks, names
 from retrodict.actions.authorship import Authors, How
+from retrodict.actions.looks import Look
 from retrodict.kernel.errors import AmbiguousReferenceError, UsageError
 from retrodict.kernel.types import Edge, EventId, Ref
-from retrodict.workspace import Batch, Workspace, agent_name, open_text
+from retrodict.workspace import Batch, Workspace, agent_name
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -134,8 +135,9 @@ def resolve(workspace: Workspace, reference: str, text: str, *, fixed_by: Sequen
 def disputes(workspace: Workspace, *, open_only: bool = False) -> Disputes:
     """List the complaints."""
     database = workspace.views.database()
-    authors = Authors(workspace)
-    rows = [_row(workspace, found, authors) for found in predictions.disputes(database, open_only=open_only)]
+    authors, look = Authors(workspace), Look(workspace, "disputes")
+    rows = [_row(workspace, look, found, authors) for found in predictions.disputes(database, open_only=open_only)]
+    look.record()
     return Disputes(rows=tuple(reversed(rows)))
 
 
@@ -159,7 +161,7 @@ def _open_dispute(workspace: Workspace, reference: str) -> predictions.Dispute:
     return still_open[0]
 
 
-def _row(workspace: Workspace, found: predictions.Dispute, authors: Authors) -> DisputeRow:
+def _row(workspace: Workspace, look: Look, found: predictions.Dispute, authors: Authors) -> DisputeRow:
     about = workspace.ledger.find(found.prediction)
     begun = workspace.ledger.event(found.index)
     ended = None if found.resolution_index is None else workspace.ledger.event(found.resolution_index)
@@ -169,11 +171,11 @@ def _row(workspace: Workspace, found: predictions.Dispute, authors: Authors) -> 
         prediction="?" if about is None else _prediction(about.index, found.row),
         at=found.at,
         by=agent_name(workspace, found.agent),
-        reason=open_text(workspace, begun.event.reason),
+        reason=looks.reason(workspace, look, begun),
         is_open=ended is None,
         resolved_at=None if ended is None else ended.event.at,
         resolved_by=None if ended is None else agent_name(workspace, ended.event.agent),
-        resolution=None if ended is None else open_text(workspace, ended.event.reason),
+        resolution=None if ended is None else looks.reason(workspace, look, ended),
         fixed_by=() if ended is None else tuple(_printed(workspace, ref) for ref in _refs(ended.event.body)),
         authorship=authors.of(begun).how,
     )

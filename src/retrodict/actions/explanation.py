@@ -9,7 +9,7 @@ from retrodict.diagnose.attribution import Attribution
 from retrodict.diagnose.versus import Contrast
 from retrodict.kernel.types import Digest, EventId, Evidence
 
-State = Literal["held", "missing", "altered"]
+State = Literal["held", "missing", "altered", "erased", "sealed"]
 QUESTIONS = (
     "Can it be replicated?",
     "What were the inputs?",

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from retrodict.actions import names
 from retrodict.actions.authorship import Authors, How
+from retrodict.actions.looks import people_in
 from retrodict.kernel.types import EventId
 from retrodict.ledger import Sequenced
 from retrodict.workspace import Workspace, agent_name, open_text
@@ -51,6 +52,13 @@ def log(workspace: Workspace, *, limit: int = 30, kind: str | None = None) -> Lo
     return Log(size=size, rows=tuple(rows))
 
 
+def _reason(workspace: Workspace, sequenced: Sequenced) -> str | None:
+    """Return why; not what is about a person: the log is listed often, and each look at that is an entry."""
+    if sequenced.event.reason is not None and people_in(workspace, sequenced):
+        return f"(about a person: retrodict show {sequenced.index})"
+    return open_text(workspace, sequenced.event.reason)
+
+
 def row(workspace: Workspace, sequenced: Sequenced, authors: Authors) -> LogRow:
     """Return an entry as a row."""
     event = sequenced.event
@@ -61,6 +69,6 @@ def row(workspace: Workspace, sequenced: Sequenced, authors: Authors) -> LogRow:
         agent=agent_name(workspace, event.agent),
         kind=event.kind,
         what=names.label(workspace, sequenced),
-        reason=open_text(workspace, event.reason),
+        reason=_reason(workspace, sequenced),
         authorship=authors.of(sequenced).how,
     )

@@ -4,34 +4,30 @@ from __future__ import annotations
 
 from typing import Any
 
-from retrodict.predictions import Payload, payload
+from retrodict.predictions import Kept, payload, personal
+from retrodict.predictions.personal import Owners
 from retrodict.workspace import Batch, Workspace
 
-RIDES_ALONG = 1 << 20  # bytes; larger ones go into the object store first
 
-
-def store(workspace: Workspace, batch: Batch, value: Any) -> Payload:
-    """Let a value ride with the events of `batch`.
+def store(
+    workspace: Workspace, batch: Batch, value: Any, owners: Owners | None = None, *, is_derived: bool = False
+) -> Kept:
+    """Let a value ride with the events of `batch`; sealed for its owners, if it has any.
 
     Raises:
         UnsupportedPayloadError: It cannot be kept bit for bit.
     """
-    encoded = payload.encode(value)
-    large = len(encoded.batch) > RIDES_ALONG
-    return Payload(
-        codec=encoded.codec,
-        schema=batch.blob(encoded.schema),
-        batch=workspace.objects.put(encoded.batch) if large else batch.blob(encoded.batch),
-        meta=encoded.meta,
-    )
+    encoded, rows = payload.encode(value), payload.rows(value)
+    keys = workspace.keys
+    return personal.store(workspace.objects, keys, batch.blobs, encoded, rows, owners, is_derived=is_derived)
 
 
-def load(workspace: Workspace, kept: Payload) -> Any:
-    """Return a value of the record.
+def load(workspace: Workspace, kept: Kept) -> Any:
+    """Return a value of the record, for a machine to use; `looks` is for people's eyes.
 
     Raises:
         MissingObjectError, AlteredObjectError: Its bytes are not held as they were.
+        ErasedError, SealedValuesError: They are personal, and cannot be opened.
         FormatError: They are no payload.
     """
-    schema, batch = workspace.objects.get(kept.schema), workspace.objects.get(kept.batch)
-    return payload.decode(kept.codec, schema, batch, kept.meta)
+    return personal.value(workspace, kept)

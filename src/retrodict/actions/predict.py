@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -43,6 +42,7 @@ def predict(
     data: Any,
     *,
     caller: str | None = None,
+    subject: str | None = None,
     variables: Mapping[str, str] | None = None,
 ) -> Predicted:
     """Ask the version that `reference` means (`credit`, `credit@v2`, `credit@champion`).
@@ -50,6 +50,7 @@ def predict(
     Args:
         data: Rows as the model takes them; see `read_input`.
         caller: Who asks.
+        subject: Whom all rows are about, where `data` does not say it.
         variables: The environment variables, of which those that can change an answer are recorded.
 
     Raises:
@@ -57,7 +58,7 @@ def predict(
         InputError: The model does not take such data; nothing is recorded.
         ModelFailedError: The model raised; that is on record.
     """
-    answer = Service(workspace, variables).predict(reference, data, caller=caller)
+    answer = Service(workspace, variables).predict(reference, data, caller=caller, subject=subject)
     assert answer.index is not None
     assert answer.leaf_hash is not None
     rows = payload.rows(data)
@@ -87,10 +88,8 @@ def read_input(source: Path | bytes) -> Any:
     if not start:
         raise UsageError("the input is empty", hint="Send rows as CSV or JSON.")
     suffix = ".parquet" if start == b"PAR1" else ".json" if start[:1] in b"[{" else ".csv"
-    with tempfile.TemporaryDirectory(prefix="retrodict-") as folder:
-        path = Path(folder) / f"input{suffix}"
-        path.write_bytes(source)
-        try:
-            return read_example(path)
-        except UsageError as error:
-            raise UsageError(error.message.replace(str(path), "standard input"), hint=error.hint) from error
+    path = Path(f"standard input{suffix}")
+    try:
+        return read_example(path, source)
+    except UsageError as error:
+        raise UsageError(error.message.replace(str(path), "standard input"), hint=error.hint) from error

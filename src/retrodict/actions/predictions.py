@@ -16,11 +16,14 @@ import apsw
 from retrodict import predictions as records
 from retrodict import provenance
 from retrodict.actions import names, payloads
+from retrodict.actions.looks import NOT_POSSIBLE, Look
+from retrodict.actions.personal_files import PersonalFiles
 from retrodict.kernel.clock import parse_rfc3339, rfc3339
 from retrodict.kernel.errors import RetrodictError, UsageError
 from retrodict.kernel.types import Digest, Edge, EventId, Ref
 from retrodict.models import records as models
-from retrodict.predictions import Call, media, payload
+from retrodict.predictions import Call, Kept, SealedPayload, Segment, media, payload, personal
+from retrodict.predictions.errors import ErasedError, SealedValuesError
 from retrodict.workspace import Batch, Workspace, agent_name
 
 CSV_COLUMNS = ("date", "model", "model version", "feature inputs", "output")
@@ -39,7 +42,9 @@ class PredictionRow:
         kind: "made" here, "declared" by another system, or "fetched" from a third party.
         version: `v2`, or what the other system calls it.
         caller: Who asked; None where nobody said.
-        inputs: As the model saw them, by column; None where they are not held.
+        subject: Pseudonym of whom it is about; None where its values are nobody's.
+        inputs: As the model saw them, by column; None where they are not held, or sealed. Columns that are personal
+            are there only where a look at them was asked for.
         outputs: What it answered; None where it failed, or where they are not held.
         gap: Why something is None that should not be.
     """
@@ -54,6 +59,7 @@ class PredictionRow:
     version: str
     caller: str | None
     status: str
+    subject: str | None
     inputs: Mapping[str, object] | None
     outputs: Mapping[str, object] | None
     gap: str | None
@@ -100,6 +106,8 @@ def search(
     limit: int = 100,
     parts: bool = False,
     oldest_first: bool = False,
+    subject: str | None = None,
+    unseal: bool = False,
 ) -> Predictions:
     """Return the rows that fit everything given.
 
@@ -113,6 +121,8 @@ def search(
         since: First instant that counts (RFC 3339 or a date); `until` the first that no longer does.
         limit: At most so many rows.
         parts: List the parts of composed answers too.
+        subject: Only rows about this person, by who they are, with their personal values: a look, which is recorded.
+        unseal: Open everybody's personal values; whose rows are returned is recorded as looked at.
 
     Raises:
         UsageError: The condition is not SQL or names a column that there is not; a time is none.
@@ -122,7 +132,9 @@ def search(
         raise UsageError(f"a limit of {limit} lets nothing through")
     found: list[PredictionRow] = []
     condition = None if where is None else _Condition(where)
-    for chunk in _chunks(_rows(workspace, model, version, caller, since, until, parts, oldest_first)):
+    look = Look(workspace, "predictions")
+    opener = _Opener(workspace, look, subject, is_open=unseal or subject is not None)
+    for chunk in _chunks(_rows(workspace, opener, model, version, caller, since, until, parts, oldest_first)):
         found += chunk if condition is None else condition.filter(chunk)
         if len(found) > limit:
             break
@@ -130,11 +142,39 @@ def search(
         condition.check()
     if not found and model is not None:
         _check_model(workspace, model)
-    return Predictions(rows=tuple(found[:limit]), is_cut=len(found) > limit)
+    rows = tuple(found[:limit])
+    opener.note(rows)
+    look.record()
+    return Predictions(rows=rows, is_cut=len(found) > limit)
+
+
+def read_prediction(
+    workspace: Workspace, reference: str, *, unseal: bool = False, caller: str | None = None
+) -> Predictions:
+    """Return the rows of one call, or the one row that `reference` names.
+
+    Args:
+        unseal: With personal values; recorded as a look before it returns.
+        caller: Who looks, as they say, where that is not the agent.
+
+    Raises:
+        UsageError: It is no prediction.
+        UnknownReferenceError, AmbiguousReferenceError: See there.
+    """
+    call, wanted = names.call(workspace, reference)
+    look = Look(workspace, "server", caller=caller)
+    opener = _Opener(workspace, look, None, is_open=unseal)
+    askers = {call.caller, *(part.caller for part in call.parts)}
+    known = {asker: None if asker is None else agent_name(workspace, asker) for asker in askers}
+    rows = tuple(row for row in _rows_of(opener, call, known, None) if wanted in (None, row.row))
+    opener.note(rows)
+    look.record((call.event,))
+    return Predictions(rows=rows, is_cut=False)
 
 
 def _rows(
     workspace: Workspace,
+    opener: _Opener,
     model: str | None,
     version: str | None,
     caller: str | None,
@@ -163,26 +203,37 @@ def _rows(
     ):
         for asker in {call.caller, *(part.caller for part in call.parts)} - known.keys():
             known[asker] = None if asker is None else agent_name(workspace, asker)
-        inputs, outputs, gap = _values(workspace, call)
-        for row in range(call.rows):
-            asker = call.caller_of(row)
-            if pseudonym is not None and asker != pseudonym:
-                continue  # somebody else's row of a call that scored several questions together
-            yield PredictionRow(
-                reference=f"{call.index}.{row}",
-                event=call.event,
-                index=call.index,
-                row=row,
-                kind=call.kind,
-                date=call.received,
-                model=call.model_name,
-                version=f"v{call.model_version}" if call.model is not None else call.model_version,
-                caller=known[asker],
-                status=call.status,
-                inputs=_at(inputs, row),
-                outputs=_at(outputs, row),
-                gap=gap,
-            )
+        if opener.is_wanted(call):
+            yield from _rows_of(opener, call, known, pseudonym)
+
+
+def _rows_of(
+    opener: _Opener, call: Call, known: Mapping[str | None, str | None], pseudonym: str | None
+) -> Iterator[PredictionRow]:
+    """Yield the rows of a call; those that `pseudonym` asked, where that is given."""
+    inputs, outputs, gap = opener.values(call)
+    for row in range(call.rows):
+        asker = call.caller_of(row)
+        if pseudonym is not None and asker != pseudonym:
+            continue  # somebody else's row of a call that scored several questions together
+        if not inputs.is_wanted(row):
+            continue
+        yield PredictionRow(
+            reference=f"{call.index}.{row}",
+            event=call.event,
+            index=call.index,
+            row=row,
+            kind=call.kind,
+            date=call.received,
+            model=call.model_name,
+            version=f"v{call.model_version}" if call.model is not None else call.model_version,
+            caller=known[asker],
+            status=call.status,
+            subject=inputs.subject(row),
+            inputs=inputs.row(row),
+            outputs=outputs.row(row),
+            gap=gap or inputs.gap(row) or outputs.gap(row),
+        )
 
 
 def _wanted(workspace: Workspace, model: str | None, version: str | None) -> tuple[str | None, str | None]:
@@ -216,24 +267,112 @@ def _pseudonym(workspace: Workspace, name: str) -> str | None:
     return None
 
 
-def _values(
-    workspace: Workspace, call: Call
-) -> tuple[list[dict[str, object]] | None, list[dict[str, object]] | None, str | None]:
-    """Return the rows of inputs and outputs, and why one of them is not there."""
-    result: list[list[dict[str, object]] | None] = []
-    gap = None
-    inputs, outputs, _ = records.payloads(workspace.ledger.event(call.index).event)
-    for kept in (inputs, outputs):
-        try:
-            result.append(None if kept is None else payload.to_records(payloads.load(workspace, kept)))
-        except RetrodictError as error:
-            result.append(None)
-            gap = error.message
-    return result[0], result[1], gap
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Values:
+    """The rows of a payload, as far as they may be shown.
+
+    Attributes:
+        rows: By their number.
+        owners: Pseudonyms, by row; empty where they are nobody's.
+        gaps: Why a row is not there, by its number.
+        wanted: The rows that were asked for; None: all.
+    """
+
+    rows: Mapping[int, dict[str, object]]
+    owners: Mapping[int, str]
+    gaps: Mapping[int, str]
+    wanted: frozenset[int] | None = None
+
+    def row(self, row: int) -> dict[str, object] | None:
+        return self.rows.get(row)
+
+    def subject(self, row: int) -> str | None:
+        return self.owners.get(row)
+
+    def gap(self, row: int) -> str | None:
+        return self.gaps.get(row)
+
+    def is_wanted(self, row: int) -> bool:
+        return self.wanted is None or row in self.wanted
 
 
-def _at(rows: Sequence[dict[str, object]] | None, row: int) -> dict[str, object] | None:
-    return rows[row] if rows is not None and row < len(rows) else None
+class _Opener:
+    """Reads the values of calls: what is personal only where a look at it was asked for, and can be recorded."""
+
+    def __init__(self, workspace: Workspace, look: Look, identity: str | None, *, is_open: bool) -> None:
+        self._workspace = workspace
+        self._look = look
+        self._is_open = is_open
+        self._subjects: set[str] | None = None
+        self._entries: set[int] = set()
+        if identity is not None:
+            keys = workspace.keys
+            found = [] if keys is None else keys.find_subjects(identity)
+            self._subjects = {subject.subject for subject in found}
+            database = workspace.views.database()
+            self._entries = {entry for name in self._subjects for entry in records.entries_about(database, name)}
+
+    def is_wanted(self, call: Call) -> bool:
+        return self._subjects is None or call.index in self._entries
+
+    def note(self, rows: Sequence[PredictionRow]) -> None:
+        """Take note of whose personal values are shown."""
+        if self._is_open:
+            owners = {name for row in rows if row.subject is not None for name in row.subject.split()}
+            self._look.text_of(owners)
+
+    def values(self, call: Call) -> tuple[_Values, _Values, str | None]:
+        """Return inputs and outputs, and why one of them is not there."""
+        inputs, outputs, _ = records.payloads(self._workspace.ledger.event(call.index).event)
+        gap = None
+        found: list[_Values] = []
+        for kept in (inputs, outputs):
+            try:
+                found.append(self._read(kept))
+            except RetrodictError as error:
+                found.append(_Values(rows={}, owners={}, gaps={}))
+                gap = error.message
+        return found[0], found[1], gap
+
+    def _read(self, kept: Kept | None) -> _Values:
+        if kept is None:
+            return _Values(rows={}, owners={}, gaps={})
+        if not isinstance(kept, SealedPayload):
+            listed = payload.to_records(payloads.load(self._workspace, kept))
+            return _Values(rows=dict(enumerate(listed)), owners={}, gaps={})
+        rows: dict[int, dict[str, object]] = {}
+        if kept.clear is not None:
+            rows = dict(enumerate(payload.to_records(payloads.load(self._workspace, kept.clear))))
+        owners: dict[int, str] = {}
+        gaps: dict[int, str] = {}
+        wanted: set[int] = set()
+        for segment in kept.parts(self._workspace.objects.get):
+            numbers = [row for first, count in segment.rows for row in range(first, first + count)]
+            owners |= dict.fromkeys(numbers, " ".join(segment.subjects))
+            if self._subjects is not None and not self._subjects & set(segment.subjects):
+                continue
+            wanted.update(numbers)
+            try:
+                opened = self._segment(segment)
+            except RetrodictError as error:
+                gaps |= dict.fromkeys(numbers, error.message)
+                continue
+            rows |= dict(zip(numbers, opened, strict=True)) if opened is not None else {}
+            if opened is None:
+                gaps |= dict.fromkeys(numbers, "personal: --subject or --unseal shows it")
+        return _Values(
+            rows=rows, owners=owners, gaps=gaps, wanted=None if self._subjects is None else frozenset(wanted)
+        )
+
+    def _segment(self, segment: Segment) -> list[dict[str, object]] | None:
+        erased = personal.erased_by(self._workspace, segment)
+        if erased is not None:
+            raise ErasedError(erased)
+        if not self._is_open:
+            return None
+        if not self._look.is_possible:
+            raise SealedValuesError(NOT_POSSIBLE)
+        return payload.to_records(personal.segment_value(self._workspace, segment))
 
 
 def _chunks(rows: Iterable[PredictionRow]) -> Iterator[list[PredictionRow]]:
@@ -400,6 +539,7 @@ def import_log(
     lines = list(_read_log(path, text, columns))
     if not lines:
         raise UsageError(f"{path} holds no answers")
+    PersonalFiles(workspace).refuse(path)
     log = workspace.objects.put_file(path)
     earlier = _taken_over(workspace, log)
     if earlier is not None:

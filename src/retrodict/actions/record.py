@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -10,8 +11,11 @@ from retrodict.actions import names, payloads
 from retrodict.kernel.clock import parse_rfc3339, rfc3339
 from retrodict.kernel.errors import UsageError
 from retrodict.kernel.types import Edge, EventId, Ref
+from retrodict.models.records import ModelVersion
+from retrodict.models.subjects import as_identities, missing, take_subjects
 from retrodict.predictions import declared_body, payload
-from retrodict.workspace import Batch, Workspace
+from retrodict.predictions.personal import Owners
+from retrodict.workspace import Batch, UnwritableStateError, Workspace
 
 _TRACE: Final = re.compile(r"(?!0{32})[0-9a-f]{32}")
 
@@ -43,6 +47,7 @@ def record_prediction(
     caller: str | None = None,
     at: str | None = None,
     trace: str | None = None,
+    subject: str | Sequence[str] | None = None,
 ) -> Recorded:
     """Record what `system` answered.
 
@@ -54,9 +59,12 @@ def record_prediction(
         model_version: As the system calls it.
         at: When the question came, RFC 3339; None: now.
         trace: W3C trace, 32 hex digits; None: a new one.
+        subject: Whom the rows are about (one person, or one for each). For a model that was registered with a subject,
+            the field in the inputs says it, too.
 
     Raises:
         UsageError: `at` is no time, `trace` no trace, or inputs and outputs have different numbers of rows.
+        InputError: The model's questions are about people, and this one does not say about whom.
         UnknownReferenceError: `model` looks like a reference and means nothing.
         UnsupportedPayloadError: A value cannot be kept.
         ReadOnlyStoreError: The workspace cannot be written.
@@ -69,6 +77,7 @@ def record_prediction(
     registered = None
     if model_version is None:
         registered = names.model_version(workspace, model)
+    inputs, owners = _people(workspace, registered, inputs, subject)
     rows = payload.rows(inputs)
     if outputs is not None and payload.rows(outputs) != rows:
         raise UsageError(f"{rows} row(s) of inputs and {payload.rows(outputs)} of outputs")
@@ -87,8 +96,8 @@ def record_prediction(
             model_name=model if registered is None else registered.name,
             model_version=str(registered.version) if registered is not None else str(model_version),
             rows=rows,
-            inputs=payloads.store(workspace, batch, inputs),
-            outputs=None if outputs is None else payloads.store(workspace, batch, outputs),
+            inputs=payloads.store(workspace, batch, inputs, owners),
+            outputs=None if outputs is None else payloads.store(workspace, batch, outputs, owners, is_derived=True),
             caller=None if caller is None else batch.agent(caller),
             trace=trace,
             received=received,
@@ -104,3 +113,24 @@ def record_prediction(
         leaf_hash=done.leaf_hash.hex(),
         trace=trace,
     )
+
+
+def _people(
+    workspace: Workspace, registered: ModelVersion | None, inputs: Any, subject: str | Sequence[str] | None
+) -> tuple[Any, Owners | None]:
+    """Return the inputs without the field that says whom they are about, and who that is; None: nobody."""
+    declared = None if registered is None else registered.personal
+    if declared is None and subject is None:
+        return inputs, None
+    taken = None if declared is None else take_subjects(inputs, declared.subject, None)
+    if taken is not None:
+        inputs, names = taken
+    elif subject is not None:
+        names = as_identities(subject, payload.rows(inputs))
+    else:
+        assert declared is not None
+        raise missing(declared.subject)
+    if workspace.keys is None:
+        raise UnwritableStateError("nobody's values can be sealed: the keys of this workspace are out of reach")
+    columns = None if declared is None or declared.columns is None else frozenset({*declared.columns, declared.subject})
+    return inputs, Owners(rows=tuple(workspace.keys.subjects(names)), personal=columns)

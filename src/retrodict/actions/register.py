@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from retrodict import models, provenance
+from retrodict.actions.personal_files import PersonalFiles
 from retrodict.actions.places import workspace_path
 from retrodict.kernel.errors import UsageError
 from retrodict.kernel.types import Digest, Edge, EventId, Ref
 from retrodict.models import records
+from retrodict.models.records import Personal
 from retrodict.models.remote import Address as Address  # for the doors
 from retrodict.models.remote import public_address
 from retrodict.workspace import Batch, Workspace
@@ -25,6 +27,7 @@ class Registered:
     Attributes:
         reference: `NAME@vN`.
         run: The `run.finished` event that made the artifact, None where none is on record; `run_entry` its entry.
+        personal: Whom its questions are about; None where they are about nobody.
         is_new: False where the newest version has the same bytes: nothing was recorded then.
     """
 
@@ -39,6 +42,7 @@ class Registered:
     run: EventId | None
     run_entry: int | None
     metrics: Digest | None
+    personal: Personal | None
     is_new: bool
 
 
@@ -54,6 +58,9 @@ def register(
     row_wise: bool | None = None,
     threads: int | None = None,
     remote: Address | None = None,
+    subject: str | None = None,
+    personal: Sequence[str] | None = None,
+    is_personal: bool = True,
 ) -> Registered:
     """Register what lies at `path` as the next version of `name`.
 
@@ -67,12 +74,17 @@ def register(
             callers together; None: as the model's kind has it (scikit-learn's own estimators are, others are not).
         threads: How many threads compute an answer of XGBoost, LightGBM, ONNX or PyTorch; None: 1.
         remote: A third party that answers in place of a file; `path` is its address then.
+        subject: The field of a question that says whom each row is about; values are sealed per person then. Taken
+            over from the newest version unless given.
+        personal: The input columns that are personal, beside `subject`; None: all. Outputs always are.
+        is_personal: False: questions of this version are about nobody, whatever earlier versions said.
 
     Raises:
         UsageError: The path, the metrics or the example does not exist.
         UnloadableModelError: It cannot be read as a model.
     """
     records.check_name(name, "model")
+    declared = _personal(workspace, name, subject, personal, is_personal)
     if metrics is not None and not metrics.is_file():
         raise UsageError(f"there is no metrics file {metrics}")
     if example is not None and not example.is_file():
@@ -83,11 +95,21 @@ def register(
         raise UsageError(f"{public_address(path)} is an address", hint="--remote registers the third party behind it.")
     if remote is None and not source.exists():
         raise UsageError(f"there is no {file}", hint="Give the model's file or folder.")
+    files = PersonalFiles(workspace)
+    for given in (source, metrics, None if declared is not None else example):
+        if given is not None:
+            files.refuse(given)
     batch = Batch(workspace)
     folder = Path(tempfile.mkdtemp(prefix="register-", dir=workspace.folder))
     try:
         if remote is not None:
-            packaged = models.package_remote(folder / "model", name, remote, example=example)
+            packaged = models.package_remote(
+                folder / "model",
+                name,
+                remote,
+                example=example,
+                subject=None if declared is None else declared.subject,
+            )
         else:
             packaged = models.package(
                 source,
@@ -97,6 +119,7 @@ def register(
                 method=method,
                 row_wise=row_wise,
                 threads=threads,
+                subject=None if declared is None else declared.subject,
             )
         stored = workspace.objects.add(folder / "model")
     finally:
@@ -111,7 +134,7 @@ def register(
         digest = workspace.objects.put_file(artifact)
         maker = provenance.maker(database, Ref(digest), relative)
         edges.append(Edge(ref=Ref(digest), role="artifact", evidence="observed", path=relative, made_by=maker))
-    run = next((edge.made_by for edge in edges if edge.made_by is not None), None)
+    run = next((_run(workspace, edge.made_by) for edge in edges if edge.made_by is not None), None)
     heads = [version for version in records.versions(database, name) if version.is_current]
     metrics_digest = None
     if metrics is not None:
@@ -119,7 +142,8 @@ def register(
         relative = workspace_path(workspace, metrics)
         maker = provenance.maker(database, Ref(metrics_digest), relative)
         edges.append(Edge(ref=Ref(metrics_digest), role="metrics", evidence="declared", path=relative, made_by=maker))
-    if len(heads) == 1 and heads[0].content == stored.digest and heads[0].metrics == metrics_digest:
+    same = [v for v in heads if (v.content, v.metrics, v.personal) == (stored.digest, metrics_digest, declared)]
+    if len(heads) == 1 and same:
         known = heads[0]
         return Registered(
             reference=known.label,
@@ -133,6 +157,7 @@ def register(
             run=known.run,
             run_entry=_entry(workspace, known.run),
             metrics=known.metrics,
+            personal=known.personal,
             is_new=False,
         )
     version = max((v.version for v in records.versions(database, name)), default=0) + 1
@@ -149,6 +174,7 @@ def register(
             metrics=metrics_digest,
             metrics_path=None if metrics is None else workspace_path(workspace, metrics),
             run=run,
+            personal=declared,
         ),
         reason=reason,
         replaces=[head.event for head in heads],
@@ -166,8 +192,34 @@ def register(
         run=run,
         run_entry=_entry(workspace, run),
         metrics=metrics_digest,
+        personal=declared,
         is_new=True,
     )
+
+
+def _personal(
+    workspace: Workspace, name: str, subject: str | None, columns: Sequence[str] | None, is_personal: bool
+) -> Personal | None:
+    """Return what the new version says of people: what was given, else what the newest version says."""
+    if subject is not None:
+        if not is_personal:
+            raise UsageError("--subject and --not-personal contradict each other")
+        return Personal(subject=subject, columns=tuple(columns) if columns else None)
+    if columns:
+        raise UsageError("--personal names columns, and nothing says whom they are about", hint="Add --subject FIELD.")
+    current = [v for v in records.versions(workspace.views.database(), name) if v.is_current]
+    return current[-1].personal if current and is_personal else None
+
+
+def _run(workspace: Workspace, maker: EventId) -> EventId:
+    """Return the run behind bytes that were declared clean: that event leads to what it had sealed."""
+    event = workspace.ledger.find(maker)
+    for edge in () if event is None else event.event.uses:
+        if isinstance(edge, Edge) and edge.role == "sealed-as":
+            made = [item.path for item in event.event.makes if isinstance(item, Edge)] if event is not None else []
+            found = [provenance.maker(workspace.views.database(), edge.ref, path) for path in made]
+            return next((run for run in found if run is not None), maker)
+    return maker
 
 
 def _entry(workspace: Workspace, event: EventId | None) -> int | None:

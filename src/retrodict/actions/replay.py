@@ -6,9 +6,10 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from retrodict.actions import names
+from retrodict import predictions
+from retrodict.actions import names, replaying
+from retrodict.actions.looks import NOT_POSSIBLE
 from retrodict.kernel.protocols import Progress
-from retrodict.kernel.types import Edge, Ref
 from retrodict.replay import Replay, Tolerance, replay_prediction
 from retrodict.replay.prediction import Environment
 from retrodict.workspace import Batch, Workspace
@@ -41,6 +42,9 @@ def replay(
         UnknownReferenceError, AmbiguousReferenceError: See there.
     """
     call, _ = names.call(workspace, reference)
+    is_recorded = not workspace.read_only and bool(workspace.agent)
+    if not is_recorded and predictions.subjects(workspace.views.database(), call.index):
+        return Replay(verdict="could not tell", reason=NOT_POSSIBLE, reference=str(call.index), prediction=call.event)
     found = replay_prediction(
         workspace,
         call.event,
@@ -52,23 +56,8 @@ def replay(
         ask_third_parties=ask_third_parties,
         progress=progress,
     )
-    if workspace.read_only or not workspace.agent:
+    if not is_recorded:
         return found
     batch = Batch(workspace)
-    batch.event(
-        "replay.finished",
-        uses=(Edge(ref=Ref(call.event), role="prediction", evidence="observed"),),
-        makes=(),
-        body={
-            "prediction": call.event,
-            "verdict": found.verdict,
-            # A difference shows values of the prediction: sealed like every text.
-            "found": batch.seal("\n".join((found.reason, *found.differences))),
-            "environment": found.environment,
-            "missing": list(found.missing),
-            "tolerance": None if tolerance is None else repr(tolerance),
-            "repetitions": found.repetitions,
-            "duration_ns": found.duration_ns,
-        },
-    )
+    replaying.record(batch, found, tolerance)
     return replace(found, entry=batch.append()[-1].index)

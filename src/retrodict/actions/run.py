@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Literal, TypeAlias
 
 from retrodict import capture, datasets, provenance, runs
+from retrodict.actions.personal_files import PersonalFiles, SealedFile
 from retrodict.actions.places import workspace_path
 from retrodict.actions.running import left_behind, running_folder
 from retrodict.capture import SPOOL_NAME, Access, Capture, CodeFile
@@ -174,7 +175,14 @@ def finish(
     batch = Batch(workspace)
     database = workspace.views.database()
     warnings = list(seen.warnings)
-    kept = _keep(workspace, [_held_at(access) for access in (*seen.inputs, *seen.outputs) if not access.lost], warnings)
+    files = PersonalFiles(workspace)
+    sealed = _sealed(files, seen, warnings)
+    kept = {path: item.stored.digest for path, item in sealed.items()}
+    plain = [_held_at(access) for access in (*seen.inputs, *seen.outputs) if not access.lost]
+    is_personal = any(_held_at(access) in sealed for access in seen.inputs)
+    if is_personal:
+        plain = [path for path in plain if path not in {_held_at(access) for access in seen.outputs}]
+    kept |= _keep(workspace, [path for path in plain if path not in sealed], warnings)
     folders = _Folders(workspace)
     uses: list[Edge] = []
     inputs: list[File] = []
@@ -198,15 +206,28 @@ def finish(
             outputs.append(file)
     read = [access.path for access in seen.inputs if access.is_code]
     facts = capture.snapshot_code(workspace.root, read, environment=environment)
-    code = _code_tree(workspace, facts.files, warnings)
+    code_files = [file for file in facts.files if not files.is_personal(Path(os.fsdecode(file.path)))]
+    is_all_code = len(code_files) == len(facts.files)
+    if not is_all_code:
+        warnings.append("personal files are left out of the code, and so are its uncommitted changes")
+    code = _code_tree(workspace, code_files, warnings)
     if code is not None:
         uses.append(Edge(ref=Ref(code), role="code", evidence="observed"))
-    diff = None if not facts.diff else workspace.objects.put(facts.diff)
+    diff = None if not facts.diff or not is_all_code else workspace.objects.put(facts.diff)
     code_facts = batch.blob(_json({**facts.as_json(), "diff": diff}))
     snapshot = capture.snapshot_environment(_python(seen, environment), variables=environment, remembered=caches)
     environment_digest = batch.blob(_json(snapshot.as_json()))
     uses.append(Edge(ref=Ref(environment_digest), role="environment", evidence="observed"))
     details = {**seen.as_json(), "environment_files": len(seen.environment_files), "warnings": warnings}
+    opens = {item.stored.digest: item.key for item in sealed.values()}
+    figures = None
+    if metrics is not None and is_personal:  # figures of people are personal, too
+        hidden = batch.seal(metrics.decode())
+        assert hidden is not None
+        figures = Digest(hidden["sealed"])
+        opens[figures] = hidden["key"]
+    elif metrics is not None:
+        figures = batch.blob(metrics)
     event = batch.event(
         "run.finished",
         uses=_listed(batch, uses),
@@ -226,12 +247,13 @@ def finish(
             environment=environment_digest,
             stdout=batch.seal(_decoded(printed.get(1, ()))),
             stderr=batch.seal(_decoded(printed.get(2, ()))),
-            metrics=None if metrics is None else batch.blob(metrics),
+            metrics=figures,
             resources={
                 "user_us": round(seen.resources.user_s * 1e6),
                 "system_us": round(seen.resources.system_s * 1e6),
                 "peak_rss_bytes": seen.resources.peak_rss_bytes,
             },
+            sealed=None if not opens else batch.blob(_json([{"ref": ref, "key": key} for ref, key in opens.items()])),
         ),
     )
     index = batch.append()[-1].index
@@ -250,6 +272,29 @@ def finish(
         environment=environment_digest,
         warnings=tuple(warnings),
     )
+
+
+def _sealed(files: PersonalFiles, seen: Capture, warnings: list[str]) -> dict[Path, SealedFile]:
+    """Seal the personal files that a run read, and then everything that it wrote: that was made from them."""
+    found: dict[Path, SealedFile] = {}
+    if not files.is_any:
+        return found
+
+    def seal(access: Access) -> None:
+        path = _held_at(access)
+        try:
+            found[path] = files.seal(path)
+        except (OSError, UsageError, UnavailableError) as error:
+            warnings.append(f"{os.fsencode(path).decode('utf-8', 'replace')} could not be kept: {error}")
+
+    for access in seen.inputs:
+        is_personal = files.is_declared(Path(os.fsdecode(access.path))) or files.is_personal(_held_at(access))
+        if is_personal and not access.lost:
+            seal(access)
+    if found:
+        for access in seen.outputs:
+            seal(access)
+    return found
 
 
 def _with_params(argument: str, params: Mapping[str, str]) -> str:

@@ -8,14 +8,17 @@ from dataclasses import dataclass
 from typing import Literal
 
 from retrodict import datasets, predictions, provenance
-from retrodict.actions import names
+from retrodict.actions import looks, names
 from retrodict.actions.authorship import Authors, How
+from retrodict.actions.looks import Look
 from retrodict.kernel.errors import RetrodictError, UsageError
 from retrodict.kernel.types import Digest, Edge, EdgeList, EventId, Ref
 from retrodict.ledger import Sequenced
 from retrodict.models import records as models
+from retrodict.predictions import Kept
+from retrodict.predictions.errors import ErasedError, SealedValuesError
 from retrodict.predictions.glance import read_row
-from retrodict.workspace import Workspace, agent_name, open_text, sealed_text
+from retrodict.workspace import Workspace, agent_name, forgotten_by, open_text, sealed_key, sealed_text
 
 _PREVIEW_BYTES = 2_000
 _PREVIEW_ENTRIES = 50
@@ -102,17 +105,23 @@ def show(workspace: Workspace, reference: str) -> Shown:
         UnknownReferenceError, AmbiguousReferenceError: See there.
     """
     resolved = names.resolve(workspace, reference)
+    look = Look(workspace, "show")
     if resolved.event is not None:
         sequenced = workspace.ledger.find(resolved.event)
         assert sequenced is not None
-        return _event(workspace, resolved.printed, sequenced, resolved.row)
-    assert resolved.object is not None
-    return _object(workspace, resolved.printed, resolved.object)
+        shown = _event(workspace, look, resolved.printed, sequenced, resolved.row)
+    else:
+        assert resolved.object is not None
+        shown = _object(workspace, look, resolved.printed, resolved.object)
+    look.record()
+    return shown
 
 
-def _event(workspace: Workspace, printed: str, sequenced: Sequenced, row: int | None) -> Shown:
+def _event(workspace: Workspace, look: Look, printed: str, sequenced: Sequenced, row: int | None) -> Shown:
     event, authorship = sequenced.event, Authors(workspace).of(sequenced)
     content = _content(workspace, event.id)
+    has_text = event.reason is not None or any(_is_text(value) for value in event.body.values())
+    may_read = not has_text or look.text_of(looks.people_in(workspace, sequenced))
     return Shown(
         reference=printed,
         kind=event.kind,
@@ -121,23 +130,23 @@ def _event(workspace: Workspace, printed: str, sequenced: Sequenced, row: int | 
         entry=sequenced.index,
         at=event.at,
         agent=agent_name(workspace, event.agent),
-        reason=open_text(workspace, event.reason),
+        reason=open_text(workspace, event.reason) if may_read else looks.NOT_POSSIBLE,
         leaf_hash=sequenced.leaf_hash.hex(),
-        body={key: _opened(workspace, value) for key, value in event.body.items()},
+        body={key: _opened(workspace, value, may_read) for key, value in event.body.items()},
         uses=tuple(_edges(workspace, event.uses)),
         makes=tuple(_edges(workspace, event.makes)),
         size_bytes=None,
         state=None,
         preview=None if content is None else _preview(workspace, content),
         changes=tuple(_changes(workspace, sequenced)),
-        values=_values(workspace, sequenced, row),
-        mentions=tuple(_mentions(workspace, Ref(event.id), _versions(workspace, event.id))),
+        values=_values(workspace, look, sequenced, row),
+        mentions=tuple(_mentions(workspace, look, Ref(event.id), _versions(workspace, event.id))),
         authorship=authorship.how,
         signature=authorship.because,
     )
 
 
-def _object(workspace: Workspace, printed: str, digest: Digest) -> Shown:
+def _object(workspace: Workspace, look: Look, printed: str, digest: Digest) -> Shown:
     state = workspace.objects.state(digest)
     return Shown(
         reference=printed,
@@ -157,18 +166,22 @@ def _object(workspace: Workspace, printed: str, digest: Digest) -> Shown:
         preview=_preview(workspace, digest),
         changes=(),
         values={},
-        mentions=tuple(_mentions(workspace, Ref(digest), [])),
+        mentions=tuple(_mentions(workspace, look, Ref(digest), [])),
     )
 
 
-def _opened(workspace: Workspace, value: object) -> object:
+def _is_text(value: object) -> bool:
+    return isinstance(value, Mapping) and set(value) == {"sealed", "key"}
+
+
+def _opened(workspace: Workspace, value: object, may_read: bool) -> object:
     """Return a body's value with its sealed texts opened."""
     if isinstance(value, Mapping):
-        if set(value) == {"sealed", "key"}:
-            return open_text(workspace, sealed_text(value))
-        return {key: _opened(workspace, item) for key, item in value.items()}
+        if _is_text(value):
+            return open_text(workspace, sealed_text(value)) if may_read else looks.NOT_POSSIBLE
+        return {key: _opened(workspace, item, may_read) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_opened(workspace, item) for item in value]
+        return [_opened(workspace, item, may_read) for item in value]
     return value
 
 
@@ -201,7 +214,7 @@ def _versions(workspace: Workspace, event: EventId) -> list[tuple[str, int]]:
     return rows
 
 
-def _mentions(workspace: Workspace, ref: Ref, others: list[tuple[str, int]]) -> Iterable[Mention]:
+def _mentions(workspace: Workspace, look: Look, ref: Ref, others: list[tuple[str, int]]) -> Iterable[Mention]:
     neighbours = provenance.neighbours(workspace.views.database(), ref, limit=_PREVIEW_ENTRIES)
     authors = Authors(workspace)
     for how, index in sorted({*neighbours, *others}, key=lambda pair: pair[1]):
@@ -213,7 +226,7 @@ def _mentions(workspace: Workspace, ref: Ref, others: list[tuple[str, int]]) -> 
             what=names.label(workspace, sequenced),
             at=sequenced.event.at,
             agent=agent_name(workspace, sequenced.event.agent),
-            reason=open_text(workspace, sequenced.event.reason),
+            reason=looks.reason(workspace, look, sequenced),
             authorship=authors.of(sequenced).how,
         )
 
@@ -229,23 +242,30 @@ def _content(workspace: Workspace, event: EventId) -> Digest | None:
 
 
 def _values(
-    workspace: Workspace, sequenced: Sequenced, row: int | None
+    workspace: Workspace, look: Look, sequenced: Sequenced, row: int | None
 ) -> Mapping[str, Mapping[int, Mapping[str, object]]]:
-    """Return the values of a prediction, as far as they are held."""
+    """Return the values of a prediction, as far as they are held; a row that is erased or sealed says so instead."""
     calls = predictions.calls(workspace.views.database(), entry=sequenced.index)
     if not calls:
         return {}
     inputs, outputs, raw = predictions.payloads(sequenced.event)
     rows = range(min(calls[0].rows, _PREVIEW_ROWS)) if row is None else (row,)
-    values = {}
+    values: dict[str, dict[int, Mapping[str, object]]] = {}
     for title, kept in (("as sent", raw), ("as the model saw it", inputs), ("answer", outputs)):
         if kept is not None:
             try:
-                schema, batch = workspace.objects.get(kept.schema), workspace.objects.get(kept.batch)
-                values[title] = {i: read_row(kept.codec, schema, batch, kept.meta, i) for i in rows}
-            except RetrodictError:
+                values[title] = {i: _row(look, kept, i) for i in rows}
+            except (RetrodictError, IndexError):  # gone; or an answer with fewer rows than the question
                 values[title] = {}
     return values
+
+
+def _row(look: Look, kept: Kept, row: int) -> Mapping[str, object]:
+    try:
+        found, place = look.encoded_row(kept, row)
+    except (ErasedError, SealedValuesError) as error:
+        return {"not shown": error.message}
+    return read_row(found.codec, found.schema, found.batch, found.meta, place)
 
 
 def _changes(workspace: Workspace, sequenced: Sequenced) -> Iterable[str]:
@@ -267,6 +287,8 @@ def _changes(workspace: Workspace, sequenced: Sequenced) -> Iterable[str]:
 
 def _lines(workspace: Workspace, digest: Digest) -> list[str] | None:
     """Return the lines of a text, or the names and digests in a folder; None for other, large or lost bytes."""
+    if sealed_key(workspace, digest) is not None:
+        return None
     try:
         return sorted(
             f"{names.short(entry.digest)}  {path.decode('utf-8', 'surrogateescape')}"
@@ -286,6 +308,9 @@ def _lines(workspace: Workspace, digest: Digest) -> list[str] | None:
 
 
 def _preview(workspace: Workspace, digest: Digest) -> str | None:
+    if (key := sealed_key(workspace, digest)) is not None:
+        entry = forgotten_by(workspace, key)
+        return "(personal: `retrodict checkout` opens it)" if entry is None else f"(erased by entry {entry})"
     if workspace.objects.state(digest) != "held":
         return None
     try:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from retrodict import datasets, predictions
+from retrodict.actions.personal_files import PersonalFiles
 from retrodict.actions.places import is_ignored
 from retrodict.kernel.errors import RetrodictError, UsageError
 from retrodict.kernel.note import decode_checkpoint
@@ -58,6 +59,7 @@ def status(workspace: Workspace) -> Status:
     for version in current:
         heads[version.name] = heads.get(version.name, 0) + 1
     paths: list[PathStatus] = []
+    files = PersonalFiles(workspace)
     for version in current:
         label = f"dataset:{version.name}@v{version.version}"
         if heads[version.name] > 1:
@@ -70,7 +72,7 @@ def status(workspace: Workspace) -> Status:
             paths.append(PathStatus(path=version.path, dataset=label, state="missing"))
             continue
         try:
-            if _differs(workspace, path, version.content):
+            if _differs(workspace, files, path, version.content):
                 paths.append(PathStatus(path=version.path, dataset=label, state="changed"))
         except (OSError, RetrodictError):
             paths.append(PathStatus(path=version.path, dataset=label, state="unreadable"))
@@ -90,20 +92,22 @@ def status(workspace: Workspace) -> Status:
     )
 
 
-def _differs(workspace: Workspace, path: Path, content: Digest) -> bool:
+def _differs(workspace: Workspace, files: PersonalFiles, path: Path, content: Digest) -> bool:
     """Say whether a file or folder is no longer what `content` names; nothing is stored."""
     pending = [(path, content)]
     while pending:
-        if _differs_itself(workspace, *pending.pop(), pending):
+        if _differs_itself(workspace, files, *pending.pop(), pending):
             return True
     return False
 
 
-def _differs_itself(workspace: Workspace, path: Path, content: Digest, below: list[tuple[Path, Digest]]) -> bool:
+def _differs_itself(
+    workspace: Workspace, files: PersonalFiles, path: Path, content: Digest, below: list[tuple[Path, Digest]]
+) -> bool:
     """Do the same for a file, or for a folder without what is in it, which is added to `below`."""
     objects = workspace.objects
     if path.is_file():
-        return objects.hash_file(path) != content
+        return files.find(path) != content and files.hash(path) != content
     try:
         listed = {entry.name: entry for entry in objects.list_tree(content)}
     except UsageError:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Iterator, Sequence
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from retrodict import keys, provenance
+from retrodict import keys, predictions, provenance
 from retrodict.actions import names
 from retrodict.actions.authorship import Authors
 from retrodict.actions.cosigned import kept_checkpoints
@@ -21,7 +22,8 @@ from retrodict.kernel.protocols import Progress, Verifier
 from retrodict.kernel.types import Digest, Edge, EdgeList, EventId, Finding, Ref
 from retrodict.ledger import Sequenced
 from retrodict.objects import TreeEntry, digest_of
-from retrodict.workspace import Workspace
+from retrodict.predictions import personal
+from retrodict.workspace import Workspace, forgotten_by
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -126,7 +128,7 @@ def verify(
         findings += workspace.views.verify(progress=progress)
         findings += () if workspace.keys is None else workspace.keys.verify()
         objects, unheld = _referenced(workspace, workspace.ledger.sound(), signatures, progress, rehash=False)
-        findings += [*unheld, *_layout(workspace)]
+        findings += [*unheld, *_layout(workspace), *_erased(workspace)]
     else:
         resolved = names.resolve(workspace, reference)
         start = Ref(resolved.event or resolved.object or "")
@@ -315,6 +317,23 @@ def _since(workspace: Workspace, checkpoint: Checkpoint) -> Since | None:
     return Since(size=checkpoint.size, root=checkpoint.root.hex(), to_size=size, to_root=root.hex(), proof=proof)
 
 
+def _erased(workspace: Workspace) -> Iterator[Finding]:
+    """Yield what was erased; and every key that the log calls destroyed and that is here."""
+    try:
+        rows = workspace.views.database().execute("SELECT entry, key FROM personal_forgotten ORDER BY entry").fetchall()
+    except IntegrityError:
+        return  # the log's own check has named it
+    erased: dict[int, int] = {}
+    for entry, key in rows:
+        erased[int(str(entry))] = erased.get(int(str(entry)), 0) + 1
+        if workspace.keys is not None and workspace.keys.holds(str(key)):
+            message = f"entry {entry} says that it is destroyed, and it is held here"
+            yield Finding(level="altered", what=f"key {key}", message=message)
+    for entry, count in erased.items():
+        message = f"erased: what {count} keys had sealed cannot be read any more; nothing of it is missing"
+        yield Finding(level="note", what=f"entry {entry}", message=message)
+
+
 def _referenced(
     workspace: Workspace,
     entries: Iterable[Sequenced],
@@ -382,19 +401,34 @@ def _layout(workspace: Workspace) -> Iterator[Finding]:
 
 
 def _lost_texts(workspace: Workspace, sequenced: Sequenced) -> Iterator[Finding]:
-    """Check that the keys of an entry's sealed texts are held, where the key that wraps them is."""
+    """Check that the keys of what an entry has sealed are held, or called destroyed; where the wrapping key is."""
     ring, event, entry = workspace.keys, sequenced.event, f"entry {sequenced.index}"
     if ring is None:
         return
     texts = [("reason", event.reason.key)] if event.reason is not None else []
     with contextlib.suppress(IntegrityError):  # named by the keys' own check
-        for role, key in [*texts, *_sealed(event.body, "body"), *_sealed(event.extra, "envelope")]:
-            if ring.holds(key) is False:
-                message = f"the key of its {role} is not held, so that text cannot be read"
+        sealed = [*_sealed(event.body, "body"), *_sealed(event.extra, "envelope"), *_personal(workspace, sequenced)]
+        for role, key in [*texts, *sealed]:
+            if ring.holds(key) is False and forgotten_by(workspace, key) is None:
+                message = f"the key of its {role} is not held, so that it cannot be read"
                 yield Finding(level="missing", what=entry, message=message)
         if event.kind == "agent.named" and ring.knows(str(event.body.get("agent"))) is False:
             message = "the row of its pseudonym is not held, so the same person would get another one"
             yield Finding(level="missing", what=entry, message=message)
+
+
+def _personal(workspace: Workspace, sequenced: Sequenced) -> Iterator[tuple[str, str]]:
+    """Yield the keys of personal values and files."""
+    body = sequenced.event.body
+    with contextlib.suppress(RetrodictError, ValueError, KeyError, TypeError):  # what is altered is named elsewhere
+        for name in ("inputs", "outputs", "raw"):
+            for segment in personal.segments(predictions.kept(body.get(name)), workspace.objects.get):
+                yield from ((name, key) for key in segment.keys)
+        sealed = body.get("sealed")
+        if isinstance(sealed, Mapping):
+            yield "content", str(sealed["key"])
+        elif isinstance(sealed, str):
+            yield from (("files", str(item["key"])) for item in json.loads(workspace.objects.get(Digest(sealed))))
 
 
 def _sealed(value: object, name: str) -> Iterator[tuple[str, str]]:
@@ -428,13 +462,19 @@ def _objects(workspace: Workspace, sequenced: Sequenced) -> Iterator[tuple[Diges
         yield event.reason.digest, "reason"
     yield from _in_body(event.body, "body")
     yield from _in_body(event.extra, "envelope")
+    for name in ("inputs", "outputs", "raw"):
+        item = event.body.get(name)
+        if isinstance(item, Mapping) and item.get("segment_list") is not None:
+            with contextlib.suppress(RetrodictError):  # the list itself is named above: it is looked at there
+                for segment in personal.segments(predictions.kept(item), workspace.objects.get):
+                    yield segment.sealed, name
 
 
 def _in_body(value: object, name: str) -> Iterator[tuple[Digest, str]]:
     match value:
         case str() if value.startswith("b3-") and len(value) == 67:
             yield Digest(value), name
-        case dict():
+        case Mapping():
             for key, item in value.items():
                 yield from _in_body(item, str(key))
         case list() | tuple():

@@ -7,7 +7,7 @@ is first needed, and published and closed when the process ends.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -59,22 +59,26 @@ class Model:
         """What it takes and gives; None where it is not known."""
         return self.service.signature(self.reference)
 
-    def predict(self, data: Any) -> Any:
+    def predict(self, data: Any, *, subject: str | Sequence[str] | None = None) -> Any:
         """Return what the model answers; the answer is durably on record before this returns.
+
+        Args:
+            data: Rows as the model takes them; for a model that was registered with `--subject FIELD`, with that field.
+            subject: Whom the rows are about, where `data` (an array, say) has no place for the field.
 
         Raises:
             InputError: `data` is not what the model takes; nothing is recorded.
             ModelFailedError: The model raised; that is on record.
         """
-        return self.ask(data).output
+        return self.ask(data, subject=subject).output
 
-    def ask(self, data: Any, *, caller: str | None = None) -> Answer:
+    def ask(self, data: Any, *, caller: str | None = None, subject: str | Sequence[str] | None = None) -> Answer:
         """Answer as `predict` does, and say where the answer is on record (`.index`, `.prediction`, `.leaf_hash`).
 
         Args:
             caller: Who asks; recorded under a pseudonym.
         """
-        return self.service.predict(self.reference, data, caller=caller)
+        return self.service.predict(self.reference, data, caller=caller, subject=subject)
 
 
 def init(path: StrPath = ".", *, agent: str | None = None) -> Initialized:
@@ -105,6 +109,7 @@ def add(
     name: str | None = None,
     source: str | None = None,
     reason: str | None = None,
+    personal: bool | None = None,
     workspace: Workspace | None = None,
 ) -> tuple[Added, ...]:
     """Version files and folders.
@@ -113,6 +118,7 @@ def add(
         name: Of the dataset; by default its path.
         source: Where the bytes come from.
         reason: Why they are added, or why they changed.
+        personal: They are files about people, and sealed; False: no longer, for a reason. None: as they were.
 
     Raises:
         UsageError: A path does not exist, or holds something that cannot be kept.
@@ -123,7 +129,7 @@ def add(
         raise UsageError("there is nothing to add", hint="Name files or folders.")
     used = world.current(workspace)
     refuse_writing(used)
-    added = action.add(used, [Path(path) for path in paths], name=name, source=source, reason=reason)
+    added = action.add(used, [Path(path) for path in paths], name=name, source=source, reason=reason, personal=personal)
     world.publish(used)
     return added
 
@@ -216,6 +222,7 @@ def record_prediction(
     caller: str | None = None,
     at: str | None = None,
     trace: str | None = None,
+    subject: str | Sequence[str] | None = None,
     workspace: Workspace | None = None,
 ) -> Recorded:
     """Record an answer that another system gave, as declared.
@@ -228,6 +235,7 @@ def record_prediction(
         caller: Who asked.
         at: When (RFC 3339); now unless given.
         trace: W3C trace, 32 hex digits.
+        subject: Whom the rows are about (one person, or one for each): inputs and outputs are sealed then.
     """
     from retrodict.actions import record as action
 
@@ -243,6 +251,7 @@ def record_prediction(
         caller=caller,
         at=at,
         trace=trace,
+        subject=subject,
     )
 
 
@@ -290,12 +299,15 @@ def search_predictions(
     until: str | None = None,
     limit: int = 1000,
     parts: bool = False,
+    subject: str | None = None,
+    unseal: bool = False,
     form: Literal["pandas", "arrow"] = "pandas",
     workspace: Workspace | None = None,
 ) -> Any:
     """Return rows of the audit trail, newest first, as a pandas frame or an Arrow table.
 
-    The columns: reference, date, model, version, caller, status, kind, then `input.NAME` and `output.NAME`.
+    The columns: reference, date, model, version, caller, status, kind, subject (a pseudonym), then
+    `input.NAME` and `output.NAME`.
 
     Args:
         where: An SQL condition over the columns of inputs and outputs and those facts.
@@ -303,6 +315,8 @@ def search_predictions(
         since: First instant that counts; `until` the first that no longer does.
         limit: At most so many rows.
         parts: List the parts of composed answers too.
+        subject: Only rows about this person, with their personal values; the look is recorded.
+        unseal: Open everybody's personal values; the look is recorded.
 
     Raises:
         UsageError: The condition is not SQL, or names a column that there is not.
@@ -321,8 +335,10 @@ def search_predictions(
         until=until,
         limit=limit,
         parts=parts,
+        subject=subject,
+        unseal=unseal,
     )
-    facts = ("reference", "date", "model", "version", "caller", "status", "kind")
+    facts = ("reference", "date", "model", "version", "caller", "status", "kind", "subject")
     rows = [
         {
             **{fact: getattr(row, fact) for fact in facts},

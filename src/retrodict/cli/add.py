@@ -16,11 +16,23 @@ from retrodict.cli import door
 @click.option("--name", help="What the versions are called (default: the path in the workspace).")
 @click.option("--source", help="Where the bytes come from.")
 @click.option("--reason", help="Why they are added, or why they changed.")
-def command(paths: tuple[Path, ...], name: str | None, source: str | None, reason: str | None, as_json: bool) -> None:
+@click.option(
+    "--personal/--not-personal",
+    default=None,
+    help="They are files about people: sealed whole. Or not, or no longer: with a --reason. (Default: as they were.)",
+)
+def command(
+    paths: tuple[Path, ...],
+    name: str | None,
+    source: str | None,
+    reason: str | None,
+    personal: bool | None,
+    as_json: bool,
+) -> None:
     """Version the files and folders PATHS."""
     from retrodict.actions.add import add
     from retrodict.render import text
 
     with door.workspace(writes=True) as workspace, door.progress("adding") as progress:
-        record = add(workspace, paths, name=name, source=source, reason=reason, progress=progress)
+        record = add(workspace, paths, name=name, source=source, reason=reason, personal=personal, progress=progress)
     door.show(record, as_json=as_json, text=text.added)

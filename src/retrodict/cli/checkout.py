@@ -17,6 +17,6 @@ def command(reference: str, destination: Path | None, as_json: bool) -> None:
     from retrodict.actions.checkout import checkout
     from retrodict.render import text
 
-    with door.workspace() as workspace, door.progress("checking out") as progress:
+    with door.workspace(records=True) as workspace, door.progress("checking out") as progress:
         record = checkout(workspace, reference, destination, progress=progress)
     door.show(record, as_json=as_json, text=text.checked_out)

@@ -14,6 +14,6 @@ def command(open_only: bool, as_json: bool) -> None:
     from retrodict.actions.dispute import disputes  # loaded when asked for
     from retrodict.render import text
 
-    with door.workspace() as workspace:
+    with door.workspace(records=True) as workspace:
         record = disputes(workspace, open_only=open_only)
     door.show(record, as_json=as_json, text=text.disputes)

@@ -52,6 +52,9 @@ VERBS: dict[str, tuple[str, str]] = {
     "lineage": ("lineage", "Walk to what caused something, or what it reached."),
     "checkout": ("checkout", "Write any version back."),
     "audit": ("audit", "Look for answers beside the record."),
+    "forget": ("forget", "Destroy a person's keys; proofs stay whole."),
+    "export": ("export", "Write down what is held about a person."),
+    "keys": ("keys", "Share the keys of sealed values with another clone."),
     "verify": ("verify", "Re-derive every claim of the record."),
     "signers": ("signers", "Say whose keys sign whose events."),
     "rotate-key": ("rotate_key", "Let a new key sign the log."),
@@ -372,7 +375,7 @@ def read(path: Path) -> bytes:
         raise UsageError(f"{path} cannot be read: {error.strerror}") from error
 
 
-def write(path: Path, text: str) -> None:
+def write(path: Path, text: str, mode: int = 0o644) -> None:
     """Write a file that was asked for, whole or not at all.
 
     Raises:
@@ -382,7 +385,7 @@ def write(path: Path, text: str) -> None:
     from retrodict.kernel.errors import UsageError
 
     try:
-        write_file(path, text.encode())
+        write_file(path, text.encode(), mode=mode)
     except OSError as error:
         raise UsageError(f"{path} cannot be written: {error.strerror}") from error
 

@@ -25,7 +25,7 @@ def command(reference: str, versus: str | None, replay: bool, sample: int, page:
     from retrodict.actions.explain import explain  # loaded when asked for
     from retrodict.render import explanation
 
-    with door.workspace() as workspace, door.progress("explaining") as progress:
+    with door.workspace(records=True) as workspace, door.progress("explaining") as progress:
         record = explain(
             workspace, reference, versus=versus, replay=replay, sample=sample, variables=os.environ, progress=progress
         )

@@ -22,12 +22,13 @@ from retrodict.cli import door
     help="Rows: CSV, JSON or Parquet; - is stdin.",
 )
 @click.option("--caller", help="Who asks.")
-def command(model: str, source: str, caller: str | None, as_json: bool) -> None:
+@click.option("--subject", metavar="ID", help="Whom all rows are about, where they have no column that says it.")
+def command(model: str, source: str, caller: str | None, subject: str | None, as_json: bool) -> None:
     """Ask MODEL (NAME, NAME@v2 or NAME@ALIAS); the answer is durably on record before it is printed."""
     from retrodict.actions.predict import predict, read_input  # loaded when asked for
     from retrodict.render import text
 
     with door.workspace(writes=True) as workspace:
         data = read_input(sys.stdin.buffer.read() if source == "-" else Path(source))
-        record = predict(workspace, model, data, caller=caller, variables=os.environ)
+        record = predict(workspace, model, data, caller=caller, subject=subject, variables=os.environ)
     door.show(record, as_json=as_json, text=text.predicted)

@@ -25,6 +25,10 @@ from retrodict.cli import door
 @click.option("--until", help="Before this time.")
 @click.option("-n", "limit", type=click.IntRange(1), default=100, show_default=True, help="At most so many rows.")
 @click.option("--parts", is_flag=True, help="List the parts of composed answers too.")
+@click.option(
+    "--subject", metavar="ID", help="Only about this person, with their personal values; the look is recorded."
+)
+@click.option("--unseal", is_flag=True, help="Open everybody's personal values; the look is recorded.")
 @click.option("--csv", "as_csv", is_flag=True, help="Print date, model, model version, feature inputs, output as CSV.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object a line.")
 @click.pass_context
@@ -38,7 +42,7 @@ def command(ctx: click.Context, /, as_csv: bool, as_json: bool, **options: Any) 
     from retrodict.render import text
     from retrodict.render.json import to_json
 
-    with door.workspace() as workspace:
+    with door.workspace(records=True) as workspace:
         record = search(workspace, **options)
     if as_csv:
         door.echo(to_csv(record))

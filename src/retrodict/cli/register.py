@@ -39,6 +39,16 @@ from retrodict.cli import door
     "--header", "headers", multiple=True, metavar="'NAME: ${VARIABLE}'", help="With --remote: sent, never recorded."
 )
 @click.option("--timeout", "timeout_s", type=float, metavar="SECONDS", help="With --remote; 30 unless given.")
+@click.option(
+    "--subject", metavar="FIELD", help="The field that says whom each row is about: values are sealed per person."
+)
+@click.option(
+    "--personal",
+    multiple=True,
+    metavar="COLUMN",
+    help="With --subject: only this input column is personal. Repeatable.",
+)
+@click.option("--not-personal", is_flag=True, help="Questions are about nobody, whatever earlier versions said.")
 def command(
     path: str,
     name: str,
@@ -52,6 +62,9 @@ def command(
     claimed: str | None,
     headers: tuple[str, ...],
     timeout_s: float | None,
+    subject: str | None,
+    personal: tuple[str, ...],
+    not_personal: bool,
     as_json: bool,
 ) -> None:
     """Register PATH as the next version of the model NAME.
@@ -82,6 +95,9 @@ def command(
             row_wise=row_wise,
             threads=threads,
             remote=address,
+            subject=subject,
+            personal=personal or None,
+            is_personal=not not_personal,
         )
     door.show(record, as_json=as_json, text=text.registered)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 import click
 
@@ -19,6 +20,11 @@ from retrodict.cli import door
     show_default=True,
     help="The environment variable with the token that callers must send (Authorization: Bearer).",
 )
+@click.option(
+    "--token-file",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Lines TOKEN RIGHT...: predict, record, read, personal. Instead of --token-env.",
+)
 @click.option("--max-body", type=click.IntRange(1), default=64, show_default=True, help="MiB of one request's body.")
 @click.option("--max-rows", type=click.IntRange(1), default=100_000, show_default=True, help="Rows of one request.")
 @click.option(
@@ -32,6 +38,7 @@ def command(
     port: int,
     host: str,
     token_env: str,
+    token_file: Path | None,
     max_body: int,
     max_rows: int,
     max_requests: int,
@@ -43,7 +50,7 @@ def command(
     An alias (credit@champion) is looked up for every request, so a moved alias takes effect at once.
     """
     from retrodict.render.json import to_json  # loaded when asked for
-    from retrodict.server import Limits, serve
+    from retrodict.server import Limits, Tokens, serve
 
     mib = 1024 * 1024
     limits = Limits(
@@ -58,5 +65,5 @@ def command(
         click.echo(to_json({"url": url}, indent=None) if as_json else f"Serving {', '.join(models)} at {url}/v2")
 
     with door.workspace(writes=True) as workspace:
-        token = os.environ.get(token_env) or None
-        serve(workspace, models, host=host, port=port, token=token, limits=limits, ready=ready)
+        tokens = Tokens.single(os.environ.get(token_env) or None) if token_file is None else Tokens.read(token_file)
+        serve(workspace, models, host=host, port=port, tokens=tokens, limits=limits, ready=ready)

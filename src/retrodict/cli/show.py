@@ -14,6 +14,6 @@ def command(reference: str, as_json: bool) -> None:
     from retrodict.actions.show import show
     from retrodict.render import text
 
-    with door.workspace() as workspace:
+    with door.workspace(records=True) as workspace:
         record = show(workspace, reference)
     door.show(record, as_json=as_json, text=text.shown)

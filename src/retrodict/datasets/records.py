@@ -23,6 +23,7 @@ class DatasetVersion:
         event: The `dataset.added` event; `index` is its entry.
         content: The file or the tree.
         path: Where it lay, relative to the workspace ("" where it lay outside).
+        key: Of a personal file: what opens `content`, which is its ciphertext; None: it is not personal.
         is_current: No later version has replaced it.
     """
 
@@ -35,6 +36,7 @@ class DatasetVersion:
     files: int
     size_bytes: int
     path: str
+    key: str | None
     at: str
     agent: str
     is_current: bool
@@ -63,6 +65,7 @@ def added_body(
     files: int,
     size_bytes: int,
     source: Mapping[str, str] | None,
+    key: str | None,
 ) -> dict[str, object]:
     """Return the body of `dataset.added`."""
     return {
@@ -75,6 +78,7 @@ def added_body(
         "files": files,
         "size_bytes": size_bytes,
         "source": source,
+        "sealed": None if key is None else {"key": key},
     }
 
 
@@ -82,12 +86,12 @@ class DatasetProjection:
     """Table `datasets_versions`, a row for each version."""
 
     name = "datasets"
-    version = 2
+    version = 3
     tables: Mapping[str, str] = {
         "datasets_versions": "CREATE TABLE datasets_versions (event TEXT PRIMARY KEY, entry INTEGER NOT NULL, "
         "name TEXT NOT NULL, version INTEGER NOT NULL, content TEXT NOT NULL, type TEXT NOT NULL, "
         "files INTEGER NOT NULL, size_bytes INTEGER NOT NULL, path TEXT NOT NULL, at TEXT NOT NULL, "
-        "agent TEXT NOT NULL, is_current INTEGER NOT NULL) WITHOUT ROWID"
+        "agent TEXT NOT NULL, is_current INTEGER NOT NULL, key TEXT) WITHOUT ROWID"
     }
     indexes: Sequence[str] = (
         "CREATE INDEX datasets_by_name ON datasets_versions (name, version)",
@@ -105,7 +109,7 @@ class DatasetProjection:
             db.execute("UPDATE datasets_versions SET is_current = 0 WHERE event = ?", (replaced,))
         path = next((e.path for e in event.makes if hasattr(e, "path") and e.path), "")
         db.execute(
-            "INSERT INTO datasets_versions VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 1)",
+            "INSERT INTO datasets_versions VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 1, ?)",
             (
                 event.id,
                 entry.index,
@@ -118,12 +122,13 @@ class DatasetProjection:
                 _column(path),
                 event.at,
                 event.agent,
+                sealed["key"] if isinstance(sealed := body.get("sealed"), Mapping) else None,
             ),
         )
 
 
 PROJECTION = DatasetProjection()
-_COLUMNS = "event, entry, name, version, content, type, files, size_bytes, path, at, agent, is_current"
+_COLUMNS = "event, entry, name, version, content, type, files, size_bytes, path, at, agent, is_current, key"
 
 
 def _column(path: str) -> str | bytes:
@@ -151,6 +156,7 @@ def _rows(db: apsw.Connection, where: str, parameters: tuple[object, ...]) -> li
             at=row[9],
             agent=row[10],
             is_current=bool(row[11]),
+            key=row[12],
         )
         for row in db.execute(query, parameters)
     ]

@@ -2,7 +2,8 @@
 
 from retrodict.keys.cosigning import WitnessVerifier, time_of
 from retrodict.keys.errors import StateDirectoryError
-from retrodict.keys.ring import KeyRing, Sealed
+from retrodict.keys.exchange import SharedKeysError
+from retrodict.keys.ring import KeyNotHeldError, KeyRing, Sealed, SharedKey, Subject
 from retrodict.keys.signing import LogSigner, LogVerifier, rotation_body
 from retrodict.keys.ssh import (
     AllowedSigner,
@@ -18,15 +19,19 @@ from retrodict.keys.state import StateDirectory
 
 __all__ = [
     "AllowedSigner",
+    "KeyNotHeldError",
     "KeyRing",
     "LogSigner",
     "LogVerifier",
     "Sealed",
+    "SharedKey",
+    "SharedKeysError",
     "SigningKeyError",
     "SshPublicKey",
     "SshSigner",
     "StateDirectory",
     "StateDirectoryError",
+    "Subject",
     "WitnessVerifier",
     "open_signer",
     "principal",

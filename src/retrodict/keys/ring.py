@@ -1,7 +1,8 @@
 """Keys of texts and subjects, and pseudonyms: `keys.db`, of no use without the wrapping key in the state directory.
 
-Every sealed value has a random key of its own, so that destroying one key erases one value, wherever its ciphertext
-was copied to. A sealed value is nonce (12 bytes), AES-256-GCM ciphertext, tag (16), with the key's id authenticated.
+Every sealed text has a random key of its own, and everything about one subject (a person whose values are sealed) has
+one: destroying a key erases what it sealed, wherever the ciphertext was copied to. A sealed value is nonce (12 bytes),
+AES-256-GCM ciphertext, tag (16), with the key's id authenticated.
 
 The database has a rollback journal: after a commit no earlier page stays in a file, and a read-only folder can be read.
 HAZARD: what a file system or a disk keeps of overwritten blocks is out of reach; whoever must be sure also destroys
@@ -10,11 +11,15 @@ the wrapping key.
 
 from __future__ import annotations
 
+import base64
 import contextlib
+import functools
 import hmac
+import json
+import operator
 import os
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,6 +32,7 @@ from retrodict.kernel.errors import IntegrityError, ReadOnlyStoreError, Unavaila
 from retrodict.kernel.protocols import Clock
 from retrodict.kernel.types import Finding
 from retrodict.keys.errors import StateDirectoryError
+from retrodict.keys.files import PREFIX_BYTES, open_chunks, seal_chunks
 from retrodict.keys.state import StateDirectory
 
 _NONCE_BYTES = 12
@@ -46,6 +52,12 @@ CREATE TABLE IF NOT EXISTS keys (
 CREATE TABLE IF NOT EXISTS pseudonyms (
   tag BLOB PRIMARY KEY, pseudonym TEXT NOT NULL UNIQUE, holder BLOB NOT NULL, wrapped BLOB NOT NULL
 ) STRICT, WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS subjects (
+  subject TEXT PRIMARY KEY, tag BLOB NOT NULL, key TEXT NOT NULL UNIQUE, holder BLOB NOT NULL, wrapped BLOB NOT NULL
+) STRICT, WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS files (
+  tag BLOB PRIMARY KEY, size INTEGER NOT NULL, sealed TEXT NOT NULL, key TEXT NOT NULL) STRICT, WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS subjects_by_tag ON subjects (tag);
 """
 
 
@@ -57,6 +69,47 @@ class Sealed:
     ciphertext: bytes
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Subject:
+    """A person whose values are sealed.
+
+    Attributes:
+        subject: Their random pseudonym, `s-...`: what entries and views hold.
+        key: The id of the key that seals everything about them.
+    """
+
+    subject: str
+    key: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+class SharedKey:
+    """A key as it goes from one key ring to another, and whose it is.
+
+    Attributes:
+        key: Its id.
+        secret: The key itself, 32 bytes.
+        subject: The pseudonym of the person whose values it seals; None for the key of a text.
+        identity: Who that is.
+    """
+
+    key: str
+    secret: bytes
+    subject: str | None = None
+    identity: str | None = None
+
+
+class KeyNotHeldError(UnavailableError):
+    """A value is to be sealed under a key that is not held: destroyed meanwhile, or another's."""
+
+    slug = "key-not-held"
+    hint = "Ask again: who was forgotten gets a new key."
+
+    def __init__(self, key: str) -> None:
+        super().__init__(f"the key {key} is not held here")
+        self.key = key
+
+
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class _Secrets:
     """What follows from the wrapping key: one key for each purpose, so that no use tells anything about another.
@@ -64,17 +117,20 @@ class _Secrets:
     Attributes:
         wrap: Wraps keys and names.
         tag: Finds a name without showing it.
+        exchange: The X25519 key by which others share keys with this workspace.
         holder: Says under which wrapping key a row was written; no secret.
     """
 
     wrap: bytes
     tag: bytes
+    exchange: bytes
     holder: bytes
 
     @classmethod
     def derive(cls, wrapping: bytes) -> _Secrets:
-        wrap, tag, holder = (hmac.digest(wrapping, b"retrodict " + use, "sha256") for use in (b"wrap", b"tag", b"id"))
-        return cls(wrap=wrap, tag=tag, holder=holder)
+        uses = (b"wrap", b"tag", b"exchange", b"id")
+        wrap, tag, exchange, holder = (hmac.digest(wrapping, b"retrodict " + use, "sha256") for use in uses)
+        return cls(wrap=wrap, tag=tag, exchange=exchange, holder=holder)
 
 
 class KeyRing:
@@ -88,7 +144,7 @@ class KeyRing:
         self._read_only = read_only
         self._lock = threading.Lock()
         self._db: apsw.Connection | None = None
-        self._made = False
+        self._made: set[str] = set()
         wrapping = None if state is None else state.wrapping_key
         self._secrets_held = None if wrapping is None else _Secrets.derive(wrapping)
 
@@ -118,12 +174,56 @@ class KeyRing:
         secrets = self._secrets()
         rows, result = [], []
         for plaintext in plaintexts:
-            identifier, key = self._clock.random_bytes(16).hex(), self._clock.random_bytes(_KEY_BYTES)
-            rows.append((identifier, secrets.holder, self._encrypt(secrets.wrap, key, identifier)))
+            identifier, key, row = self._new_key(secrets)
+            rows.append(row)
             result.append(Sealed(key=identifier, ciphertext=self._encrypt(key, plaintext, identifier)))
         with self._writing() as db:
             db.executemany("INSERT INTO keys VALUES (?, ?, ?)", rows)
         return result
+
+    def seal_under(self, key: str, plaintext: bytes) -> bytes:
+        """Return `plaintext` sealed under a key that is held.
+
+        Raises:
+            KeyNotHeldError: It is not, or no longer.
+            IntegrityError: The key is altered.
+        """
+        secret = self._secret(key)
+        if secret is None:
+            raise KeyNotHeldError(key)
+        return self._encrypt(secret, plaintext, key)
+
+    def seal_jointly(self, keys: Sequence[str], plaintext: bytes) -> bytes:
+        """Return `plaintext` sealed so that all of several keys are needed to open it: any one destroyed erases it.
+
+        Written as: the length of the list of shares (4 bytes, big-endian), the list (JSON: base64 of a share sealed
+        under each key), and the plaintext sealed under the exclusive or of the shares.
+
+        Raises:
+            KeyNotHeldError: One of them is not held.
+        """
+        shares = [self._clock.random_bytes(_KEY_BYTES) for _ in keys]
+        sealed = [self.seal_under(key, share) for key, share in zip(keys, shares, strict=True)]
+        listed = json.dumps([base64.b64encode(item).decode() for item in sealed]).encode()
+        return len(listed).to_bytes(4, "big") + listed + self._encrypt(_xor(shares), plaintext, " ".join(keys))
+
+    def open_jointly(self, keys: Sequence[str], ciphertext: bytes) -> bytes | None:
+        """Return what `seal_jointly` sealed, or None where one of the keys is not held.
+
+        Raises:
+            IntegrityError: A key or the ciphertext is altered.
+        """
+        what = f"the value sealed under the keys {', '.join(keys)}"
+        start = 4 + int.from_bytes(ciphertext[:4], "big")
+        try:
+            sealed = [base64.b64decode(item) for item in json.loads(ciphertext[4:start])]
+            shares = [self.open_sealed(key, item) for key, item in zip(keys, sealed, strict=True)]
+        except (ValueError, TypeError) as error:
+            raise IntegrityError(f"{what} is altered: it does not open") from error
+        held = [share for share in shares if share is not None]
+        if len(held) < len(shares):
+            return None
+        return _decrypt(_xor(held), ciphertext[start:], " ".join(keys), what)
 
     def open_sealed(self, key: str, ciphertext: bytes) -> bytes | None:
         """Return the value, or None where its key is not held: destroyed, or another's.
@@ -131,16 +231,79 @@ class KeyRing:
         Raises:
             IntegrityError: The key or the ciphertext is altered.
         """
-        rows = self._rows("SELECT holder, wrapped FROM keys WHERE id = ?", (key,))
+        secret = self._secret(key)
+        return None if secret is None else _decrypt(secret, ciphertext, key, f"the value sealed under key {key}")
+
+    def destroy(self, *keys: str) -> int:
+        """Destroy keys, and the identities of the subjects that they sealed for; return how many were still held.
+
+        What they sealed can never be read again, here. Durable when it returns; once more is no harm.
+        """
+        held = [key for key in keys if self._rows("SELECT 1 FROM keys WHERE id = ?", (key,))]
+        named = [key for key in keys if self._rows("SELECT 1 FROM subjects WHERE key = ?", (key,), table="subjects")]
+        if held or named:
+            with self._writing() as db:
+                db.executemany("DELETE FROM keys WHERE id = ?", [(key,) for key in held])
+                db.executemany("DELETE FROM subjects WHERE key = ?", [(key,) for key in named])
+                db.executemany("DELETE FROM files WHERE key = ?", [(key,) for key in keys])
+        return len(held)
+
+    def holds(self, key: str) -> bool | None:
+        """Say whether the key is here, under the wrapping key that is here; None where it needs another one."""
+        return self._is_held("SELECT holder FROM keys WHERE id = ?", key)
+
+    # People whose values are sealed
+
+    def subjects(self, identities: Sequence[str]) -> list[Subject]:
+        """Return the subject for each identity, made the first time, all with one write to the disk.
+
+        Raises:
+            StateDirectoryError: There is no wrapping key.
+            ReadOnlyStoreError: One is new, and the keys cannot be written.
+        """
+        secrets = self._secrets()
+        found = {identity: self.find_subjects(identity) for identity in dict.fromkeys(identities)}
+        missing = [identity for identity, subjects in found.items() if not subjects]
+        if missing:
+            with self._writing() as db:
+                for identity in missing:
+                    name, tag = _name(identity), _tag(secrets, identity)
+                    rows = db.execute("SELECT subject, key FROM subjects WHERE tag = ?", (tag,)).fetchall()
+                    if rows:  # another process was first
+                        found[identity] = [Subject(subject=str(rows[0][0]), key=str(rows[0][1]))]
+                        continue
+                    subject = f"s-{self._clock.random_bytes(10).hex()}"
+                    key, _, row = self._new_key(secrets)
+                    wrapped = self._encrypt(secrets.wrap, name, subject)
+                    db.execute("INSERT INTO keys VALUES (?, ?, ?)", row)
+                    db.execute(
+                        "INSERT INTO subjects VALUES (?, ?, ?, ?, ?)", (subject, tag, key, secrets.holder, wrapped)
+                    )
+                    found[identity] = [Subject(subject=subject, key=key)]
+        return [found[identity][0] for identity in identities]
+
+    def find_subjects(self, identity: str) -> list[Subject]:
+        """Return the pseudonyms that a person has here: one of their own, and those that other clones gave them.
+
+        Raises:
+            StateDirectoryError: There is no wrapping key.
+        """
+        query = "SELECT subject, key FROM subjects WHERE tag = ? ORDER BY subject"
+        rows = self._rows(query, (_tag(self._secrets(), identity),), table="subjects")
+        return [Subject(subject=row[0], key=row[1]) for row in rows]
+
+    def subject_identity(self, subject: str) -> str | None:
+        """Return who a subject is, or None where this workspace does not know, or no longer.
+
+        Raises:
+            IntegrityError: The row is altered.
+        """
+        rows = self._rows("SELECT holder, wrapped FROM subjects WHERE subject = ?", (subject,), table="subjects")
         secrets = self._secrets_held
         if not rows or secrets is None or rows[0][0] != secrets.holder:
             return None
-        data_key = _decrypt(secrets.wrap, rows[0][1], key, f"the key {key} in {self._path}")
-        return _decrypt(data_key, ciphertext, key, f"the value sealed under key {key}")
-
-    def holds(self, key: str) -> bool | None:
-        """Say whether the key is here, under the wrapping key that is here; None where there is no wrapping key."""
-        return self._is_held("SELECT holder FROM keys WHERE id = ?", key)
+        name = _decrypt(secrets.wrap, rows[0][1], subject, f"the subject {subject} in {self._path}")
+        return name.decode("utf-8", "surrogateescape")
 
     def knows(self, pseudonym: str) -> bool | None:
         """Say whether it is known here whose pseudonym this is; None where there is no wrapping key."""
@@ -150,13 +313,120 @@ class KeyRing:
         if self._secrets_held is None:
             return None
         rows = self._rows(query, (name,))
-        return bool(rows) and rows[0][0] == self._secrets_held.holder
+        return bool(rows) if not rows or rows[0][0] == self._secrets_held.holder else None
 
-    def destroy(self, key: str) -> None:
-        """Destroy a key: what it sealed can never be read again, here. Durable when it returns."""
-        if self._rows("SELECT 1 FROM keys WHERE id = ?", (key,)):
-            with self._writing() as db:
-                db.execute("DELETE FROM keys WHERE id = ?", (key,))
+    # For another workspace
+
+    def wrap_with(self, wrapping: bytes) -> None:
+        """Use a wrapping key that was made after this was opened."""
+        self._secrets_held = _Secrets.derive(wrapping)
+
+    def export(self, keys: Sequence[str] | None = None) -> list[SharedKey]:
+        """Return keys (all that are held) with whose they are; only to be sealed for somebody.
+
+        Raises:
+            StateDirectoryError: There is no wrapping key.
+            IntegrityError: One is altered.
+        """
+        secrets = self._secrets()
+        owners = {row[1]: row[0] for row in self._rows("SELECT subject, key FROM subjects", (), table="subjects")}
+        if keys is None:
+            rows = self._rows("SELECT id FROM keys WHERE holder = ? ORDER BY id", (secrets.holder,))
+            keys = [row[0] for row in rows]
+        result = []
+        for key in keys:
+            secret = self._secret(key)
+            if secret is not None:
+                subject = owners.get(key)
+                identity = None if subject is None else self.subject_identity(subject)
+                result.append(SharedKey(key=key, secret=secret, subject=subject, identity=identity))
+        return result
+
+    def take(self, shared: Sequence[SharedKey]) -> int:
+        """Keep keys that another workspace gave; return how many are new. Durable when it returns.
+
+        Raises:
+            StateDirectoryError: There is no wrapping key.
+            ReadOnlyStoreError: The keys cannot be written.
+        """
+        secrets = self._secrets()
+        new = [item for item in shared if not self.holds(item.key)]
+        with self._writing() as db:
+            for item in new:  # in a copy of the store, the same key may lie wrapped for who made it
+                row = (item.key, secrets.holder, self._encrypt(secrets.wrap, item.secret, item.key))
+                db.execute("INSERT OR REPLACE INTO keys VALUES (?, ?, ?)", row)
+                if item.subject is not None and item.identity is not None:
+                    tag, name = _tag(secrets, item.identity), _name(item.identity)
+                    wrapped = self._encrypt(secrets.wrap, name, item.subject)
+                    db.execute(
+                        "INSERT OR REPLACE INTO subjects VALUES (?, ?, ?, ?, ?)",
+                        (item.subject, tag, item.key, secrets.holder, wrapped),
+                    )
+        return len(new)
+
+    @property
+    def exchange_key(self) -> bytes:
+        """The private X25519 key (32 bytes) by which other workspaces share keys with this one.
+
+        It follows from the wrapping key, so that nothing more must be kept.
+
+        Raises:
+            StateDirectoryError: There is no wrapping key.
+        """
+        return self._secrets().exchange
+
+    # Files
+
+    def seal_file(self, pieces: Iterable[bytes], write: Callable[[bytes], object]) -> str:
+        """Seal a file that comes in pieces under a new key, which is durable before the first is written.
+
+        Returns:
+            The id of the key.
+
+        Raises:
+            StateDirectoryError: There is no wrapping key.
+            ReadOnlyStoreError: The keys cannot be written.
+        """
+        key, secret, row = self._new_key(self._secrets())
+        with self._writing() as db:
+            db.execute("INSERT INTO keys VALUES (?, ?, ?)", row)
+        for piece in seal_chunks(secret, key, self._clock.random_bytes(PREFIX_BYTES), pieces):
+            write(piece)
+        return key
+
+    def open_file(self, key: str, pieces: Iterable[bytes]) -> Iterator[bytes] | None:
+        """Return the pieces of a file, or None where its key is not held.
+
+        Raises:
+            IntegrityError: While it is read: it is altered.
+        """
+        secret = self._secret(key)
+        return None if secret is None else open_chunks(secret, key, pieces)
+
+    def remember_file(self, name: bytes, size: int, sealed: str, key: str) -> None:
+        """Know a file again: by a keyed hash of its name in the clear, and its size in bytes."""
+        with self._writing() as db:
+            row = (self._file_tag(name), size, sealed, key)
+            db.execute("INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?)", row)
+
+    def find_file(self, name: bytes) -> str | None:
+        """Return what a file was sealed as, by its name in the clear."""
+        if self._secrets_held is None:
+            return None
+        rows = self._rows("SELECT sealed FROM files WHERE tag = ?", (self._file_tag(name),), table="files")
+        return str(rows[0][0]) if rows else None
+
+    def drop_file(self, name: bytes) -> None:
+        """Know a file no longer."""
+        with self._writing() as db:
+            db.execute("DELETE FROM files WHERE tag = ?", (self._file_tag(name),))
+
+    def file_sizes(self) -> frozenset[int]:
+        """Return the sizes, in bytes, of the files that are known: others need not be hashed to know them."""
+        return frozenset(row[0] for row in self._rows("SELECT DISTINCT size FROM files", (), table="files"))
+
+    def _file_tag(self, name: bytes) -> bytes:
+        return hmac.digest(self._secrets().tag, b"file\0" + name, "sha256")
 
     def pseudonym(self, identity: str) -> str:
         """Return the random pseudonym of a person, made the first time; durable when it returns.
@@ -166,8 +436,7 @@ class KeyRing:
             ReadOnlyStoreError: There is none yet, and the keys cannot be written.
         """
         secrets = self._secrets()
-        name = identity.encode("utf-8", "surrogateescape")
-        tag = hmac.digest(secrets.tag, name, "sha256")
+        name, tag = _name(identity), _tag(secrets, identity)
         query = "SELECT pseudonym FROM pseudonyms WHERE tag = ?"
         rows = self._rows(query, (tag,))
         if not rows:
@@ -200,6 +469,8 @@ class KeyRing:
             problems = [row[0] for row in self._rows("PRAGMA integrity_check(20)", ()) if row[0] != "ok"]
             keys = self._rows("SELECT id, holder, wrapped FROM keys", ())
             people = self._rows("SELECT pseudonym, holder, wrapped, tag FROM pseudonyms", ())
+            query = "SELECT subject, holder, wrapped, tag FROM subjects"
+            people += self._rows(query, (), table="subjects")
             odd = self._odd_schema()
         except IntegrityError as error:
             yield Finding(level="altered", what=name, message=error.message)
@@ -242,6 +513,19 @@ class KeyRing:
                 self._db.close()
                 self._db = None
 
+    def _new_key(self, secrets: _Secrets) -> tuple[str, bytes, tuple[str, bytes, bytes]]:
+        """Return the id of a new random key, the key, and its row."""
+        key, secret = self._clock.random_bytes(16).hex(), self._clock.random_bytes(_KEY_BYTES)
+        return key, secret, (key, secrets.holder, self._encrypt(secrets.wrap, secret, key))
+
+    def _secret(self, key: str) -> bytes | None:
+        """Return a key that is held, or None."""
+        rows = self._rows("SELECT holder, wrapped FROM keys WHERE id = ?", (key,))
+        secrets = self._secrets_held
+        if not rows or secrets is None or rows[0][0] != secrets.holder:
+            return None
+        return _decrypt(secrets.wrap, rows[0][1], key, f"the key {key} in {self._path}")
+
     def _secrets(self) -> _Secrets:
         if self._secrets_held is None:
             raise StateDirectoryError("there is no wrapping key here, so nothing can be sealed and nobody named")
@@ -261,26 +545,31 @@ class KeyRing:
             self._db.set_busy_timeout(_BUSY_TIMEOUT_MS)
         return self._db
 
-    def _rows(self, query: str, values: tuple[str | bytes, ...]) -> list[tuple[Any, ...]]:
+    def _rows(self, query: str, values: tuple[str | bytes, ...], *, table: str = "keys") -> list[tuple[Any, ...]]:
+        """Return what a query finds; nothing where there is no such table yet."""
         with self._lock, self._translated():
             db = self._connect()
-            if db is None or not self._is_made(db):
+            if db is None or not self._is_made(db, table):
                 return []
             return db.execute(query, values).fetchall()
 
     def _odd_schema(self) -> list[str]:
         with self._lock, self._translated():
             db = self._connect()
-            if db is None or not self._is_made(db):
+            if db is None or not self._is_made(db, "keys"):
                 return []
             true = apsw.Connection(":memory:")
             true.execute(_SCHEMA)
-            return schema.differences(schema.describe(db), schema.describe(true))
+            held, due = schema.describe(db), schema.describe(true)
+            # What an earlier release made has not yet the tables that this one adds with its first write.
+            later = [table for table in ("subjects", "files") if table not in held]
+            return [name for name in schema.differences(held, due) if not any(table in name for table in later)]
 
-    def _is_made(self, db: apsw.Connection) -> bool:
-        # Another process may have made the file and not yet, in one transaction, its tables.
-        self._made = self._made or bool(db.execute("SELECT 1 FROM sqlite_schema").fetchall())
-        return self._made
+    def _is_made(self, db: apsw.Connection, table: str) -> bool:
+        # Another process may have made the file and not yet its tables; an earlier release made fewer.
+        if table not in self._made:
+            self._made = {str(row[0]) for row in db.execute("SELECT name FROM sqlite_schema").fetchall()}
+        return table in self._made
 
     @contextlib.contextmanager
     def _writing(self) -> Iterator[apsw.Connection]:
@@ -314,6 +603,18 @@ class KeyRing:
             raise ReadOnlyStoreError(str(self._path)) from error
         except apsw.Error as error:
             raise UnavailableError(f"{self._path} cannot be used: {error}") from error
+
+
+def _xor(shares: Sequence[bytes]) -> bytes:
+    return bytes(functools.reduce(operator.xor, column) for column in zip(*shares, strict=True))
+
+
+def _name(identity: str) -> bytes:
+    return identity.encode("utf-8", "surrogateescape")
+
+
+def _tag(secrets: _Secrets, identity: str) -> bytes:
+    return hmac.digest(secrets.tag, _name(identity), "sha256")
 
 
 def _decrypt(key: bytes, ciphertext: bytes, bound_to: str, what: str) -> bytes:

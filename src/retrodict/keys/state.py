@@ -60,10 +60,10 @@ class StateDirectory:
             FormatError: A file is not what it should be.
         """
         with self._usable():
+            self._wrapping_key = _wrapping_key(self._wrapping)
             if not self._key.exists():
                 return
             self._signer = LogSigner.from_text(self._key.read_text(encoding="utf-8"))
-            self._wrapping_key = _wrapping_key(self._wrapping)
             self._has_succeeded = False
             if self._next.exists():
                 successor = LogSigner.from_text(self._next.read_text(encoding="utf-8"))
@@ -181,6 +181,20 @@ class StateDirectory:
             os.replace(self._next, self._key)
             sync_folder(self._key.parent)
         self.reload()
+
+    def make_wrapping_key(self, clock: Clock) -> bytes:
+        """Return the wrapping key, made where there is none: a clone can hold what others share with it, unsigned.
+
+        Raises:
+            StateDirectoryError: It cannot be written.
+        """
+        if self._wrapping_key is None:
+            with self._usable():
+                self._wrapping.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._write(self._wrapping, clock.random_bytes(WRAPPING_BYTES).hex() + "\n")
+            self._wrapping_key = _wrapping_key(self._wrapping)
+        assert self._wrapping_key is not None
+        return self._wrapping_key
 
     @property
     def origin(self) -> str:

@@ -29,6 +29,10 @@ class InputError(UsageError):
         self.expected = expected
         self.value = value
 
+    def without_value(self) -> InputError:
+        """Return the same refusal of somebody's values: errors end up in logs, so it does not show them."""
+        return InputError(self.field, self.expected, "something else (not shown: it is personal)")
+
 
 def first_line(error: BaseException) -> str:
     """Return the first line of an error's text, or its type where it has none."""

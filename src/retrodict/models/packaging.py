@@ -6,6 +6,7 @@ The same input gives the same bytes: no times, no random ids. An `MLmodel` folde
 from __future__ import annotations
 
 import ast
+import io
 import json
 import platform
 import shutil
@@ -60,6 +61,7 @@ def package(
     method: str = "predict",
     row_wise: bool | None = None,
     threads: int | None = None,
+    subject: str | None = None,
 ) -> Packaged:
     """Make the model folder `into` from what lies at `path`, and load it once to see that it can be.
 
@@ -75,6 +77,8 @@ def package(
             says so, also that of a folder which came with one.
         threads: How many threads compute an answer of XGBoost, LightGBM, ONNX or PyTorch; None: 1. It can change the
             last bit, so it is a part of the version.
+        subject: The field that says whom a question is about: the example is somebody's then, and only its types are
+            kept. It is no input, unless the model was fitted with it.
 
     Raises:
         UnloadableModelError: There is no model at `path`, or it cannot be loaded; names the file and the cause.
@@ -114,18 +118,20 @@ def package(
         raise UsageError("threads can be set for XGBoost, LightGBM, ONNX and PyTorch only")
     if row_wise is not None:
         description = _with_row_wise(description, row_wise)
-    return _finished(into, description, example)
+    return _finished(into, description, example, subject)
 
 
-def _finished(into: Path, description: dict[str, object], example: Path | None) -> Packaged:
+def _finished(into: Path, description: dict[str, object], example: Path | None, subject: str | None) -> Packaged:
     """Write the example, the description and, once the model has been loaded, its signature."""
     frame = None if example is None else read_example(example)
-    if frame is not None:
+    if frame is not None and subject is None:
         _write_example(frame.head(_EXAMPLE_ROWS), into / EXAMPLE)
         about = {"artifact_path": EXAMPLE, "pandas_orient": "split", "type": "dataframe"}
         description["saved_input_example_info"] = about
     _write(into, description)
     loaded = load_model(into)
+    if frame is not None and subject in frame.columns and subject not in getattr(loaded.model, "feature_names_in_", ()):
+        frame = frame.drop(columns=subject)
     signature = _signature(loaded, frame)
     if signature is not None:
         written = signature.to_mlflow()
@@ -139,39 +145,46 @@ def _named(place: str, copy: Path, source: Path) -> str:
     return str(source / Path(place).relative_to(copy)) if Path(place).is_relative_to(copy) else place
 
 
-def package_remote(into: Path, name: str, address: remote.Address, *, example: Path | None = None) -> Packaged:
+def package_remote(
+    into: Path, name: str, address: remote.Address, *, example: Path | None = None, subject: str | None = None
+) -> Packaged:
     """Make the model folder `into` of a third party: its address, and what it says its version is. It is not asked.
 
     Args:
         into: Does not exist yet.
         name: What its part of an answer is called.
         address: Where it answers.
-        example: As for `package`: what goes in.
+        example: As for `package`: what goes in; `subject` too.
 
     Raises:
         UsageError: The address is none, or it or a header would put a secret on record.
     """
     flavors = remote.remote_flavors(name, address)
     into.mkdir(parents=True)
-    return _finished(into, {"flavors": flavors}, example)
+    return _finished(into, {"flavors": flavors}, example, subject)
 
 
-def read_example(path: Path) -> Any:
+def read_example(path: Path, data: bytes | None = None) -> Any:
     """Return the frame in a CSV, JSON (rows, or MLflow's split) or Parquet file.
+
+    Args:
+        path: The file; its ending says what it is.
+        data: What it holds, where it is no file: questions from a pipe may be about people, and touch no disk.
 
     Raises:
         UsageError: There is no such file, or it is none of these.
     """
     import pandas as pd  # 300 ms
 
+    source = path if data is None else io.BytesIO(data)
     try:
         match path.suffix.lower():
             case ".csv":
-                return pd.read_csv(path, float_precision="round_trip")  # the usual reader misses the last bit
+                return pd.read_csv(source, float_precision="round_trip")  # the usual reader misses the last bit
             case ".parquet":
-                return pd.read_parquet(path)
+                return pd.read_parquet(source)
             case ".json" | ".jsonl":
-                return _read_json(path)
+                return _read_json(path.suffix, path.read_bytes() if data is None else data)
     except (OSError, ValueError, TypeError) as error:
         raise UsageError(f"{path} cannot be read: {first_line(error)}") from error
     raise UsageError(f"{path} is no input", hint="Inputs are .csv, .json, .jsonl or .parquet files.")
@@ -189,11 +202,11 @@ def load_example(folder: Path) -> Any:
     return read_example(inside(folder, about.get("artifact_path", EXAMPLE)))
 
 
-def _read_json(path: Path) -> Any:
+def _read_json(suffix: str, data: bytes) -> Any:
     import pandas as pd  # 300 ms
 
-    text = path.read_text()
-    rows = [json.loads(line) for line in text.splitlines() if line] if path.suffix == ".jsonl" else json.loads(text)
+    text = data.decode()
+    rows = [json.loads(line) for line in text.splitlines() if line] if suffix == ".jsonl" else json.loads(text)
     if isinstance(rows, dict) and {"columns", "data"} <= rows.keys():
         return pd.DataFrame(rows["data"], columns=rows["columns"])
     return pd.DataFrame([rows] if isinstance(rows, dict) else rows)

@@ -21,6 +21,33 @@ _LOOKS_LIKE_A_VERSION = re.compile(r"v?\d+(\.\d+)*\Z|\d{4}-\d{2}(-\d{2})?", re.I
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Personal:
+    """What a model's registration says of the people in its questions.
+
+    Attributes:
+        subject: The field of a question that says whom a row is about.
+        columns: The input columns that are personal, beside that field; None: all of them.
+    """
+
+    subject: str
+    columns: tuple[str, ...] | None
+
+    def as_body(self) -> dict[str, object]:
+        """Return what an entry holds of it."""
+        return {"subject": self.subject, "columns": None if self.columns is None else list(self.columns)}
+
+    @classmethod
+    def of(cls, value: object) -> Personal | None:
+        """Read it; None stays None."""
+        match value:
+            case {"subject": str(subject), "columns": None}:
+                return cls(subject=subject, columns=None)
+            case {"subject": str(subject), "columns": [*columns]}:
+                return cls(subject=subject, columns=tuple(str(column) for column in columns))
+        return None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ModelVersion:
     """One registered version of a model.
 
@@ -31,6 +58,7 @@ class ModelVersion:
         signature: As MLflow writes it; None where it is not known.
         metrics: The bytes of the metrics file, as it was given.
         run: The `run.finished` event that made the artifact; None where no run is on record.
+        personal: Whom its questions are about; None where they are about nobody.
         is_current: No later version has replaced it.
     """
 
@@ -40,6 +68,7 @@ class ModelVersion:
     version: int
     content: Digest
     flavor: str
+    personal: Personal | None
     signature: Mapping[str, object] | None
     metrics: Digest | None
     run: EventId | None
@@ -102,6 +131,7 @@ def registered_body(
     metrics: Digest | None,
     metrics_path: str | None,
     run: EventId | None,
+    personal: Personal | None,
 ) -> dict[str, object]:
     """Return the body of `model.registered`; the signature is kept as JSON text, since MLflow's may hold floats."""
     return {
@@ -113,6 +143,7 @@ def registered_body(
         "metrics": metrics,
         "metrics_path": metrics_path,
         "run": run,
+        "personal": personal and personal.as_body(),
     }
 
 
@@ -125,11 +156,12 @@ class ModelProjection:
     """Tables `models_versions` and `models_aliases`."""
 
     name = "models"
-    version = 1
+    version = 2
     tables: Mapping[str, str] = {
         "models_versions": "CREATE TABLE models_versions (event TEXT PRIMARY KEY, entry INTEGER NOT NULL, "
         "name TEXT NOT NULL, version INTEGER NOT NULL, content TEXT NOT NULL, flavor TEXT NOT NULL, signature TEXT, "
-        "metrics TEXT, run TEXT, at TEXT NOT NULL, agent TEXT NOT NULL, is_current INTEGER NOT NULL) WITHOUT ROWID",
+        "metrics TEXT, run TEXT, at TEXT NOT NULL, agent TEXT NOT NULL, is_current INTEGER NOT NULL, personal TEXT) "
+        "WITHOUT ROWID",
         "models_aliases": "CREATE TABLE models_aliases (event TEXT PRIMARY KEY, entry INTEGER NOT NULL, "
         "name TEXT NOT NULL, alias TEXT NOT NULL, version_event TEXT NOT NULL, at TEXT NOT NULL, "
         "agent TEXT NOT NULL, is_current INTEGER NOT NULL) WITHOUT ROWID",
@@ -149,8 +181,8 @@ class ModelProjection:
                 db.execute("UPDATE models_versions SET is_current = 0 WHERE event = ?", (replaced,))
             columns = ("name", "version", "content", "flavor", "signature", "metrics", "run")
             db.execute(
-                "INSERT INTO models_versions VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 1)",
-                (event.id, entry.index, *(body[c] for c in columns), event.at, event.agent),
+                "INSERT INTO models_versions VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 1, ?)",
+                (event.id, entry.index, *(body[c] for c in columns), event.at, event.agent, _personal_text(body)),
             )
         elif event.kind == "alias.set":
             for replaced in event.replaces:
@@ -163,7 +195,12 @@ class ModelProjection:
 
 
 PROJECTION = ModelProjection()
-_VERSION = "event, entry, name, version, content, flavor, signature, metrics, run, at, agent, is_current"
+_VERSION = "event, entry, name, version, content, flavor, signature, metrics, run, at, agent, is_current, personal"
+
+
+def _personal_text(body: Mapping[str, object]) -> str | None:
+    found = body.get("personal")  # an entry of an earlier release has no such field
+    return None if found is None else json.dumps(found, sort_keys=True)
 
 
 def _versions(db: apsw.Connection, where: str, parameters: tuple[object, ...]) -> list[ModelVersion]:
@@ -182,6 +219,7 @@ def _versions(db: apsw.Connection, where: str, parameters: tuple[object, ...]) -
             at=row[9],
             agent=row[10],
             is_current=bool(row[11]),
+            personal=None if row[12] is None else Personal.of(json.loads(row[12])),
         )
         for row in db.execute(query, parameters)
     ]

@@ -324,11 +324,18 @@ class ObjectStore:
         """
         return Checkout(self._reader, self._cache, progress).write(as_name(digest), destination)
 
-    def hash_file(self, path: Path) -> Digest:
-        """Return the name of a file's bytes, through the stat cache; stores nothing. Raises as `put_file` does."""
+    def hash_file(self, path: Path, *, remember: bool = True) -> Digest:
+        """Return the name of a file's bytes, through the stat cache; stores nothing. Raises as `put_file` does.
+
+        Args:
+            path: The file.
+            remember: False: it is read, and the stat cache neither asked nor told.
+        """
         stat = look(path)
         if os.path.isdir(path):
             raise UsageError(f"{path} is a folder, and only files have bytes")
+        if not remember:
+            return as_digest(hash_path(path)[1])
         known = self._cache.lookup([stat]).get((stat.st_dev, stat.st_ino))
         if known is None:
             since_ns = self._clock.now_ns()

@@ -6,6 +6,7 @@ the batch that it was scored in. The view holds no input and no output: those ar
 
 from __future__ import annotations
 
+import json
 import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -47,6 +48,122 @@ class Payload:
                 return cls(codec=codec, schema=Digest(schema), batch=Digest(batch), meta=meta)
             case _:
                 raise FormatError(f"not a payload: {value!r}")
+
+
+SEALED = "sealed/1"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Segment:
+    """What is sealed as one: the rows of one person, or of several where the value could not be cut.
+
+    Attributes:
+        subjects: Their pseudonyms; `keys` the ids of their keys, in the same order: all of them open it.
+        sealed: The object, named by its ciphertext.
+        rows: Which rows of the call: first row and count of each range.
+    """
+
+    subjects: tuple[str, ...]
+    keys: tuple[str, ...]
+    sealed: Digest
+    rows: tuple[tuple[int, int], ...]
+
+    def as_body(self) -> dict[str, object]:
+        """Return what an entry holds of it."""
+        return {
+            "subjects": list(self.subjects),
+            "keys": list(self.keys),
+            "sealed": self.sealed,
+            "rows": [list(pair) for pair in self.rows],
+        }
+
+    @classmethod
+    def of(cls, value: object) -> Segment:
+        """Read it.
+
+        Raises:
+            FormatError: It is something else.
+        """
+        match value:
+            case {"subjects": [*subjects], "keys": [*keys], "sealed": str(sealed), "rows": [*rows]} if (
+                len(subjects) == len(keys) > 0
+                and all(isinstance(item, str) for item in (*subjects, *keys))
+                and all(
+                    isinstance(pair, list | tuple) and len(pair) == 2 and all(type(n) is int and n >= 0 for n in pair)
+                    for pair in rows
+                )
+            ):
+                return cls(
+                    subjects=tuple(subjects),
+                    keys=tuple(keys),
+                    sealed=Digest(sealed),
+                    rows=tuple((first, count) for first, count in rows),
+                )
+        raise FormatError(f"not a segment of a sealed payload: {value!r}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SealedPayload:
+    """Values that are about people, each person's under a key of their own (`docs/formats/payload.md`).
+
+    Attributes:
+        rows: How many rows the whole has.
+        segments: The sealed parts, or where there are many the object that lists them.
+        clear: The columns that are not personal, as an ordinary payload; None where there are none.
+    """
+
+    rows: int
+    segments: tuple[Segment, ...] | Digest
+    clear: Payload | None
+
+    def as_body(self) -> dict[str, object]:
+        """Return what an entry holds of it."""
+        listed = isinstance(self.segments, str)
+        return {
+            "codec": SEALED,
+            "rows": self.rows,
+            "segments": None if listed else [segment.as_body() for segment in self.segments],  # type: ignore[union-attr]
+            "segment_list": self.segments if listed else None,
+            "clear": self.clear and self.clear.as_body(),
+        }
+
+    def parts(self, blob: Callable[[Digest], bytes]) -> tuple[Segment, ...]:
+        """Return the segments; `blob` reads the object that may list them.
+
+        Raises:
+            FormatError: It does not list them.
+        """
+        if not isinstance(self.segments, str):
+            return self.segments
+        try:
+            listed = json.loads(blob(self.segments))
+        except ValueError as error:
+            raise FormatError(f"{self.segments} is no list of segments: {error}") from error
+        if not isinstance(listed, list):
+            raise FormatError(f"{self.segments} is no list of segments")
+        return tuple(Segment.of(item) for item in listed)
+
+
+Kept = Payload | SealedPayload
+
+
+def kept(value: object) -> Kept | None:
+    """Read from an entry where values lie; None stays None.
+
+    Raises:
+        FormatError: It is something else.
+    """
+    match value:
+        case {"codec": "sealed/1", "rows": int(rows), "segments": listed, "clear": clear}:
+            name = value.get("segment_list")  # type: ignore[attr-defined]
+            if isinstance(name, str):
+                return SealedPayload(rows=rows, segments=Digest(name), clear=Payload.of(clear))
+            if not isinstance(listed, list | tuple):
+                raise FormatError("a sealed payload without segments")
+            segments = tuple(Segment.of(item) for item in listed)
+            return SealedPayload(rows=rows, segments=segments, clear=Payload.of(clear))
+        case _:
+            return Payload.of(value)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -160,9 +277,9 @@ def made_body(
     requested: str,
     rows: int,
     status: Literal["ok", "error"],
-    inputs: Payload,
-    outputs: Payload | None,
-    raw: Payload | None,
+    inputs: Kept,
+    outputs: Kept | None,
+    raw: Kept | None,
     error: Mapping[str, str] | None,
     caller: str | None,
     trace: str,
@@ -209,8 +326,8 @@ def declared_body(
     model_name: str,
     model_version: str,
     rows: int,
-    inputs: Payload,
-    outputs: Payload | None,
+    inputs: Kept,
+    outputs: Kept | None,
     caller: str | None,
     trace: str | None,
     received: str,
@@ -260,8 +377,8 @@ def fetched_body(
     response_type: str | None,
     http_status: int | None,
     rows: int,
-    inputs: Payload,
-    outputs: Payload | None,
+    inputs: Kept,
+    outputs: Kept | None,
     error: Mapping[str, str] | None,
     caller: str | None,
     trace: str,
@@ -270,6 +387,7 @@ def fetched_body(
     parent: EventId | None,
     received: str,
     duration_ns: int,
+    keys: Sequence[str] | None,
 ) -> dict[str, object]:
     """Return the body of `prediction.fetched`: an answer of a third party, asked over HTTP.
 
@@ -277,6 +395,7 @@ def fetched_body(
         endpoint: The address without what may be a secret.
         claimed_version: What the third party says it is.
         header_names: Of the request; their values are never recorded.
+        keys: Of people whom it is about: `request` and `response` are sealed under all of them. None: nobody.
         request: The bytes that were sent; `response` those that came back, None where none did.
     """
     return {
@@ -301,6 +420,7 @@ def fetched_body(
         "method": method,
         "claimed_version": claimed_version,
         "header_names": list(header_names),
+        "keys": None if keys is None else list(keys),
         "request": request,
         "request_type": request_type,
         "response": response,
@@ -310,14 +430,14 @@ def fetched_body(
 
 
 class PredictionProjection:
-    """Tables `predictions_calls`, `predictions_parts`, `predictions_disputes`; small rows, since there are many.
+    """Tables of calls, their parts, disputes, and whom calls are about, by pseudonym; small rows, since there are many.
 
     `nth` numbers the answered calls of each model version from 0, so that an even sample of them is drawn without a
     look at the others; it is NULL for failed and for declared ones.
     """
 
     name = "predictions"
-    version = 3
+    version = 4
     tables: Mapping[str, str] = {
         "predictions_calls": "CREATE TABLE predictions_calls (entry INTEGER PRIMARY KEY, event TEXT NOT NULL, "
         "kind TEXT NOT NULL, model TEXT, model_name TEXT NOT NULL, model_version TEXT NOT NULL, "
@@ -330,6 +450,8 @@ class PredictionProjection:
         "predictions_disputes": "CREATE TABLE predictions_disputes (entry INTEGER PRIMARY KEY, event TEXT NOT NULL, "
         "prediction TEXT NOT NULL, row INTEGER, at TEXT NOT NULL, agent TEXT NOT NULL, resolution TEXT, "
         "resolution_entry INTEGER)",
+        "predictions_subjects": "CREATE TABLE predictions_subjects (subject TEXT NOT NULL, entry INTEGER NOT NULL, "
+        "PRIMARY KEY (subject, entry)) WITHOUT ROWID",
     }
     indexes: Sequence[str] = (
         "CREATE INDEX predictions_by_model ON predictions_calls (model_name, model_version)",
@@ -342,11 +464,11 @@ class PredictionProjection:
         "CREATE INDEX predictions_parts_by_trace ON predictions_parts (trace)",
         "CREATE INDEX disputes_by_prediction ON predictions_disputes (prediction)",
         "CREATE INDEX disputes_by_event ON predictions_disputes (event)",
+        "CREATE INDEX subjects_by_entry ON predictions_subjects (entry)",
     )
 
     def apply(self, db: apsw.Connection, entry: Sequenced, blob: Callable[[Digest], bytes]) -> None:
         """Fold one entry."""
-        del blob
         event, body = entry.event, entry.event.body
         match event.kind:
             case "prediction.made" | "prediction.declared" | "prediction.fetched":
@@ -369,6 +491,8 @@ class PredictionProjection:
                         "INSERT INTO predictions_parts VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
                         [(entry.index, *part.as_body().values()) for part in parts],
                     )
+                for subject in sorted(subjects_of(event, blob)):
+                    db.execute("INSERT INTO predictions_subjects VALUES (?, ?)", (subject, entry.index))
             case "prediction.disputed":
                 db.execute(
                     "INSERT INTO predictions_disputes VALUES (?, ?, ?, ?, ?, ?, NULL, NULL)",
@@ -544,14 +668,36 @@ def disputes(
     ]
 
 
-def payloads(event: Event) -> tuple[Payload, Payload | None, Payload | None]:
+def payloads(event: Event) -> tuple[Kept, Kept | None, Kept | None]:
     """Return where the inputs, the outputs and the raw inputs of a call lie.
 
     Raises:
         FormatError: The event has no inputs: it is no call.
     """
     body = event.body
-    inputs = Payload.of(body.get("inputs"))
+    inputs = kept(body.get("inputs"))
     if inputs is None:
         raise FormatError(f"event {event.id} ({event.kind}) has no inputs")
-    return inputs, Payload.of(body.get("outputs")), Payload.of(body.get("raw"))
+    return inputs, kept(body.get("outputs")), kept(body.get("raw"))
+
+
+def subjects_of(event: Event, blob: Callable[[Digest], bytes]) -> set[str]:
+    """Return the pseudonyms of the people whom a call is about; none where its values are not personal.
+
+    Raises:
+        FormatError: The event is no call.
+    """
+    sealed = [item for item in payloads(event) if isinstance(item, SealedPayload)]
+    return {subject for item in sealed for segment in item.parts(blob) for subject in segment.subjects}
+
+
+def subjects(db: apsw.Connection, entry: int) -> tuple[str, ...]:
+    """Return the pseudonyms of the people whom the call at an entry is about."""
+    query = "SELECT subject FROM predictions_subjects WHERE entry = ? ORDER BY subject"
+    return tuple(str(row[0]) for row in db.execute(query, (entry,)))
+
+
+def entries_about(db: apsw.Connection, subject: str) -> list[int]:
+    """Return the entries of the calls that are about a person, by pseudonym, oldest first."""
+    query = "SELECT entry FROM predictions_subjects WHERE subject = ? ORDER BY entry"
+    return [int(row[0]) for row in db.execute(query, (subject,)).fetchall()]  # type: ignore[arg-type]

@@ -24,7 +24,10 @@ if TYPE_CHECKING:  # the modules behind these types would double the time that `
     from retrodict.actions.checkout import CheckedOut
     from retrodict.actions.coverage import Coverage
     from retrodict.actions.dispute import Disputed, Disputes, Resolved
+    from retrodict.actions.export import Exported
+    from retrodict.actions.forget import Forgotten, Reach
     from retrodict.actions.init import Initialized
+    from retrodict.actions.keys import Identity, Received, Shared
     from retrodict.actions.log import Log
     from retrodict.actions.models import Models
     from retrodict.actions.predict import Predicted
@@ -174,7 +177,8 @@ def added(record: Sequence[Added]) -> RenderableType:
     lines = []
     for item in record:
         if item.is_new:
-            files = "" if item.type == "file" else f", {count(item.files, 'file')}"
+            personal = ", personal: sealed" if item.is_personal else ""
+            files = personal if item.type == "file" else f", {count(item.files, 'file')}"
             lines.append(
                 f"{item.reference}  {short(item.content)}  {size(item.size_bytes)}{files}"
                 f"  (+{size(item.new_bytes)} stored)  entry {item.index}"
@@ -477,15 +481,17 @@ def disputes(record: Disputes) -> RenderableType:
 
 def predictions(record: Predictions) -> RenderableType:
     """Render `predictions`."""
+    people = any(row.subject is not None for row in record.rows)
     drawn = listing(
         "No predictions.",
-        ["prediction", "date", "model", "caller", "output", "inputs"],
+        ["prediction", "date", "model", "caller", *(["about"] if people else []), "output", "inputs"],
         [
             (
                 row.reference,
                 moment(row.date),
                 f"{row.model}@{row.version}",
                 row.caller,
+                *([row.subject] if people else []),
                 _output(row),
                 _values(row.inputs),
             )
@@ -561,6 +567,61 @@ def _third_party(party: ThirdParty) -> str:
     version = "" if party.claimed_version is None else f" ({party.claimed_version})"
     says = f"could not tell: third party, {party.endpoint}{version}; then: {party.then}"
     return says if party.now is None else f"{says}; now: {party.now}"
+
+
+def reach(record: Reach) -> RenderableType:
+    """Render what `forget` would reach."""
+    return Group(*_reach(record))
+
+
+def _reach(record: Reach) -> list[RenderableType]:
+    lines = [
+        f"{', '.join(record.subjects)}: {record.keys} keys, {record.texts} of them of texts",
+        f"predictions     {_numbers(record.calls)}",
+        f"about others    {_numbers(record.shared)}" + (": made again first" if record.shared else ""),
+        f"kept together   {_numbers(record.joint)}" + (": erased for all of them" if record.joint else ""),
+        f"models          {', '.join(record.models) or 'none'}",
+        f"disputes        {_numbers(record.disputes)}",
+    ]
+    rows = [(holder.kind, holder.where, holder.entry, holder.state) for holder in record.holders]
+    return [Text("\n".join(lines)), table(["held by", "where", "entry", "destroyed there"], rows, wrap=["where"])]
+
+
+def _numbers(entries: Sequence[int]) -> str:
+    shown = ", ".join(str(entry) for entry in entries[:20])
+    return (shown + (f" and {len(entries) - 20} more" if len(entries) > 20 else "")) or "none"
+
+
+def forgotten(record: Forgotten) -> RenderableType:
+    """Render `forget`."""
+    verdicts = [(entry, verdict) for entry, verdict in record.verdicts.items()]
+    return Group(
+        Text(f"forgotten: {record.destroyed} keys destroyed  entry {record.index}"),
+        *_reach(record.reach),
+        *([table(["shared", "made again before"], verdicts)] if verdicts else []),
+    )
+
+
+def exported(record: Exported, file: object) -> RenderableType:
+    """Render `export`."""
+    held = f"; kept together with others' and not given out: {_numbers(record.withheld)}" if record.withheld else ""
+    return Text(f"{file}  {len(record.predictions)} rows{held}  entry {record.index}")
+
+
+def key_identity(record: Identity) -> RenderableType:
+    """Render `keys identity`."""
+    return Text(record.key)
+
+
+def keys_shared(record: Shared) -> RenderableType:
+    """Render `keys share`."""
+    return Text(f"{record.file}  {record.subjects} keys of people, {record.texts} of texts  entry {record.index}")
+
+
+def keys_received(record: Received) -> RenderableType:
+    """Render `keys receive`."""
+    refused = f", {record.refused} refused: forgotten" if record.refused else ""
+    return Text(f"{record.keys} keys from {record.sender}, {record.new} of them new{refused}  entry {record.index}")
 
 
 def replayed(record: Replay) -> RenderableType:

@@ -7,6 +7,7 @@ is taken from verified entries and objects, never from a view.
 from __future__ import annotations
 
 import json
+import os
 import tempfile
 import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -23,13 +24,15 @@ from retrodict.kernel.protocols import Progress
 from retrodict.kernel.types import Digest, EventId
 from retrodict.ledger import Sequenced
 from retrodict.models import remote
-from retrodict.predictions import Payload, media, payload, payloads
+from retrodict.predictions import SealedPayload, media, payload, payloads, personal
 from retrodict.predictions.payload import Encoded
 from retrodict.replay import worker
 from retrodict.replay.compare import Comparison, Tolerance, compare
 from retrodict.replay.worker import CallRun, CallSpec, Exchange
 from retrodict.serving import materialize
 from retrodict.workspace import Workspace, open_text, sealed_text
+
+_MEMORY = Path("/dev/shm")  # noqa: S108 - a file system in memory; what is made in it is private to its maker
 
 Verdict = Literal["replicated", "reproduced", "differs", "nondeterministic", "could not tell"]
 Environment = Literal["auto", "present", "rebuild"]
@@ -207,10 +210,14 @@ def replay_prediction(
         prediction=event_id,
         tolerance=tolerance,
     )
-    with tempfile.TemporaryDirectory(prefix="retrodict-replay-") as name:
+    with (
+        tempfile.TemporaryDirectory(prefix="retrodict-replay-") as name,
+        tempfile.TemporaryDirectory(prefix="retrodict-replay-", dir=_for_values(sequenced)) as values,
+    ):
         again = _Again(
             workspace=workspace,
             folder=Path(name),
+            values=Path(values),
             mode=environment,
             tolerance=tolerance,
             repeat=max(1, repeat),
@@ -227,12 +234,19 @@ def replay_prediction(
     return replace(result, duration_ns=time.perf_counter_ns() - started)
 
 
+def _for_values(sequenced: Sequenced) -> str | None:
+    """Return where the values of a call may lie meanwhile: personal ones in memory, never on a disk."""
+    is_personal = any(isinstance(kept, SealedPayload) for kept in payloads(sequenced.event))
+    return str(_MEMORY) if is_personal and os.access(_MEMORY, os.W_OK) else None
+
+
 @dataclass(slots=True, kw_only=True)
 class _Again:
     """One replay under way."""
 
     workspace: Workspace
     folder: Path
+    values: Path  # where what is asked and answered lies meanwhile
     mode: Environment
     tolerance: Tolerance | None
     repeat: int
@@ -325,8 +339,8 @@ class _Again:
             sequenced=sequenced,
             model=f"{about.get('name')}@v{about.get('version')}",
             folder=materialize(workspace.objects, Digest(str(about["content"])), cache, self._token()),
-            inputs=self._encoded(inputs),
-            outputs=None if outputs is None else self._encoded(outputs),
+            inputs=personal.encoded(workspace, inputs),
+            outputs=None if outputs is None else personal.encoded(workspace, outputs),
             error=error,
             children=tuple(self._recorded(child) for child in self._children(sequenced)),
             is_remote=about.get("flavor") == "remote",
@@ -334,7 +348,7 @@ class _Again:
 
     def _fetched(self, sequenced: Sequenced) -> _Recorded:
         """Return what went to a third party and what came back."""
-        objects, body = self.workspace.objects, sequenced.event.body
+        workspace, body = self.workspace, sequenced.event.body
         inputs, outputs, _ = payloads(sequenced.event)
         error = None
         if body.get("error") is not None:
@@ -344,13 +358,13 @@ class _Again:
             sequenced=sequenced,
             model=str(body.get("model_name")),
             folder=None,
-            inputs=self._encoded(inputs),
-            outputs=None if outputs is None else self._encoded(outputs),
+            inputs=personal.encoded(self.workspace, inputs),
+            outputs=None if outputs is None else personal.encoded(self.workspace, outputs),
             error=error,
             children=(),
             exchange=Exchange(
-                request=objects.get(Digest(str(body["request"]))),
-                response=None if response is None else objects.get(Digest(str(response))),
+                request=personal.exchanged(workspace, body, "request"),
+                response=None if response is None else personal.exchanged(workspace, body, "response"),
                 content_type=None if kind is None else str(kind),
                 http_status=status if isinstance(status, int) else None,
                 error=error,
@@ -416,10 +430,6 @@ class _Again:
                     raise NotReplayableError(f"a part of entry {sequenced.index} is not on record: {edge.ref}")
                 yield child
 
-    def _encoded(self, kept: Payload) -> Encoded:
-        objects = self.workspace.objects
-        return Encoded(codec=kept.codec, schema=objects.get(kept.schema), batch=objects.get(kept.batch), meta=kept.meta)
-
     def _prepare(self, sequenced: Sequenced) -> None:
         """Take the recorded environment and serving code out of the store."""
         body, objects = sequenced.event.body, self.workspace.objects
@@ -471,7 +481,7 @@ class _Again:
     # Running and comparing
 
     def _run(self, spec: CallSpec, python: Path | None) -> tuple[CallRun, str]:
-        folder = self.folder / f"run-{self.runs}"
+        folder = self.values / f"run-{self.runs}"
         self.runs += 1
         worker.prepare(folder, spec, path=self.path, ask_third_parties=self.ask_third_parties)
         recorded = self.recorded_environment.get("variables", {})

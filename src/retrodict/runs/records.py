@@ -71,6 +71,7 @@ def finished_body(
     stderr: Mapping[str, str] | None,
     metrics: Digest | None,
     resources: Mapping[str, int],
+    sealed: Digest | None,
 ) -> dict[str, object]:
     """Return the body of `run.finished`."""
     return {
@@ -89,6 +90,7 @@ def finished_body(
         "stderr": stderr,
         "metrics": metrics,
         "resources": dict(resources),
+        "sealed": sealed,
     }
 
 

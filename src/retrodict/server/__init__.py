@@ -2,5 +2,6 @@
 
 from retrodict.server.app import Limits
 from retrodict.server.run import Server, serve
+from retrodict.server.tokens import Tokens
 
-__all__ = ["Limits", "Server", "serve"]
+__all__ = ["Limits", "Server", "Tokens", "serve"]

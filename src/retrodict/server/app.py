@@ -6,7 +6,6 @@ Raw ASGI, since real clients send no Content-Type and expect `{"error": ...}` wi
 from __future__ import annotations
 
 import asyncio
-import hmac
 import logging
 import re
 import time
@@ -16,6 +15,7 @@ from dataclasses import dataclass
 from typing import Any, Final, NamedTuple, TypeVar
 
 import retrodict
+from retrodict.actions.predictions import read_prediction
 from retrodict.actions.record import record_prediction
 from retrodict.kernel.errors import (
     AmbiguousReferenceError,
@@ -25,6 +25,7 @@ from retrodict.kernel.errors import (
     UsageError,
 )
 from retrodict.models import records
+from retrodict.render.json import plain
 from retrodict.server import openapi, tensors
 from retrodict.server.errors import FieldError, RequestError
 from retrodict.server.exchange import (
@@ -43,10 +44,12 @@ from retrodict.server.exchange import (
 from retrodict.server.measures import CONTENT_TYPE, Measures
 from retrodict.server.scheduler import Reply, Scheduler
 from retrodict.server.tensors import Wanted
+from retrodict.server.tokens import Tokens
 from retrodict.serving import Asker, ModelFailedError, Service, TraceContext, format_traceparent, parse_traceparent
 
 _log = logging.getLogger("retrodict.server")
 _MODEL: Final = re.compile(r"/v2/models/(?P<name>[^/]+)(?:/versions/(?P<version>[^/]+))?(?P<rest>/ready|/infer)?\Z")
+_LOGGED: Final = re.compile(r"/v1/predictions/([A-Za-z0-9:.-]{1,80})\Z")
 _REQUEST_ID: Final = re.compile(
     r"[A-Za-z0-9._:/+=-]{1,128}\Z"
 )  # what is no identifier may be anything, and is not kept
@@ -89,19 +92,19 @@ class App:
     """An ASGI application over one service."""
 
     def __init__(
-        self, service: Service, references: Mapping[str, str], *, pool: Executor, token: str | None, limits: Limits
+        self, service: Service, references: Mapping[str, str], *, pool: Executor, tokens: Tokens, limits: Limits
     ) -> None:
         """Serve `references`: name in the URL -> what it means (`credit` -> `credit@champion`).
 
         Args:
             pool: Where models run.
-            token: What a caller must present (`Authorization: Bearer`); None: nothing.
+            tokens: What a caller must present (`Authorization: Bearer`), and what that lets them do.
             limits: See there.
         """
         self._service = service
         self._references = dict(references)
         self._pool = pool
-        self._token = None if token is None else token.encode()
+        self._tokens = tokens
         self._limits = limits
         self._room = Room(limits.bodies_bytes)
         self._under_way = 0
@@ -164,7 +167,7 @@ class App:
         path, method = scope["path"].rstrip("/") or "/", scope["method"]
         found = _MODEL.match(path)
         if found is not None and found["rest"] == "/infer":
-            self._check_token(scope)
+            self._check_right(scope, "predict")
             _allow(method, "POST")
             name, version = found["name"], found["version"]
             return await self._infer(scope, receive, name, self._reference(name, version), version is not None)
@@ -173,7 +176,7 @@ class App:
             word = path.rpartition("/")[2]
             says = word == "live" or not self.is_stopping
             return _Reply(200 if says else 503, {word: says})
-        self._check_token(scope)
+        rights = self._rights(scope)
         match path:
             case "/v2":
                 _allow(method, "GET")
@@ -185,16 +188,23 @@ class App:
                 return _Reply(200, {"models": sorted(self._references)})
             case "/openapi.json":
                 _allow(method, "GET")
-                return _Reply(200, openapi.description(sorted(self._references), with_token=self._token is not None))
+                return _Reply(200, openapi.description(sorted(self._references), with_token=bool(self._tokens)))
             case "/metrics":
                 _allow(method, "GET")
                 return _Reply(200, await self._in_pool(self.measures.text), kind=CONTENT_TYPE)
             case "/v1/predictions":
+                self._check_right(scope, "record")
                 _allow(method, "POST")
                 with Body(self._room) as body:
                     content = await body.read(scope, receive, self._limits.body_bytes)
                     request = await self._parsed(content, read_json, content)
                     return await self._in_pool(self._record, request, header(scope, b"traceparent"), _caller(scope))
+        logged = _LOGGED.match(path)
+        if logged is not None:
+            if not rights & {"read", "personal"}:
+                raise RequestError("this token has no right to read", status=403)
+            _allow(method, "GET")
+            return await self._in_pool(self._logged, logged[1], "personal" in rights, _caller(scope))
         if found is None:
             raise RequestError("there is nothing here; `GET /openapi.json` lists what there is", status=404)
         reference = self._reference(found["name"], found["version"])
@@ -204,12 +214,20 @@ class App:
             return _Reply(200, {"name": found["name"], "ready": True})
         return await self._in_pool(self._metadata, found["name"], reference)
 
-    def _check_token(self, scope: Scope) -> None:
-        if self._token is None:
-            return
-        scheme, _, given = (header(scope, b"authorization") or "").partition(" ")
-        if scheme.lower() != "bearer" or not hmac.compare_digest(given.strip().encode("latin-1"), self._token):
+    def _rights(self, scope: Scope) -> frozenset[str]:
+        rights = self._tokens.rights(header(scope, b"authorization"))
+        if rights is None:
             raise RequestError("a token is needed: send `Authorization: Bearer ...`", status=401)
+        return rights
+
+    def _check_right(self, scope: Scope, right: str) -> None:
+        if right not in self._rights(scope):
+            raise RequestError(f"this token has no right to {right}", status=403)
+
+    def _logged(self, reference: str, is_open: bool, caller: str) -> _Reply:
+        """Return one prediction; personal values only where they may be seen: that is a look, and recorded."""
+        found = read_prediction(self._service.workspace, reference, unseal=is_open, caller=caller if is_open else None)
+        return _Reply(200, {"rows": [plain(row) for row in found.rows]})
 
     def _reference(self, name: str, version: str | None) -> str:
         reference = self._references.get(name)
@@ -278,6 +296,11 @@ class App:
         for field in ("system", "model", "model_version", "caller", "at"):
             if not isinstance(request.get(field), str | None):
                 raise FieldError(field, "a string", request[field])
+        subject = request.get("subject")
+        if not isinstance(subject, str | None) and not (
+            isinstance(subject, list) and all(isinstance(item, str) for item in subject)
+        ):
+            raise FieldError("subject", "a string, or one for each row", subject)
         recorded = record_prediction(
             self._service.workspace,
             system=request["system"],
@@ -288,6 +311,7 @@ class App:
             caller=request.get("caller") or caller,
             at=request.get("at"),
             trace=None if context is None else context.trace,
+            subject=subject,
         )
         return _Reply(
             201,
@@ -354,7 +378,7 @@ def _endpoint(path: str) -> str:
     if found is not None:
         return (found["rest"] or "/metadata")[1:]
     known = {"/v2", "/v2/models", "/v2/health/live", "/v2/health/ready", "/v1/predictions", "/metrics", "/openapi.json"}
-    return path if path in known else "other"
+    return path if path in known else "/v1/predictions/REFERENCE" if _LOGGED.match(path) else "other"
 
 
 def _caller(scope: Scope) -> str:

@@ -130,6 +130,17 @@ def description(models: Sequence[str], *, with_token: bool) -> dict[str, object]
                 "responses": {"201": _answer(_ref("Recorded")), **_ERRORS},
             }
         },
+        "/v1/predictions/{reference}": {
+            "parameters": [
+                {
+                    "name": "reference",
+                    "in": "path",
+                    "required": True,
+                    "schema": {"type": "string", "pattern": "^[A-Za-z0-9:.-]{1,80}$"},
+                }
+            ],
+            "get": _get("One prediction on record.", {"type": "object", "required": ["rows"]}),
+        },
     }
     for root, parameters in (
         ("/v2/models/{name}", [name]),

@@ -20,6 +20,7 @@ from retrodict.server.app import App, Limits
 from retrodict.server.errors import AddressError, OpenServerError
 from retrodict.server.measures import JsonFormatter
 from retrodict.server.scheduler import THREADS
+from retrodict.server.tokens import Tokens
 from retrodict.workspace import Workspace
 
 PUBLISH_EVERY_S = 1.0
@@ -40,6 +41,7 @@ class Server:
         host: str = "127.0.0.1",
         port: int = 8080,
         token: str | None = None,
+        tokens: Tokens | None = None,
         limits: Limits | None = None,
     ) -> None:
         """Load the models and listen; `port` 0 takes any that is free.
@@ -49,7 +51,8 @@ class Server:
             AddressError: The address is in use, or not this machine's.
             RetrodictError: A model cannot be loaded; nothing listens then.
         """
-        if not _is_loopback(host) and not token:
+        tokens = tokens or Tokens.single(token)
+        if not _is_loopback(host) and not tokens:
             raise OpenServerError(host)
         self._workspace = workspace
         self._stop = threading.Event()
@@ -70,7 +73,7 @@ class Server:
             started.service,
             {model.name: model.requested for model in started.models},
             pool=self._pool,
-            token=token,
+            tokens=tokens,
             limits=self._limits,
         )
 
@@ -177,6 +180,7 @@ def serve(
     host: str = "127.0.0.1",
     port: int = 8080,
     token: str | None = None,
+    tokens: Tokens | None = None,
     limits: Limits | None = None,
     ready: Callable[[str], None] | None = None,
 ) -> None:
@@ -187,7 +191,7 @@ def serve(
         _log.addHandler(to_stderr)
         _log.setLevel(logging.INFO)
         _log.propagate = False
-    Server(workspace, models, host=host, port=port, token=token, limits=limits).run(ready)
+    Server(workspace, models, host=host, port=port, token=token, tokens=tokens, limits=limits).run(ready)
 
 
 def _is_loopback(host: str) -> bool:

@@ -19,7 +19,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from retrodict.kernel.types import EventId
+from retrodict.models.subjects import take_subjects
 from retrodict.server import tensors
+from retrodict.server.errors import FieldError
 from retrodict.server.tensors import Outputs
 from retrodict.serving import Answer, Asked, Asker, ModelFailedError, Ready, Service
 
@@ -204,10 +206,11 @@ class Scheduler:
     def _ask(self, ready: Ready, questions: list[Question]) -> Asked:
         first = questions[0].inputs
         inputs = first if len(questions) == 1 else tensors.join([question.inputs for question in questions])
+        inputs, subject = _take_subjects(ready, inputs)
         data = tensors.as_input(inputs, ready.signature)
         # A single array that became a frame is kept as it was sent, too.
         raw = inputs if len(inputs) == 1 and next(iter(inputs.values())).ndim == 2 and _is_frame(data) else None
-        asked = self._service.ask(ready, data, [question.asker for question in questions], raw=raw)
+        asked = self._service.ask(ready, data, [question.asker for question in questions], raw=raw, subject=subject)
         self._scored(ready.reference, len(questions), sum(question.asker.rows for question in questions))
         return asked
 
@@ -292,6 +295,22 @@ def _replies(answer: Answer, outputs: Outputs, questions: list[Question]) -> lis
         )
         for part in answer.parts
     ]
+
+
+def _take_subjects(
+    ready: Ready, inputs: Mapping[str, np.ndarray[Any, Any]]
+) -> tuple[Mapping[str, np.ndarray[Any, Any]], list[str] | None]:
+    """Return the model's own tensors, and whom the rows are about, where a tensor beside them says it."""
+    personal, signature = ready.version.personal, ready.signature
+    if personal is None or (signature is not None and any(s.name == personal.subject for s in signature.inputs)):
+        return inputs, None
+    taken = take_subjects(inputs, personal.subject, signature)
+    if taken is None:
+        return inputs, None  # the service says what is missing
+    rest = {name: tensor for name, tensor in inputs.items() if name != personal.subject}
+    if not rest:
+        raise FieldError("inputs", f"the model's inputs beside {personal.subject}", personal.subject)
+    return rest, taken[1]
 
 
 def _is_frame(data: Any) -> bool:

@@ -11,9 +11,12 @@ class ModelFailedError(UnavailableError):
 
     slug = "model-failed"
 
-    def __init__(self, model: str, prediction: EventId, index: int | None, cause: BaseException) -> None:
+    def __init__(
+        self, model: str, prediction: EventId, index: int | None, cause: BaseException, *, is_personal: bool = False
+    ) -> None:
+        """Say so; what a model says of personal values is shown only to who looks at the record."""
         name = prediction if index is None else str(index)
-        text = (str(cause).strip().splitlines() or [""])[0]
+        text = "" if is_personal else (str(cause).strip().splitlines() or [""])[0]
         super().__init__(
             f"{model} failed: {type(cause).__name__}{': ' if text else ''}{text}",
             hint=f"The failed call is on record: `retrodict show {name}`.",

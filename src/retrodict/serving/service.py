@@ -24,15 +24,19 @@ from retrodict.kernel import clock as clocks
 from retrodict.kernel import entry
 from retrodict.kernel.errors import ReadOnlyStoreError, UsageError
 from retrodict.kernel.types import MAX_EDGES, Digest, Edge, EdgeList, Event, EventId, Ref
+from retrodict.keys import KeyNotHeldError, Subject
 from retrodict.ledger import Sequenced
 from retrodict.models import remote
-from retrodict.models.errors import UnloadableModelError
+from retrodict.models.errors import InputError, UnloadableModelError
 from retrodict.models.loading import LoadedModel, load_model
 from retrodict.models.records import ModelVersion
 from retrodict.models.session import current_loader
 from retrodict.models.signature import Signature
+from retrodict.models.subjects import as_identities, missing, take_subjects
 from retrodict.objects import digest_of
-from retrodict.predictions import Part, Payload, fetched_body, made_body, payload
+from retrodict.predictions import Kept, Part, Payload, fetched_body, made_body, payload, personal
+from retrodict.predictions.payload import Encoded
+from retrodict.predictions.personal import Owners
 from retrodict.serving.code import ServingCode
 from retrodict.serving.errors import ModelFailedError
 from retrodict.serving.materialize import materialize
@@ -40,8 +44,8 @@ from retrodict.serving.resolution import Resolver
 from retrodict.workspace import Batch, Workspace, signed
 
 ERROR_CHARACTERS = 20_000  # of a failure's traceback that are kept
-RIDES_ALONG = 1 << 20  # bytes; larger payloads go into the object store first
 _KNOWN_CALLERS = 10_000  # whose pseudonyms are remembered
+_KNOWN_PEOPLE = 100_000  # whom questions are about, likewise
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -127,6 +131,8 @@ class _Call:
     children: list[EventId] = field(default_factory=list)
     events: list[Event] = field(default_factory=list)
     blobs: dict[Digest, bytes] = field(default_factory=dict)
+    owners: Owners | None = None  # whom it is about
+    touched: dict[str, Subject] = field(default_factory=dict)  # whom its parts are about
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -164,6 +170,7 @@ class Service:
         self._lock = threading.Lock()
         self._loading: dict[EventId, tuple[int, Future[_Deployment]]] = {}  # by whom: a thread
         self._agents: dict[str, str] = {}
+        self._people: dict[str, Subject] = {}
         self._stored: set[Digest] = set()  # schemas that are durable
         self._environment: Digest | None = None
         self._code = ServingCode(workspace.objects, self._cache)
@@ -239,10 +246,11 @@ class Service:
         trace: str | None = None,
         parent_span: str | None = None,
         raw: Any = None,
+        subject: str | Sequence[str] | None = None,
     ) -> Answer:
         """See `ServedModel.predict`."""
         asker = Asker(rows=payload.rows(data), caller=caller, trace=trace, parent_span=parent_span)
-        finished = self._ask(reference, self._deployment(self.resolve(reference)), data, (asker,), raw)
+        finished = self._ask(reference, self._deployment(self.resolve(reference)), data, (asker,), raw, subject)
         sequenced = None
         if not self._is_adopted(finished.call):
             family = finished.call
@@ -250,18 +258,27 @@ class Service:
             self._remember(family)
         return _answer(finished, sequenced)
 
-    def ask(self, ready: Ready, data: Any, askers: Sequence[Asker], *, raw: Any = None) -> Asked:
+    def ask(
+        self,
+        ready: Ready,
+        data: Any,
+        askers: Sequence[Asker],
+        *,
+        raw: Any = None,
+        subject: str | Sequence[str] | None = None,
+    ) -> Asked:
         """Let a model answer once for all `askers`; nobody may be told before `record` has.
 
         Args:
             ready: The version that answers.
             data: The rows of all askers, in their order.
             raw: What they sent, where `data` was made from it.
+            subject: Whom the rows are about, where `data` does not say it.
 
         Raises:
             InputError: As `predict`; a failure of the model is recorded and comes through the future of `record`.
         """
-        return self._ask(ready.reference, self._deployment(ready.version), data, askers, raw)
+        return self._ask(ready.reference, self._deployment(ready.version), data, askers, raw, subject)
 
     def record(self, asked: Sequence[Asked], *, here: bool = False) -> Future[list[Answer | ModelFailedError]]:
         """Put calls on record in one append; the future has their answers, in order, once they are durable.
@@ -317,8 +334,9 @@ class Service:
             trace=outer.trace if outer else clock.random_bytes(16).hex(),
             span=clock.random_bytes(8).hex(),
             caller=outer.caller if outer else None,
+            owners=_everybody(outer) if outer is not None and outer.service is self else None,
         )
-        inputs = self._payload(call, asked.value)
+        inputs = self._payload(call, payload.encode(asked.value), payload.rows(asked.value))
         request = self._kept(call, asked.content)
         received, started = clock.now_ns(), time.perf_counter_ns()
         response, failure = None, None
@@ -344,7 +362,10 @@ class Service:
             http_status=None if response is None else response.status,
             rows=rows,
             inputs=inputs,
-            outputs=self._payload(call, response.value) if response is not None and is_ok else None,
+            outputs=self._payload(call, payload.encode(response.value), payload.rows(response.value), is_derived=True)
+            if response is not None and is_ok
+            else None,
+            keys=None if call.owners is None else [owner.key for owner in call.owners.rows],
             error=None if failure is None else self._sealed(call, failure.message),
             caller=call.caller,
             trace=call.trace,
@@ -375,14 +396,21 @@ class Service:
 
     # One call
 
-    def _ask(self, reference: str, deployment: _Deployment, data: Any, askers: Sequence[Asker], raw: Any) -> Asked:
+    def _ask(
+        self,
+        reference: str,
+        deployment: _Deployment,
+        data: Any,
+        askers: Sequence[Asker],
+        raw: Any,
+        subject: str | Sequence[str] | None = None,
+    ) -> Asked:
         """Let the model answer, and make the events of its family."""
         version = deployment.version
         clock = self.workspace.clock
         outer = _running.get()
-        signature = deployment.model.signature
-        seen = data if signature is None else signature.check(data)
-        if raw is None and seen is not data:
+        seen, was_changed, owners = self._people_of(version, deployment.model.signature, data, subject, outer)
+        if raw is None and was_changed:
             raw = data
         asker, parts = self._parts(askers)
         call = _Call(
@@ -391,18 +419,19 @@ class Service:
             trace=asker.trace or (outer.trace if outer else clock.random_bytes(16).hex()),
             span=clock.random_bytes(8).hex(),
             caller=outer.caller if outer and asker.caller is None else self._caller(asker.caller),
+            owners=owners,
         )
         # Before the model runs: it may change what it is given.
-        inputs = self._payload(call, seen)
-        raw_inputs = None if raw is None else self._payload(call, raw)
+        given = payload.encode(seen)
+        sent = None if raw is None else (payload.encode(raw), payload.rows(raw))
         rows = payload.rows(seen)
         received, started = clock.now_ns(), time.perf_counter_ns()
         token = _running.set(call)
-        output, failure, outputs = None, None, None
+        output, failure, answered = None, None, None
         try:
             with self._answering():
                 output = deployment.model.predict(seen)
-            outputs = self._payload(call, output)
+            answered = payload.encode(output), payload.rows(output)
         except (Exception, SystemExit) as error:  # noqa: BLE001 - a failure of any kind is an outcome to record
             output, failure = None, error
         finally:
@@ -410,6 +439,11 @@ class Service:
         duration = time.perf_counter_ns() - started
         with call.lock:
             call.is_open = False
+        if call.owners is None and call.touched:  # a part of the answer was about somebody, so all of it is
+            call.owners = Owners(rows=tuple(call.touched.values()), is_aligned=False)
+        inputs = self._payload(call, given, rows)
+        raw_inputs = None if sent is None else self._payload(call, *sent)
+        outputs = None if answered is None else self._payload(call, *answered, is_derived=True)
         shared = self._shared(deployment)
         body = made_body(
             model=version.event,
@@ -496,22 +530,87 @@ class Service:
             outer.children.append(family.id)
             outer.events.extend(family.events)
             outer.blobs.update(family.blobs)
+            if family.owners is not None:
+                outer.touched.update({owner.subject: owner for owner in family.owners.rows})
             return True
 
-    def _payload(self, call: _Call, value: Any) -> Payload:
-        encoded = payload.encode(value)
-        schema = digest_of(encoded.schema)
-        if schema not in self._stored:
-            call.blobs[schema] = encoded.schema
-        return Payload(codec=encoded.codec, schema=schema, batch=self._kept(call, encoded.batch), meta=encoded.meta)
-
     def _kept(self, call: _Call, data: bytes) -> Digest:
-        """Let bytes ride with a call, or store them where they are large."""
-        if len(data) > RIDES_ALONG:
-            return self.workspace.objects.put(data)
-        digest = digest_of(data)
-        call.blobs[digest] = data
-        return digest
+        """Let bytes ride with a call, sealed where it is about people, or store them where they are large."""
+        owners = () if call.owners is None else call.owners.rows
+        if owners:
+            assert self.workspace.keys is not None
+            data = personal.seal_bytes(self.workspace.keys, owners, data)
+        return personal.keep(self.workspace.objects, call.blobs, data)
+
+    def _people_of(
+        self,
+        version: ModelVersion,
+        signature: Signature | None,
+        data: Any,
+        subject: str | Sequence[str] | None,
+        outer: _Call | None,
+    ) -> tuple[Any, bool, Owners | None]:
+        """Return what the model sees of `data`, whether that was changed, and whom it is about (None: nobody).
+
+        That the field is taken out which says whom a row is about is no change: the pseudonym says it on record.
+
+        Raises:
+            InputError: It is not what the model takes, or does not say whom it is about; no personal value is shown.
+        """
+        declared = version.personal
+        # A part of an answer may not be told whom it is about: then it is about everybody whom the whole is.
+        above = None if outer is None or outer.service is not self else outer.owners
+        if declared is None and above is None:
+            seen = data if signature is None else signature.check(data)
+            return seen, seen is not data, None
+        found, names = data, None
+        if declared is not None:
+            taken = take_subjects(data, declared.subject, signature)
+            if taken is not None:
+                found, names = taken
+            elif subject is not None:
+                names = as_identities(subject, payload.rows(data))
+            elif above is None:
+                raise missing(declared.subject)
+        try:
+            seen = found if signature is None else signature.check(found)
+        except InputError as error:
+            raise error.without_value() from None
+        if declared is None or names is None:
+            assert outer is not None
+            return seen, seen is not found, _everybody(outer)
+        columns = None if declared.columns is None else frozenset({*declared.columns, declared.subject})
+        return seen, seen is not found, Owners(rows=self._subjects(names), personal=columns)
+
+    def _subjects(self, names: Sequence[str]) -> tuple[Subject, ...]:
+        """Return people by name; those who are new get their keys with one write to the disk."""
+        unknown = [name for name in dict.fromkeys(names) if name not in self._people]
+        if unknown:
+            keys = self.workspace.keys
+            assert keys is not None  # else the agent would have no pseudonym
+            if len(self._people) > _KNOWN_PEOPLE:
+                self._people.clear()
+                unknown = list(dict.fromkeys(names))
+            self._people.update(zip(unknown, keys.subjects(unknown), strict=True))
+        return tuple(self._people[name] for name in names)
+
+    def _payload(self, call: _Call, encoded: Encoded, rows: int, *, is_derived: bool = False) -> Kept:
+        """Keep a payload, sealed where the call is about people.
+
+        Raises:
+            KeyNotHeldError: One of them was forgotten at this moment.
+        """
+        blobs: dict[Digest, bytes] = {}
+        objects, keys = self.workspace.objects, self.workspace.keys
+        try:
+            kept = personal.store(objects, keys, blobs, encoded, rows, call.owners, is_derived=is_derived)
+        except KeyNotHeldError:
+            self._people.clear()
+            raise
+        if isinstance(kept, Payload) and kept.schema in self._stored:
+            del blobs[kept.schema]
+        call.blobs.update(blobs)
+        return kept
 
     def _sealed(self, call: _Call, text: str) -> dict[str, str]:
         keys = self.workspace.keys
@@ -526,7 +625,7 @@ class Service:
         for event in family.events:
             for name in ("inputs", "outputs", "raw"):
                 found = event.body.get(name)
-                if isinstance(found, Mapping):
+                if isinstance(found, Mapping) and "schema" in found:
                     self._stored.add(Digest(str(found["schema"])))
 
     def _caller(self, name: str | None) -> str | None:
@@ -612,21 +711,26 @@ class ServedModel:
         trace: str | None = None,
         parent_span: str | None = None,
         raw: Any = None,
+        subject: str | Sequence[str] | None = None,
     ) -> Answer:
         """Answer, once the answer is durably on record.
 
         Args:
-            data: n rows as the model takes them; checked against its signature.
+            data: n rows as the model takes them; checked against its signature. For a model that was registered with
+                a subject, with that field in addition: whom each row is about.
             caller: Who asks, as they say; recorded under a pseudonym.
             trace: The W3C trace that the question is part of, 32 hex digits; `parent_span` the span that sent it.
             raw: The question as it was sent, where `data` was made from it.
+            subject: Whom the rows are about (one person, or one for each), where `data` has no place for it.
 
         Raises:
             InputError: `data` is not what the model takes; nothing is recorded.
             ModelFailedError: The model raised; that is on record.
             RetrodictError: The answer could not be recorded, and is withheld.
         """
-        return self.service.predict(self.reference, data, caller=caller, trace=trace, parent_span=parent_span, raw=raw)
+        return self.service.predict(
+            self.reference, data, caller=caller, trace=trace, parent_span=parent_span, raw=raw, subject=subject
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -645,7 +749,7 @@ def _answer(finished: Asked, sequenced: Sequenced | None) -> Answer:
     """Return the answer of a recorded call, or raise for a failed one."""
     outcome = _outcome(finished, sequenced)
     if isinstance(outcome, ModelFailedError):
-        raise outcome from finished.failure
+        raise outcome from (None if finished.call.owners is not None else finished.failure)
     return outcome
 
 
@@ -653,7 +757,7 @@ def _outcome(finished: Asked, sequenced: Sequenced | None) -> Answer | ModelFail
     call, version = finished.call, finished.version
     index = None if sequenced is None else sequenced.index
     if finished.failure is not None:
-        return ModelFailedError(version.label, call.id, index, finished.failure)
+        return ModelFailedError(version.label, call.id, index, finished.failure, is_personal=call.owners is not None)
     return Answer(
         output=finished.output,
         prediction=call.id,
@@ -664,6 +768,13 @@ def _outcome(finished: Asked, sequenced: Sequenced | None) -> Answer | ModelFail
         span=call.span,
         parts=finished.parts,
     )
+
+
+def _everybody(call: _Call) -> Owners | None:
+    """Return all whom a call is about: what it asks of others is about them, in no order that is known."""
+    if call.owners is None:
+        return None
+    return Owners(rows=tuple({owner.subject: owner for owner in call.owners.rows}.values()), is_aligned=False)
 
 
 def _describe(failure: BaseException) -> str:

@@ -13,18 +13,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from retrodict import predictions
-from retrodict.actions import names
+from retrodict.actions import looks, names
 from retrodict.actions.explain import code, compared, fixes, served, upstream
 from retrodict.actions.explain.code import FeatureCode
 from retrodict.actions.explain.reading import Reader, Row, count, gap, listed
 from retrodict.actions.explain.served import Served
 from retrodict.actions.explain.upstream import Source, Upstream
 from retrodict.actions.explanation import QUESTIONS, Answer, Explanation, Fact, Part, Subject, Versus
+from retrodict.actions.looks import Look
 from retrodict.kernel import clock as clocks
 from retrodict.kernel.errors import RetrodictError, UsageError
 from retrodict.kernel.protocols import Progress
 from retrodict.kernel.types import Digest
-from retrodict.predictions import Call
+from retrodict.predictions import Call, SealedPayload
 from retrodict.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -67,12 +68,14 @@ def explain(
     """
     if sample < 0:
         raise UsageError(f"a sample of {sample} calls", hint="Give 0 or more.")
-    reader = Reader(workspace, rehash=replay)
+    reader = Reader(workspace, Look(workspace, "explain"), rehash=replay)
     top = _subject(reader, reference)
     other = None if versus is None else _subject(reader, versus)
     with tempfile.TemporaryDirectory(prefix="retrodict-explain-") as folder:
         models = _models(reader, Path(folder)) if replay else None
-        return _Explainer(reader, top, models, sample, seed, environment, variables, progress).explain(other)
+        found = _Explainer(reader, top, models, sample, seed, environment, variables, progress).explain(other)
+    reader.look.record(tuple(part.call.event for part in (top, other) if part is not None))
+    return found
 
 
 def _models(reader: Reader, folder: Path) -> Cast:
@@ -191,6 +194,8 @@ class _Explainer:
         from retrodict.replay import replay_prediction  # brings uv and the rebuilding of environments
 
         try:
+            if isinstance(self._top.inputs, SealedPayload):
+                self._reader.value(self._top.inputs)  # what differs is shown with its values: a look at the whole call
             found = replay_prediction(self._reader.workspace, self._top.call.event, variables=self._variables)
         except RetrodictError as error:
             return "could not tell", f"it could not be replayed: {error.message}", ()
@@ -372,6 +377,7 @@ def _answer(number: int, says: str, **rest: object) -> Answer:
 
 def _described(reader: Reader, part: Served) -> Subject:
     call, event = part.call, part.sequenced.event
+    may_read = reader.look.text_of(looks.people_in(reader.workspace, part.sequenced, part.row))
     complaints = []
     for dispute in predictions.disputes(reader.database, prediction=call.event):
         if dispute.row is not None and dispute.row != part.row:
@@ -382,11 +388,10 @@ def _described(reader: Reader, part: Served) -> Subject:
         end = (
             gap("still open")
             if outcome is None
-            else reader.entry_fact(f"resolved {reader.signed(outcome)}", outcome, "declared")
+            else reader.entry_fact(f"resolved {reader.signed(outcome, with_reason=may_read)}", outcome, "declared")
         )
-        complaints.append(
-            reader.entry_fact(f"disputed {reader.signed(sequenced)}", sequenced, "declared", facts=(end,))
-        )
+        said = reader.signed(sequenced, with_reason=may_read)
+        complaints.append(reader.entry_fact(f"disputed {said}", sequenced, "declared", facts=(end,)))
     asker = call.caller_of(part.row or 0)
     return Subject(
         ref=part.ref,
@@ -405,6 +410,6 @@ def _described(reader: Reader, part: Served) -> Subject:
         trace=call.trace_of(part.row or 0),
         status=call.status,
         answer=served.answer_of(reader, part),
-        error=reader.text(event.body.get("error")),
+        error=reader.text(event.body.get("error")) if may_read else looks.NOT_POSSIBLE,
         disputes=tuple(complaints),
     )

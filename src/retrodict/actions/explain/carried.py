@@ -69,7 +69,7 @@ def _of(
     if part.model is None:
         raise UnlikeInputsError("it was answered by another system: there is no model to ask", hint="")
     predict = cast.predictor(part)
-    row = as_rows(payloads.load(reader.workspace, part.inputs)).row(part.row)
+    row = as_rows(reader.value(part.inputs)).row(part.row)
     estimator = None if part.children else cast.load(part.model).model
     found = _trained(reader, row, behind.get(part.model.event), seed)
     if found is None:

@@ -49,12 +49,11 @@ def contrasts(reader: Reader, first: Served, second: Served, cast: Cast, *, seed
         UnlikeInputsError, NotTabularError: They cannot be mixed.
         RerunError: A model cannot be run here.
     """
-    from retrodict.actions import payloads
     from retrodict.actions.explain.rerun import quiet  # with serving and capture, 100 ms
 
     if first.row is None or second.row is None:
         raise UnlikeInputsError("a row is not known", hint="")
-    rows = [as_rows(payloads.load(reader.workspace, p.inputs)).row(p.row or 0) for p in (first, second)]
+    rows = [as_rows(reader.value(p.inputs)).row(p.row or 0) for p in (first, second)]
     versions = [tuple(part.label for part in call.family()) for call in (first, second)]
     other = cast.predictor(second) if versions[0] != versions[1] else None
     labels = (", ".join(versions[0]), ", ".join(versions[1]))

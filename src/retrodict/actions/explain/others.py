@@ -16,7 +16,7 @@ from retrodict.actions.explanation import Alternative, Fact
 from retrodict.diagnose.alternatives import NO_CHANGES, Changes, changes, interval
 from retrodict.kernel.errors import RetrodictError
 from retrodict.kernel.protocols import Progress
-from retrodict.predictions import payload
+from retrodict.predictions import Kept, payload
 
 _AGAIN: Final = "the same versions, asked again"
 
@@ -63,7 +63,7 @@ def _ask(
     place: tuple[int, int],
 ) -> Alternative:
     try:
-        answer, own = _again(reader, top, cast, way)
+        answer, own = _again(reader, top, cast, way, is_shown=True)
     except RetrodictError as error:
         return replace(base, problem=error.message)
     row = top.row or 0
@@ -75,7 +75,7 @@ def _ask(
         if progress is not None and i % 10 == 0:
             progress(place[0] * len(asked) + i, place[1] * len(asked), "logged answers asked again")
         try:
-            again, given = _again(reader, other, cast, way)
+            again, given = _again(reader, other, cast, way, is_shown=False)
         except RetrodictError:
             failed += 1
             continue
@@ -102,17 +102,21 @@ def _counted(total: Changes, calls: int, population: int) -> dict[str, object]:
     }
 
 
-def _again(reader: Reader, call: Served, cast: Cast, way: Way) -> tuple[object, object | None]:
-    """Return what is answered now, and what was answered then, for a whole call."""
+def _again(reader: Reader, call: Served, cast: Cast, way: Way, *, is_shown: bool) -> tuple[object, object | None]:
+    """Return what is answered now, and what was answered then, for a whole call; `is_shown` to a person, or counted."""
+
+    def read(kept: Kept) -> object:
+        return reader.value(kept) if is_shown else payloads.load(reader.workspace, kept)
+
     top = way.instead.get(call.call.model_name)
     predict = cast.predictor(call, way.instead)
     # Another version of the outermost model gets the question as it was sent; the one on record, as it saw it.
     asked = call.raw if top is not None and call.raw is not None else call.inputs
     with quiet():
-        now = predict(payloads.load(reader.workspace, asked))
+        now = predict(read(asked))
     if payload.rows(now) != call.call.rows:
         raise RerunError(f"it gave {payload.rows(now)} answers to {call.call.rows} rows", hint="")
-    return now, None if call.outputs is None else payloads.load(reader.workspace, call.outputs)
+    return now, None if call.outputs is None else read(call.outputs)
 
 
 def _summary(found: Sequence[Alternative]) -> str:

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Final, Literal
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, Final, Literal
 
 from retrodict import datasets, provenance
-from retrodict.actions import names
+from retrodict.actions import looks, names
 from retrodict.actions.explanation import Fact, State
+from retrodict.actions.looks import Look
 from retrodict.kernel.errors import IntegrityError, RetrodictError, UnavailableError, UsageError
 from retrodict.kernel.types import Digest, Edge, EventId, Evidence, is_digest
 from retrodict.ledger import Sequenced
 from retrodict.models import records as models
 from retrodict.models.records import ModelVersion
-from retrodict.predictions import Payload
+from retrodict.predictions import Kept, Payload, SealedPayload, Segment, personal
 from retrodict.predictions.glance import read_row
-from retrodict.workspace import Workspace, agent_name, open_text, sealed_text
+from retrodict.workspace import Workspace, agent_name, forgotten_by, open_text, sealed_key, sealed_text
 
 _SMALL_BYTES: Final = 256 * 1024  # smaller objects are read again in any case,
 _ALLOWANCE_BYTES: Final = 4 * 1024 * 1024  # as long as all of them together are not more than this
@@ -29,12 +30,14 @@ class Reader:
 
     Attributes:
         workspace: What is read.
+        look: Takes note of whose personal values are shown.
         database: Its views, caught up.
     """
 
-    def __init__(self, workspace: Workspace, *, rehash: bool) -> None:
+    def __init__(self, workspace: Workspace, look: Look, *, rehash: bool) -> None:
         """Begin; with `rehash` every object is read and hashed before it is called held."""
         self.workspace = workspace
+        self.look = look
         self.database = workspace.views.database()
         self._rehash = rehash
         self._allowance = _ALLOWANCE_BYTES
@@ -87,10 +90,10 @@ class Reader:
         except IntegrityError:
             return "(altered)"
 
-    def signed(self, sequenced: Sequenced) -> str:
+    def signed(self, sequenced: Sequenced, *, with_reason: bool = True) -> str:
         """Return by whom and when an entry was made, and why where that is known."""
         event = sequenced.event
-        reason = self.reason(sequenced)
+        reason = self.reason(sequenced) if with_reason else None
         return f"by {self.who(event.agent)}, {moment(event.at)}" + (f': "{reason}"' if reason else "")
 
     # ---- objects
@@ -105,6 +108,9 @@ class Reader:
         objects = self.workspace.objects
         if not objects.has(digest):
             return "missing", True
+        key = sealed_key(self.workspace, digest)
+        if key is not None and (self.workspace.keys is None or not self.workspace.keys.holds(key)):
+            return ("sealed" if forgotten_by(self.workspace, key) is None else "erased"), True
         if self._rehash:
             return objects.state(digest), True
         try:
@@ -132,8 +138,8 @@ class Reader:
 
     def blob(self, digest: Digest | None, limit: int | None = None) -> bytes | None:
         """Return an object's bytes; None where it is not held as it was, or larger than `limit` bytes."""
-        if digest is None:
-            return None
+        if digest is None or sealed_key(self.workspace, digest) is not None:
+            return None  # a personal file is not read for an explanation
         try:
             if limit is not None and self.workspace.objects.size(digest) > limit:
                 return None
@@ -161,17 +167,57 @@ class Reader:
         except RetrodictError:
             return
 
-    def row(self, payload: Payload, row: int) -> Row | None:
-        """Return one row of logged values; None where they are not held as they were."""
-        schema, batch = self.blob(payload.schema), self.blob(payload.batch)
-        if schema is None or batch is None:
+    def row(self, kept: Kept, row: int) -> Row | None:
+        """Return one row of logged values, to be shown; None where they are not held, or cannot be opened."""
+        try:
+            found, place = self.look.encoded_row(kept, row)
+        except (RetrodictError, IndexError):  # an answer may have fewer rows than the question
             return None
-        return tuple(read_row(payload.codec, schema, batch, payload.meta, row).items())
+        return tuple(read_row(found.codec, found.schema, found.batch, found.meta, place).items())
 
-    def payload_state(self, payload: Payload) -> State:
-        """Return whether logged values are held."""
-        states = [self.state(payload.schema)[0], self.state(payload.batch)[0]]
-        return next((bad for bad in ("missing", "altered") if bad in states), "held")
+    def value(self, kept: Kept) -> Any:
+        """Return logged values whole, to be shown.
+
+        Raises:
+            RetrodictError: They are not held, or cannot be opened.
+        """
+        return self.look.value(kept)
+
+    def payload_state(self, kept: Kept, row: int | None = None) -> State:
+        """Return whether logged values (those of a row) are held, and can be opened."""
+        if isinstance(kept, Payload):
+            states = [self.state(kept.schema)[0], self.state(kept.batch)[0]]
+            return next((bad for bad in ("missing", "altered") if bad in states), "held")
+        try:
+            return worst_state(self._segment_state(segment) for segment in self._segments(kept, row))
+        except RetrodictError as error:
+            return "missing" if isinstance(error, UnavailableError) else "altered"
+
+    def _segments(self, kept: SealedPayload, row: int | None) -> list[Segment]:
+        parts = kept.parts(self.workspace.objects.get)
+        return [part for part in parts if row is None or any(first <= row < first + n for first, n in part.rows)]
+
+    def _segment_state(self, segment: Segment) -> State:
+        state, _ = self.state(segment.sealed)
+        if state != "held":
+            return state
+        keys = self.workspace.keys
+        if keys is not None and all(keys.holds(key) for key in segment.keys):
+            return "held"
+        return "sealed" if personal.erased_by(self.workspace, segment) is None else "erased"
+
+    def unread(self, kept: Kept, row: int | None) -> str:
+        """Return why logged values (those of a row) cannot be shown."""
+        if isinstance(kept, SealedPayload):
+            try:
+                for segment in self._segments(kept, row):
+                    if self._segment_state(segment) in {"erased", "sealed"}:
+                        return personal.unopened(self.workspace, segment).message
+            except RetrodictError as error:
+                return error.message
+            if self.payload_state(kept, row) == "held" and not self.look.is_possible:
+                return looks.NOT_POSSIBLE
+        return "the values cannot be read"
 
     # ---- lines
 
@@ -222,8 +268,14 @@ class Reader:
 
 def worst(facts: Sequence[Fact]) -> State:
     """Return the state of lines taken together; gaps do not count."""
-    states = {fact.state for fact in facts if fact.kind == "fact"}
-    return "altered" if "altered" in states else "missing" if "missing" in states else "held"
+    return worst_state(fact.state for fact in facts if fact.kind == "fact")
+
+
+def worst_state(states: Iterable[State]) -> State:
+    """Return the state of things taken together."""
+    found = set(states)
+    order: tuple[State, ...] = ("altered", "missing", "erased", "sealed")
+    return next((bad for bad in order if bad in found), "held")
 
 
 def gap(says: str, facts: tuple[Fact, ...] = ()) -> Fact:

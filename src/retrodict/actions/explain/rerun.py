@@ -15,10 +15,11 @@ from retrodict.actions.explain.reading import Reader
 from retrodict.actions.explain.served import Served
 from retrodict.diagnose.tables import Predict
 from retrodict.kernel.errors import RetrodictError, UnavailableError, UnknownReferenceError
-from retrodict.kernel.types import Digest, EventId
+from retrodict.kernel.types import EventId
 from retrodict.models import LoadedModel, current_loader, load_model, remote
 from retrodict.models import records as models
 from retrodict.models.records import ModelVersion
+from retrodict.predictions import personal
 from retrodict.serving.materialize import materialize
 
 
@@ -109,14 +110,14 @@ def _played_back(reader: Reader, top: Served, asked: remote.Question) -> remote.
     Raises:
         RerunError: It was asked something else: nobody asks it for an explanation.
     """
-    objects = reader.workspace.objects
+    workspace = reader.workspace
     for part in top.family():
         body = part.sequenced.event.body
         response, status, kind = (body.get(name) for name in ("response", "http_status", "response_type"))
         if not part.is_third_party or part.call.requested != asked.name or not isinstance(status, int):
             continue
-        if objects.get(Digest(str(body["request"]))) == asked.content:
-            content = objects.get(Digest(str(response)))
+        if personal.exchanged(workspace, body, "request") == asked.content and response is not None:
+            content = personal.exchanged(workspace, body, "response")
             return remote.Response(status=status, content=content, content_type=None if kind is None else str(kind))
     says = f"{asked.name}, a third party, would have to be asked something that it was not asked"
     raise RerunError(says, hint="")

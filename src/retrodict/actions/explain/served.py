@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from retrodict import predictions
 from retrodict.actions.explain.reading import Reader, Row, count, gap, listed, moment
@@ -17,7 +17,7 @@ from retrodict.kernel.types import Digest, Evidence
 from retrodict.ledger import Sequenced
 from retrodict.models import records as models
 from retrodict.models.records import ModelVersion
-from retrodict.predictions import Call, Payload
+from retrodict.predictions import Call, Kept, SealedPayload
 
 if TYPE_CHECKING:
     from retrodict.replay import Replay, ReplayedCall
@@ -37,9 +37,9 @@ class Served:
     sequenced: Sequenced
     row: int | None
     model: ModelVersion | None
-    inputs: Payload
-    outputs: Payload | None
-    raw: Payload | None
+    inputs: Kept
+    outputs: Kept | None
+    raw: Kept | None
     children: tuple[Served, ...]
 
     @property
@@ -140,9 +140,9 @@ def needed(reader: Reader, top: Served) -> tuple[Fact, ...]:
             facts.append(gap(f"{part.label} was answered by another system: its model is not held"))
         else:
             facts.append(reader.object_fact(f"the model {part.label}", part.model.content, "observed"))
-        facts.append(_payload(reader, part.inputs, f"the inputs of {part.label}, as it saw them"))
+        facts.append(_payload(reader, part, part.inputs, f"the inputs of {part.label}, as it saw them"))
         if part.outputs is not None:
-            facts.append(_payload(reader, part.outputs, f"the answer of {part.label}"))
+            facts.append(_payload(reader, part, part.outputs, f"the answer of {part.label}"))
         environment = part.digest("environment")
         if environment is not None:
             environments.setdefault(environment, []).append(part.label)
@@ -157,9 +157,12 @@ def needed(reader: Reader, top: Served) -> tuple[Fact, ...]:
     return tuple(facts)
 
 
-def _payload(reader: Reader, payload: Payload, what: str) -> Fact:
-    state: State = reader.payload_state(payload)
-    return Fact(says=what, evidence="observed", state=state, ref=payload.batch[:15], digest=payload.batch)
+def _payload(reader: Reader, part: Served, kept: Kept, what: str) -> Fact:
+    state: State = reader.payload_state(kept)
+    if isinstance(kept, SealedPayload):
+        says = f"{what}: {reader.unread(kept, None)}" if state != "held" else what
+        return Fact(says=says, evidence="observed", state=state, kind=_kind(state), ref=str(part.call.index))
+    return Fact(says=what, evidence="observed", state=state, ref=kept.batch[:15], digest=kept.batch)
 
 
 def replayed_facts(replay: Replay) -> tuple[Fact, ...]:
@@ -238,17 +241,22 @@ def inputs(reader: Reader, top: Served) -> tuple[str, tuple[Fact, ...], tuple[Ta
     return f"sent {moment(call.received)}{caller}, {together}", tuple(facts), tuple(tables)
 
 
-def _table(reader: Reader, part: Served, payload: Payload, title: str, facts: list[Fact]) -> list[Table]:
-    state = reader.payload_state(payload)
+def _table(reader: Reader, part: Served, payload: Kept, title: str, facts: list[Fact]) -> list[Table]:
+    state = reader.payload_state(payload, part.row)
     evidence: Evidence = "declared" if part.call.kind == "declared" else "observed"
     if part.row is None:
         facts.append(gap(f"{title}: its {part.call.rows:,} rows are not those of the call that it was part of"))
         return []
     row = reader.row(payload, part.row)
     if row is None:
-        facts.append(Fact(says=f"{title}: the values cannot be read", evidence=evidence, state=state, ref=part.ref))
+        says = f"{title}: {reader.unread(payload, part.row)}"
+        facts.append(Fact(says=says, evidence=evidence, state=state, kind=_kind(state), ref=part.ref))
         return []
     return [Table(title=title, columns=("name", "value"), rows=row, evidence=evidence, state=state, ref=part.ref)]
+
+
+def _kind(state: State) -> Literal["fact", "gap"]:
+    return "gap" if state in {"erased", "sealed"} else "fact"
 
 
 def answer_of(reader: Reader, part: Served) -> Row:

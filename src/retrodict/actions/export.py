@@ -1,0 +1,179 @@
+"""`export`: what is held about a person, for that person."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from retrodict import predictions
+from retrodict.actions import looks, people
+from retrodict.actions.looks import Look
+from retrodict.kernel import clock as clocks
+from retrodict.kernel.errors import RetrodictError
+from retrodict.kernel.types import EventId
+from retrodict.ledger import Sequenced
+from retrodict.predictions import Kept
+from retrodict.workspace import Batch, Workspace, agent_name, open_text, refuse_writing
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExportedDispute:
+    """A complaint, and how it ended."""
+
+    entry: int
+    at: str
+    reason: str | None
+    resolved_at: str | None
+    resolution: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExportedRow:
+    """One row of one prediction.
+
+    Attributes:
+        reference: `12.3`.
+        model: The version that answered: `credit@v2`.
+        part_of: The entry of the answer that this one was a part of.
+        inputs: As the model saw them; `sent` as they were sent, where that differs.
+        outputs: What it answered; None where it failed.
+        gap: Why something of it is not given out.
+        leaf_hash: Of the entry, by which it is found in the log.
+    """
+
+    reference: str
+    at: str
+    model: str
+    requested: str
+    caller: str | None
+    part_of: int | None
+    status: str
+    inputs: Mapping[str, object] | None
+    sent: Mapping[str, object] | None
+    outputs: Mapping[str, object] | None
+    error: str | None
+    gap: str | None
+    disputes: tuple[ExportedDispute, ...]
+    leaf_hash: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Exported:
+    """Everything that is held about a person.
+
+    Attributes:
+        origin: The log that it comes from.
+        subjects: Their pseudonyms there.
+        withheld: Entries of predictions that are kept together with other people's and cannot be parted.
+    """
+
+    subject: str
+    written: str
+    origin: str
+    subjects: tuple[str, ...]
+    predictions: tuple[ExportedRow, ...]
+    withheld: tuple[int, ...]
+    event: EventId
+    index: int
+
+
+def export(workspace: Workspace, identity: str, *, reason: str | None = None) -> Exported:
+    """Return what is held about a person; recorded before it is given out.
+
+    Raises:
+        UnknownSubjectError: Nobody here is called so.
+    """
+    refuse_writing(workspace)
+    subjects = people.found(workspace, identity)
+    names = {subject.subject for subject in subjects}
+    look = Look(workspace, "export")
+    rows: list[ExportedRow] = []
+    withheld: list[int] = []
+    for about in people.calls_about(workspace, names):
+        mine = people.rows_of(workspace, about.sequenced, names)
+        rows += [_row(workspace, look, about, row, names) for row in mine]
+        if people.is_joint(workspace, about.sequenced, names):
+            withheld.append(about.sequenced.index)
+    batch = Batch(workspace)
+    event = batch.event(
+        "subject.exported",
+        uses=(),
+        makes=(),
+        body={"subjects": sorted(names), "rows": len(rows)},
+        reason=reason,
+    )
+    index = batch.append()[-1].index
+    return Exported(
+        subject=identity,
+        written=clocks.rfc3339(workspace.clock.now_ns()),
+        origin=workspace.ledger.origin,
+        subjects=tuple(sorted(names)),
+        predictions=tuple(rows),
+        withheld=tuple(withheld),
+        event=event.id,
+        index=index,
+    )
+
+
+def _row(workspace: Workspace, look: Look, about: people.About, row: int, names: set[str]) -> ExportedRow:
+    sequenced, body = about.sequenced, about.sequenced.event.body
+    inputs, outputs, raw = predictions.payloads(sequenced.event)
+    gaps: list[str] = []
+
+    def read(kept: Kept | None) -> Mapping[str, object] | None:
+        if kept is None:
+            return None
+        try:
+            if not looks.is_only_about(workspace, kept, row, names):
+                gaps.append("kept together with other people's values")
+                return None
+            return look.row(kept, row)
+        except (RetrodictError, IndexError) as error:
+            gaps.append(str(error))
+            return None
+
+    parent = body.get("parent")
+    above = None if parent is None else workspace.ledger.find(EventId(str(parent)))
+    caller = body.get("caller")
+    found = [read(kept) for kept in (inputs, raw, outputs)]
+    error = None
+    if body.get("error") is not None:
+        is_mine = not about.others
+        error = (
+            looks.error_text(workspace, sequenced) if is_mine else "(not given out: it may show other people's values)"
+        )
+    return ExportedRow(
+        reference=f"{sequenced.index}.{row}",
+        at=str(body["received"]),
+        model=f"{body['model_name']}@v{body['model_version']}",
+        requested=str(body["requested"]),
+        caller=None if caller is None else agent_name(workspace, str(caller)),
+        part_of=None if above is None else above.index,
+        status=str(body["status"]),
+        inputs=found[0],
+        sent=found[1],
+        outputs=found[2],
+        error=error,
+        gap="; ".join(dict.fromkeys(gaps)) or None,
+        disputes=tuple(_disputes(workspace, sequenced, row)),
+        leaf_hash=sequenced.leaf_hash.hex(),
+    )
+
+
+def _disputes(workspace: Workspace, sequenced: Sequenced, row: int) -> list[ExportedDispute]:
+    result = []
+    for dispute in predictions.disputes(workspace.views.database(), prediction=sequenced.event.id):
+        if dispute.row not in (None, row):
+            continue
+        begun = workspace.ledger.event(dispute.index)
+        ended = None if dispute.resolution_index is None else workspace.ledger.event(dispute.resolution_index)
+        result.append(
+            ExportedDispute(
+                entry=dispute.index,
+                at=dispute.at,
+                reason=open_text(workspace, begun.event.reason),
+                resolved_at=None if ended is None else ended.event.at,
+                resolution=None if ended is None else open_text(workspace, ended.event.reason),
+            )
+        )
+    return result

@@ -1,0 +1,100 @@
+"""People in the record: who is meant, which calls are about them, and which texts may be. No verb."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from retrodict import predictions, provenance
+from retrodict.actions import looks
+from retrodict.kernel.errors import UsageError
+from retrodict.kernel.types import Ref
+from retrodict.keys import Subject
+from retrodict.ledger import Sequenced
+from retrodict.predictions import personal
+from retrodict.workspace import Workspace, sealed_text
+
+
+class UnknownSubjectError(UsageError):
+    """Nobody of that name is known here, or no longer."""
+
+    slug = "unknown-subject"
+    hint = "Write it as it stands in the field that the model was registered with; who was forgotten is not known."
+
+    def __init__(self, identity: str) -> None:
+        super().__init__(f"nobody here is called {identity!r}")
+        self.identity = identity
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class About:
+    """One call that is about a person.
+
+    Attributes:
+        others: Whether it is about others, too.
+        texts: The entries that hold texts about it: the call itself where it failed, disputes, their ends, replays.
+    """
+
+    sequenced: Sequenced
+    others: bool
+    texts: tuple[Sequenced, ...]
+
+
+def found(workspace: Workspace, identity: str) -> list[Subject]:
+    """Return the pseudonyms and keys that a person has here.
+
+    Raises:
+        UnknownSubjectError: There are none.
+        StateDirectoryError: The keys are out of reach.
+    """
+    subjects = [] if workspace.keys is None else workspace.keys.find_subjects(identity)
+    if not subjects:
+        raise UnknownSubjectError(identity)
+    return subjects
+
+
+def calls_about(workspace: Workspace, names: set[str]) -> Iterator[About]:
+    """Yield the calls that are about these pseudonyms, oldest first."""
+    database = workspace.views.database()
+    entries = sorted({entry for name in names for entry in predictions.entries_about(database, name)})
+    for entry in entries:
+        sequenced = workspace.ledger.event(entry)
+        everybody = set(predictions.subjects(database, entry))
+        texts = [sequenced] if sequenced.event.body.get("error") is not None else []
+        for other in _that_use(workspace, sequenced):
+            if other.event.kind in {"prediction.disputed", "replay.finished"} and (
+                names & looks.people_in(workspace, other)
+            ):
+                texts.append(other)
+                texts += [end for end in _that_use(workspace, other) if end.event.kind == "dispute.resolved"]
+        yield About(sequenced=sequenced, others=bool(everybody - names), texts=tuple(texts))
+
+
+def text_keys(sequenced: Sequenced) -> set[str]:
+    """Return the keys of the texts that an entry holds."""
+    body = sequenced.event.body
+    texts = [sequenced.event.reason, sealed_text(body.get("error")), sealed_text(body.get("found"))]
+    return {text.key for text in texts if text is not None}
+
+
+def rows_of(workspace: Workspace, sequenced: Sequenced, names: set[str]) -> list[int]:
+    """Return which rows of a call are theirs alone."""
+    rows: dict[int, None] = {}
+    for segment in personal.segments(predictions.payloads(sequenced.event)[0], workspace.objects.get):
+        if set(segment.subjects) <= names:
+            rows |= dict.fromkeys(row for first, count in segment.rows for row in range(first, first + count))
+    return sorted(rows)
+
+
+def is_joint(workspace: Workspace, sequenced: Sequenced, names: set[str]) -> bool:
+    """Say whether something of a call is kept together for them and for others."""
+    return any(
+        names & set(segment.subjects) and not set(segment.subjects) <= names
+        for kept in predictions.payloads(sequenced.event)
+        for segment in personal.segments(kept, workspace.objects.get)
+    )
+
+
+def _that_use(workspace: Workspace, sequenced: Sequenced) -> list[Sequenced]:
+    near = provenance.neighbours(workspace.views.database(), Ref(sequenced.event.id), limit=1_000_000)
+    return [workspace.ledger.event(entry) for how, entry in near if how == "depends on it"]
