@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import io
 from dataclasses import replace
 
 import pandas as pd
 import pytest
+from rich.console import Console
 
 from retrodict import predictions
 from retrodict.actions import payloads
+from retrodict.actions.models import models
 from retrodict.actions.predictions import search
 from retrodict.actions.record import record_prediction
 from retrodict.actions.register import register
@@ -16,6 +19,7 @@ from retrodict.actions.show import show
 from retrodict.kernel.errors import UsageError
 from retrodict.models import InputError
 from retrodict.predictions import Kept, SealedPayload
+from retrodict.render import text
 from retrodict.serving import ModelFailedError, Service
 from retrodict.testing.people import question, scorer
 from retrodict.testing.workbench import register_source
@@ -62,8 +66,11 @@ def test_columns_that_are_not_personal_stay_searchable(workspace: Workspace) -> 
     rows = search(workspace, where="age > 35").rows
     assert [(row.inputs, row.outputs) for row in rows] == [({"age": 40}, None)]
     assert "personal" in str(rows[0].gap)
-    with pytest.raises(UsageError, match="city"):
+    with pytest.raises(UsageError, match="city") as refused:
         search(workspace, where="city = 'Oslo'")
+    assert "--unseal" in str(refused.value.hint)
+    Console(file=(drawn := io.StringIO()), width=200).print(text.models(models(workspace)))
+    assert "by customer; personal are city and the outputs" in drawn.getvalue()
     (row,) = search(workspace, where="city = 'Oslo'", unseal=True).rows
     assert row.inputs == {"age": 40, "city": "Oslo"}
     assert row.outputs == {"score": 0.4, "word": "OSLO"}

@@ -37,6 +37,7 @@ class ModelRow:
         run: The entry of the run that made it, None where none is on record.
         metrics: What the metrics file says, flattened to dotted names, where it is JSON; else empty.
         aliases: Those that point here now.
+        personal: Whom its questions are about; None: nobody.
     """
 
     reference: str
@@ -52,6 +53,7 @@ class ModelRow:
     run: int | None
     metrics: Mapping[str, object]
     aliases: tuple[str, ...]
+    personal: records.Personal | None
     authorship: How
 
 
@@ -95,6 +97,7 @@ def models(workspace: Workspace, name: str | None = None) -> Models:
                 reason=open_text(workspace, event.reason),
                 run=None if run is None else run.index,
                 metrics=read_metrics(workspace, version.metrics),
+                personal=version.personal,
                 aliases=tuple(m.alias for m in moves if m.is_current and m.version_event == version.event),
                 authorship=authors.how(version.index),
             )

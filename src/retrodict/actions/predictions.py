@@ -396,9 +396,11 @@ class _Condition:
         self._where = where
         self._columns: dict[str, str] = {name: name for name in _FACTS}  # by lower case, as SQLite compares
         self._absent: set[str] = set()
+        self._is_sealed = False
 
     def filter(self, rows: Sequence[PredictionRow]) -> list[PredictionRow]:
         """Return the rows for which the condition holds."""
+        self._is_sealed = self._is_sealed or any(row.subject is not None and row.gap is not None for row in rows)
         tables = [self._cells(row) for row in rows]
         for cells in tables:
             for name in cells:
@@ -422,7 +424,8 @@ class _Condition:
     def _hint(self) -> str:
         shown = list(self._columns.values())
         more = f" and {len(shown) - 40} more" if len(shown) > 40 else ""
-        return f"The columns are {', '.join(shown[:40])}{more}."
+        sealed = " Personal ones are opened by --subject and --unseal." if self._is_sealed else ""
+        return f"The columns are {', '.join(shown[:40])}{more}.{sealed}"
 
     def _cells(self, row: PredictionRow) -> dict[str, object]:
         cells: dict[str, object] = {name: getattr(row, name) for name in _FACTS}

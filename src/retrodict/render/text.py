@@ -39,6 +39,7 @@ if TYPE_CHECKING:  # the modules behind these types would double the time that `
     from retrodict.actions.show import Shown
     from retrodict.actions.status import Status
     from retrodict.actions.verify import Verification
+    from retrodict.models.records import Personal
     from retrodict.replay import Replay
     from retrodict.replay.prediction import ThirdParty
 
@@ -277,7 +278,13 @@ def registered(record: Registered) -> RenderableType:
     if not record.is_new:
         return Text(f"{record.reference}  unchanged")
     made = "no run on record made it" if record.run is None else f"made by run {record.run_entry}"
-    return Text(f"{record.reference}  {short(record.content)}  {record.flavor}, {made}  entry {record.index}")
+    about = "" if record.personal is None else f", about people: {_about(record.personal)}"
+    return Text(f"{record.reference}  {short(record.content)}  {record.flavor}, {made}{about}  entry {record.index}")
+
+
+def _about(personal: Personal) -> str:
+    columns = "all inputs" if personal.columns is None else ", ".join(personal.columns)
+    return f"by {personal.subject}; personal are {columns} and the outputs"
 
 
 def models(record: Models) -> RenderableType:
@@ -302,6 +309,9 @@ def models(record: Models) -> RenderableType:
             wrap=["why"],
         )
     ]
+    people = [(row.reference, _about(row.personal)) for row in record.versions if row.personal is not None]
+    if people:
+        parts += [Text(""), table(["model", "about people"], people, wrap=["about people"])]
     measured = [
         (row.reference, ", ".join(f"{key} {_number(value)}" for key, value in row.metrics.items()))
         for row in record.versions
