@@ -105,7 +105,7 @@ def people_in(workspace: Workspace, sequenced: Sequenced, row: int | None = None
     """
     event, body = sequenced.event, sequenced.event.body
     match event.kind:
-        case "prediction.made" | "prediction.declared":
+        case "prediction.made" | "prediction.declared" | "prediction.fetched":
             about, objects = predictions.payloads(event), workspace.objects
             row = None if body.get("status") == "error" else row
             return {subject for kept in about for subject in personal.row_subjects(kept, objects.get, row)}

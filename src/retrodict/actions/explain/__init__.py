@@ -377,9 +377,11 @@ def _answer(number: int, says: str, **rest: object) -> Answer:
 
 def _described(reader: Reader, part: Served) -> Subject:
     call, event = part.call, part.sequenced.event
-    may_read = reader.look.text_of(looks.people_in(reader.workspace, part.sequenced, part.row))
+    about = predictions.disputes(reader.database, prediction=call.event)
+    has_texts = bool(about) or event.body.get("error") is not None
+    may_read = not has_texts or reader.look.text_of(looks.people_in(reader.workspace, part.sequenced, part.row))
     complaints = []
-    for dispute in predictions.disputes(reader.database, prediction=call.event):
+    for dispute in about:
         if dispute.row is not None and dispute.row != part.row:
             continue
         sequenced = reader.find(dispute.event)
