@@ -22,7 +22,7 @@ from retrodict.render.json import to_json
 from retrodict.serving import ModelFailedError, Service
 from retrodict.testing.people import question
 from retrodict.testing.workbench import reopen
-from retrodict.workspace import Workspace, publish
+from retrodict.workspace import Batch, Workspace, publish
 
 
 def entry(service: Service, *rows: tuple[str, int, str]) -> int:
@@ -174,3 +174,18 @@ def test_a_key_that_is_lost_without_a_word_is_missing_and_not_erased(workspace: 
     assert {(f.level, f.what) for f in found.findings if f.level == "missing"} == {("missing", f"entry {index}")}
     (row,) = search(workspace, unseal=True).rows
     assert "not held" in str(row.gap)
+
+
+def test_backups_of_keys_that_may_hold_the_persons_are_named(workspace: Workspace, service: Service) -> None:
+    def backup(what: str, place: str) -> None:
+        batch = Batch(workspace)
+        body = {"what": what, "destination": batch.seal(place)}
+        batch.event("backup.made", uses=(), makes=(), body=body)
+        batch.append()
+
+    backup("keys", "/before")
+    entry(service, ("ann", 30, "Rome"))
+    backup("store", "/store")
+    backup("keys", "/mnt/keys")
+    _, held = reach(workspace, "ann").holders
+    assert (held.kind, held.where, held.state) == ("backup", "/mnt/keys", "not confirmed")

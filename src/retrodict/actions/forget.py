@@ -14,7 +14,7 @@ from retrodict.kernel.errors import RetrodictError
 from retrodict.kernel.protocols import Progress
 from retrodict.kernel.types import MAX_EDGES, Digest, Edge, EdgeList, EventId, Ref
 from retrodict.replay import replay_prediction
-from retrodict.workspace import Batch, Workspace, destroy_forgotten, holders
+from retrodict.workspace import Batch, Workspace, destroy_forgotten, holders, open_text, sealed_text
 
 _KEYS_IN_ENTRY: Final = 200  # more of them are listed in an object
 
@@ -189,14 +189,14 @@ def _find(workspace: Workspace, identity: str) -> _Found:
             if item.event.kind in ("prediction.disputed", "dispute.resolved")
         ),
         texts=len(keys) - len(subjects),
-        holders=(own, *_holders(workspace, names, set(keys))),
+        holders=(own, *_holders(workspace, names, set(keys), min((a.sequenced.index for a in calls), default=0))),
     )
     registered = tuple(EventId(event) for event in versions if event != "None")
     return _Found(reach=reached, names=reached.subjects, keys=tuple(keys), calls=calls, models=registered)
 
 
-def _holders(workspace: Workspace, names: set[str], keys: set[str]) -> Iterator[Holder]:
-    """Yield the places outside that held one of the keys, or the person's values."""
+def _holders(workspace: Workspace, names: set[str], keys: set[str], since: int) -> Iterator[Holder]:
+    """Yield the places outside that held one of the keys, or the person's values; there were none before `since`."""
     for index in holders(workspace):
         sequenced = workspace.ledger.event(index)
         event, body = sequenced.event, sequenced.event.body
@@ -209,8 +209,8 @@ def _holders(workspace: Workspace, names: set[str], keys: set[str]) -> Iterator[
                 if names & {str(name) for name in body.get("subjects", ())}:  # type: ignore[attr-defined]
                     where = f"the file that was written then ({body.get('rows')} rows)"
                     yield Holder(kind="export", where=where, event=event.id, entry=index, state="not confirmed")
-            case "backup.made":
-                where = str(body.get("to") or "a backup")
+            case "backup.made" if body.get("what") != "store" and index > since:  # that of a store holds no keys
+                where = open_text(workspace, sealed_text(body.get("destination"))) or "a backup"
                 yield Holder(kind="backup", where=where, event=event.id, entry=index, state="not confirmed")
 
 
