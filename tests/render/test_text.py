@@ -8,7 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
-from retrodict.render.text import Printable, table
+from retrodict.actions.run import File, Ran
+from retrodict.kernel.types import Digest, EventId
+from retrodict.render.text import Printable, ran, table
 
 words = st.text(st.characters(categories=["L", "N", "P"]), min_size=1, max_size=60)
 sentences = st.lists(st.text("abcxyz", min_size=1, max_size=20), max_size=20).map(" ".join)
@@ -53,3 +55,17 @@ def test_columns_that_find_no_room_stand_below() -> None:
 def test_a_terminal_gets_no_control_characters_and_nothing_blank_at_the_ends_of_lines() -> None:
     lines = drawn(table(["a", "b"], [("x\x1b[2J", "caf\udce9"), ("y" * 30, "")]), 80)
     assert lines == ["a" + " " * 31 + "b", "x\\x1b[2J" + " " * 24 + "caf\\xe9", "y" * 30]
+
+
+def test_a_run_of_many_files_lists_some_and_says_where_the_others_are() -> None:
+    files = [
+        File(path=f"{i}.txt", role="output", digest=Digest("b3-" + f"{i:064x}"), size_bytes=i, maker=None)
+        for i in range(70)
+    ]
+    record = Ran(
+        entry=12, event=EventId("e"), name="n", command="c", exit_code=0, duration_ns=1, mode="seccomp",
+        completeness="os-trace", inputs=(), outputs=tuple(files), code=None, environment=Digest("b3-"), warnings=("w",),
+    )  # fmt: skip
+    lines = drawn(ran(record), 200)
+    assert sum(".txt" in line for line in lines) == 20
+    assert lines[-2:] == ["... and 50 more files: retrodict show 12", "warning: w"]

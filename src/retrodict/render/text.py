@@ -189,6 +189,9 @@ def added(record: Sequence[Added]) -> RenderableType:
     return Text("\n".join(lines))
 
 
+_MOST_FILES = 20  # read, and as many written, that are listed when a run ends
+
+
 def _files(files: Sequence[File]) -> RenderableType:
     return table(
         ["", "path", "bytes", "object", "made by"],
@@ -205,8 +208,11 @@ def ran(record: Ran) -> RenderableType:
             f"seen by {record.mode} ({record.completeness})"
         )
     ]
-    if record.inputs or record.outputs:
-        parts.append(_files([*record.inputs, *record.outputs]))
+    shown = [*record.inputs[:_MOST_FILES], *record.outputs[:_MOST_FILES]]
+    if shown:
+        parts.append(_files(shown))
+    if more := len(record.inputs) + len(record.outputs) - len(shown):
+        parts.append(Text(f"... and {more} more files: retrodict show {record.entry}"))
     parts += [Text(f"warning: {warning}") for warning in record.warnings]
     return Group(*parts)
 
