@@ -275,12 +275,17 @@ def create(root: Path, state_root: Path, clock: Clock, projections: Sequence[Pro
     Ledger.create(folder / "ledger.db", state.origin, clock).close()
     if not (folder / "objects").exists():
         ObjectStore.create(folder / "objects", clock).close()
-    write_file(folder / "format.json", json.dumps({"format": FORMAT, "workspace": workspace_id}).encode() + b"\n")
+    write_file(folder / "format.json", format_file(workspace_id))
     workspace = open_workspace(root, state_root, clock, projections, agent=agent)
     batch = Batch(workspace)
     batch.event("workspace.created", uses=(), makes=(), body={"workspace": workspace_id, "format": FORMAT})
     batch.append()
     return workspace
+
+
+def format_file(workspace_id: str) -> bytes:
+    """Return what `format.json` of a workspace holds."""
+    return json.dumps({"format": FORMAT, "workspace": workspace_id}).encode() + b"\n"
 
 
 def _remove_empty(folders: Sequence[Path]) -> None:

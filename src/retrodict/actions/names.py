@@ -190,6 +190,9 @@ def label(workspace: Workspace, sequenced: Sequenced) -> str:
         case "signer.revoked":
             added = workspace.ledger.find(EventId(str(body["signer"])))
             return "?" if added is None else label(workspace, added)
+        case "backup.made" | "log.restored":
+            number = "" if body["number"] is None else f"backup {body['number']}, "
+            return f"{number}{body.get('what', 'store')}, {body['size']} entries"
         case _:
             return str(body.get("name", "")) if isinstance(body.get("name"), str) else ""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from retrodict import datasets, predictions, provenance, runs, workspace
+from retrodict import backups, datasets, predictions, provenance, runs, workspace
 from retrodict.kernel.protocols import Clock
 from retrodict.keys import SshSigner, open_signer
 from retrodict.models import records as models
@@ -15,6 +15,7 @@ from retrodict.workspace import Workspace
 __all__ = ["PROJECTIONS", "open_signer", "open_workspace"]
 
 PROJECTIONS: Sequence[Projection] = (
+    backups.PROJECTION,
     datasets.PROJECTION,
     models.PROJECTION,
     predictions.PROJECTION,

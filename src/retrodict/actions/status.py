@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from retrodict import datasets, predictions
+from retrodict import backups, datasets, predictions
 from retrodict.actions.personal_files import PersonalFiles
 from retrodict.actions.places import is_ignored
+from retrodict.kernel.clock import NS, parse_rfc3339
 from retrodict.kernel.errors import RetrodictError, UsageError
 from retrodict.kernel.note import decode_checkpoint
 from retrodict.kernel.types import Digest
@@ -36,6 +37,7 @@ class Status:
         entries: Length of the log; `published` of them are under a signed checkpoint.
         datasets: How many names are versioned; `paths` are those that are not as their current version.
         is_changed: Whether there are any of those.
+        unsaved_entries: How many entries are in no backup, and for how long the oldest; None: there never was one.
     """
 
     root: str
@@ -49,6 +51,8 @@ class Status:
     read_only: bool
     paths: tuple[PathStatus, ...]
     is_changed: bool
+    unsaved_entries: int | None
+    unsaved_seconds: float | None
 
 
 def status(workspace: Workspace) -> Status:
@@ -77,6 +81,7 @@ def status(workspace: Workspace) -> Status:
         except (OSError, RetrodictError):
             paths.append(PathStatus(path=version.path, dataset=label, state="unreadable"))
     note = workspace.ledger.checkpoint()
+    unsaved, seconds = _unsaved(workspace)
     return Status(
         root=str(workspace.root),
         workspace=workspace.id,
@@ -89,7 +94,22 @@ def status(workspace: Workspace) -> Status:
         read_only=workspace.read_only,
         paths=tuple(paths),
         is_changed=bool(paths),
+        unsaved_entries=unsaved,
+        unsaved_seconds=seconds,
     )
+
+
+def _unsaved(workspace: Workspace) -> tuple[int | None, float | None]:
+    """Return how many entries are in no backup (that one was made need not be saved), and since how many seconds."""
+    database = workspace.views.database()
+    last = backups.last(database, "store")
+    if last is None:
+        return None, None
+    unsaved = workspace.ledger.size() - last.size - backups.count_from(database, last.size)
+    for sequenced in workspace.ledger.read(last.size) if unsaved > 0 else ():
+        if sequenced.event.kind != "backup.made":
+            return unsaved, max(0, workspace.clock.now_ns() - parse_rfc3339(sequenced.event.at)) / NS
+    return 0, 0.0
 
 
 def _differs(workspace: Workspace, files: PersonalFiles, path: Path, content: Digest) -> bool:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import contextlib
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
-from retrodict import keys, predictions, provenance
+from retrodict import backups, keys, predictions, provenance
 from retrodict.actions import names
 from retrodict.actions.authorship import Authors
 from retrodict.actions.cosigned import kept_checkpoints
@@ -137,7 +137,8 @@ def verify(
             for node in provenance.upstream(workspace.views.database(), start).nodes
             if not node.ref.startswith("b3-") and (sequenced := _found(workspace, EventId(node.ref))) is not None
         ]
-        objects, unheld = _referenced(workspace, events, signatures, progress, rehash=True)
+        restored = backups.restored_size(workspace.views.database())
+        objects, unheld = _referenced(workspace, events, signatures, progress, rehash=True, restored=restored)
         findings += unheld
         if resolved.object is not None:
             objects += 1
@@ -341,21 +342,27 @@ def _referenced(
     progress: Progress | None,
     *,
     rehash: bool,
+    restored: int = 0,
 ) -> tuple[int, list[Finding]]:
     """Check that every object that the entries name is held, down to the last file of a tree.
 
     Args:
         rehash: Read every byte again; without it what is held was verified before.
+        restored: How many entries came from a backup, where that is not among the entries.
     """
     seen: set[Digest] = set()
     findings: list[Finding] = []
+    lost: list[tuple[int, Finding]] = []
     for done, sequenced in enumerate(entries):
         for digest, role in _objects(workspace, sequenced):
             findings += _missing(workspace, digest, f"entry {sequenced.index} ({role})", seen, rehash=rehash)
-        findings += _lost_texts(workspace, sequenced)
+        lost += [(sequenced.index, finding) for finding in _lost_texts(workspace, sequenced)]
+        restored = max(restored, backups.restored_entries(sequenced.event))
         findings += signatures.look(sequenced)
         if progress is not None and done % 100 == 0:
             progress(done, None, "entries whose objects were looked up")
+    # The first entries came from a backup, as the log says, and its keys may have been older: that is no news.
+    findings += [replace(finding, level="note") if index < restored else finding for index, finding in lost]
     return len(seen), findings
 
 
@@ -391,13 +398,15 @@ def _missing(
 
 def _layout(workspace: Workspace) -> Iterator[Finding]:
     """Check that the folder bears the id that the log says was given to it."""
+    said: tuple[object, int] | None = None
     for sequenced in workspace.ledger.sound():
-        if sequenced.event.kind == "workspace.created":
-            said = sequenced.event.body.get("workspace")
-            if said != workspace.id:
-                message = f"it says that this is the workspace {workspace.id}, entry {sequenced.index} says {said}"
-                yield Finding(level="altered", what="format.json", message=message)
-            return
+        if sequenced.event.kind in ("workspace.created", "log.restored"):
+            said = (sequenced.event.body.get("workspace"), sequenced.index)
+            if said[0] == workspace.id:
+                return  # a restored copy that began a log of its own has another one later
+    if said is not None:
+        message = f"it says that this is the workspace {workspace.id}, entry {said[1]} says {said[0]}"
+        yield Finding(level="altered", what="format.json", message=message)
 
 
 def _lost_texts(workspace: Workspace, sequenced: Sequenced) -> Iterator[Finding]:

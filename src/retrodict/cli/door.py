@@ -57,6 +57,8 @@ VERBS: dict[str, tuple[str, str]] = {
     "keys": ("keys", "Share the keys of sealed values with another clone."),
     "verify": ("verify", "Re-derive every claim of the record."),
     "signers": ("signers", "Say whose keys sign whose events."),
+    "backup": ("backup", "Copy the record to another place."),
+    "restore": ("restore", "Bring a workspace back from a backup."),
     "rotate-key": ("rotate_key", "Let a new key sign the log."),
     "demo": ("demo", "Do the main job on real data."),
     "completion": ("completion", "Print the shell's completion script."),
@@ -230,6 +232,22 @@ def sign_with() -> str | None:
     """Return the key that signs the agent's events, as it was named: `--sign-with`, RETRODICT_SIGNING_KEY, or none."""
     given = click.get_current_context().meta.get(_SIGN_WITH) or os.environ.get("RETRODICT_SIGNING_KEY")
     return None if not given else str(given)
+
+
+def passphrase(path: Path | None) -> bytes:
+    """Return the first line of a file.
+
+    Raises:
+        UsageError: It cannot be read.
+    """
+    from retrodict.kernel.errors import UsageError
+
+    if path is None:
+        raise UsageError("keys are sealed under a passphrase", hint="Give --passphrase-file.")
+    try:
+        return path.read_bytes().split(b"\n", 1)[0].rstrip(b"\r")
+    except OSError as error:
+        raise UsageError(f"{path} cannot be read: {error.strerror}") from error
 
 
 def cache_root() -> Path:

@@ -63,6 +63,31 @@ class Verifier(Protocol):
         ...
 
 
+class Remote(Protocol):
+    """Somewhere else that bytes are kept, under names such as `packs/9f2c.pack`. Not trusted: its reader checks."""
+
+    @property
+    def place(self) -> str:
+        """Where that is, for people: without credentials."""
+        ...
+
+    def put(self, name: str, data: bytes) -> None:
+        """Keep `data`, whole and durable when it returns; what was there under the name is replaced."""
+        ...
+
+    def get(self, name: str) -> bytes | None:
+        """Return the bytes under a name, or None where there is nothing."""
+        ...
+
+    def list(self, prefix: str) -> dict[str, int]:
+        """Return every name in the folder `prefix` ("packs/") with its size in bytes."""
+        ...
+
+    def delete(self, name: str) -> None:
+        """Remove what is under a name; nothing is there afterwards."""
+        ...
+
+
 class Progress(Protocol):
     """Told how far a long piece of work has come; the doors draw it."""
 

@@ -71,8 +71,13 @@ class StateDirectory:
                     self._signer, self._has_succeeded = successor, True
 
     @classmethod
-    def create(cls, folder: Path, workspace_id: str, store_path: Path, clock: Clock) -> StateDirectory:
+    def create(
+        cls, folder: Path, workspace_id: str, store_path: Path, clock: Clock, *, wrapping_key: bytes | None = None
+    ) -> StateDirectory:
         """Make keys for the workspace whose store is at `store_path`, in `folder`.
+
+        Args:
+            wrapping_key: The key that wraps the others, where there are some already; None: a new one.
 
         Raises:
             UsageError: `folder` holds a key already.
@@ -81,7 +86,40 @@ class StateDirectory:
         state = cls.open(folder, workspace_id, store_path, clock)
         with state._usable():  # noqa: SLF001 - its own class
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if wrapping_key is not None:
+            state._write(state._wrapping, wrapping_key.hex() + "\n")  # noqa: SLF001
         state._generate(clock)  # noqa: SLF001
+        return state
+
+    @classmethod
+    def restore(
+        cls,
+        folder: Path,
+        workspace_id: str,
+        store_path: Path,
+        *,
+        signing_key: str,
+        wrapping_key: bytes | None,
+        checkpoint: bytes | None,
+    ) -> StateDirectory:
+        """Put keys that were kept elsewhere back into `folder`; where a key is already, nothing is changed.
+
+        Raises:
+            FormatError: `signing_key` is none.
+            StateDirectoryError: `folder` cannot be written.
+        """
+        state = cls(key=folder / "signing.key", companions="", workspace_id=workspace_id, store_path=store_path)
+        if state.signer is None:
+            LogSigner.from_text(signing_key)
+            with state._usable():
+                folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            if wrapping_key is not None:
+                state._write(state._wrapping, wrapping_key.hex() + "\n")
+            if checkpoint is not None:
+                state.save_checkpoint(checkpoint)
+            state.settle(store_path)
+            state._write(state._key, signing_key.strip() + "\n")
+            state.reload()
         return state
 
     @classmethod

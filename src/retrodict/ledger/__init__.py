@@ -1,5 +1,6 @@
 """The log of events: append, read, publish, prove, verify."""
 
+from retrodict.ledger.copy import Extent, Payload, Piece
 from retrodict.ledger.errors import (
     AlteredEntryError,
     DuplicateEventError,
@@ -16,11 +17,14 @@ __all__ = [
     "AlteredEntryError",
     "CheckpointKeeper",
     "DuplicateEventError",
+    "Extent",
     "ForkError",
     "Ledger",
     "LedgerBusyError",
     "LedgerStoppedError",
     "OldStoreError",
+    "Payload",
+    "Piece",
     "ReplacedKeyError",
     "Sequenced",
     "WitnessError",

@@ -12,7 +12,7 @@ from __future__ import annotations
 import contextlib
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -36,6 +36,7 @@ from retrodict.kernel.note import Checkpoint
 from retrodict.kernel.protocols import Clock, Progress, Signer, Verifier
 from retrodict.kernel.types import Digest, Event, EventId, Finding, is_event_id
 from retrodict.ledger import tiles
+from retrodict.ledger.copy import Extent, Payload, Piece, restore
 from retrodict.ledger.database import Database, create_schema, digest_key, digest_text, event_key, event_text, fetch
 from retrodict.ledger.errors import (
     AlteredEntryError,
@@ -137,6 +138,11 @@ class Ledger:
             IntegrityError: The file is not a log, or is damaged.
         """
         return cls(Database(path, read_only=read_only), clock)
+
+    @classmethod
+    def restore(cls, path: Path, origin: str, pieces: Iterable[Piece], checkpoint: bytes | None) -> None:
+        """Make a log of pieces that hold all of it. See `copy.restore`."""
+        restore(path, origin, pieces, checkpoint)
 
     # Writing
 
@@ -398,6 +404,39 @@ class Ledger:
             for _, key, data in rows:
                 yield digest_text(key), data
             last = rows[-1][0]
+
+    def extent(self) -> Extent:
+        """Return how far the log has come."""
+        with self._database.snapshot() as db:
+            size = _size(db)
+            last = fetch(db, "SELECT rowid, digest FROM blobs ORDER BY rowid DESC LIMIT 1")
+            return Extent(
+                size=size,
+                root=merkle.range_hash(0, size, tiles.Nodes(db)),
+                payloads=last[0][0] if last else 0,
+                last_payload=digest_text(last[0][1]) if last else None,
+            )
+
+    def payload(self, number: int) -> Digest | None:
+        """Return the digest of the payload of that number, or None."""
+        with self._database.reading() as db:
+            rows = fetch(db, "SELECT digest FROM blobs WHERE rowid = ?", (number,))
+        return digest_text(rows[0][0]) if rows else None
+
+    def payloads(self, after: int, upto: int) -> Iterator[Payload]:
+        """Yield the payloads with numbers above `after`, up to `upto` included, in their order.
+
+        Their bytes are unverified, as with `blob`.
+        """
+        query = "SELECT rowid, digest, data FROM blobs WHERE rowid > ? AND rowid <= ? ORDER BY rowid LIMIT 64"
+        while True:
+            with self._database.reading() as db:
+                rows = fetch(db, query, (after, upto))
+            if not rows:
+                return
+            for number, key, data in rows:
+                yield Payload(number=number, digest=digest_text(key), data=data)
+            after = rows[-1][0]
 
     # Proving
 

@@ -2,7 +2,8 @@
 
 from retrodict.objects.add import Added, display
 from retrodict.objects.names import digest_of
+from retrodict.objects.remotes import RemoteError, open_remote
 from retrodict.objects.store import ObjectStore
 from retrodict.objects.tree import TreeEntry
 
-__all__ = ["Added", "ObjectStore", "TreeEntry", "digest_of", "display"]
+__all__ = ["Added", "ObjectStore", "RemoteError", "TreeEntry", "digest_of", "display", "open_remote"]

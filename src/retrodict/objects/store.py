@@ -14,6 +14,7 @@ from retrodict.kernel import canonical
 from retrodict.kernel.clock import NS
 from retrodict.kernel.durable import REAL_DISK, Disk, sync_folder, write_file
 from retrodict.kernel.errors import (
+    AlteredObjectError,
     FormatError,
     IntegrityError,
     MissingObjectError,
@@ -27,8 +28,8 @@ from retrodict.objects.add import Added, Adder, Ignore, display, hash_path, look
 from retrodict.objects.checkout import Checkout
 from retrodict.objects.errors import DamagedIndexError, StoreReadError, StoreWriteError
 from retrodict.objects.index import Index
-from retrodict.objects.names import Kind, as_digest, as_name, name_of
-from retrodict.objects.pack import PackFiles
+from retrodict.objects.names import Kind, as_digest, as_name, digest_of, name_of
+from retrodict.objects.pack import PackFiles, list_packs, pack_path
 from retrodict.objects.reader import Reader
 from retrodict.objects.recipe import AVERAGE_CHUNK, CUT_FROM, MAX_CHUNK, MIN_CHUNK
 from retrodict.objects.statcache import StatCache
@@ -350,6 +351,38 @@ class ObjectStore:
             return []
         low, high = bytes.fromhex(digits.ljust(64, "0")), bytes.fromhex(digits.ljust(64, "f"))
         return [as_digest(name) for name in self._index.resolve(low, high)]
+
+    def packs(self) -> list[str]:
+        """Return the names of the files that hold everything here: the BLAKE3 of each one's bytes, 64 hex digits."""
+        return [name.hex() for name in list_packs(self._packs)]
+
+    def pack(self, name: str) -> bytes:
+        """Return the bytes of a pack, verified.
+
+        Raises:
+            MissingObjectError: There is no such pack.
+            AlteredObjectError: Its bytes are not those of its name.
+        """
+        try:
+            data = self._files.load(bytes.fromhex(name))
+        except FileNotFoundError:
+            raise MissingObjectError(f"pack {name}") from None
+        if digest_of(data) != _PREFIX + name:
+            raise AlteredObjectError(f"pack {name}", str(pack_path(self._packs, bytes.fromhex(name))))
+        return data
+
+    @classmethod
+    def restore(cls, folder: Path, clock: Clock, packs: Iterable[bytes], *, disk: Disk = REAL_DISK) -> ObjectStore:
+        """Make a store of packs. Raises as `create` does."""
+        with cls.create(folder, clock, disk=disk):
+            pass
+        try:
+            for data in packs:
+                name = bytes.fromhex(digest_of(data).removeprefix(_PREFIX))
+                write_file(pack_path(folder / "packs", name), data, mode=0o444, disk=disk)
+        except OSError as error:
+            raise StoreWriteError(str(folder), error) from error
+        return cls.open(folder, clock, disk=disk)  # which takes them into its index
 
     def verify(self, *, progress: Progress | None = None) -> Iterator[Finding]:
         """Derive again every claim that the store makes; yield what does not hold.

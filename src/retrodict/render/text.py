@@ -21,9 +21,13 @@ from retrodict.render.printable import printable
 if TYPE_CHECKING:  # the modules behind these types would double the time that `status` takes
     from retrodict.actions.add import Added
     from retrodict.actions.alias import Aliased
+    from retrodict.actions.backup import BackedUp
+    from retrodict.actions.backup_keys import BackedUpKeys
+    from retrodict.actions.backups import Backups
     from retrodict.actions.checkout import CheckedOut
     from retrodict.actions.coverage import Coverage
     from retrodict.actions.dispute import Disputed, Disputes, Resolved
+    from retrodict.actions.drill import Drill
     from retrodict.actions.export import Exported
     from retrodict.actions.forget import Forgotten, Reach
     from retrodict.actions.init import Initialized
@@ -33,6 +37,7 @@ if TYPE_CHECKING:  # the modules behind these types would double the time that `
     from retrodict.actions.predict import Predicted
     from retrodict.actions.predictions import Imported, PredictionRow, Predictions
     from retrodict.actions.register import Registered
+    from retrodict.actions.restore import Restored
     from retrodict.actions.rotate_key import Rotated
     from retrodict.actions.run import File, Ran
     from retrodict.actions.runs import Runs
@@ -272,6 +277,14 @@ def status(record: Status) -> RenderableType:
             + (", read-only" if record.read_only else "")
         )
     ]
+    if record.unsaved_entries:
+        parts.append(
+            Text(
+                f"{count(record.unsaved_entries, 'entry is', 'entries are')} in no backup, the oldest for "
+                f"{duration(int((record.unsaved_seconds or 0) * 1e9))}: `retrodict backup to` a place saves them.",
+                style="bold",
+            )
+        )
     if record.paths:
         parts.append(table(["", "path", "version"], [(p.state, p.path, p.dataset) for p in record.paths]))
     else:
@@ -451,6 +464,98 @@ def rotated(record: Rotated) -> RenderableType:
     return Text(
         f"The log is signed by a new key from entry {record.index} on; keep it for `verify --key`:\n{record.key}"
     )
+
+
+def backups(record: Backups) -> RenderableType:
+    """Render `backup`."""
+    return listing(
+        "No backup was ever made.",
+        ["entry", "at", "what", "entries", "where"],
+        [(row.entry, moment(row.at), row.what, row.size, row.destination) for row in record.rows],
+        wrap=["where"],
+    )
+
+
+def backed_up(record: BackedUp) -> RenderableType:
+    """Render `backup to`."""
+    if not record.is_new:
+        return Text(f"Nothing is new: backup {record.number} in {record.destination} holds everything.")
+    lines = [
+        (
+            f"backup {record.number} in {record.destination}: {count(record.new_entries, 'new entry', 'new entries')}, "
+            f"{size(record.new_bytes)}, read back"
+        )
+    ]
+    lines += [f"not copied: {finding.what}: {finding.message}" for finding in record.findings]
+    return Text("\n".join(lines))
+
+
+def backed_up_keys(record: BackedUpKeys) -> RenderableType:
+    """Render `backup keys to`."""
+    return Text(
+        f"The keys are in {record.destination} as {record.name}, sealed under the passphrase.\n"
+        "Keep the passphrase elsewhere: nobody can open them without it."
+    )
+
+
+def drilled(record: Drill) -> RenderableType:
+    """Render `backup drill`."""
+    if not record.number:
+        return Text("\n".join(f"{finding.level}: {finding.message}" for finding in record.findings))
+    says = {
+        "yes": "verifies, and its views were rebuilt",
+        "no": "does NOT verify",
+        "could not tell": "agrees with itself; no key was there to check it with (--key)",
+    }[record.answer]
+    lines = [
+        (
+            f"backup {record.number} in {record.destination}, made {moment(record.made_at)}: "
+            f"{count(record.entries, 'entry', 'entries')}, {count(record.objects, 'object')}; it {says}"
+        )
+    ]
+    if record.has_keys is not None:
+        lines.append("its keys open")
+    if record.lost_entries is None:
+        lines.append(f"no workspace is here to compare it with; it is {duration(int(record.lost_seconds * 1e9))} old")
+    elif record.lost_entries:
+        lines.append(
+            f"lost, if this disk died now: {count(record.lost_entries, 'entry', 'entries')}, the oldest "
+            f"{duration(int(record.lost_seconds * 1e9))} old"
+        )
+    else:
+        lines.append("lost, if this disk died now: nothing")
+    lines += [f"{finding.level}: {finding.what}: {finding.message}" for finding in record.findings]
+    return Text("\n".join(lines))
+
+
+def restored(record: Restored) -> RenderableType:
+    """Render `restore`."""
+    says = {
+        "continues": "It takes the place of what was lost, and can be written.",
+        "begins a log": f"It has begun a log of its own, with this key: {record.key}",
+        "behind": (
+            f"{count(record.lost, 'entry was', 'entries were')} signed after this backup and not in it. So it can be "
+            "read, and nothing is signed over them: look for a newer backup or for the lost store. To go on without "
+            "them, restore with --new-log: a log of its own begins, under a new key, and says so."
+        ),
+        "copy": "The workspace that it was made from still stands: this is a copy, and can be read.",
+        "no keys": "Its signing key is not here (--keys): nothing is signed, and nobody can be told who made it.",
+    }[record.standing]
+    lines = [
+        (
+            f"{record.root}: {count(record.entries, 'entry', 'entries')} from backup {record.number} in "
+            f"{record.destination}, made {moment(record.made_at)}"
+        ),
+        says,
+    ]
+    if record.standing == "begins a log" and record.lost:
+        lines.append(f"{count(record.lost, 'entry', 'entries')} that the old key signed are lost; the log names them.")
+    if record.are_texts_sealed:
+        lines.append(
+            "Reasons, names and other sealed texts cannot be read: their keys are where `backup keys` put them."
+        )
+    lines.append("Files are written back with `retrodict checkout`.")
+    return Text("\n".join(lines))
 
 
 def predicted(record: Predicted) -> RenderableType:

@@ -1,0 +1,141 @@
+"""`backup.made`: its body, its projection, its queries."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal, cast
+
+from retrodict.kernel.types import Digest, Event, EventId, SealedText
+from retrodict.ledger import Sequenced
+
+if TYPE_CHECKING:
+    import apsw
+
+What = Literal["store", "keys"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MadeBackup:
+    """One backup, as the log has it.
+
+    Attributes:
+        event: The `backup.made` event; `index` is its entry.
+        what: The store (log and objects, no keys), or the keys.
+        size: How many entries of the log were there.
+        destination: The sealed name of the place.
+    """
+
+    event: EventId
+    index: int
+    what: What
+    size: int
+    at: str
+    destination: SealedText
+
+
+def made_body(
+    *, what: What, number: int | None, origin: str, size: int, root: str, destination: Mapping[str, str]
+) -> dict[str, object]:
+    """Return the body of `backup.made`."""
+    return {
+        "what": what,
+        "number": number,
+        "origin": origin,
+        "size": size,
+        "root": root,
+        "destination": destination,
+    }
+
+
+class BackupProjection:
+    """Table `backups_made`, a row for each backup, and `backups_restored`, one for each time the log came from one."""
+
+    name = "backups"
+    version = 1
+    tables: Mapping[str, str] = {
+        "backups_made": "CREATE TABLE backups_made (event TEXT PRIMARY KEY, entry INTEGER NOT NULL, "
+        "what TEXT NOT NULL, "
+        "number INTEGER, size INTEGER NOT NULL, at TEXT NOT NULL, destination TEXT NOT NULL, key TEXT NOT NULL"
+        ") WITHOUT ROWID",
+        "backups_restored": "CREATE TABLE backups_restored (event TEXT PRIMARY KEY, size INTEGER NOT NULL"
+        ") WITHOUT ROWID",
+    }
+    indexes: Sequence[str] = (
+        "CREATE INDEX backups_by_size ON backups_made (what, size)",
+        "CREATE INDEX backups_by_number ON backups_made (number)",
+        "CREATE INDEX backups_by_entry ON backups_made (entry)",
+    )
+
+    def apply(self, db: apsw.Connection, entry: Sequenced, blob: Callable[[Digest], bytes]) -> None:
+        """Fold one entry."""
+        del blob
+        event = entry.event
+        if size := restored_entries(event):
+            db.execute("INSERT INTO backups_restored VALUES (?, ?)", (event.id, size))
+        if event.kind == "backup.made":
+            body = event.body
+            destination = cast("Mapping[str, str]", body["destination"])
+            db.execute(
+                "INSERT INTO backups_made VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+                (
+                    event.id,
+                    entry.index,
+                    str(body["what"]),
+                    body["number"],
+                    body["size"],
+                    event.at,
+                    destination["sealed"],
+                    destination["key"],
+                ),
+            )
+
+
+PROJECTION = BackupProjection()
+
+
+def made(db: apsw.Connection) -> list[MadeBackup]:
+    """Return every backup, oldest first: where copies of the log and of keys may lie."""
+    return [_made(row) for row in db.execute("SELECT * FROM backups_made ORDER BY entry")]
+
+
+def last(db: apsw.Connection, what: What) -> MadeBackup | None:
+    """Return the backup that holds the most, or None where none was ever made."""
+    query = "SELECT * FROM backups_made WHERE what = ? ORDER BY size DESC, entry DESC LIMIT 1"
+    rows = db.execute(query, (what,)).fetchall()
+    return _made(rows[0]) if rows else None
+
+
+def of_number(db: apsw.Connection, number: int) -> list[MadeBackup]:
+    """Return the backups of the store that are number `number` at some destination."""
+    return [_made(row) for row in db.execute("SELECT * FROM backups_made WHERE number = ?", (number,))]
+
+
+def count_from(db: apsw.Connection, entry: int) -> int:
+    """Return how many entries from `entry` on say that a backup was made."""
+    return cast("int", db.execute("SELECT count(*) FROM backups_made WHERE entry >= ?", (entry,)).fetchall()[0][0])
+
+
+def restored_size(db: apsw.Connection) -> int:
+    """Return how many entries came from a backup, whose keys may be older than they are; 0 where none did."""
+    return cast("int", db.execute("SELECT ifnull(max(size), 0) FROM backups_restored").fetchall()[0][0])
+
+
+def restored_entries(event: Event) -> int:
+    """Return how many entries came from a backup, as an event says; 0 for every other event."""
+    size = event.body.get("size") if event.kind == "log.restored" else 0
+    return size if isinstance(size, int) else 0
+
+
+def _made(row: tuple[object, ...]) -> MadeBackup:
+    event, entry, what, _, size, at, destination, key = cast(
+        "tuple[str, int, What, int | None, int, str, str, str]", row
+    )
+    return MadeBackup(
+        event=EventId(event),
+        index=entry,
+        what=what,
+        size=size,
+        at=at,
+        destination=SealedText(digest=Digest(destination), key=key),
+    )

@@ -1,0 +1,191 @@
+"""Places outside a workspace that keep bytes under names: a folder, or a bucket of S3, Google Cloud or Azure."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, TypeVar
+from urllib.parse import urlsplit, urlunsplit
+
+from retrodict.kernel.durable import REAL_DISK, Disk, sync_folder, write_file
+from retrodict.kernel.errors import MissingExtraError, UnavailableError, UsageError
+from retrodict.kernel.protocols import Remote
+
+_SCHEMES = ("s3", "s3a", "gs", "az", "adl", "abfs", "abfss")
+_NAME = re.compile(r"[0-9a-z][0-9a-z.-]*(/[0-9a-z][0-9a-z.-]*)*\Z")
+T = TypeVar("T")
+
+_TIMEOUT_S = 60  # a connection on which nothing comes for so long is given up, and tried again
+_RETRIES = 3
+_RETRY_S = 60
+
+
+class RemoteError(UnavailableError):
+    """A place outside the workspace does not take or give bytes."""
+
+    slug = "remote"
+    hint = "Look at the address, the credentials and the network; what was copied so far is used the next time."
+
+    def __init__(self, place: str, problem: object) -> None:
+        super().__init__(f"{place} cannot be used: {problem}")
+        self.place = place
+
+
+def open_remote(destination: str, *, disk: Disk = REAL_DISK, timeout_s: float = _TIMEOUT_S) -> Remote:
+    """Return the place that a person names: a folder, or `s3://BUCKET/PATH`, `gs://BUCKET/PATH`, `az://CONTAINER/PATH`.
+
+    Credentials of a bucket come from where its own tools look for them (`AWS_ACCESS_KEY_ID` and the like).
+
+    Raises:
+        UsageError: It is neither.
+        MissingExtraError: Buckets need the extra `backup`.
+    """
+    scheme, found, rest = destination.partition("://")
+    if not found:
+        return DirectoryRemote(Path(os.path.abspath(destination)), disk)
+    if scheme == "file":
+        return DirectoryRemote(Path(os.path.abspath(rest)), disk)
+    if scheme not in _SCHEMES:
+        raise UsageError(
+            f"{destination} is no place for bytes", hint="Give a folder, or s3://, gs:// or az:// and so on."
+        )
+    return BucketRemote(destination, timeout_s)
+
+
+class DirectoryRemote:
+    """A folder, which may be another disk or a share. See `kernel.protocols.Remote`."""
+
+    def __init__(self, folder: Path, disk: Disk = REAL_DISK) -> None:
+        self._folder = folder
+        self._disk = disk
+
+    @property
+    def place(self) -> str:
+        """See `Remote.place`."""
+        return str(self._folder)
+
+    def put(self, name: str, data: bytes) -> None:
+        """See `Remote.put`."""
+        path = self._path(name)
+        with self._translated():
+            made = [folder for folder in (path.parent, *path.parent.parents) if not folder.exists()]
+            path.parent.mkdir(parents=True, exist_ok=True)
+            for folder in reversed(made):
+                sync_folder(folder.parent, self._disk)
+            write_file(path, data, disk=self._disk)
+
+    def get(self, name: str) -> bytes | None:
+        """See `Remote.get`."""
+        with self._translated():
+            try:
+                return self._path(name).read_bytes()
+            except (FileNotFoundError, NotADirectoryError):
+                return None
+
+    def list(self, prefix: str) -> dict[str, int]:
+        """See `Remote.list`. What a writer that was killed left is removed."""
+        found = {}
+        with self._translated(), contextlib.suppress(FileNotFoundError), os.scandir(self._folder / prefix) as entries:
+            for entry in entries:
+                if entry.name.startswith(".tmp-"):
+                    with contextlib.suppress(OSError):
+                        os.unlink(entry.path)
+                elif _NAME.match(entry.name) and entry.is_file():
+                    found[prefix + entry.name] = entry.stat().st_size
+        return found
+
+    def delete(self, name: str) -> None:
+        """See `Remote.delete`."""
+        with self._translated(), contextlib.suppress(FileNotFoundError):
+            path = self._path(name)
+            self._disk.unlink(path)
+            sync_folder(path.parent, self._disk)
+
+    def _path(self, name: str) -> Path:
+        if not _NAME.match(name):  # names come from manifests, which nobody needs to trust
+            raise UsageError(f"{name!r} cannot be a name in {self.place}")
+        return self._folder / name
+
+    @contextlib.contextmanager
+    def _translated(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise RemoteError(self.place, error.strerror or error) from error
+
+
+class BucketRemote:
+    """A bucket of an object store, through `obstore`. See `kernel.protocols.Remote`."""
+
+    def __init__(self, url: str, timeout_s: float) -> None:
+        from datetime import timedelta
+
+        try:
+            import obstore  # an extra
+            from obstore.store import from_url
+        except ImportError as error:
+            raise MissingExtraError("a place in a bucket", "backup") from error
+        self._obstore = obstore
+        parts = urlsplit(url)
+        host = parts.hostname or ""
+        self._place = urlunsplit((parts.scheme, host, parts.path.rstrip("/"), "", ""))
+        # Plain HTTP is spoken only where somebody has named an end-point that speaks it.
+        client: Any = {"timeout": f"{timeout_s:g}s", "connect_timeout": f"{min(timeout_s, 10):g}s", "allow_http": True}
+        retry: Any = {"max_retries": _RETRIES, "retry_timeout": timedelta(seconds=min(_RETRY_S, 3 * timeout_s))}
+        with self._translated():
+            self._store: Any = from_url(url, client_options=client, retry_config=retry)
+
+    @property
+    def place(self) -> str:
+        """See `Remote.place`."""
+        return self._place
+
+    def put(self, name: str, data: bytes) -> None:
+        """See `Remote.put`."""
+        self._tried(lambda: self._obstore.put(self._store, name, data))
+
+    def get(self, name: str) -> bytes | None:
+        """See `Remote.get`."""
+
+        def read() -> bytes | None:
+            try:
+                return bytes(self._obstore.get(self._store, name).bytes())
+            except FileNotFoundError:
+                return None
+
+        return self._tried(read)
+
+    def list(self, prefix: str) -> dict[str, int]:
+        """See `Remote.list`."""
+        return self._tried(
+            lambda: {item["path"]: item["size"] for page in self._obstore.list(self._store, prefix) for item in page}
+        )
+
+    def delete(self, name: str) -> None:
+        """See `Remote.delete`."""
+
+        def remove() -> None:
+            with contextlib.suppress(FileNotFoundError):
+                self._obstore.delete(self._store, name)
+
+        self._tried(remove)
+
+    def _tried(self, operation: Callable[[], T]) -> T:
+        """Do it again where an answer ended early, which the library does not; everything here may be done twice."""
+        with self._translated():
+            for _ in range(_RETRIES):
+                with contextlib.suppress(self._obstore.exceptions.GenericError):
+                    return operation()
+            return operation()
+
+    @contextlib.contextmanager
+    def _translated(self) -> Iterator[None]:
+        try:
+            yield
+        except (self._obstore.exceptions.BaseError, OSError, ValueError) as error:
+            # The first line says what happened; the rest is the library's own state, and a URL in it may bear a token.
+            problem = (str(error).splitlines() or [type(error).__name__])[0].partition(" in ")
+            raise RemoteError(self.place, problem[0]) from error
