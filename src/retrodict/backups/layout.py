@@ -23,11 +23,12 @@ _ENTRY, _PAYLOAD = b"E", b"P"
 _LENGTH = struct.Struct(">I")
 _NUMBER = struct.Struct(">QI")  # number, length
 _HEX = re.compile(r"[0-9a-f]{64}\Z")
+_KEY = re.compile(r"([0-9a-f]{2}){0,32}[0-9a-f]{64}\Z")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Part:
-    """A file of a backup: the BLAKE3 of its bytes (64 hex digits), and how many they are."""
+    """A file of a backup: its key in hex, which ends in the BLAKE3 of its bytes, and how many they are."""
 
     name: str
     size_bytes: int
@@ -111,7 +112,7 @@ def _parts(value: object) -> tuple[Part, ...]:
     if not isinstance(value, list):
         raise TypeError("no list of parts")
     parts = tuple(Part(name=item["name"], size_bytes=item["size_bytes"]) for item in value)
-    if not all(_HEX.match(part.name) and type(part.size_bytes) is int for part in parts):
+    if not all(_KEY.match(part.name) and type(part.size_bytes) is int for part in parts):
         raise ValueError("a part without a name")
     return parts
 

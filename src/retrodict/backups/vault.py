@@ -110,10 +110,10 @@ class Vault:
 
     def add_pack(self, name: str, read: Callable[[], bytes]) -> Part:
         """Bring a pack there, unless a backup that was cut off has; verified on arrival."""
-        data = self._arrived(pack_name(name), name)
+        data = self._arrived(pack_name(name), name[-64:])
         if data is None:
             data = read()
-            self._put(pack_name(name), data, name)
+            self._put(pack_name(name), data, name[-64:])
         return Part(name=name, size_bytes=len(data))
 
     def add_segment(self, segment: Segment) -> None:
@@ -160,13 +160,13 @@ class Vault:
                 progress(done, len(parts), "segments of the log")
             yield read_segment(self._whole(segment_name(part.name), part.name))
 
-    def packs(self, manifests: Sequence[Manifest], progress: Progress | None = None) -> Iterator[bytes]:
-        """Yield every pack that a chain of manifests has. Raises `DamagedBackupError`."""
+    def packs(self, manifests: Sequence[Manifest], progress: Progress | None = None) -> Iterator[tuple[str, bytes]]:
+        """Yield every pack and raw file of a chain of manifests, with its key. Raises `DamagedBackupError`."""
         parts = list(dict.fromkeys(part.name for manifest in manifests for part in manifest.packs))
         for done, name in enumerate(parts):
             if progress is not None:
                 progress(done, len(parts), "packs of objects")
-            yield self._whole(pack_name(name), name)
+            yield name, self._whole(pack_name(name), name[-64:])
 
     def refuse_others(self, manifests: Sequence[Manifest], workspace: str) -> None:
         """Do nothing where the destination is empty or this workspace's.

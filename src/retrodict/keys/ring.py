@@ -510,7 +510,7 @@ class KeyRing:
         """Return the database as it is at one instant, byte for byte; b"" where no key was made yet."""
         with self._lock, self._translated():
             db = self._connect()
-            return b"" if db is None or not self._is_made(db) else db.serialize("main")
+            return b"" if db is None or not self._is_made(db, "keys") else db.serialize("main")
 
     def close(self) -> None:
         """Close the file."""

@@ -64,7 +64,8 @@ class Database:
         self._closed = False
         self._failure: apsw.Error | None = None
         if create:
-            self._writer = self._connect(apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_CREATE)
+            with translated(path):
+                self._writer = self._connect(apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_CREATE)
         elif not path.exists():
             raise UnavailableError(f"there is no log at {path}", hint="Put the file back from a backup or a clone.")
         else:

@@ -29,7 +29,7 @@ from retrodict.objects.checkout import Checkout
 from retrodict.objects.errors import DamagedIndexError, StoreReadError, StoreWriteError
 from retrodict.objects.index import Index
 from retrodict.objects.names import Kind, as_digest, as_name, digest_of, name_of
-from retrodict.objects.pack import PackFiles, list_packs, pack_path
+from retrodict.objects.pack import PackFiles, list_keys, path_of
 from retrodict.objects.reader import Reader
 from retrodict.objects.recipe import AVERAGE_CHUNK, CUT_FROM, MAX_CHUNK, MIN_CHUNK
 from retrodict.objects.statcache import StatCache
@@ -353,33 +353,37 @@ class ObjectStore:
         return [as_digest(name) for name in self._index.resolve(low, high)]
 
     def packs(self) -> list[str]:
-        """Return the names of the files that hold everything here: the BLAKE3 of each one's bytes, 64 hex digits."""
-        return [name.hex() for name in list_packs(self._packs)]
+        """Return the keys (hex) of the packs and raw files here; each ends in the BLAKE3 of its bytes."""
+        return [key.hex() for key in list_keys(self.folder)]
 
-    def pack(self, name: str) -> bytes:
-        """Return the bytes of a pack, verified.
+    def pack(self, key: str) -> bytes:
+        """Return the bytes of a pack or raw file, verified.
 
         Raises:
-            MissingObjectError: There is no such pack.
+            MissingObjectError: There is none.
             AlteredObjectError: Its bytes are not those of its name.
         """
         try:
-            data = self._files.load(bytes.fromhex(name))
+            data = self._files.load(bytes.fromhex(key))
         except FileNotFoundError:
-            raise MissingObjectError(f"pack {name}") from None
-        if digest_of(data) != _PREFIX + name:
-            raise AlteredObjectError(f"pack {name}", str(pack_path(self._packs, bytes.fromhex(name))))
+            raise MissingObjectError(f"pack {key}") from None
+        if digest_of(data) != _PREFIX + key[-64:]:
+            raise AlteredObjectError(f"pack {key}", str(path_of(self.folder, bytes.fromhex(key))))
         return data
 
     @classmethod
-    def restore(cls, folder: Path, clock: Clock, packs: Iterable[bytes], *, disk: Disk = REAL_DISK) -> ObjectStore:
-        """Make a store of packs. Raises as `create` does."""
+    def restore(
+        cls, folder: Path, clock: Clock, packs: Iterable[tuple[str, bytes]], *, disk: Disk = REAL_DISK
+    ) -> ObjectStore:
+        """Make a store of packs and raw files, each with its key; the caller has checked them. Raises as `create`."""
         with cls.create(folder, clock, disk=disk):
             pass
         try:
-            for data in packs:
-                name = bytes.fromhex(digest_of(data).removeprefix(_PREFIX))
-                write_file(pack_path(folder / "packs", name), data, mode=0o444, disk=disk)
+            for key, data in packs:
+                path = path_of(folder, bytes.fromhex(key))
+                path.parent.mkdir(exist_ok=True)
+                write_file(path, data, mode=0o444, disk=disk)
+            sync_folder(folder, disk)
         except OSError as error:
             raise StoreWriteError(str(folder), error) from error
         return cls.open(folder, clock, disk=disk)  # which takes them into its index

@@ -15,7 +15,6 @@ import base64
 import functools
 import json
 import math
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
@@ -116,7 +115,7 @@ def decode(codec: str, schema: bytes, batch: bytes, meta: Mapping[str, object]) 
 
 def _encode_table(value: Any, where: str) -> Encoded | None:
     """Return frames and arrays encoded; None for everything else. A library that is not loaded made nothing here."""
-    pandas, numpy, polars, pyarrow = (sys.modules.get(name) for name in ("pandas", "numpy", "polars", "pyarrow"))
+    pandas, numpy, polars, pyarrow = (tagged.loaded(name) for name in ("pandas", "numpy", "polars", "pyarrow"))
     kind = type(value)
     if numpy is not None and (kind is numpy.ndarray or kind is numpy.memmap):
         return _encode_tensor(value, where)
@@ -741,7 +740,7 @@ def _pandas_cell(series: Any, i: int) -> Any:
 
 
 def _cell(value: Any) -> Any:
-    pandas = sys.modules.get("pandas")
+    pandas = tagged.loaded("pandas")
     if pandas is not None and (value is pandas.NA or value is pandas.NaT):
         return None
     if isinstance(value, dict):
@@ -750,7 +749,7 @@ def _cell(value: Any) -> Any:
         return [_cell(item) for item in value]
     if media.is_image(value):
         return media.picture(value)
-    numpy = sys.modules.get("numpy")
+    numpy = tagged.loaded("numpy")
     if numpy is not None and isinstance(value, (numpy.generic, numpy.ndarray)):
         if value.ndim:
             return [_cell(item) for item in value]

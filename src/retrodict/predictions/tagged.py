@@ -24,6 +24,12 @@ from retrodict.predictions.errors import UnsupportedPayloadError
 _DECIMAL_BITS: Final = 10_000  # beyond about 14,000 Python refuses to print decimals
 
 
+def loaded(name: str) -> Any:
+    """Return a library, or None: one that is not loaded, or that another thread is loading now, made no value here."""
+    module = sys.modules.get(name)
+    return None if getattr(getattr(module, "__spec__", None), "_initializing", False) else module
+
+
 def dumps(value: object, where: str, leaf: Callable[[object, str], dict[str, object]] | None = None) -> bytes:
     """Return `value` as tagged JSON, ASCII.
 
@@ -151,7 +157,7 @@ def _builtin(value: Any) -> dict[str, object] | None:
 
 def _foreign(value: Any) -> dict[str, object] | None:
     """Return the form of a NumPy or pandas scalar: exists only where its library is loaded."""
-    numpy, pandas = sys.modules.get("numpy"), sys.modules.get("pandas")
+    numpy, pandas = loaded("numpy"), loaded("pandas")
     if numpy is not None and isinstance(value, numpy.generic):
         if value.dtype.hasobject or value.dtype.names is not None or value.dtype.kind == "T":
             return None

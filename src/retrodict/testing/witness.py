@@ -149,7 +149,7 @@ def main() -> None:
     given = parser.parse_args()
     witness = Witness(given.name, given.state, given.log, algorithm=_ML_DSA_44 if given.ml_dsa else _ED25519)
     server = serve(witness)
-    print(json.dumps({"key": witness.key, "url": f"http://127.0.0.1:{server.server_port}"}), flush=True)  # noqa: T201
+    print(json.dumps({"key": witness.key, "url": f"http://127.0.0.1:{server.server_port}"}), flush=True)
     server.serve_forever()
 
 

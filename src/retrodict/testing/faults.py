@@ -1,0 +1,408 @@
+"""Fail every durable step of every write path, one after the other, and look what a restarted process sees.
+
+    python -m retrodict.testing.faults            # every step, every way: about an hour
+    python -m retrodict.testing.faults --every 20  # a sample
+
+A step is a system call that makes something durable, or part of it: what `kernel.durable` does to files (create, write,
+sync, rename, unlink), and what SQLite does (write, sync, truncate, delete). A scenario runs in a process of its own,
+which says what was acknowledged to it. At step n it dies, before the step took effect ("lost"), after it ("landed"), or
+half-way through ("torn", writes only); or the step is refused once with EIO and the process goes on ("refused"). After
+that every acknowledged entry must be there, the store must verify, and it must take a new entry.
+
+HAZARD: the processor and the kernel survive these deaths. What the loss of power leaves of unsynced bytes is `disk`'s.
+"""
+
+from __future__ import annotations
+
+import argparse
+import errno
+import json
+import os
+import shutil
+import sys
+import tempfile
+import traceback
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+import apsw
+
+from retrodict.actions.add import add
+from retrodict.actions.backing import open_place
+from retrodict.actions.backup import backup
+from retrodict.actions.backup_keys import backup_keys
+from retrodict.actions.dispute import dispute
+from retrodict.actions.init import init
+from retrodict.actions.open import open_workspace
+from retrodict.actions.predict import predict
+from retrodict.actions.register import register
+from retrodict.actions.restore import restore
+from retrodict.actions.rotate_key import rotate_key
+from retrodict.actions.run import run
+from retrodict.actions.verify import verify
+from retrodict.kernel.clock import SystemClock
+from retrodict.kernel.durable import RealDisk
+from retrodict.kernel.errors import RetrodictError
+from retrodict.testing.kills import AGENT, MODEL
+from retrodict.workspace import Workspace, publish
+
+Way = Literal["lost", "landed", "torn", "refused"]
+WAYS: tuple[Way, ...] = ("lost", "landed", "torn", "refused")
+DIED = 86  # the exit code of a process that died at its step
+
+T = TypeVar("T")
+Tell = Callable[[Workspace], None]
+
+
+class Steps:
+    """Counts the durable steps of this process, and fails one of them."""
+
+    def __init__(self, number: int, way: Way) -> None:
+        self.number = number
+        self.way = way
+        self.done = 0
+
+    def take(self, effect: Callable[[], T], torn: Callable[[], object] | None, error: Callable[[], Exception]) -> T:
+        """Do one step, unless it is the one that fails."""
+        self.done += 1
+        if self.done != self.number:
+            return effect()
+        if self.way == "refused":
+            raise error()
+        if self.way == "landed":
+            effect()
+        if self.way == "torn" and torn is not None:
+            torn()
+        os._exit(DIED)
+
+    def install(self) -> None:
+        """Stand between this process and the disk, for good."""
+        files = RealDisk
+        create, write, sync, rename, unlink = files.create, files.write, files.sync, files.rename, files.unlink
+
+        def refused() -> OSError:
+            return OSError(errno.EIO, os.strerror(errno.EIO))
+
+        def counted(call: Callable[..., Any], torn: Callable[..., object] | None = None) -> Callable[..., Any]:
+            def step(disk: RealDisk, *arguments: Any) -> Any:
+                half = None if torn is None else (lambda: torn(disk, *arguments))
+                return self.take(lambda: call(disk, *arguments), half, refused)
+
+            return step
+
+        def half(disk: RealDisk, fd: int, data: bytes | memoryview) -> None:
+            view = memoryview(data).cast("B")
+            write(disk, fd, view[: len(view) // 2])
+
+        for name, call, torn in (
+            ("create", create, None),
+            ("write", write, half),
+            ("sync", sync, None),
+            ("rename", rename, None),
+            ("unlink", unlink, None),
+        ):
+            setattr(files, name, counted(call, torn))
+        self._vfs = _Files(self)  # kept: SQLite knows it by name only
+
+
+class _Files(apsw.VFS):
+    """SQLite's way to the disk."""
+
+    def __init__(self, steps: Steps) -> None:
+        self.steps = steps
+        super().__init__("steps", "unix", makedefault=True)
+
+    def xOpen(self, name: apsw.URIFilename | str | None, flags: list[int]) -> apsw.VFSFile:  # noqa: N802
+        """Open a file; one of a temporary table is nobody's concern."""
+        return _File(self.steps, name, flags)
+
+    def xDelete(self, name: str, syncdir: bool) -> None:  # noqa: N802 - SQLite's signature
+        """Remove a journal: in `keys.db` that is the commit."""
+        self.steps.take(lambda: super(_Files, self).xDelete(name, syncdir), None, _refused)
+
+
+class _File(apsw.VFSFile):
+    def __init__(self, steps: Steps, name: apsw.URIFilename | str | None, flags: list[int]) -> None:
+        super().__init__("unix", name, flags)
+        self._steps = steps
+
+    def xLock(self, level: int) -> None:  # noqa: N802
+        """Take a lock; that a reader cannot have it all for itself when it closes is no error to SQLite."""
+        try:
+            super().xLock(level)
+        except apsw.IOError as error:
+            raise apsw.BusyError("read-only") from error
+
+    def xWrite(self, data: bytes, offset: int) -> None:  # noqa: N802
+        def write(data: bytes) -> None:
+            super(_File, self).xWrite(data, offset)
+
+        self._steps.take(lambda: write(data), lambda: write(data[: len(data) // 2]), _refused)
+
+    def xSync(self, flags: int) -> None:  # noqa: N802
+        self._steps.take(lambda: super(_File, self).xSync(flags), None, _refused)
+
+    def xTruncate(self, size: int) -> None:  # noqa: N802
+        self._steps.take(lambda: super(_File, self).xTruncate(size), None, _refused)
+
+
+def _refused() -> Exception:
+    return apsw.IOError("the disk failed")
+
+
+# Scenarios: each tells the workspace whatever was acknowledged so far, and yields nothing else.
+
+
+def _opened(folder: Path) -> Workspace:
+    return open_workspace(folder / "project", folder / "state", SystemClock(), agent=AGENT)
+
+
+def _init(folder: Path, tell: Tell) -> None:
+    init(folder / "project", folder / "state", SystemClock(), agent=AGENT)
+    with _opened(folder) as workspace:
+        tell(workspace)
+
+
+def _record(folder: Path, tell: Tell) -> None:
+    """Data, a model, a question, a complaint: objects, index, log, keys, checkpoint."""
+    (folder / "project" / "big.bin").write_bytes(bytes(range(256)) * 1200)
+    with _opened(folder) as workspace:
+        add(workspace, [folder / "project" / "big.bin"], reason="to fail with")
+        tell(workspace)
+        answer = predict(workspace, "twice", [{"x": 1}], caller="somebody else")
+        tell(workspace)
+        dispute(workspace, answer.reference, reason="it is wrong")
+        tell(workspace)
+        publish(workspace)
+        predict(workspace, "twice", [{"x": 2}], caller="a customer")
+        tell(workspace)
+
+
+def _rotate(folder: Path, tell: Tell) -> None:
+    with _opened(folder) as workspace:
+        rotate_key(workspace, reason="to fail with")
+        tell(workspace)
+
+
+def _register(folder: Path, tell: Tell) -> None:
+    source = folder / "project" / "thrice.py"
+    source.write_text(MODEL.replace("2", "3"))
+    with _opened(folder) as workspace:
+        register(workspace, f"{source}:predict", "thrice")
+        tell(workspace)
+
+
+def _run(folder: Path, tell: Tell) -> None:
+    with _opened(folder) as workspace:
+        command = ["sh", "-c", "echo 1 > out.txt"]
+        run(workspace, command, cwd=workspace.root, environment={"PATH": os.defpath})
+        tell(workspace)
+
+
+def _views(folder: Path, tell: Tell) -> None:
+    (folder / "project" / ".retrodict" / "views.db").unlink(missing_ok=True)
+    with _opened(folder) as workspace:
+        workspace.views.database()
+        tell(workspace)
+
+
+def _backup(folder: Path, tell: Tell) -> None:
+    with _opened(folder) as workspace:
+        backup(workspace, open_place(str(folder / "backup")))
+        tell(workspace)
+        backup_keys(workspace, open_place(str(folder / "keys")), b"passphrase")
+        tell(workspace)
+
+
+def _restore(folder: Path, tell: Tell) -> None:
+    if not (folder / "lost").exists():
+        shutil.move(folder / "project", folder / "lost")
+        (folder / "project").mkdir()
+    restore(
+        open_place(str(folder / "saved")),
+        folder / "project",
+        folder / "state",
+        SystemClock(),
+        agent=AGENT,
+        keys_from=open_place(str(folder / "saved-keys")),
+        passphrase=b"passphrase",
+    )
+    with _opened(folder) as workspace:
+        tell(workspace)
+
+
+SCENARIOS: dict[str, Callable[[Path, Tell], None]] = {
+    "init": _init,
+    "record": _record,
+    "rotate": _rotate,
+    "register": _register,
+    "run": _run,
+    "views": _views,
+    "backup": _backup,
+    "restore": _restore,
+}
+
+
+def prepare(folder: Path) -> None:
+    """Make the workspace that scenarios begin with, and a backup of it; nothing has it open afterwards."""
+
+    def work() -> int:
+        _init(folder, lambda _: None)
+        source = folder / "project" / "twice.py"
+        source.write_text(MODEL)
+        with _opened(folder) as workspace:
+            register(workspace, f"{source}:predict", "twice")
+            backup(workspace, open_place(str(folder / "saved")))
+            backup_keys(workspace, open_place(str(folder / "saved-keys")), b"passphrase")
+            backup(workspace, open_place(str(folder / "saved")), closing=True)
+        return 0
+
+    assert _forked(work)[0] == 0
+
+
+def _forked(work: Callable[[], int]) -> tuple[int, bytes]:
+    """Do `work` in a process of its own, its standard output a pipe; return its exit code and what it wrote."""
+    reader, writer = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        code = 1
+        try:
+            os.close(reader)
+            os.dup2(writer, 1)
+            code = work()
+        except BaseException:
+            os.write(1, b"#" + traceback.format_exc().encode().replace(b"\n", b"\n#") + b"\n")
+        finally:
+            os._exit(code)
+    os.close(writer)
+    with os.fdopen(reader, "rb") as pipe:
+        told = pipe.read()
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), told
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """What a scenario with one fault came to.
+
+    Attributes:
+        fired: The step was reached.
+        problems: What does not hold afterwards, in words.
+    """
+
+    fired: bool
+    problems: tuple[str, ...]
+
+
+def attempt(prepared: Path, folder: Path, scenario: str, number: int, way: Way) -> Outcome:
+    """Run a scenario on a copy of the prepared workspace in `folder`, fail its step `number`, and look."""
+    shutil.rmtree(folder, ignore_errors=True)
+    if scenario == "init":
+        folder.mkdir(parents=True)
+    else:
+        shutil.copytree(prepared, folder, symlinks=True)
+        _settle(folder)
+
+    def tell(workspace: Workspace) -> None:
+        leaves = [[s.index, s.leaf_hash.hex()] for s in workspace.ledger.read()]
+        os.write(1, json.dumps(leaves).encode() + b"\n")
+
+    def work() -> int:
+        steps = Steps(number, way)
+        steps.install()
+        try:
+            SCENARIOS[scenario](folder, tell)
+        except RetrodictError:
+            if steps.done < number:
+                raise  # otherwise it was refused, and said so
+        except apsw.IOError as error:
+            # SQLite says nothing of a checkpoint that fails while a file is closed; apsw hands on what this kit raised.
+            if "Connection.close" not in [frame.name for frame in traceback.extract_tb(error.__traceback__)]:
+                raise
+        return DIED if steps.done >= number else 0
+
+    code, told = _forked(work)
+    if code not in (0, DIED):
+        return Outcome(fired=True, problems=(f"exit {code}: {told.decode(errors='replace')[-1500:]}",))
+    lines = [line for line in told.split(b"\n") if line.startswith(b"[")]
+    acknowledged = json.loads(lines[-1]) if lines else []
+    seen, found = _forked(lambda: _look(folder, scenario, acknowledged))
+    return Outcome(fired=code == DIED, problems=() if seen == 0 else (found.decode(errors="replace")[-2500:],))
+
+
+def _settle(folder: Path) -> None:
+    """Let the copy be where its key was made: it was copied with its key."""
+    for place in (folder / "state").glob("*/place"):
+        store = folder / "project" / ".retrodict"
+        status = store.stat()
+        place.write_text(json.dumps({"path": str(store.resolve()), "device": status.st_dev, "inode": status.st_ino}))
+
+
+def _look(folder: Path, scenario: str, acknowledged: list[tuple[int, str]]) -> int:
+    """Open the store as the next process would."""
+    if not (folder / "project" / ".retrodict" / "format.json").exists():
+        # What was cut off before it was there is nowhere: a second try makes it.
+        {"init": _init, "restore": _restore}[scenario](folder, lambda _: None)
+    with _opened(folder) as workspace:
+        for index, leaf in acknowledged:
+            if workspace.ledger.event(index).leaf_hash.hex() != leaf:
+                print(f"entry {index} is another one", flush=True)
+                return 2
+        path = folder / "project" / "after.txt"
+        path.write_text("after")
+        add(workspace, [path], reason="the record goes on")
+    with _opened(folder) as workspace:
+        found = verify(workspace)
+        if scenario == "backup":
+            backup(workspace, open_place(str(folder / "backup")))
+    bad = [f for f in found.findings if f.level in ("altered", "missing")]
+    print("\n".join(f"{f.level} {f.what}: {f.message}" for f in bad), flush=True)
+    return 3 if bad else 0
+
+
+def table(
+    prepared: Path, folder: Path, *, every: int = 1, first: int = 1, scenarios: Sequence[str] = tuple(SCENARIOS)
+) -> Iterator[tuple[str, int, Way, Outcome]]:
+    """Yield what came of every `every`th step of each scenario, from step `first` on.
+
+    With `every` 1 each step fails each way; otherwise the ways take turns. A scenario ends at its first problem.
+    """
+    for scenario in scenarios:
+        number, turn = first, 0
+        while True:
+            outcomes = []
+            for way in WAYS if every == 1 else (WAYS[turn % len(WAYS)],):
+                outcomes.append(attempt(prepared, folder, scenario, number, way))
+                yield scenario, number, way, outcomes[-1]
+            if any(outcome.problems for outcome in outcomes) or not any(outcome.fired for outcome in outcomes):
+                break
+            number, turn = number + every, turn + 1
+
+
+def main() -> None:
+    """Fail them all, and say what came of it."""
+    parser = argparse.ArgumentParser(description="Fail every durable step, and look what a restarted process sees.")
+    parser.add_argument("--every", type=int, default=1)
+    parser.add_argument("--first", type=int, default=1)
+    parser.add_argument("--scenario", choices=SCENARIOS, action="append")
+    options = parser.parse_args()
+    base = Path(tempfile.mkdtemp(prefix="retrodict-faults-"))
+    prepare(base / "prepared")
+    count, bad = Counter[str](), 0
+    scenarios = options.scenario or tuple(SCENARIOS)
+    for scenario, number, way, outcome in table(
+        base / "prepared", base / "tried", every=options.every, first=options.first, scenarios=scenarios
+    ):
+        count[scenario] += outcome.fired
+        for problem in outcome.problems:
+            bad += 1
+            print(f"{scenario}, step {number}, {way}:\n{problem}", flush=True)
+    print(f"{sum(count.values())} faults {dict(count)}; {bad} that left something wrong")
+    shutil.rmtree(base)
+    sys.exit(1 if bad else 0)
+
+
+if __name__ == "__main__":
+    main()
