@@ -32,7 +32,8 @@ from retrodict.kernel.clock import SystemClock
 from retrodict.kernel.errors import IntegrityError, UsageError
 from retrodict.kernel.types import Finding
 from retrodict.ledger import ForkError, OldStoreError
-from retrodict.objects import RemoteError, open_remote
+from retrodict.objects import ObjectStore, RemoteError, digest_of, open_remote
+from retrodict.objects.pack import raw_key
 from retrodict.testing.clock import FixedClock
 from retrodict.testing.workspaces import AGENT, Built, build
 from retrodict.workspace import Workspace
@@ -508,3 +509,20 @@ def test_a_place_that_is_none_is_refused(built: Built) -> None:
     with pytest.raises(UsageError, match="holds no backup"):
         bring_back(built, "/nowhere", built.root.parent / "nothing")
     assert DamagedBackupError.hint
+
+
+def test_a_file_that_a_store_keeps_raw_comes_back(tmp_path: Path) -> None:
+    """Only file systems that share blocks have such files; what a backup makes of them does not depend on that."""
+    data = random.Random(1).randbytes(3_000_000)
+    key = raw_key(bytes.fromhex(digest_of(data).removeprefix("b3-"))).hex()
+    with ObjectStore.create(tmp_path / "source", SystemClock()) as source:  # its pack has the recipe too
+        source.put(data)
+        packs = [(name, source.pack(name)) for name in source.packs()]
+    with ObjectStore.restore(tmp_path / "objects", SystemClock(), [(key, data), *packs]) as store:
+        assert store.packs() == [*(name for name, _ in packs), key]
+        assert store.pack(key) == data
+        assert store.get(digest_of(data)) == data
+        assert [finding for finding in store.verify() if finding.level in ("altered", "missing")] == []
+    vault = backups.Vault(open_place(str(tmp_path / "backup")))
+    assert vault.add_pack(key, lambda: data).name == key
+    assert vault.remote.get(f"packs/{key}.pack") == data
