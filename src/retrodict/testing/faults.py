@@ -119,6 +119,11 @@ class _Files(apsw.VFS):
         """Open a file; one of a temporary table is nobody's concern."""
         return _File(self.steps, name, flags)
 
+    def excepthook(self, etype: object, evalue: object, etraceback: object) -> bool:
+        """Print nothing: what is raised here is meant."""
+        del etype, evalue, etraceback
+        return True
+
     def xDelete(self, name: str, syncdir: bool) -> None:  # noqa: N802 - SQLite's signature
         """Remove a journal: in `keys.db` that is the commit."""
         self.steps.take(lambda: super(_Files, self).xDelete(name, syncdir), None, _refused)

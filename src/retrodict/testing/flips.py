@@ -32,7 +32,9 @@ Seen = Literal["named", "unseen", "missed"]
 def files(built: Built) -> list[Path]:
     """Return every file of the store that says something."""
     store = built.root / ".retrodict"
-    return sorted(path for path in store.rglob("*") if path.is_file() and path.name != ".gitignore")
+    return sorted(
+        path for path in store.rglob("*") if path.is_file() and not path.name.endswith((".gitignore", "-wal", "-shm"))
+    )
 
 
 def rows_of(path: Path) -> object:
