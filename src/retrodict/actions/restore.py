@@ -107,16 +107,17 @@ def restore(
             standing = "behind" if signed > last.size else "continues"
             if here.standing(folder) == "copy":
                 standing = "copy"
-        if standing in ("continues", "no keys"):
-            # Opening it takes its place, and destroys again what the log calls forgotten.
-            with opening.open_workspace(into, state_root, clock, agent=agent) as workspace:
-                if standing == "continues" and here.wrapping_key is not None:
-                    batch = Batch(workspace)
-                    _say(batch, vault, last, workspace.id, None)
-                    batch.append()
     except BaseException:
         shutil.rmtree(folder, ignore_errors=True)
         raise
+    # From here on it stays, whatever fails: once it is signed again, the key's checkpoint is ahead of the backup.
+    if standing in ("continues", "no keys"):
+        # Opening it takes its place, and destroys again what the log calls forgotten.
+        with opening.open_workspace(into, state_root, clock, agent=agent) as workspace:
+            if standing == "continues" and here.wrapping_key is not None:
+                batch = Batch(workspace)
+                _say(batch, vault, last, workspace.id, None)
+                batch.append()
     return Restored(
         root=str(into),
         destination=vault.place,
