@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from retrodict.actions.authorship import How
 from retrodict.diagnose.attribution import Attribution
 from retrodict.diagnose.versus import Contrast
 from retrodict.kernel.types import Digest, EventId, Evidence
@@ -158,6 +159,7 @@ class Subject:
         row: Of `rows` that were scored together.
         leaf_hash: Of the entry, hex.
         kind: "made" here, "declared" by another system, or "fetched" from a third party.
+        caller: Who asked; how that is known, `Explanation.named` says.
         answer: What was answered for this row: named values.
         error: What went wrong, where it failed.
         disputes: Complaints about it, and what became of them.
@@ -205,6 +207,20 @@ class Versus:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Named:
+    """Somebody whom the explanation names, and how it is known that it was them.
+
+    Attributes:
+        entry: The entry that names them.
+        authorship: "authenticated": their own key has signed that entry; "claimed": nothing proves it.
+    """
+
+    name: str
+    entry: int
+    authorship: How
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Explanation:
     """From one prediction back to everything that caused it.
 
@@ -216,6 +232,7 @@ class Explanation:
         written: When this explanation was made, RFC 3339.
         origin: The log that it is taken from.
         checkpoint: The signed note that covers the entry, as text; "" where none does yet.
+        named: Everybody who is named in it, once for each entry; in sentences "(authenticated)" follows the name.
     """
 
     subject: Subject
@@ -226,3 +243,4 @@ class Explanation:
     written: str
     origin: str
     checkpoint: str
+    named: tuple[Named, ...]

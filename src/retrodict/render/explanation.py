@@ -148,6 +148,27 @@ def headline(subject: Subject) -> str:
     return ", ".join(f"{name} {shown(value)}" for name, value in subject.answer) or "an answer that cannot be read"
 
 
+def caller(record: Explanation) -> str | None:
+    """Return who asked, with "(authenticated)" where they have signed the entry themselves."""
+    subject = record.subject
+    marks = {(named.name, named.entry): named.authorship for named in record.named}
+    proved = subject.caller is not None and marks.get((subject.caller, subject.entry)) == "authenticated"
+    return f"{subject.caller} (authenticated)" if proved else subject.caller
+
+
+def names(record: Explanation) -> str:
+    """Return a sentence about how the names are known, with a space behind it; nothing where nobody is named."""
+    known = {named.authorship for named in record.named}
+    if not known:
+        return ""
+    if known == {"claimed"}:
+        return "Names of people are as claimed. "
+    signed_by = "the entry is signed with that agent's own key"
+    if known == {"authenticated"}:
+        return f"Every name is authenticated: {signed_by}. "
+    return f"Names of people are as claimed, except where (authenticated) follows: there {signed_by}. "
+
+
 def verdict(record: Explanation) -> str:
     """Return the verdict of question 1 in a word or two."""
     one = record.answers[0]
@@ -164,7 +185,7 @@ def to_text(record: Explanation) -> RenderableType:
 
     parts: list[RenderableType] = [
         Text.assemble((f"Prediction {record.subject.ref}", "bold"), f"  {headline(record.subject)}"),
-        Text(_circumstances(record.subject), style="dim"),
+        Text(_circumstances(record), style="dim"),
     ]
     parts += [Text(f"• {line}") for line in record.summary[1:]]
     parts += [_facts(record.subject.disputes)] if record.subject.disputes else []
@@ -176,9 +197,10 @@ def to_text(record: Explanation) -> RenderableType:
     return Group(*parts)
 
 
-def _circumstances(subject: Subject) -> str:
+def _circumstances(record: Explanation) -> str:
+    subject = record.subject
     asked = f"{subject.model}, asked for as {subject.requested}"
-    who = "" if subject.caller is None else f" by {subject.caller}"
+    who = "" if subject.caller is None else f" by {caller(record)}"
     together = "" if subject.rows == 1 else f", row {subject.row} of {subject.rows:,}"
     how = {"declared": ", declared by another system", "fetched": ", of a third party"}.get(subject.kind, "")
     return (
@@ -193,7 +215,7 @@ def _legend(record: Explanation) -> str:
     ]
     if not record.replayed:
         lines.append("Models were not run: --replay gives the verdict of 1 and the figures of 8 and 9.")
-    lines.append("Names of people are as claimed. What stands in [ ] can be pasted: retrodict show REF.")
+    lines.append(f"{names(record)}What stands in [ ] can be pasted: retrodict show REF.")
     return "\n".join(lines)
 
 
@@ -430,6 +452,8 @@ def to_html(record: Explanation, *, page: bool = True) -> str:
         "share": share,
         "headline": headline,
         "verdict": verdict,
+        "caller": caller,
+        "names": names,
         "EVIDENCE": EVIDENCE,
         "STATES": STATES,
         "largest": _largest,

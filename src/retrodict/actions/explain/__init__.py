@@ -151,15 +151,18 @@ class _Explainer:
             self._nine(newer),
         )
         subject = _described(reader, top)
+        summary = tuple(self._summary(subject, answers[0], newer, features))
+        versus = None if other is None else self._versus(other)
         return Explanation(
             subject=subject,
-            summary=tuple(self._summary(subject, answers[0], newer, features)),
+            summary=summary,
             answers=answers,
-            versus=None if other is None else self._versus(other),
+            versus=versus,
             replayed=self._cast is not None,
             written=clocks.rfc3339(reader.workspace.clock.now_ns()),
             origin=reader.workspace.ledger.origin,
             checkpoint=checkpoint,
+            named=reader.everybody(),
         )
 
     def _values(self) -> Row:
@@ -408,7 +411,7 @@ def _described(reader: Reader, part: Served) -> Subject:
         duration_ns=call.duration_ns,
         model=part.label,
         requested=call.requested,
-        caller=None if asker is None else reader.who(asker),
+        caller=None if asker is None else reader.named(asker, part.sequenced).name,
         trace=call.trace_of(part.row or 0),
         status=call.status,
         answer=served.answer_of(reader, part),

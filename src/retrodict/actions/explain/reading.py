@@ -8,7 +8,8 @@ from typing import Any, Final, Literal
 
 from retrodict import datasets, provenance
 from retrodict.actions import looks, names
-from retrodict.actions.explanation import Fact, State
+from retrodict.actions.authorship import Authors
+from retrodict.actions.explanation import Fact, Named, State
 from retrodict.actions.looks import Look
 from retrodict.kernel.errors import IntegrityError, RetrodictError, UnavailableError, UsageError
 from retrodict.kernel.types import Digest, Edge, EventId, Evidence, is_digest
@@ -45,6 +46,8 @@ class Reader:
         self._events: dict[str, Sequenced | None] = {}
         self._edges: dict[tuple[EventId, str], tuple[Edge, ...]] = {}
         self._names: dict[str, str] = {}
+        self._authors = Authors(workspace)
+        self._named: dict[tuple[str, int], Named] = {}
 
     # ---- entries
 
@@ -67,11 +70,24 @@ class Reader:
                 self._edges[key] = tuple(edge for edge in own if isinstance(edge, Edge))
         return self._edges[key]
 
-    def who(self, pseudonym: str) -> str:
-        """Return an agent's name."""
-        if pseudonym not in self._names:
-            self._names[pseudonym] = agent_name(self.workspace, pseudonym)
-        return self._names[pseudonym]
+    def who(self, pseudonym: str, sequenced: Sequenced) -> str:
+        """Return the name of somebody whom an entry names, with "(authenticated)" where they have signed it."""
+        named = self.named(pseudonym, sequenced)
+        return named.name if named.authorship == "claimed" else f"{named.name} ({named.authorship})"
+
+    def named(self, pseudonym: str, sequenced: Sequenced) -> Named:
+        """Return somebody whom an entry names; what others say about them is claimed."""
+        key = (pseudonym, sequenced.index)
+        if key not in self._named:
+            if pseudonym not in self._names:
+                self._names[pseudonym] = agent_name(self.workspace, pseudonym)
+            how = self._authors.of(sequenced).how if pseudonym == sequenced.event.agent else "claimed"
+            self._named[key] = Named(name=self._names[pseudonym], entry=sequenced.index, authorship=how)
+        return self._named[key]
+
+    def everybody(self) -> tuple[Named, ...]:
+        """Return everybody who has been named so far, by entry."""
+        return tuple(sorted(self._named.values(), key=lambda named: (named.entry, named.name)))
 
     def reason(self, sequenced: Sequenced) -> str | None:
         """Return why, where a person said it."""
@@ -94,7 +110,7 @@ class Reader:
         """Return by whom and when an entry was made, and why where that is known."""
         event = sequenced.event
         reason = self.reason(sequenced) if with_reason else None
-        return f"by {self.who(event.agent)}, {moment(event.at)}" + (f': "{reason}"' if reason else "")
+        return f"by {self.who(event.agent, sequenced)}, {moment(event.at)}" + (f': "{reason}"' if reason else "")
 
     # ---- objects
 

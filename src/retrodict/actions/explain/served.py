@@ -234,7 +234,7 @@ def inputs(reader: Reader, top: Served) -> tuple[str, tuple[Fact, ...], tuple[Ta
             if part.outputs is not None:
                 tables += _table(reader, part, part.outputs, f"what {part.label} answered", facts)
     asker = call.caller_of(top.row or 0)
-    caller = f" by {reader.who(asker)}" if asker else ""
+    caller = f" by {reader.who(asker, top.sequenced)}" if asker else ""
     together = "alone" if call.rows == 1 else f"as row {top.row} of {call.rows:,} that were scored together"
     if len(call.parts) > 1:
         together += f", the questions of {len(call.parts)} callers"
