@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -174,8 +175,6 @@ def test_on_a_full_disk_everything_that_reads_works_and_what_writes_is_refused_i
 ) -> None:
     retrodict("models")  # folds the views
     for arguments in READS:
-        if arguments[0] == "replay":  # records what it finds
-            continue
         done = _on_a_full_disk(project, [prediction if a == "REFERENCE" else a for a in arguments])
         assert (done.returncode, done.stderr) == (0, ""), arguments
     for arguments in WRITES:
@@ -193,13 +192,14 @@ def test_an_old_store_that_was_put_back_is_read_with_a_warning_and_never_written
     shutil.copytree(project.parent / "old", project / ".retrodict", symlinks=True)
     ledger = project / ".retrodict/ledger.db"
     for arguments in READS:
-        if arguments[0] in ("verify", "replay"):
+        if arguments[0] == "verify":
             continue
         done = retrodict(*[prediction if a == "REFERENCE" else a for a in arguments])
         assert done.code == 0, arguments
         assert "is old" in done.err
         assert len(done.err.strip().splitlines()) == 1
         assert done.out
+        assert ("not recorded: " in done.out) == (arguments[0] == "replay")
     before = ledger.read_bytes()
     for arguments in WRITES:
         done = retrodict(*[prediction if a == "REFERENCE" else a for a in arguments])
@@ -207,6 +207,15 @@ def test_an_old_store_that_was_put_back_is_read_with_a_warning_and_never_written
         assert "is old" in done.err
     assert ledger.read_bytes() == before  # nothing was recorded that could never be signed
     assert retrodict("verify").code == 1
+
+
+@pytest.mark.usefixtures("_mounts")
+def test_a_replay_that_cannot_be_recorded_says_so(prediction: str, project: Path) -> None:
+    for place in (_mounted_read_only, _on_a_full_disk):
+        done = place(project, ["replay", prediction, "--json"])
+        record = json.loads(done.stdout)
+        assert (done.returncode, record["verdict"], record["entry"]) == (0, "replicated", None)
+        assert "cannot be written" in record["unrecorded"]
 
 
 def test_a_store_that_cannot_be_opened_is_an_answer_of_verify(

@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sklearn.linear_model import LogisticRegression
 
 from retrodict.diagnose.errors import UnlikeInputsError
 from retrodict.diagnose.tables import as_rows
@@ -70,6 +71,16 @@ def test_more_than_ten_differences_are_sampled_with_errors() -> None:
     assert (shares["x11"].value, shares["x11"].error) == (33.0, 0.0)
     assert shares["x1"].value == pytest.approx(1.0, abs=1e-12)  # a pair is symmetric in every antithetic walk
     assert sum(s.value for s in found.shares) == pytest.approx(35.0)
+
+
+def test_a_probability_is_called_by_its_class() -> None:
+    frame = pd.DataFrame({"income": [10.0, 5.0, 20.0, 1.0], "factor": [20.0, 2.0, 30.0, 1.0]})
+    model = LogisticRegression().fit(frame, ["yes", "no", "yes", "no"])
+    rows = [as_rows(frame.iloc[[i]]) for i in (0, 1)]
+    (found,) = contrast(model.predict_proba, *rows, seed=0, estimator=model)
+    assert found.target == "probability of class yes"
+    (unnamed,) = contrast(model.predict_proba, *rows, seed=0)
+    assert unnamed.target == "answer[1]"
 
 
 def test_calls_with_other_inputs_cannot_be_mixed() -> None:

@@ -316,6 +316,8 @@ def test_bad_references_and_samples_are_refused(bank: Bank) -> None:
         explain(bank.workspace, "credit@v1")
     with pytest.raises(UsageError, match="sample"):
         explain(bank.workspace, bank.disputed, sample=-1)
+    with pytest.raises(UsageError, match="seed"):
+        explain(bank.workspace, bank.disputed, seed=-1)
 
 
 @pytest.mark.parametrize("render", [to_json, lambda e: to_json(e, indent=None)])

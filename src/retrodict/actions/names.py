@@ -169,7 +169,8 @@ def label(workspace: Workspace, sequenced: Sequenced) -> str:
             return f"run {name}, exit {body['exit_code']}"
         case "prediction.made" | "prediction.declared" | "prediction.fetched":
             number = body["model_version"]
-            version = number if body["model"] is None else f"v{number}"
+            # What another system calls its version stands as it says it, also where it is registered here.
+            version = f"v{number}" if event.kind == "prediction.made" else number
             rows = "1 row" if body["rows"] == 1 else f"{body['rows']} rows"
             if event.kind == "prediction.fetched":
                 return f"{body['model_name']}, a third party, {rows}, {body['status']}"

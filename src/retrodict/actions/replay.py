@@ -9,10 +9,12 @@ from pathlib import Path
 from retrodict import predictions
 from retrodict.actions import names, replaying
 from retrodict.actions.looks import NOT_POSSIBLE
+from retrodict.kernel.errors import UnavailableError
 from retrodict.kernel.protocols import Progress
+from retrodict.ledger import ForkError, OldStoreError
 from retrodict.replay import Replay, Tolerance, replay_prediction
 from retrodict.replay.prediction import Environment
-from retrodict.workspace import Batch, Workspace
+from retrodict.workspace import Batch, CopiedWorkspaceError, Workspace
 
 
 def replay(
@@ -29,6 +31,9 @@ def replay(
 ) -> Replay:
     """Make the prediction that `reference` names again, the whole call; record the outcome where that is possible.
 
+    A store that cannot be written, is full or is an old one put back is no reason to withhold what was found, unless it
+    is about people: looking at their values is recorded.
+
     Args:
         environment: "auto", "present" or "rebuild"; see `replay_prediction`.
         tolerance: Largest difference of two numbers that counts as `reproduced`.
@@ -42,9 +47,10 @@ def replay(
         UnknownReferenceError, AmbiguousReferenceError: See there.
     """
     call, _ = names.call(workspace, reference)
-    is_recorded = not workspace.read_only and bool(workspace.agent)
-    if not is_recorded and predictions.subjects(workspace.views.database(), call.index):
-        return Replay(verdict="could not tell", reason=NOT_POSSIBLE, reference=str(call.index), prediction=call.event)
+    about = predictions.subjects(workspace.views.database(), call.index)
+    sealed = Replay(verdict="could not tell", reason=NOT_POSSIBLE, reference=str(call.index), prediction=call.event)
+    if about and (workspace.read_only or not workspace.agent):
+        return sealed
     found = replay_prediction(
         workspace,
         call.event,
@@ -56,8 +62,11 @@ def replay(
         ask_third_parties=ask_third_parties,
         progress=progress,
     )
-    if not is_recorded:
+    if not workspace.agent:
         return found
-    batch = Batch(workspace)
-    replaying.record(batch, found, tolerance)
-    return replace(found, entry=batch.append()[-1].index)
+    try:
+        batch = Batch(workspace)
+        replaying.record(batch, found, tolerance)
+        return replace(found, entry=batch.append()[-1].index)
+    except (UnavailableError, CopiedWorkspaceError, OldStoreError, ForkError) as error:
+        return sealed if about else replace(found, unrecorded=error.message)

@@ -272,10 +272,18 @@ def workspace(*, writes: bool = False, records: bool = False, read_only: bool = 
     own_key = sign_with() if writes or records else None
     signer = None if own_key is None else open_signer(own_key)
     is_done = False
+
+    def open_here(*, read_only: bool) -> Workspace:
+        return open_workspace(Path.cwd(), state_root(), SystemClock(), agent=who, signer=signer, read_only=read_only)
+
     try:
-        with open_workspace(
-            Path.cwd(), state_root(), SystemClock(), agent=who, signer=signer, read_only=read_only
-        ) as opened:
+        try:
+            found = open_here(read_only=read_only)
+        except UnavailableError:
+            if writes or not records:
+                raise
+            found = open_here(read_only=True)  # what it finds out needs no room on the disk
+        with found as opened:
             if writes:
                 refuse_writing(opened)
             yield opened

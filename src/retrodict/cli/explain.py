@@ -18,16 +18,26 @@ from retrodict.cli import door
 @click.argument("reference")
 @click.option("--versus", metavar="REF", help="Set another prediction beside it: why does it differ?")
 @click.option("--replay", is_flag=True, help="Run the models: the verdict of 1 and the figures of 8 and 9.")
-@click.option("--sample", type=click.IntRange(1), default=200, show_default=True, help="Other answers to ask again.")
+@click.option("--sample", type=click.IntRange(0), default=200, show_default=True, help="Other calls to ask again.")
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of everything that is sampled.")
 @click.option("--html", "page", type=click.Path(dir_okay=False, path_type=Path), help="Write one self-contained page.")
-def command(reference: str, versus: str | None, replay: bool, sample: int, page: Path | None, as_json: bool) -> None:
+def command(
+    reference: str, versus: str | None, replay: bool, sample: int, seed: int, page: Path | None, as_json: bool
+) -> None:
     """Answer the nine questions about the prediction REFERENCE, each from evidence."""
     from retrodict.actions.explain import explain  # loaded when asked for
     from retrodict.render import explanation
 
     with door.workspace(records=True) as workspace, door.progress("explaining") as progress:
         record = explain(
-            workspace, reference, versus=versus, replay=replay, sample=sample, variables=os.environ, progress=progress
+            workspace,
+            reference,
+            versus=versus,
+            replay=replay,
+            sample=sample,
+            seed=seed,
+            variables=os.environ,
+            progress=progress,
         )
     if page is not None:
         door.write(page, explanation.to_html(record))

@@ -111,12 +111,17 @@ def attribute(
 
 def _with_class(found: tuple[Attribution, ...], answer: object, estimator: object) -> tuple[Attribution, ...]:
     """Call the probability that is explained by its class, where the estimator says which class that is."""
+    names = by_class(answer, estimator)
+    return tuple(replace(item, target=names.get(item.target, item.target)) for item in found)
+
+
+def by_class(answer: object, estimator: object) -> dict[str, str]:
+    """Return what to call each probability of an answer, by its class; {} where the estimator does not say classes."""
     *parts, last = as_outputs(answer)
     classes = getattr(estimator, "classes_", None)
     if not last.derived or classes is None or len(classes) != len(parts):
-        return found
-    names = {part.name: f"probability of class {plain(chosen)}" for part, chosen in zip(parts, classes, strict=True)}
-    return tuple(replace(item, target=names.get(item.target, item.target)) for item in found)
+        return {}
+    return {part.name: f"probability of class {plain(chosen)}" for part, chosen in zip(parts, classes, strict=True)}
 
 
 def import_shap() -> Any:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from math import factorial
 from typing import Any, Final, Literal
 
-from retrodict.diagnose.attribution import name_of, plain
+from retrodict.diagnose.attribution import by_class, name_of, plain
 from retrodict.diagnose.errors import UnlikeInputsError
 from retrodict.diagnose.tables import Output, Predict, Rows, as_outputs, mix, stack, targets
 
@@ -91,6 +91,7 @@ def contrast(
     seed: int,
     other: Predict | None = None,
     models: tuple[str, str] = ("", ""),
+    estimator: object | None = None,
     permutations: int = 200,
 ) -> tuple[Contrast, ...]:
     """Return what each difference between two calls of one row is worth.
@@ -101,6 +102,7 @@ def contrast(
         second: One row of the same inputs.
         other: The second call's model, where it is another: it is one difference more, called "model".
         models: What the two models are called.
+        estimator: The scikit-learn estimator behind `predict`, where there is one: it says what its classes are called.
         seed: Of the sampling; not used for ten differences and fewer.
         permutations: How many are sampled otherwise.
 
@@ -115,7 +117,8 @@ def contrast(
     if other is not None:
         names.append(("model", *models))
     k = len(names)
-    wanted = targets(predict(first.value()))
+    answer = predict(first.value())
+    wanted, classes = targets(answer), by_class(answer, estimator)
 
     def worth(sets: Any) -> Any:
         """Take sets of differences (booleans, n x k) -> n x t numbers."""
@@ -139,7 +142,7 @@ def contrast(
     second_said = {part.name: part for part in as_outputs((other or predict)(second.value()))}
     return tuple(
         Contrast(
-            target=name_of(part),
+            target=classes.get(part.name) or name_of(part),
             first=float(alone[0, t]),
             second=float(without[0, t]),
             first_said=plain(part.values[0]),

@@ -758,6 +758,7 @@ def replayed(record: Replay) -> RenderableType:
             )
             + f"{times}, {duration(record.duration_ns)}"
             + ("" if record.entry is None else f"; on record as entry {record.entry}")
+            + ("" if record.unrecorded is None else f"; not recorded: {record.unrecorded}")
         ),
     ]
     rows = [

@@ -102,6 +102,7 @@ class Replay:
         repetitions: How often it ran.
         printed: What the models printed.
         entry: The entry that records this replay; None where it was not recorded.
+        unrecorded: Why it was not; None where it was, or where nobody asked for it.
     """
 
     verdict: Verdict
@@ -118,6 +119,7 @@ class Replay:
     duration_ns: int = 0
     printed: str = ""
     entry: int | None = None
+    unrecorded: str | None = None
 
 
 class NotReplayableError(UnavailableError):

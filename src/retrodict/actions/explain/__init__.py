@@ -56,7 +56,7 @@ def explain(
         versus: Another prediction, to set beside it.
         replay: Run the models: for the verdict of question 1 and the figures of 8 and 9, and of `versus`.
         sample: How many other logged calls each way to fix it is tried on.
-        seed: Of every sampling.
+        seed: Of every sampling; not negative.
         environment: The present environment, as `capture.snapshot_environment` gives it; None: a quick look at the
             libraries of this interpreter.
         variables: The environment variables, for the replay.
@@ -64,10 +64,12 @@ def explain(
 
     Raises:
         UnknownReferenceError, AmbiguousReferenceError: See there.
-        UsageError: The reference is no prediction, or leaves open which row; `sample` is negative.
+        UsageError: The reference is no prediction, or leaves open which row; `sample` or `seed` is negative.
     """
     if sample < 0:
         raise UsageError(f"a sample of {sample} calls", hint="Give 0 or more.")
+    if seed < 0:
+        raise UsageError(f"a seed of {seed}", hint="Give 0 or more.")
     reader = Reader(workspace, Look(workspace, "explain"), rehash=replay)
     top = _subject(reader, reference)
     other = None if versus is None else _subject(reader, versus)

@@ -57,5 +57,6 @@ def contrasts(reader: Reader, first: Served, second: Served, cast: Cast, *, seed
     versions = [tuple(part.label for part in call.family()) for call in (first, second)]
     other = cast.predictor(second) if versions[0] != versions[1] else None
     labels = (", ".join(versions[0]), ", ".join(versions[1]))
+    estimator = None if first.children or first.model is None else cast.load(first.model).model
     with quiet():
-        return contrast(cast.predictor(first), *rows, seed=seed, other=other, models=labels)
+        return contrast(cast.predictor(first), *rows, seed=seed, other=other, models=labels, estimator=estimator)
