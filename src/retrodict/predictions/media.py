@@ -85,13 +85,18 @@ def picture(value: object) -> Picture | None:
 
 def about(value: object) -> object:
     """Return what stands for a value that JSON does not know: of bytes and images what they are, else its text."""
+    return described(value) or str(value)
+
+
+def described(value: object) -> dict[str, object]:
+    """Return what bytes and images are: type, size, digest; {} for everything else."""
     found = picture(value)
     if found is not None:
         size = {"width": found.width, "height": found.height}
         return {"image": found.form, **size, "size_bytes": found.size_bytes, "digest": found.digest}
     if isinstance(value, bytes):
         return {"size_bytes": len(value), "digest": digest_of(value)}
-    return str(value)
+    return {}
 
 
 def brief(value: object) -> str:

@@ -5,6 +5,8 @@ Source: https://github.com/kserve/open-inference-protocol, specification/protoco
 
 from __future__ import annotations
 
+import base64
+import contextlib
 import json
 import math
 from collections.abc import Hashable, Iterator, Mapping, Sequence
@@ -14,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 from retrodict.kernel.errors import MissingExtraError
 from retrodict.models import ColumnSpec, Signature, TensorSpec
 from retrodict.models.signature import Spec
+from retrodict.predictions import media
 from retrodict.server.errors import FieldError, RequestError
 
 if TYPE_CHECKING:
@@ -424,12 +427,20 @@ def _values(column: Any) -> Any:
 
     if hasattr(column, "to_numpy"):
         return column.to_numpy()
-    try:
+    if not isinstance(column, list | tuple):
         return np.asarray(column)
-    except ValueError:  # lists of different lengths: ranked lists, tokens, ...
-        array = np.empty(len(column), object)
-        array[:] = column
-        return array
+    if not any(media.is_image(item) for item in column):
+        with contextlib.suppress(ValueError):  # rows of different lengths
+            array = np.asarray(column)
+            if array.dtype.kind in "biufcmM" or (array.ndim == 1 and array.dtype.kind == "O"):
+                return array
+            if all(isinstance(leaf, str | bytes) for leaf in _flatten(list(column))):
+                return array
+    # Ranked lists, words beside numbers, images: NumPy would make texts of numbers, and of images their pixels.
+    array = np.empty(len(column), object)
+    for i, item in enumerate(column):
+        array[i] = item
+    return array
 
 
 def _datatype_of(array: Any) -> str:
@@ -476,10 +487,27 @@ def _as_text(value: object) -> str | None:
         return value.decode("utf-8", "backslashreplace")
     if isinstance(value, str):
         return value
-    try:
-        return json.dumps(value)
-    except (TypeError, ValueError):
-        return str(value)
+    return json.dumps(_as_json(value), ensure_ascii=False)
+
+
+def _as_json(value: Any) -> Any:
+    """Return a value as JSON has it: an image, and other bytes, by what they are and in base64; NaN as null."""
+    if value is None or isinstance(value, bool | int | str):
+        return value
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {str(key): _as_json(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_as_json(item) for item in value]
+    found = media.picture(value)
+    content = value if isinstance(value, bytes) else None if found is None else found.png
+    if content is not None:
+        return {**media.described(value), "base64": base64.b64encode(content).decode()}
+    if hasattr(value, "tolist"):  # NumPy's arrays and scalars
+        plain = value.tolist()
+        return _as_json(plain) if type(plain) is not type(value) else str(value)
+    return str(value)
 
 
 _BY_MLFLOW: Final = {"boolean": "BOOL", "integer": "INT32", "long": "INT64", "float": "FP32", "double": "FP64"}
