@@ -30,7 +30,7 @@ from retrodict.kernel.errors import (
 )
 from retrodict.kernel.protocols import Clock
 from retrodict.kernel.types import Digest, Edge, EdgeList, Event, EventId, SealedText
-from retrodict.keys import KeyRing, SshPublicKey, SshSigner, StateDirectory
+from retrodict.keys import KeyRing, SshPublicKey, SshSigner, Standing, StateDirectory, StateDirectoryError
 from retrodict.ledger import Ledger, ReplacedKeyError, Sequenced
 from retrodict.objects import ObjectStore, digest_of
 from retrodict.views import Projection, Views
@@ -43,10 +43,20 @@ FORMAT = 1
 
 
 class UnwritableStateError(UnavailableError):
-    """The state directory, which holds the signing key, cannot be written."""
+    """The keys of the workspace, in a state directory or a key file, are not to be had."""
 
     slug = "no-keys"
-    hint = "Set XDG_STATE_HOME (or RETRODICT_STATE) to a folder that this user can write."
+    hint = "Work as the user who made the workspace, set RETRODICT_STATE to where its keys are, or give --key-file."
+
+
+class ForeignKeyFileError(UsageError):
+    """A key file of another workspace."""
+
+    slug = "foreign-key-file"
+    hint = "`retrodict export-key` writes one where this workspace's own keys are."
+
+    def __init__(self, path: str, origin: str, expected: str) -> None:
+        super().__init__(f"the key file {path} is of {origin}, and this workspace's log is {expected}")
 
 
 class CopiedWorkspaceError(UsageError):
@@ -73,6 +83,7 @@ class Workspace:
         read_only: Nothing can be recorded.
         is_copy: Another store stands where this one's key was made, so this is a copy of it: it is read, and its log
             is not continued, since two histories under one key would be a fork.
+        keyless: Why nothing can be opened, sealed or signed; None where it can.
     """
 
     root: Path
@@ -88,6 +99,7 @@ class Workspace:
     read_only: bool
     is_copy: bool
     signer: SshSigner | None = None
+    keyless: str | None = None
 
     def __enter__(self) -> Workspace:
         return self
@@ -304,25 +316,37 @@ def open_workspace(
     agent: str = "",
     signer: SshSigner | None = None,
     read_only: bool = False,
+    key_file: Path | None = None,
 ) -> Workspace:
     """Open the workspace in `root`; read-only where it cannot be written, or where that is asked for.
 
+    Args:
+        key_file: A key file, in place of the state directory.
+
     Raises:
         NoWorkspaceError: There is none in `root`.
+        StateDirectoryError, ForeignKeyFileError: The key file cannot be read, or is another workspace's.
         FormatError: It was written by a release that this one cannot read.
     """
     try:
-        opened = _open(root, state_root, clock, projections, agent=agent, read_only=read_only)
+        opened = _open(root, state_root, clock, projections, agent=agent, read_only=read_only, key_file=key_file)
     except UnavailableError:
         if read_only or agent:
             raise
         # Who only reads needs no room on the disk.
-        opened = _open(root, state_root, clock, projections, agent=agent, read_only=True)
+        opened = _open(root, state_root, clock, projections, agent=agent, read_only=True, key_file=key_file)
     return replace(opened, signer=signer)
 
 
 def _open(
-    root: Path, state_root: Path, clock: Clock, projections: Sequence[Projection], *, agent: str, read_only: bool
+    root: Path,
+    state_root: Path,
+    clock: Clock,
+    projections: Sequence[Projection],
+    *,
+    agent: str,
+    read_only: bool,
+    key_file: Path | None,
 ) -> Workspace:
     folder = root / FOLDER
     try:
@@ -337,13 +361,30 @@ def _open(
     if version != FORMAT:
         raise FormatError(f"{folder} has format {version}; this release reads {FORMAT}", hint="Update retrodict.")
     read_only = read_only or not os.access(folder, os.W_OK) or not os.access(folder / "ledger.db", os.W_OK)
-    state = StateDirectory.open(state_root / workspace_id, workspace_id, folder, clock)
-    standing = state.standing(folder)
+    state: StateDirectory | None = None
+    keyless = None
+    standing: Standing = "absent"
+    try:
+        if key_file is not None:
+            state = StateDirectory.from_key_file(key_file, workspace_id, folder)
+        else:
+            state = StateDirectory.open(state_root / workspace_id, workspace_id, folder, clock)
+        standing = state.standing(folder)
+        if standing == "absent":
+            keyless = f"there is no key in {state_root / workspace_id}"
+    except StateDirectoryError as error:
+        if key_file is not None:
+            raise
+        state, keyless = None, error.message  # who reads needs no key
     is_copy = standing == "copy"
-    if standing == "moved" and not read_only:
+    ledger = Ledger.open(folder / "ledger.db", clock, read_only=read_only or is_copy)
+    if key_file is not None and state is not None and state.origin != ledger.origin:
+        origin = ledger.origin
+        ledger.close()
+        raise ForeignKeyFileError(str(key_file), state.origin, origin)
+    if state is not None and standing == "moved" and not read_only:
         state.settle(folder)
     read_only = read_only or is_copy
-    ledger = Ledger.open(folder / "ledger.db", clock, read_only=read_only)
     objects = ObjectStore.open(folder / "objects", clock, sources=[ledger], read_only=read_only)
     keys = KeyRing.open(folder / "keys.db", state, clock, read_only=read_only)
     views = Views.open(
@@ -362,6 +403,7 @@ def _open(
         agent=agent,
         read_only=read_only,
         is_copy=is_copy,
+        keyless=keyless,
     )
     if (folder / "keys.db").exists():
         with contextlib.suppress(IntegrityError, UnavailableError):  # `verify` must open what is damaged, to say so
@@ -402,12 +444,15 @@ def refuse_writing(workspace: Workspace) -> None:
 
     Raises:
         CopiedWorkspaceError, ReadOnlyStoreError: It cannot.
+        UnwritableStateError: Its keys are not to be had.
         OldStoreError, ForkError: It is not the store that was signed last: writing to it would fork its log.
     """
     if workspace.is_copy:
         raise CopiedWorkspaceError(str(workspace.folder))
     if workspace.read_only:
         raise ReadOnlyStoreError(str(workspace.folder))
+    if workspace.keyless is not None:
+        raise UnwritableStateError(f"nothing can be sealed or signed: {workspace.keyless}")
     if workspace.state is not None and workspace.state.signer is not None:
         workspace.ledger.refuse_another_history(workspace.state.checkpoint())
 

@@ -112,7 +112,7 @@ def test_every_option_that_a_hint_or_the_page_names_exists() -> None:
 
 
 def _options() -> set[str]:
-    found = {"--help", "--version", "--agent", "--sign-with"}
+    found = {"--help", *(name for parameter in cli.params for name in parameter.opts)}
     pending = [cli.get_command(click.Context(cli), verb) for verb in VERBS]
     while pending:
         command = pending.pop()

@@ -99,12 +99,31 @@ def test_without_the_keys_reading_works_and_writing_says_what_is_missing(
     retrodict: Command, prediction: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("RETRODICT_STATE", "/dev/null/state")
-    assert retrodict("log").code == 0
-    assert retrodict("explain", prediction).code == 0
-    assert retrodict("verify").code == 2
-    refused = retrodict("dispute", prediction, "--reason", "why?")
-    assert refused.code == 2
-    assert "key" in refused.err
+    _check_without_keys(retrodict, prediction)
+
+
+def test_with_a_state_directory_that_cannot_be_read_it_is_the_same(
+    retrodict: Command, prediction: str, project: Path
+) -> None:
+    (key,) = (project.parent / "state").glob("*/signing.key")
+    key.rename(key.with_name("kept"))
+    key.mkdir()  # root reads every file, but no folder as one
+    _check_without_keys(retrodict, prediction)
+
+
+def _check_without_keys(retrodict: Command, prediction: str) -> None:
+    for arguments in READS:
+        done = retrodict(*[prediction if a == "REFERENCE" else a for a in arguments])
+        assert done.code == (2 if arguments[0] == "verify" else 0), arguments
+        assert done.out
+        if arguments[0] != "verify":
+            assert "nothing can be opened or signed" in done.err
+            assert len(done.err.strip().splitlines()) == 1
+    for arguments in WRITES:
+        done = retrodict(*[prediction if a == "REFERENCE" else a for a in arguments])
+        assert done.code == (125 if arguments[0] == "run" else 2), arguments
+        assert "set RETRODICT_STATE to where its keys are" in done.err
+        assert len(done.err.strip().splitlines()) == 1
 
 
 def test_it_works_without_git(retrodict: Command, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

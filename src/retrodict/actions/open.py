@@ -32,6 +32,7 @@ def open_workspace(
     agent: str = "",
     signer: SshSigner | None = None,
     read_only: bool = False,
+    key_file: Path | None = None,
 ) -> Workspace:
     """Open the workspace that `start` lies in.
 
@@ -41,11 +42,13 @@ def open_workspace(
         agent: Who acts, as they say; needed to record anything.
         signer: With what they sign their events; None: not at all.
         read_only: Write nothing: no index is mended, no view caught up, nothing signed.
+        key_file: The key file that a service was given, in place of what lies in `state_root`.
 
     Raises:
         NoWorkspaceError: There is none.
+        StateDirectoryError, ForeignKeyFileError: The key file cannot be read, or is another workspace's.
     """
     root = workspace.find_root(start)
     return workspace.open_workspace(
-        root, state_root, clock, PROJECTIONS, agent=agent, signer=signer, read_only=read_only
+        root, state_root, clock, PROJECTIONS, agent=agent, signer=signer, read_only=read_only, key_file=key_file
     )

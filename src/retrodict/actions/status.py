@@ -35,6 +35,7 @@ class Status:
     Attributes:
         root: The project's folder.
         entries: Length of the log; `published` of them are under a signed checkpoint.
+        key: The log's public key, as `verify --key` takes it; None where the keys are not here.
         datasets: How many names are versioned; `paths` are those that are not as their current version.
         is_changed: Whether there are any of those.
         unsaved_entries: How many entries are in no backup, and for how long the oldest; None: there never was one.
@@ -43,6 +44,7 @@ class Status:
     root: str
     workspace: str
     origin: str
+    key: str | None
     entries: int
     published: int
     datasets: int
@@ -86,6 +88,7 @@ def status(workspace: Workspace) -> Status:
         root=str(workspace.root),
         workspace=workspace.id,
         origin=workspace.ledger.origin,
+        key=None if workspace.state is None or workspace.state.verifier is None else str(workspace.state.verifier),
         entries=workspace.ledger.size(),
         published=0 if note is None else decode_checkpoint(note).size,
         datasets=len(heads),

@@ -97,11 +97,14 @@ def open(path: StrPath | None = None, *, agent: str | None = None) -> Workspace:
 
     Raises:
         NoWorkspaceError: There is none.
+        StateDirectoryError, ForeignKeyFileError: The key file cannot be read, or is another workspace's.
     """
     from retrodict.actions.open import open_workspace
 
     start = world.folder() if path is None else Path(path).absolute()
-    return open_workspace(start, world.state_root(), world.CLOCK, agent=agent or world.agent())
+    return open_workspace(
+        start, world.state_root(), world.CLOCK, agent=agent or world.agent(), key_file=world.key_file()
+    )
 
 
 def add(

@@ -34,6 +34,12 @@ def state_root() -> Path:
     return Path(base).expanduser().absolute() / "retrodict"
 
 
+def key_file() -> Path | None:
+    """Return the key file in place of the state directory: RETRODICT_KEY_FILE, or none."""
+    given = os.environ.get("RETRODICT_KEY_FILE")
+    return Path(given).expanduser().absolute() if given else None
+
+
 def agent() -> str:
     """Return who acts: RETRODICT_AGENT, git's author, or the login name."""
     if given := os.environ.get("RETRODICT_AGENT"):
@@ -75,7 +81,7 @@ def current(given: Workspace | None = None) -> Workspace:
         if key not in _opened:
             own_key = os.environ.get("RETRODICT_SIGNING_KEY")
             signer = open_signer(own_key) if own_key else None
-            _opened[key] = open_workspace(root, state_root(), CLOCK, agent=agent(), signer=signer)
+            _opened[key] = open_workspace(root, state_root(), CLOCK, agent=agent(), signer=signer, key_file=key_file())
         return _opened[key]
 
 

@@ -60,12 +60,14 @@ VERBS: dict[str, tuple[str, str]] = {
     "backup": ("backup", "Copy the record to another place."),
     "restore": ("restore", "Bring a workspace back from a backup."),
     "rotate-key": ("rotate_key", "Let a new key sign the log."),
+    "export-key": ("export_key", "Write a key file for a service."),
     "demo": ("demo", "Do the main job on real data."),
     "completion": ("completion", "Print the shell's completion script."),
 }
 
 
 _SIGN_WITH = "retrodict.sign_with"
+_KEY_FILE = "retrodict.key_file"
 
 
 class LazyGroup(click.Group):
@@ -119,8 +121,15 @@ class LazyGroup(click.Group):
     metavar="KEYFILE",
     help="An SSH key that signs what you record; `git`: the one that git signs with (default: RETRODICT_SIGNING_KEY).",
 )
+@click.option(
+    "--key-file",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="The keys that `export-key` wrote, in place of those in the state directory (default: RETRODICT_KEY_FILE).",
+)
 @click.pass_context
-def cli(ctx: click.Context, folder: Path | None, agent: str | None, sign_with: str | None) -> None:
+def cli(
+    ctx: click.Context, folder: Path | None, agent: str | None, sign_with: str | None, key_file: Path | None
+) -> None:
     """From any prediction back to everything that caused it, proved by running it again."""
     if folder is not None:
         try:
@@ -133,6 +142,7 @@ def cli(ctx: click.Context, folder: Path | None, agent: str | None, sign_with: s
         raise click.UsageError("this folder is not there any more") from error
     ctx.obj = agent
     ctx.meta[_SIGN_WITH] = sign_with
+    ctx.meta[_KEY_FILE] = key_file
 
 
 class Worded(click.Command):
@@ -250,19 +260,28 @@ def passphrase(path: Path | None) -> bytes:
         raise UsageError(f"{path} cannot be read: {error.strerror}") from error
 
 
+def key_file() -> Path | None:
+    """Return the key file in place of the state directory: `--key-file`, RETRODICT_KEY_FILE, or none."""
+    given = click.get_current_context().meta.get(_KEY_FILE) or os.environ.get("RETRODICT_KEY_FILE")
+    return Path(given).expanduser().absolute() if given else None
+
+
 def cache_root() -> Path:
     """Return where rebuilt environments are kept: XDG_CACHE_HOME/retrodict, else ~/.cache/retrodict."""
     return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser().absolute() / "retrodict"
 
 
 @contextmanager
-def workspace(*, writes: bool = False, records: bool = False, read_only: bool = False) -> Iterator[Workspace]:
+def workspace(
+    *, writes: bool = False, records: bool = False, read_only: bool = False, is_silent: bool = False
+) -> Iterator[Workspace]:
     """Open the workspace round the working directory; publish and close it at the end.
 
     Args:
         read_only: Write nothing, and sign nothing.
         writes: The command's work is to record something: a store that cannot be written is refused.
         records: The command records what it found out, where the store can be written.
+        is_silent: Do not say where the keys are not to be had.
     """
     from retrodict.actions.open import open_signer, open_workspace
     from retrodict.kernel.clock import SystemClock
@@ -274,7 +293,15 @@ def workspace(*, writes: bool = False, records: bool = False, read_only: bool = 
     is_done = False
 
     def open_here(*, read_only: bool) -> Workspace:
-        return open_workspace(Path.cwd(), state_root(), SystemClock(), agent=who, signer=signer, read_only=read_only)
+        return open_workspace(
+            Path.cwd(),
+            state_root(),
+            SystemClock(),
+            agent=who,
+            signer=signer,
+            read_only=read_only,
+            key_file=key_file(),
+        )
 
     try:
         try:
@@ -286,6 +313,8 @@ def workspace(*, writes: bool = False, records: bool = False, read_only: bool = 
         with found as opened:
             if writes:
                 refuse_writing(opened)
+            elif opened.keyless is not None and not is_silent:
+                click.echo(f"retrodict: nothing can be opened or signed: {one_line(opened.keyless)}", err=True)
             yield opened
             is_done = True
     except RetrodictError as error:
@@ -300,7 +329,7 @@ def complete_reference(ctx: click.Context, param: click.Parameter, incomplete: s
     from retrodict.actions import names
 
     del ctx
-    with suppress(RetrodictError, OSError), workspace() as opened:
+    with suppress(RetrodictError, OSError), workspace(is_silent=True) as opened:
         only_models = param.name in ("model", "models", "name")
         return [CompletionItem(name) for name in names.written(opened, incomplete, only_models=only_models)]
     return []

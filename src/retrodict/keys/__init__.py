@@ -15,7 +15,7 @@ from retrodict.keys.ssh import (
     read_allowed_signers,
     verify_ssh_signature,
 )
-from retrodict.keys.state import StateDirectory
+from retrodict.keys.state import Standing, StateDirectory
 
 __all__ = [
     "AllowedSigner",
@@ -29,6 +29,7 @@ __all__ = [
     "SigningKeyError",
     "SshPublicKey",
     "SshSigner",
+    "Standing",
     "StateDirectory",
     "StateDirectoryError",
     "Subject",

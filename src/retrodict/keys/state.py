@@ -141,7 +141,11 @@ class StateDirectory:
             StateDirectoryError: There is no key at `path`, or it cannot be read.
             FormatError: A file is not what it should be.
         """
-        state = cls(key=path, companions=f"{path.name}.", workspace_id=workspace_id, store_path=store_path)
+        try:
+            state = cls(key=path, companions=f"{path.name}.", workspace_id=workspace_id, store_path=store_path)
+        except FormatError as error:
+            hint = "`retrodict export-key` writes one."
+            raise FormatError(f"{path} is no key file: {error.message}", hint=hint) from error
         if state.signer is None:
             raise StateDirectoryError(f"there is no key file at {path}")
         return state

@@ -554,9 +554,13 @@ class Ledger:
     def _last_signed(
         self, db: apsw.Connection, kept_apart: bytes | None
     ) -> tuple[Checkpoint | None, int, merkle.NodeOf]:
-        """Return the checkpoint that is kept apart, the log's size and its nodes; refuse what contradicts the log."""
+        """Return the last checkpoint, the log's size and its nodes; refuse what contradicts the log.
+
+        It is the one that is kept apart, but for a key of which there are copies, each with a checkpoint beside it: the
+        log itself then shows what was signed with the others, or with the key that has taken their place.
+        """
         size, nodes = _size(db), tiles.Nodes(db)
-        kept: Checkpoint | None = None
+        last: Checkpoint | None = None
         for where, data in (("the log itself", _shown(db)), ("the checkpoint kept apart", kept_apart)):
             kept = None if data is None else note.decode_checkpoint(data)
             if kept is None:
@@ -567,7 +571,9 @@ class Ledger:
                 raise OldStoreError(size, kept.size, where)
             if merkle.range_hash(0, kept.size, nodes) != kept.root:
                 raise ForkError(size, kept.size, where)
-        return kept, size, nodes
+            if last is None or kept.size >= last.size:
+                last = kept
+        return last, size, nodes
 
     def checkpoint(self) -> bytes | None:
         """Return the signed note of the last published checkpoint, or None."""

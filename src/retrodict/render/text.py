@@ -30,6 +30,7 @@ if TYPE_CHECKING:  # the modules behind these types would double the time that `
     from retrodict.actions.drill import Drill
     from retrodict.actions.export import Exported
     from retrodict.actions.forget import Forgotten, Reach
+    from retrodict.actions.export_key import KeyExported
     from retrodict.actions.init import Initialized
     from retrodict.actions.keys import Identity, Received, Shared
     from retrodict.actions.log import Log
@@ -289,6 +290,8 @@ def status(record: Status) -> RenderableType:
         parts.append(table(["", "path", "version"], [(p.state, p.path, p.dataset) for p in record.paths]))
     else:
         parts.append(Text("Everything is as it was versioned."))
+    if record.key is not None:
+        parts.append(Text(f"The log's public key: {record.key}", overflow="fold"))
     return Group(*parts)
 
 
@@ -556,6 +559,14 @@ def restored(record: Restored) -> RenderableType:
         )
     lines.append("Files are written back with `retrodict checkout`.")
     return Text("\n".join(lines))
+
+
+def key_exported(record: KeyExported) -> RenderableType:
+    """Render `export-key`."""
+    return Text(
+        f"{record.file} signs {record.origin}. Keep it, with the files beside it, as you keep the workspace's own.\n"
+        f"retrodict --key-file {record.file} serve MODEL"
+    )
 
 
 def predicted(record: Predicted) -> RenderableType:
