@@ -53,7 +53,7 @@ class ForeignKeyFileError(UsageError):
     """A key file of another workspace."""
 
     slug = "foreign-key-file"
-    hint = "`retrodict export-key` writes one where this workspace's own keys are."
+    hint = "`retrodict keys export-signing` writes one where this workspace's own keys are."
 
     def __init__(self, path: str, origin: str, expected: str) -> None:
         super().__init__(f"the key file {path} is of {origin}, and this workspace's log is {expected}")

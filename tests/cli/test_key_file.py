@@ -22,7 +22,7 @@ def exported(retrodict: Command, project: Path, monkeypatch: pytest.MonkeyPatch)
     folder = project.parent / "etc"
     folder.mkdir()
     file = folder / "scoring.key"
-    told = retrodict("export-key", file, "--json")
+    told = retrodict("keys", "export-signing", file, "--json")
     assert told.code == 0, told.err
     assert told.record["key"] == retrodict("status", "--json").record["key"] == retrodict("log", "key").out.strip()
     monkeypatch.setenv("RETRODICT_STATE", str(project.parent / "nobody"))
@@ -95,7 +95,7 @@ def test_a_bad_key_file_is_named(retrodict: Command, exported: Path, project: Pa
         refused = retrodict("--key-file", bad, "log")
         assert refused.code == 2
         assert str(bad) in refused.err
-    assert retrodict("export-key", project.parent / "again.key").code == 2  # no keys here
-    taken = retrodict("--key-file", exported, "export-key", exported)
+    assert retrodict("keys", "export-signing", project.parent / "again.key").code == 2  # no keys here
+    taken = retrodict("--key-file", exported, "keys", "export-signing", exported)
     assert taken.code == 2
     assert "exists already" in taken.err

@@ -1,4 +1,4 @@
-"""`export-key`: give a service the keys of this workspace."""
+"""`keys export-signing`: give a service the keys of this workspace."""
 
 from __future__ import annotations
 

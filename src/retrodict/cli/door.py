@@ -60,7 +60,6 @@ VERBS: dict[str, tuple[str, str]] = {
     "backup": ("backup", "Copy the record to another place."),
     "restore": ("restore", "Bring a workspace back from a backup."),
     "rotate-key": ("rotate_key", "Let a new key sign the log."),
-    "export-key": ("export_key", "Write a key file for a service."),
     "demo": ("demo", "Do the main job on real data."),
     "completion": ("completion", "Print the shell's completion script."),
 }
@@ -124,7 +123,7 @@ class LazyGroup(click.Group):
 @click.option(
     "--key-file",
     type=click.Path(dir_okay=False, path_type=Path),
-    help="The keys that `export-key` wrote, in place of those in the state directory (default: RETRODICT_KEY_FILE).",
+    help="Keys that `keys export-signing` wrote, in place of the state directory (default: RETRODICT_KEY_FILE).",
 )
 @click.pass_context
 def cli(
@@ -262,7 +261,8 @@ def passphrase(path: Path | None) -> bytes:
 
 def key_file() -> Path | None:
     """Return the key file in place of the state directory: `--key-file`, RETRODICT_KEY_FILE, or none."""
-    given = click.get_current_context().meta.get(_KEY_FILE) or os.environ.get("RETRODICT_KEY_FILE")
+    context = click.get_current_context(silent=True)  # none while the shell completes
+    given = (context and context.meta.get(_KEY_FILE)) or os.environ.get("RETRODICT_KEY_FILE")
     return Path(given).expanduser().absolute() if given else None
 
 

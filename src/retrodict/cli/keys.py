@@ -59,3 +59,19 @@ def receive_command(file: Path, as_json: bool) -> None:
     with door.workspace(writes=True) as workspace:
         record = receive(workspace, file)
     door.show(record, as_json=as_json, text=text.keys_received)
+
+
+@door.subverb(command, "export-signing", example="retrodict keys export-signing /etc/retrodict/scoring.key")
+@click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
+def export_signing_command(file: Path, as_json: bool) -> None:
+    """Write this workspace's keys to FILE, for a service that runs as another user: `--key-file` takes it.
+
+    The service can then sign the log and open what is sealed, as you can. FILE and what is written beside it
+    (FILE.checkpoint, FILE.wrapping, FILE.place) belong together, in a folder that the service can write.
+    """
+    from retrodict.actions.export_key import export_key  # loaded when asked for
+    from retrodict.render import text
+
+    with door.workspace() as workspace:
+        record = export_key(workspace, file)
+    door.show(record, as_json=as_json, text=text.key_exported)

@@ -144,7 +144,7 @@ class StateDirectory:
         try:
             state = cls(key=path, companions=f"{path.name}.", workspace_id=workspace_id, store_path=store_path)
         except FormatError as error:
-            hint = "`retrodict export-key` writes one."
+            hint = "`retrodict keys export-signing` writes one."
             raise FormatError(f"{path} is no key file: {error.message}", hint=hint) from error
         if state.signer is None:
             raise StateDirectoryError(f"there is no key file at {path}")

@@ -29,8 +29,8 @@ if TYPE_CHECKING:  # the modules behind these types would double the time that `
     from retrodict.actions.dispute import Disputed, Disputes, Resolved
     from retrodict.actions.drill import Drill
     from retrodict.actions.export import Exported
-    from retrodict.actions.forget import Forgotten, Reach
     from retrodict.actions.export_key import KeyExported
+    from retrodict.actions.forget import Forgotten, Reach
     from retrodict.actions.init import Initialized
     from retrodict.actions.keys import Identity, Received, Shared
     from retrodict.actions.log import Log
@@ -562,7 +562,7 @@ def restored(record: Restored) -> RenderableType:
 
 
 def key_exported(record: KeyExported) -> RenderableType:
-    """Render `export-key`."""
+    """Render `keys export-signing`."""
     return Text(
         f"{record.file} signs {record.origin}. Keep it, with the files beside it, as you keep the workspace's own.\n"
         f"retrodict --key-file {record.file} serve MODEL"
