@@ -301,3 +301,45 @@ def test_what_is_offered_for_a_mistyped_reference_can_be_pasted(
     assert outcome.code == 2
     assert f"Did you mean {meant}?" in outcome.err
     assert retrodict("show", meant).code == 0
+
+
+def test_a_model_that_cannot_be_loaded_is_called_by_the_name_that_was_given(
+    retrodict: Command, project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    retrodict("init")
+    Path("evil.py").write_text(
+        "import os, sys\nif 'FAIL' in os.environ:\n    sys.exit(3)\ndef predict(x):\n    return x\n"
+    )
+    Path("folder").mkdir()
+    Path("folder/other.py").write_text("raise ValueError(__file__)\n")
+    Path("none.py").write_text("x = 1\n")
+    monkeypatch.setenv("FAIL", "1")
+    for source, says in (
+        ("evil.py", "SystemExit: 3"),
+        ("none.py", "has no 'predict'"),
+        ("folder/other.py", "ValueError"),
+    ):
+        refused = retrodict("register", source, "evil")
+        assert refused.code == 2
+        assert refused.err.startswith(f"retrodict: {source} cannot be loaded as a model: ")
+        assert says in refused.err
+        assert len(refused.err.strip().splitlines()) == 1
+        assert ".retrodict" not in refused.err
+    monkeypatch.delenv("FAIL")
+    assert retrodict("register", "evil.py", "evil").code == 0
+    monkeypatch.setenv("FAIL", "1")
+    for arguments in (["predict", "evil", "--input", "asked.json"], ["serve", "evil", "--port", "0"]):
+        Path("asked.json").write_text('[{"x": 1}]')
+        refused = retrodict(*arguments)
+        assert refused.code == 2
+        assert "evil@v1 cannot be loaded as a model: importing evil raised SystemExit: 3" in refused.err
+        assert ".retrodict" not in refused.err
+
+
+@pytest.mark.parametrize(("text", "says"), [('"x"', "a text"), ("3", "a number"), ("null", "null")])
+def test_json_without_rows_is_refused_in_a_sentence(retrodict: Command, trained: Path, text: str, says: str) -> None:
+    retrodict("register", "model.py", "credit")
+    Path("e.json").write_text(text)
+    refused = retrodict("predict", "credit", "--input", "e.json")
+    assert refused.code == 2
+    assert refused.err.startswith(f"retrodict: e.json cannot be read: it holds {says}, and rows are due")

@@ -93,7 +93,7 @@ def describe(path: Path, into: Path, *, method: str, source: Path) -> dict[str, 
                 return _describe_torch(path, into)
     except (UnloadableModelError, MissingExtraError, UsageError):
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise UnloadableModelError(str(source), f"{type(error).__name__}: {first_line(error)}") from error
 
 
@@ -126,7 +126,7 @@ def load(
                 return _load_torch(folder / flavor.get("model_data", "data"), threads, code)
     except (UnloadableModelError, MissingExtraError):
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise UnloadableModelError(str(folder), f"{type(error).__name__}: {first_line(error)}") from error
 
 
@@ -386,7 +386,7 @@ def load_state(path: Path, module: Any, threads: int) -> StateModel:
             found = found[name]
     try:
         module.load_state_dict(found)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise UnloadableModelError(
             str(path), f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
         ) from error

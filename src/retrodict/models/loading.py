@@ -6,8 +6,9 @@ the keyboard named.
 
 from __future__ import annotations
 
+import contextlib
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -96,6 +97,22 @@ def load_model(folder: Path) -> LoadedModel:
         answer=answer,
         is_row_wise=_is_row_wise(model, str(method)) if declared is None else declared,
     )
+
+
+@contextlib.contextmanager
+def called(name: Callable[[Path], str], folder: Path) -> Iterator[None]:
+    """Let what cannot be loaded from `folder`, a copy that nobody knows, be called as people know it.
+
+    Args:
+        name: From a path below `folder`, relative to it, to what it is called.
+    """
+    try:
+        yield
+    except UnloadableModelError as error:
+        place = Path(error.path)
+        path = name(place.relative_to(folder)) if place.is_relative_to(folder) else error.path
+        cause = error.cause.replace(str(folder), name(Path()))
+        raise UnloadableModelError(path, cause, hint=error.hint) from error
 
 
 def declared_row_wise(description: Mapping[str, Any]) -> bool | None:
@@ -190,7 +207,7 @@ def _load_own(folder: Path, flavor: Mapping[str, Any], threads: int) -> tuple[st
 def _made(make: Any, folder: Path) -> Any:
     try:
         return make()
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise UnloadableModelError(str(folder), f"{make} raised {type(error).__name__}: {first_line(error)}") from error
 
 
@@ -207,7 +224,7 @@ def _load_function(folder: Path, function: Mapping[str, Any]) -> Any:
         data = inside(folder, function["data"]) if function.get("data") else folder
         try:
             return make(str(data))
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             cause = f"{loader}._load_pyfunc raised {type(error).__name__}: {first_line(error)}"
             raise UnloadableModelError(str(folder), cause) from error
     try:
@@ -218,7 +235,7 @@ def _load_function(folder: Path, function: Mapping[str, Any]) -> Any:
         raise missing from error
     try:
         return pyfunc.load_model(str(folder))
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise UnloadableModelError(str(folder), f"{type(error).__name__}: {first_line(error)}") from error
 
 
@@ -235,7 +252,7 @@ def _module(code: CodeFolder, name: str, folder: Path) -> Any:
     except ModuleNotFoundError as error:
         missing = (error.name or name).removeprefix(f"{code.package}.")
         raise UnloadableModelError(str(folder), f"there is no module {missing!r}") from error
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         cause = f"importing {name} raised {type(error).__name__}: {first_line(error)}"
         raise UnloadableModelError(str(folder), cause) from error
 

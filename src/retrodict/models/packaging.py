@@ -23,6 +23,7 @@ from retrodict.models.errors import UnloadableModelError, first_line
 from retrodict.models.isolation import CodeFolder
 from retrodict.models.loading import (
     LoadedModel,
+    called,
     inside,
     load_model,
     read_description,
@@ -90,10 +91,8 @@ def package(
         _copy(path, into)
         if row_wise is not None:
             _write(into, _with_row_wise(read_description(into), row_wise))
-        try:
+        with called(lambda place: str(path / place), into):
             loaded = load_model(into)
-        except UnloadableModelError as error:
-            raise UnloadableModelError(_named(error.path, into, path), error.cause, hint=error.hint) from error
         return _packaged(loaded.flavor, loaded.signature, into)
     if not path.exists():
         raise UnloadableModelError(str(path), "there is no such file or folder")
@@ -118,7 +117,14 @@ def package(
         raise UsageError("threads can be set for XGBoost, LightGBM, ONNX and PyTorch only")
     if row_wise is not None:
         description = _with_row_wise(description, row_wise)
-    return _finished(into, description, example, subject)
+    with called(lambda place: _given(path, place), into):
+        return _finished(into, description, example, subject)
+
+
+def _given(source: Path, place: Path) -> str:
+    """Return what lies at `place` in the made folder as the person knows it who gave `source`."""
+    parts = place.parts[1:] if place.parts[:1] == (CODE,) else place.parts
+    return str(source.joinpath(*parts)) if source.is_dir() and source.joinpath(*parts).exists() else str(source)
 
 
 def _finished(into: Path, description: dict[str, object], example: Path | None, subject: str | None) -> Packaged:
@@ -138,11 +144,6 @@ def _finished(into: Path, description: dict[str, object], example: Path | None, 
         description["signature"] = {key: None if part is None else json.dumps(part) for key, part in written.items()}
         _write(into, description)
     return _packaged(loaded.flavor, signature, into)
-
-
-def _named(place: str, copy: Path, source: Path) -> str:
-    """Return a place in the copy of a folder as the person knows it who named the folder."""
-    return str(source / Path(place).relative_to(copy)) if Path(place).is_relative_to(copy) else place
 
 
 def package_remote(
@@ -202,11 +203,16 @@ def load_example(folder: Path) -> Any:
     return read_example(inside(folder, about.get("artifact_path", EXAMPLE)))
 
 
+_JSON: Final = {str: "a text", bool: "a truth value", int: "a number", float: "a number", type(None): "null"}
+
+
 def _read_json(suffix: str, data: bytes) -> Any:
     import pandas as pd  # 300 ms
 
     text = data.decode()
     rows = [json.loads(line) for line in text.splitlines() if line] if suffix == ".jsonl" else json.loads(text)
+    if not isinstance(rows, list | dict):
+        raise ValueError(f"it holds {_JSON[type(rows)]}, and rows are due: {{column: value, ...}}, or a list of them")
     if isinstance(rows, dict) and {"columns", "data"} <= rows.keys():
         return pd.DataFrame(rows["data"], columns=rows["columns"])
     return pd.DataFrame([rows] if isinstance(rows, dict) else rows)
@@ -237,7 +243,7 @@ def _signature(loaded: LoadedModel, frame: Any) -> Signature | None:
         return Signature(inputs=inputs)
     try:
         outputs = signatures.infer(loaded.predict(frame))
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise UsageError(
             f"the model does not answer its example: {type(error).__name__}: {first_line(error)}"
         ) from error

@@ -42,7 +42,7 @@ def load_object(path: Path, form: str, code: CodeFolder | None = None) -> Any:
     except ModuleNotFoundError as error:
         hint = "Install it, or register a folder that has the model's file and this module beside it."
         raise UnloadableModelError(str(path), f"it needs the module {error.name!r}", hint=hint) from error
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         if "on <module '__main__'" in str(error):
             cause, hint = first_line(error), "It was pickled by the script that defines this: put that in a module."
             raise UnloadableModelError(str(path), cause, hint=hint) from error

@@ -28,7 +28,7 @@ from retrodict.keys import KeyNotHeldError, Subject
 from retrodict.ledger import Sequenced
 from retrodict.models import remote
 from retrodict.models.errors import InputError, UnloadableModelError
-from retrodict.models.loading import LoadedModel, load_model
+from retrodict.models.loading import LoadedModel, called, load_model
 from retrodict.models.records import ModelVersion
 from retrodict.models.session import current_loader
 from retrodict.models.signature import Signature
@@ -658,7 +658,10 @@ class Service:
             return waiting.result()
         try:
             folder = self._folder(version)
-            with self._answering():
+            with (
+                self._answering(),
+                called(lambda place: f"{version.label}{f' ({place})' if place.parts else ''}", folder),
+            ):
                 mine.set_result(_Deployment(version=version, model=load_model(folder)))
         except BaseException as error:
             with self._lock:
