@@ -22,6 +22,7 @@ from retrodict.kernel.entry import SIGNATURE, authored_bytes
 from retrodict.kernel.errors import (
     FormatError,
     IntegrityError,
+    NewerFormatError,
     NoWorkspaceError,
     ReadOnlyStoreError,
     RetrodictError,
@@ -326,7 +327,7 @@ def open_workspace(
     Raises:
         NoWorkspaceError: There is none in `root`.
         StateDirectoryError, ForeignKeyFileError: The key file cannot be read, or is another workspace's.
-        FormatError: It was written by a release that this one cannot read.
+        NewerFormatError: It was written by a release that this one cannot read.
     """
     try:
         opened = _open(root, state_root, clock, projections, agent=agent, read_only=read_only, key_file=key_file)
@@ -359,7 +360,9 @@ def _open(
     except (ValueError, KeyError, TypeError) as error:
         raise FormatError(f"{folder / 'format.json'} is not a workspace's format file: {error}") from error
     if version != FORMAT:
-        raise FormatError(f"{folder} has format {version}; this release reads {FORMAT}", hint="Update retrodict.")
+        if type(version) is int and version > FORMAT:
+            raise NewerFormatError(str(folder), version, FORMAT)
+        raise FormatError(f"{folder} has format {version!r}; this release reads {FORMAT}")
     read_only = read_only or not os.access(folder, os.W_OK) or not os.access(folder / "ledger.db", os.W_OK)
     state: StateDirectory | None = None
     keyless = None

@@ -250,6 +250,35 @@ def test_a_store_that_cannot_be_opened_is_an_answer_of_verify(
     assert retrodict("log").code == 2
 
 
+def test_of_a_newer_store_verify_cannot_tell(retrodict: Command, prediction: str, project: Path) -> None:
+    layout = project / ".retrodict/format.json"
+    layout.write_text(json.dumps({**json.loads(layout.read_text()), "format": 2}))
+    outcome = retrodict("verify", "--json")
+    assert (outcome.code, outcome.record["answer"]) == (2, "could not tell")
+    assert "reads 1" in outcome.record["findings"][0]["message"]
+    assert "could not be told" in retrodict("verify").out
+    refused = retrodict("log")
+    assert refused.code == 2
+    assert "Update retrodict." in refused.err
+
+
+@pytest.mark.usefixtures("_mounts")
+def test_a_checkout_that_cannot_write_names_the_destination(retrodict: Command, prediction: str, project: Path) -> None:
+    Path("folder").mkdir()
+    Path("folder/inner").write_text("i")
+    retrodict("add", "folder")
+    for reference, place in (("dataset:a", "back"), ("dataset:folder", "back")):
+        done = _mounted_read_only(project, ["checkout", reference, place])
+        assert done.returncode == 2
+        assert ".retrodict-" not in done.stderr
+        assert place in done.stderr
+    (project / "there").mkdir()
+    done = _mounted_read_only(project, ["checkout", "dataset:folder", "there"])
+    assert done.returncode == 2
+    assert ".retrodict-" not in done.stderr
+    assert "there/inner" in done.stderr
+
+
 def test_completion_completes(retrodict: Command) -> None:
     for shell in ("bash", "zsh", "fish"):
         assert "_RETRODICT_COMPLETE" in retrodict("completion", shell).out

@@ -16,7 +16,14 @@ from retrodict.actions.public_keys import log_key, witness_keys
 from retrodict.kernel import merkle
 from retrodict.kernel.clock import rfc3339
 from retrodict.kernel.entry import SIGNATURE
-from retrodict.kernel.errors import FormatError, IntegrityError, MissingObjectError, RetrodictError, UsageError
+from retrodict.kernel.errors import (
+    FormatError,
+    IntegrityError,
+    MissingObjectError,
+    NewerFormatError,
+    RetrodictError,
+    UsageError,
+)
 from retrodict.kernel.note import Checkpoint, SignatureError, decode_checkpoint, read_rotation, verify_note
 from retrodict.kernel.protocols import Progress, Verifier
 from retrodict.kernel.types import Digest, Edge, EdgeList, EventId, Finding, Ref
@@ -165,7 +172,17 @@ def verify(
 
 
 def unreadable(error: IntegrityError) -> Verification:
-    """Return the answer about a store that is so altered that it cannot even be opened: it is no."""
+    """Return the answer about a store that cannot even be opened: no, unless a newer release has written it."""
+    if isinstance(error, NewerFormatError):
+        unknown = Finding(level="note", what="workspace", message=f"{error.message}; nothing was checked")
+        return Verification(
+            answer="could not tell",
+            anchor="nothing: it was written by a newer release",
+            entries=0,
+            unprotected=0,
+            objects=0,
+            findings=(unknown,),
+        )
     finding = Finding(level="altered", what="workspace", message=error.message)
     return Verification(
         answer="no", anchor="nothing: it cannot be opened", entries=0, unprotected=0, objects=0, findings=(finding,)

@@ -62,6 +62,17 @@ class FormatError(IntegrityError):
     slug = "format"
 
 
+class NewerFormatError(FormatError):
+    """What a newer release has written, and this one cannot read: nothing is known to be wrong with it."""
+
+    slug = "newer-format"
+    hint = "Update retrodict."
+
+    def __init__(self, what: str, version: int, known: int) -> None:
+        super().__init__(f"{what} has format {version}; this release reads {known}")
+        self.version = version
+
+
 class MissingObjectError(UnavailableError):
     """The store holds no bytes under a digest that it was asked for."""
 

@@ -125,7 +125,9 @@ class Checkout:
                 else:
                     self._file(folder, temporary, entry)
                 _move(folder, temporary, entry.name, where)
-            except BaseException:
+            except BaseException as error:
+                if isinstance(error, OSError) and error.filename in (None, temporary):
+                    error.filename = where  # people know the place that they named, not what is written beside it
                 with contextlib.suppress(OSError):
                     os.unlink(temporary, dir_fd=folder)
                 raise

@@ -438,7 +438,9 @@ def verification(record: Verification) -> RenderableType:
     answers = {
         "yes": "Everything is as the record says.",
         "no": "The record and the bytes contradict each other.",
-        "could not tell": "The record agrees with itself; nothing says who made it.",
+        "could not tell": "The record agrees with itself; nothing says who made it."
+        if record.entries
+        else "It could not be told whether the record is whole.",
     }
     parts: list[RenderableType] = [
         Text(answers[record.answer], style={"yes": "green", "no": "red"}.get(record.answer, "yellow")),
