@@ -12,10 +12,11 @@ import io
 import os
 import subprocess
 import sys
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TextIO, TypeVar
 
 import click
 from click.shell_completion import CompletionItem
@@ -445,10 +446,45 @@ def write(path: Path, text: str, mode: int = 0o644) -> None:
         raise UsageError(f"{path} cannot be written: {error.strerror}") from error
 
 
+class _Warnings:
+    """Shows what libraries warn of: each thing once, on one line of stderr. It is recorded nowhere."""
+
+    def __init__(self) -> None:
+        self._told: set[str] = set()
+        self.is_answering = False
+
+    def show(
+        self,
+        message: Warning | str,
+        category: type[Warning],
+        filename: str,
+        lineno: int,
+        file: TextIO | None = None,
+        line: str | None = None,
+    ) -> None:
+        """Take the place of `warnings.showwarning`."""
+        del line
+        text = one_line(str(message))
+        if self.is_answering:  # it may quote what somebody asked, and a server's stderr is kept
+            text = f"{category.__name__} at {filename}:{lineno}, while a model answered"
+        if text not in self._told:
+            self._told.add(text)
+            click.echo(f"warning: {text}", file=file, err=file is None)
+
+
+_warnings = _Warnings()
+
+
+def withhold_warnings() -> None:
+    """Say from now on only where a warning comes from: others' questions are being answered."""
+    _warnings.is_answering = True
+
+
 def main() -> None:
     """Run the command line; every failure ends in one line and exit 2 (`run`: 125)."""
     gc.set_threshold(200_000, 20, 20)  # starting makes much and frees nothing: looking for garbage takes 25 ms
     _open_streams()
+    warnings.showwarning = _warnings.show
     code: object = 2
     try:
         code = cli.main(standalone_mode=False, prog_name="retrodict")

@@ -62,6 +62,7 @@ def command(
     )
 
     def ready(url: str) -> None:
+        door.withhold_warnings()
         click.echo(to_json({"url": url}, indent=None) if as_json else f"Serving {', '.join(models)} at {url}/v2")
 
     with door.workspace(writes=True) as workspace:
