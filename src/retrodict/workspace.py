@@ -84,7 +84,7 @@ class Workspace:
         read_only: Nothing can be recorded.
         is_copy: Another store stands where this one's key was made, so this is a copy of it: it is read, and its log
             is not continued, since two histories under one key would be a fork.
-        keyless: Why nothing can be opened, sealed or signed; None where it can.
+        keyless: Why nothing can be opened, sealed or signed; None where something can.
     """
 
     root: Path
@@ -373,7 +373,7 @@ def _open(
         else:
             state = StateDirectory.open(state_root / workspace_id, workspace_id, folder, clock)
         standing = state.standing(folder)
-        if standing == "absent":
+        if standing == "absent" and state.wrapping_key is None:  # a clone may open what others share with it, unsigned
             keyless = f"there is no key in {state_root / workspace_id}"
     except StateDirectoryError as error:
         if key_file is not None:

@@ -95,6 +95,10 @@ def test_a_bad_key_file_is_named(retrodict: Command, exported: Path, project: Pa
         refused = retrodict("--key-file", bad, "log")
         assert refused.code == 2
         assert str(bad) in refused.err
+        assert "keys export-signing" in refused.err
+    nowhere = retrodict("--key-file", exported, "keys", "export-signing", project / "nowhere/new.key")
+    assert nowhere.code == 2
+    assert "the key file's folder" in nowhere.err
     assert retrodict("keys", "export-signing", project.parent / "again.key").code == 2  # no keys here
     taken = retrodict("--key-file", exported, "keys", "export-signing", exported)
     assert taken.code == 2

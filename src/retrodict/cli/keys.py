@@ -30,7 +30,7 @@ def _identity(as_json: bool) -> None:
     from retrodict.actions.keys import identity  # loaded when asked for
     from retrodict.render import text
 
-    with door.workspace() as workspace:
+    with door.workspace(is_silent=True) as workspace:  # a clone without keys makes its own
         record = identity(workspace)
     door.show(record, as_json=as_json, text=text.key_identity)
 

@@ -28,6 +28,8 @@ Standing = Literal["here", "moved", "copy", "absent"]
 WRAPPING_BYTES = 32
 _WORKSPACE_ID = re.compile(r"[0-9a-f][0-9a-f-]{7,63}\Z")
 _SECRET_MODE = 0o600
+_IN_STATE = "signing.key"  # the name of the key in a state directory
+_WRITES_ONE = "`retrodict keys export-signing` writes one, where the workspace's own keys are."
 
 
 class StateDirectory:
@@ -131,7 +133,7 @@ class StateDirectory:
             FormatError: A file is not what it should be.
         """
         del clock  # only making keys needs it
-        return cls(key=folder / "signing.key", companions="", workspace_id=workspace_id, store_path=store_path)
+        return cls(key=folder / _IN_STATE, companions="", workspace_id=workspace_id, store_path=store_path)
 
     @classmethod
     def from_key_file(cls, path: Path, workspace_id: str, store_path: Path) -> StateDirectory:
@@ -144,10 +146,9 @@ class StateDirectory:
         try:
             state = cls(key=path, companions=f"{path.name}.", workspace_id=workspace_id, store_path=store_path)
         except FormatError as error:
-            hint = "`retrodict keys export-signing` writes one."
-            raise FormatError(f"{path} is no key file: {error.message}", hint=hint) from error
+            raise FormatError(f"{path} is no key file: {error.message}", hint=_WRITES_ONE) from error
         if state.signer is None:
-            raise StateDirectoryError(f"there is no key file at {path}")
+            raise StateDirectoryError(f"there is no key file at {path}", hint=_WRITES_ONE)
         return state
 
     def export_key_file(self, path: Path) -> None:
@@ -325,8 +326,9 @@ class StateDirectory:
         try:
             yield
         except OSError as error:
+            what = "state directory" if self._key.name == _IN_STATE else "key file's folder"
             raise StateDirectoryError(
-                f"the state directory {self._key.parent} cannot be used: {error.strerror} ({error.filename})"
+                f"the {what} {self._key.parent} cannot be used: {error.strerror} ({error.filename})"
             ) from error
         except UnicodeDecodeError as error:
             raise FormatError(f"{self._key} is not a key file: {error}") from error
