@@ -447,17 +447,24 @@ def refuse_writing(workspace: Workspace) -> None:
 
     Raises:
         CopiedWorkspaceError, ReadOnlyStoreError: It cannot.
-        UnwritableStateError: Its keys are not to be had.
         OldStoreError, ForkError: It is not the store that was signed last: writing to it would fork its log.
     """
     if workspace.is_copy:
         raise CopiedWorkspaceError(str(workspace.folder))
     if workspace.read_only:
         raise ReadOnlyStoreError(str(workspace.folder))
-    if workspace.keyless is not None:
-        raise UnwritableStateError(f"nothing can be sealed or signed: {workspace.keyless}")
     if workspace.state is not None and workspace.state.signer is not None:
         workspace.ledger.refuse_another_history(workspace.state.checkpoint())
+
+
+def refuse_without_keys(workspace: Workspace) -> None:
+    """Do nothing where texts and names can be sealed.
+
+    Raises:
+        UnwritableStateError: The keys are not to be had.
+    """
+    if workspace.keyless is not None:
+        raise UnwritableStateError(f"nothing can be sealed or signed: {workspace.keyless}")
 
 
 class Batch:
@@ -470,6 +477,7 @@ class Batch:
 
     def __init__(self, workspace: Workspace) -> None:
         refuse_writing(workspace)
+        refuse_without_keys(workspace)
         self._workspace = workspace
         self._events: list[Event] = []
         self.blobs: dict[Digest, bytes] = {}

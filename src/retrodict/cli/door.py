@@ -286,7 +286,7 @@ def workspace(
     """
     from retrodict.actions.open import open_signer, open_workspace
     from retrodict.kernel.clock import SystemClock
-    from retrodict.workspace import refuse_writing
+    from retrodict.workspace import refuse_without_keys, refuse_writing
 
     who = agent() if writes or records else ""
     own_key = sign_with() if writes or records else None
@@ -314,6 +314,7 @@ def workspace(
         with found as opened:
             if writes:
                 refuse_writing(opened)
+                refuse_without_keys(opened)
             elif opened.keyless is not None and not is_silent:
                 click.echo(f"retrodict: nothing can be opened or signed: {one_line(opened.keyless)}", err=True)
             yield opened
