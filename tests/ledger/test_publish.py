@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import apsw
@@ -272,3 +273,19 @@ def test_a_state_directory_that_cannot_be_written_signs_nothing(
 def test_another_logs_key_cannot_sign(ledger: Ledger, state: StateDirectory) -> None:
     with pytest.raises(UsageError, match="cannot sign"):
         ledger.publish(LogSigner("example.com/other", b"1" * 32), state)
+
+
+def test_a_forged_checkpoint_in_the_log_is_signed_over(
+    ledger: Ledger, path: Path, tmp_path: Path, state: StateDirectory, draft: Draft
+) -> None:
+    ledger.append([draft()])
+    publish(ledger, state)
+    ledger.append([draft()])
+    state.export_key_file(tmp_path / "service.key")
+    service = StateDirectory.from_key_file(tmp_path / "service.key", state.workspace_id, tmp_path / "store")
+    honest = publish(ledger, service)  # so the state directory's own checkpoint is behind
+    forged = replace(honest, signatures=(replace(honest.signatures[0], signature=bytes(64)),))
+    with apsw.Connection(str(path)) as db:
+        db.execute("UPDATE checkpoint SET note = ?", (forged.encode(),))
+    assert publish(ledger, state) == honest
+    assert ledger.checkpoint() == honest.encode() == state.checkpoint()

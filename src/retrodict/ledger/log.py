@@ -523,13 +523,18 @@ class Ledger:
         kept = keeper.checkpoint()  # before the snapshot: another process may sign more at any time
         with self._database.snapshot() as db:
             last, size, _ = self._last_signed(db, kept)
-            if instead_of is None and last is not None and last.size == size and _shown(db) == last.encode():
+            if instead_of is None and last is not None and last.size == size and _shown(db) == last.encode() == kept:
                 return last  # without the write lock, which somebody else may need
         signer.key_id  # noqa: B018 - loads the library of the key, before the lock is held
         with self._commit_lock, self._database.writing() as db:
             # No other process can sign between the check and the signature.
-            last, size, nodes = self._last_signed(db, keeper.checkpoint())
-            if last is None or last.size != size or instead_of is not None:
+            kept = keeper.checkpoint()
+            last, size, nodes = self._last_signed(db, kept)
+            # What only the log shows may be forged. Ed25519 is deterministic, so a signature of ours is made again.
+            stands = last is not None and (
+                last.encode() == kept or note.sign_note(last.text, signer) in last.signatures
+            )
+            if last is None or last.size != size or instead_of is not None or not stands:
                 signers = [signer] if instead_of is None else [instead_of, signer]
                 if last is not None and last.signatures[-1].key_id != signers[0].key_id:
                     raise ReplacedKeyError(self.origin)
