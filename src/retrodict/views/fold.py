@@ -198,6 +198,7 @@ def fold(
         n: Size of the batch.
 
     Raises:
+        IntegrityError: An entry that is due is missing or altered.
         UnfoldableEntryError: An entry breaks the layout of its kind.
     """
     states = applied(db)
@@ -215,6 +216,8 @@ def fold(
                     raise UnfoldableEntryError(entry.index, entry.event.kind, projection.name, error) from error
                 last[projection.name] = entry
         stop = entry.index + 1
+    if not last:  # an entry has been moved far away: to wait for those in between would take for ever
+        raise IntegrityError(f"the log has no entry {stop}, and is said to have {max(stops.values())}")
     db.executemany(
         f"UPDATE {META} SET applied = ?, leaf = ? WHERE projection = ?",  # noqa: S608
         [(entry.index + 1, entry.leaf_hash, name) for name, entry in last.items()],
