@@ -77,6 +77,11 @@ def _sizes(notes: list[bytes | None]) -> Iterator[int]:
                 yield note.decode_checkpoint(data).size
 
 
+def _is_behind(shown: bytes | None, anchor: bytes) -> bool:
+    """Say whether a checkpoint was signed that is not shown; the anchor is read first, so a writer seems ahead."""
+    return shown is None or any(size < kept for size in _sizes([shown]) for kept in _sizes([anchor]))
+
+
 def _verify_file(name: str) -> Callable[[apsw.Connection], Iterator[Finding]]:
     def stage(db: apsw.Connection) -> Iterator[Finding]:
         true = apsw.Connection(":memory:")
@@ -328,10 +333,9 @@ def _verify_checkpoints(
             yield Finding(
                 level="note", what="checkpoint", message="no key was given, so who signed it could not be told"
             )
-        if shown is None and anchor is not None:
-            yield Finding(
-                level="note", what="checkpoint", message="one was signed but is not shown; publishing shows it again"
-            )
+        if anchor is not None and _is_behind(shown, anchor):
+            said = "one was signed but is not shown" if shown is None else "a newer one was signed than the one shown"
+            yield Finding(level="note", what="checkpoint", message=f"{said}; publishing shows it again")
         if protected < derivation.size:
             message = f"{derivation.size - protected} entries are not under a signed checkpoint yet"
             yield Finding(level="unprotected", what=_range(protected, derivation.size), message=message)
