@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Literal
 
 import pytest
 
+from retrodict.actions.backing import backup_made
 from retrodict.actions.dispute import dispute, disputes, resolve
 from retrodict.actions.explain import explain
 from retrodict.actions.export import export
@@ -22,7 +24,7 @@ from retrodict.render.json import to_json
 from retrodict.serving import ModelFailedError, Service
 from retrodict.testing.people import question
 from retrodict.testing.workbench import reopen
-from retrodict.workspace import Batch, Workspace, publish
+from retrodict.workspace import Workspace, publish
 
 
 def entry(service: Service, *rows: tuple[str, int, str]) -> int:
@@ -177,11 +179,8 @@ def test_a_key_that_is_lost_without_a_word_is_missing_and_not_erased(workspace: 
 
 
 def test_backups_of_keys_that_may_hold_the_persons_are_named(workspace: Workspace, service: Service) -> None:
-    def backup(what: str, place: str) -> None:
-        batch = Batch(workspace)
-        body = {"what": what, "destination": batch.seal(place)}
-        batch.event("backup.made", uses=(), makes=(), body=body)
-        batch.append()
+    def backup(what: Literal["store", "keys"], place: str) -> None:
+        backup_made(workspace, place, what, 1 if what == "store" else None, 3, "00" * 32).append()
 
     backup("keys", "/before")
     entry(service, ("ann", 30, "Rome"))
