@@ -34,7 +34,9 @@ from retrodict.kernel.note import Checkpoint, decode_checkpoint, sign_note
 from retrodict.keys import LogSigner
 from retrodict.objects.names import Kind
 from retrodict.objects.pack import FOOTER, FOOTER_MAGIC, RECORD, Place, scan
+from retrodict.serving import Service
 from retrodict.testing.clock import FixedClock
+from retrodict.testing.people import make_people, question
 from retrodict.testing.witness import Witness, serve
 from retrodict.testing.workspaces import Built, build
 from retrodict.workspace import Batch, CopiedWorkspaceError, publish
@@ -564,6 +566,29 @@ def test_keys_that_are_gone_or_exchanged_are_named(scene: Scene, data: st.DataOb
     found = scene.verify()
     assert found.answer == "no"
     assert all(names(found, what) for what in expected), (expected, found.findings)
+
+
+@pytest.mark.parametrize("how", ["swap", "delete"])
+def test_a_person_who_would_not_be_forgotten_is_named(tmp_path: Path, how: str) -> None:
+    """With another's key in their row, `forget` would destroy that, and say that theirs is gone."""
+    with make_people(tmp_path) as workspace:
+        Service(workspace).predict("score", question(("ann", 30, "Rome"), ("bob", 40, "Oslo")))
+        publish(workspace)
+        assert verify(workspace).answer == "yes"
+        db = apsw.Connection(str(workspace.folder / "keys.db"))
+        rows: list[Any] = db.execute("SELECT subject, key FROM subjects ORDER BY subject").fetchall()
+        (one, first), (two, second) = rows
+        if how == "swap":
+            db.execute("UPDATE subjects SET key = 'aside' WHERE subject = ?", (one,))
+            db.execute("UPDATE subjects SET key = ? WHERE subject = ?", (first, two))
+            db.execute("UPDATE subjects SET key = ? WHERE subject = ?", (second, one))
+        else:
+            db.execute("DELETE FROM subjects")
+        db.close()
+        found = verify(workspace)
+    assert found.answer == "no"
+    assert names(found, f"keys.db: {one}")
+    assert names(found, f"keys.db: {two}")
 
 
 def test_a_key_that_is_disguised_as_another_clone_s_is_noted(scene: Scene) -> None:

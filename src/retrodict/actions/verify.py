@@ -438,6 +438,14 @@ def _lost_texts(workspace: Workspace, sequenced: Sequenced) -> Iterator[Finding]
             if ring.holds(key) is False and forgotten_by(workspace, key) is None:
                 message = f"the key of its {role} is not held, so that it cannot be read"
                 yield Finding(level="missing", what=entry, message=message)
+        for subject, key in _subjects(workspace, sequenced):
+            known, what = ring.subject_key(subject), f"keys.db: {subject}"
+            if known is None and ring.holds(key):
+                message = f"whose pseudonym this is is not held, so that they could not be forgotten: the key is {key}"
+                yield Finding(level="missing", what=what, message=message)
+            elif known not in (None, key):
+                message = f"to forget them would destroy another key than the log says, which is {key}"
+                yield Finding(level="altered", what=what, message=message)
         if event.kind == "agent.named" and ring.knows(str(event.body.get("agent"))) is False:
             message = "the row of its pseudonym is not held, so the same person would get another one"
             yield Finding(level="missing", what=entry, message=message)
@@ -455,6 +463,14 @@ def _personal(workspace: Workspace, sequenced: Sequenced) -> Iterator[tuple[str,
             yield "content", str(sealed["key"])
         elif isinstance(sealed, str):
             yield from (("files", str(item["key"])) for item in json.loads(workspace.objects.get(Digest(sealed))))
+
+
+def _subjects(workspace: Workspace, sequenced: Sequenced) -> Iterator[tuple[str, str]]:
+    """Yield whom personal values are about, and the key that sealed them."""
+    for name in ("inputs", "outputs", "raw"):
+        with contextlib.suppress(RetrodictError, ValueError, KeyError, TypeError):  # what is altered is named elsewhere
+            for segment in personal.segments(predictions.kept(sequenced.event.body.get(name)), workspace.objects.get):
+                yield from zip(segment.subjects, segment.keys, strict=True)
 
 
 def _sealed(value: object, name: str) -> Iterator[tuple[str, str]]:

@@ -292,6 +292,11 @@ class KeyRing:
         rows = self._rows(query, (_tag(self._secrets(), identity),), table="subjects")
         return [Subject(subject=row[0], key=row[1]) for row in rows]
 
+    def subject_key(self, subject: str) -> str | None:
+        """Return the id of the key that seals everything about a subject, or None where this workspace has none."""
+        rows = self._rows("SELECT key FROM subjects WHERE subject = ?", (subject,), table="subjects")
+        return str(rows[0][0]) if rows else None
+
     def subject_identity(self, subject: str) -> str | None:
         """Return who a subject is, or None where this workspace does not know, or no longer.
 
