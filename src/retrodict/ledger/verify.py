@@ -333,7 +333,8 @@ def _verify_checkpoints(
             yield Finding(
                 level="note", what="checkpoint", message="no key was given, so who signed it could not be told"
             )
-        if anchor is not None and _is_behind(shown, anchor):
+        is_whole = anchor is not None and all(kept <= derivation.size for kept in _sizes([anchor]))
+        if anchor is not None and is_whole and _is_behind(shown, anchor):
             said = "one was signed but is not shown" if shown is None else "a newer one was signed than the one shown"
             yield Finding(level="note", what="checkpoint", message=f"{said}; publishing shows it again")
         if protected < derivation.size:
