@@ -37,7 +37,7 @@ def command(
     Its exit code is passed on; 125 means that retrodict itself failed.
     """
     from retrodict.actions.run import run
-    from retrodict.render import text
+    from retrodict.render.ran import ran
 
     pairs = dict(_pair(param) for param in params)
 
@@ -58,9 +58,9 @@ def command(
         )
     if as_json:
         os.dup2(own_output, 1)
-        door.show(record, as_json=True, text=text.ran)
+        door.show(record, as_json=True, text=ran)
     else:
-        door.draw(text.ran(record), to_stderr=True)  # standard output is the command's own
+        door.echo(ran(record), to_stderr=True)  # standard output is the command's own
     sys.exit(record.exit_code)
 
 

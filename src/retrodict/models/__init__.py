@@ -1,12 +1,10 @@
-"""Models: their versions and aliases on record, and the folders that they are loaded from.
-
-Its names are loaded when they are first used (PEP 562): every command reads the record of models, few load one.
-"""
+"""Models: their versions and aliases on record, and the folders that they are loaded from."""
 
 from __future__ import annotations
 
-import importlib
 from typing import TYPE_CHECKING, Any
+
+from retrodict.kernel import lazy
 
 if TYPE_CHECKING:
     from retrodict.models.errors import InputError, UnloadableModelError
@@ -51,6 +49,4 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
+    return lazy.load(__name__, _HOMES, name)

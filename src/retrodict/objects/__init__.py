@@ -1,9 +1,30 @@
 """Immutable bytes, named by their digest: put, get, chunk, pack, verify, check out."""
 
-from retrodict.objects.add import Added, display
-from retrodict.objects.names import digest_of
-from retrodict.objects.remotes import RemoteError, open_remote
-from retrodict.objects.store import ObjectStore
-from retrodict.objects.tree import TreeEntry
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from retrodict.kernel import lazy
+
+if TYPE_CHECKING:
+    from retrodict.objects.add import Added, display
+    from retrodict.objects.names import digest_of
+    from retrodict.objects.remotes import RemoteError, open_remote
+    from retrodict.objects.store import ObjectStore
+    from retrodict.objects.tree import TreeEntry
+
+_HOMES = {
+    "Added": "add",
+    "ObjectStore": "store",
+    "RemoteError": "remotes",
+    "TreeEntry": "tree",
+    "digest_of": "names",
+    "display": "add",
+    "open_remote": "remotes",
+}
 
 __all__ = ["Added", "ObjectStore", "RemoteError", "TreeEntry", "digest_of", "display", "open_remote"]
+
+
+def __getattr__(name: str) -> Any:
+    return lazy.load(__name__, _HOMES, name)

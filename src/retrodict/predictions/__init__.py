@@ -1,25 +1,53 @@
 """Answers that models gave: every call with its inputs and outputs bit for bit, and the disputes about them."""
 
-from retrodict.predictions.records import (
-    PROJECTION,
-    Call,
-    Dispute,
-    Kept,
-    Part,
-    Payload,
-    SealedPayload,
-    Segment,
-    calls,
-    declared_body,
-    disputes,
-    entries_about,
-    fetched_body,
-    kept,
-    made_body,
-    payloads,
-    sample,
-    subjects,
-)
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from retrodict.kernel import lazy
+
+if TYPE_CHECKING:
+    from retrodict.predictions.records import (
+        PROJECTION,
+        Call,
+        Dispute,
+        Kept,
+        Part,
+        Payload,
+        SealedPayload,
+        Segment,
+        calls,
+        declared_body,
+        disputes,
+        entries_about,
+        fetched_body,
+        kept,
+        made_body,
+        payloads,
+        sample,
+        subjects,
+    )
+
+_HOMES = {
+    "Call": "records",
+    "Dispute": "records",
+    "Kept": "records",
+    "PROJECTION": "records",
+    "Part": "records",
+    "Payload": "records",
+    "SealedPayload": "records",
+    "Segment": "records",
+    "calls": "records",
+    "declared_body": "records",
+    "disputes": "records",
+    "entries_about": "records",
+    "fetched_body": "records",
+    "kept": "records",
+    "made_body": "records",
+    "payloads": "records",
+    "sample": "records",
+    "subjects": "records",
+}
 
 __all__ = [
     "PROJECTION",
@@ -41,3 +69,7 @@ __all__ = [
     "sample",
     "subjects",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    return lazy.load(__name__, _HOMES, name)

@@ -17,6 +17,7 @@ from rich.text import Text
 
 from retrodict.predictions import media
 from retrodict.render.printable import printable
+from retrodict.render.words import count, duration, moment, short, size
 
 if TYPE_CHECKING:  # the modules behind these types would double the time that `status` takes
     from retrodict.actions.add import Added
@@ -40,7 +41,6 @@ if TYPE_CHECKING:  # the modules behind these types would double the time that `
     from retrodict.actions.register import Registered
     from retrodict.actions.restore import Restored
     from retrodict.actions.rotate_key import Rotated
-    from retrodict.actions.run import File, Ran
     from retrodict.actions.runs import Runs
     from retrodict.actions.show import Shown
     from retrodict.actions.status import Status
@@ -129,46 +129,6 @@ def listing(
     return table(columns, rows, wrap=wrap) if rows else Text(empty)
 
 
-def size(n: int) -> str:
-    """Return a number of bytes for people."""
-    amount = float(n)
-    for unit in ("B", "kB", "MB", "GB"):
-        if amount < 1000:
-            return f"{amount:.0f} {unit}" if unit == "B" else f"{amount:.1f} {unit}"
-        amount /= 1000
-    return f"{amount:.1f} TB"
-
-
-def count(n: int, noun: str, plural: str | None = None) -> str:
-    """Return a number with its noun."""
-    return f"{n} {noun if n == 1 else plural or noun + 's'}"
-
-
-def duration(ns: int | None) -> str:
-    """Return a duration for people."""
-    if ns is None:
-        return ""
-    seconds = ns / 1e9
-    if seconds < 1:
-        return f"{seconds * 1000:.1f} ms"
-    return f"{seconds:.1f} s" if seconds < 90 else f"{seconds / 60:.0f} min"
-
-
-def who(name: str | None) -> str | None:
-    """Return an agent's name as tables have room for it: without the mail address, which `show` prints."""
-    return None if name is None else name.partition(" <")[0] or name
-
-
-def moment(at: str | None) -> str:
-    """Return an instant to the second, UTC."""
-    return "" if at is None else at[:19].replace("T", " ")
-
-
-def short(digest: str | None) -> str:
-    """Return a digest as it can be pasted."""
-    return "" if digest is None else digest[:15]
-
-
 def initialized(record: Initialized) -> RenderableType:
     """Render `init`."""
     return Text(
@@ -193,34 +153,6 @@ def added(record: Sequence[Added]) -> RenderableType:
         else:
             lines.append(f"{item.reference}  unchanged")
     return Text("\n".join(lines))
-
-
-_MOST_FILES = 20  # read, and as many written, that are listed when a run ends
-
-
-def _files(files: Sequence[File]) -> RenderableType:
-    return table(
-        ["", "path", "bytes", "object", "made by"],
-        [(f.role, f.path, size(f.size_bytes), short(f.digest), "" if f.maker is None else f.maker) for f in files],
-        wrap=["path"],
-    )
-
-
-def ran(record: Ran) -> RenderableType:
-    """Render `run`."""
-    parts: list[RenderableType] = [
-        Text(
-            f"run {record.name}: entry {record.entry}, exit {record.exit_code}, {duration(record.duration_ns)}, "
-            f"seen by {record.mode} ({record.completeness})"
-        )
-    ]
-    shown = [*record.inputs[:_MOST_FILES], *record.outputs[:_MOST_FILES]]
-    if shown:
-        parts.append(_files(shown))
-    if more := len(record.inputs) + len(record.outputs) - len(shown):
-        parts.append(Text(f"... and {more} more files: retrodict show {record.entry}"))
-    parts += [Text(f"warning: {warning}") for warning in record.warnings]
-    return Group(*parts)
 
 
 def by(agents: Sequence[tuple[str, str]]) -> tuple[str, list[str]]:

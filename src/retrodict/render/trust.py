@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from retrodict.render.text import listing, moment, table, who
+from retrodict.render.text import listing, table
+from retrodict.render.words import moment, who
 
 if TYPE_CHECKING:
     from retrodict.actions.check_proof import CheckedProof
