@@ -71,7 +71,9 @@ def main(repetitions: int = 3) -> None:
             (project / "data" / f"part-{i:02d}.csv").write_text(header + rows[0] + "\n")
         (project / "train.py").write_text(SCRIPT)
         (project / "nothing.py").write_text(NOTHING)
-        (project / ".gitignore").write_text("*.txt\n*.parquet\nmetrics.json\n")  # the git around this benchmark's is not it
+        (project / ".gitignore").write_text(
+            "*.txt\n*.parquet\nmetrics.json\n"
+        )  # the git around this benchmark's is not it
         for git in (["init", "-q"], ["add", "train.py", "nothing.py"], [*_NOBODY, "commit", "-qm", "first"]):
             measure.command(["git", *git], cwd=project, env=env)
         measure.command(measure.retrodict("init"), cwd=project, env=env)
