@@ -153,8 +153,11 @@ def label(workspace: Workspace, sequenced: Sequenced) -> str:
     """Return what an entry is about, in words that can be pasted where they name something."""
     event, body = sequenced.event, sequenced.event.body
     match event.kind:
-        case "dataset.added":
+        case "dataset.added" | "dataset.derived":
             return f"dataset:{body['name']}@v{body['version']}"
+        case "dataset.rederived":
+            about = workspace.ledger.find(EventId(str(body["version"])))
+            return f"{'?' if about is None else label(workspace, about)}: {body['verdict']}"
         case "model.registered":
             return f"{body['name']}@v{body['version']}"
         case "alias.set":

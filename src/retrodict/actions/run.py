@@ -8,21 +8,20 @@ import shutil
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, TypeAlias
+from typing import Literal
 
 from retrodict import capture, datasets, provenance, runs
+from retrodict.actions.keeping import code_tree, keep
 from retrodict.actions.personal_files import PersonalFiles, SealedFile
 from retrodict.actions.places import workspace_path
 from retrodict.actions.running import left_behind, running_folder
-from retrodict.capture import SPOOL_NAME, Access, Capture, CodeFile
+from retrodict.capture import SPOOL_NAME, Access, Capture
 from retrodict.kernel import clock as clocks
 from retrodict.kernel import entry as entries
 from retrodict.kernel.errors import RetrodictError, UnavailableError, UsageError
 from retrodict.kernel.types import MAX_EDGES, Digest, Edge, EdgeList, EventId, Ref
-from retrodict.objects import TreeEntry
 from retrodict.workspace import Batch, Workspace
 
-_SMALL_BYTES, _TOGETHER_BYTES = 256 << 10, 32 << 20
 _PARAMS_FILES = frozenset({"params.json", "params.yaml", "params.yml", "params.toml"})
 
 
@@ -182,7 +181,7 @@ def finish(
     is_personal = any(_held_at(access) in sealed for access in seen.inputs)
     if is_personal:
         plain = [path for path in plain if path not in {_held_at(access) for access in seen.outputs}]
-    kept |= _keep(workspace, [path for path in plain if path not in sealed], warnings)
+    kept |= keep(workspace, [path for path in plain if path not in sealed], warnings)
     folders = _Folders(workspace)
     uses: list[Edge] = []
     inputs: list[File] = []
@@ -210,12 +209,14 @@ def finish(
     is_all_code = len(code_files) == len(facts.files)
     if not is_all_code:
         warnings.append("personal files are left out of the code, and so are its uncommitted changes")
-    code = _code_tree(workspace, code_files, warnings)
+    code = code_tree(workspace, code_files, warnings)
     if code is not None:
         uses.append(Edge(ref=Ref(code), role="code", evidence="observed"))
     diff = None if not facts.diff or not is_all_code else workspace.objects.put(facts.diff)
     code_facts = batch.blob(_json({**facts.as_json(), "diff": diff}))
-    snapshot = capture.snapshot_environment(_python(seen, environment), variables=environment, remembered=caches)
+    snapshot = capture.snapshot_environment(
+        capture.interpreter(seen.programs, environment), variables=environment, remembered=caches
+    )
     environment_digest = batch.blob(_json(snapshot.as_json()))
     uses.append(Edge(ref=Ref(environment_digest), role="environment", evidence="observed"))
     details = {**seen.as_json(), "environment_files": len(seen.environment_files), "warnings": warnings}
@@ -351,27 +352,6 @@ def _shortcomings(access: Access) -> list[str]:
     return [f"{name} changed while the run read it"] if access.changed_while_read else []
 
 
-def _keep(workspace: Workspace, paths: Iterable[Path], warnings: list[str]) -> dict[Path, Digest]:
-    """Store files, the small ones together; what cannot be stored is warned of and left out."""
-    kept: dict[Path, Digest] = {}
-    small: dict[Path, bytes] = {}
-    weight = 0
-    for path in dict.fromkeys(paths):
-        try:
-            if os.path.getsize(path) > _SMALL_BYTES:
-                kept[path] = workspace.objects.put_file(path)
-                continue
-            small[path] = path.read_bytes()
-        except (OSError, UsageError, UnavailableError) as error:
-            warnings.append(f"{os.fsencode(path).decode('utf-8', 'replace')} could not be kept: {error}")
-            continue
-        weight += len(small[path])
-        if weight > _TOGETHER_BYTES:
-            kept |= zip(small, workspace.objects.put_many(small.values()), strict=True)
-            small, weight = {}, 0
-    return kept | dict(zip(small, workspace.objects.put_many(small.values()), strict=True))
-
-
 def _input_role(access: Access) -> str:
     if access.how == "executed":
         return "program"
@@ -403,55 +383,10 @@ def _edge(
     return edge, file
 
 
-def _code_tree(workspace: Workspace, files: Sequence[CodeFile], warnings: list[str]) -> Digest | None:
-    kept = _keep(workspace, [Path(os.fsdecode(file.path)) for file in files], warnings)
-    root: _Folder = {}
-    for file in files:
-        path = Path(os.fsdecode(file.path))
-        if path not in kept:
-            continue
-        *parents, last = file.name.split(b"/")
-        folder = root
-        for parent in parents:
-            below = folder.setdefault(parent, {})
-            assert isinstance(below, dict)
-            folder = below
-        folder[last] = TreeEntry(
-            name=last,
-            kind="executable" if os.access(path, os.X_OK) else "file",
-            digest=kept[path],
-            size=workspace.objects.size(kept[path]),
-        )
-    return _tree(workspace, root).digest if root else None
-
-
-_Folder: TypeAlias = "dict[bytes, TreeEntry | _Folder]"
-
-
-def _tree(workspace: Workspace, folder: _Folder, name: bytes = b"code") -> TreeEntry:
-    entries = [item if isinstance(item, TreeEntry) else _tree(workspace, item, below) for below, item in folder.items()]
-    size = sum(entry.size for entry in entries)
-    return TreeEntry(name=name, kind="tree", digest=workspace.objects.put_tree(entries), size=size)
-
-
 def _listed(batch: Batch, edges: Sequence[Edge]) -> Sequence[Edge | EdgeList]:
     if len(edges) <= MAX_EDGES:
         return edges
     return (EdgeList(digest=batch.blob(entries.encode_edge_list(edges))),)
-
-
-def _python(seen: Capture, environment: Mapping[str, str]) -> str | None:
-    """Return the interpreter that the run used, the first of them, by the name that it was called by.
-
-    A virtual environment's interpreter is a link: what it leads to has other libraries.
-    """
-    for program in seen.programs:
-        path = os.fsdecode(program.path)
-        if os.path.basename(path).startswith(("python", "pypy")):
-            called = os.fsdecode(program.argv[0]) if program.argv else path
-            found = shutil.which(called, path=environment.get("PATH"))
-            return found if found and os.path.realpath(found) == path else path
-    return None
 
 
 def _decoded(chunks: Iterable[bytes]) -> str | None:

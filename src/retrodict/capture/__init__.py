@@ -8,7 +8,7 @@ from retrodict.kernel import lazy
 
 if TYPE_CHECKING:
     from retrodict.capture.code import CodeFacts, CodeFile, snapshot_code
-    from retrodict.capture.environment import EnvironmentFacts, snapshot_environment
+    from retrodict.capture.environment import EnvironmentFacts, interpreter, snapshot_environment
     from retrodict.capture.errors import CaptureUnavailableError, InterpreterError, NoCommandError
     from retrodict.capture.facts import Access, Capture, Inherited, Program, Resources
     from retrodict.capture.ignore import DEFAULT_IGNORE, Ignore
@@ -30,6 +30,7 @@ _HOMES = {
     "Program": "facts",
     "Resources": "facts",
     "SPOOL_NAME": "seccomp",
+    "interpreter": "environment",
     "recover": "recorder",
     "snapshot_code": "code",
     "snapshot_environment": "environment",
@@ -51,6 +52,7 @@ __all__ = [
     "NoCommandError",
     "Program",
     "Resources",
+    "interpreter",
     "recover",
     "snapshot_code",
     "snapshot_environment",

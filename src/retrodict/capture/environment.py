@@ -13,11 +13,12 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from retrodict.capture.errors import InterpreterError
+from retrodict.capture.facts import Program
 from retrodict.kernel.durable import write_file
 
 _TIMEOUT_S = 60.0
@@ -120,6 +121,20 @@ class EnvironmentFacts:
     def as_json(self) -> dict[str, object]:
         """Return all of it as one JSON object."""
         return {**self.facts, "variables": dict(self.variables), "cpu": dict(self.cpu)}
+
+
+def interpreter(programs: Iterable[Program], environment: Mapping[str, str]) -> str | None:
+    """Return the interpreter that a run used, the first of them, by the name that it was called by.
+
+    A virtual environment's interpreter is a link: what it leads to has other libraries.
+    """
+    for program in programs:
+        path = os.fsdecode(program.path)
+        if os.path.basename(path).startswith(("python", "pypy")):
+            called = os.fsdecode(program.argv[0]) if program.argv else path
+            found = shutil.which(called, path=environment.get("PATH"))
+            return found if found and os.path.realpath(found) == path else path
+    return None
 
 
 def snapshot_environment(

@@ -52,6 +52,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "replay": ("replay", "Make a prediction again, and compare."),
     "lineage": ("lineage", "Walk to what caused something, or what it reached."),
     "checkout": ("checkout", "Write any version back."),
+    "derive": ("derive", "Make a version by a recipe, and again."),
     "audit": ("audit", "Look for answers beside the record."),
     "forget": ("forget", "Destroy a person's keys; proofs stay whole."),
     "export": ("export", "Write down what is held about a person."),
@@ -184,12 +185,12 @@ def verb(name: str, *, example: str, epilog: str = "") -> Callable[[F], click.Co
     return wrap
 
 
-def verb_group(name: str, *, example: str) -> Callable[[F], click.Group]:
+def verb_group(name: str, *, example: str, cls: type[WordedGroup] = WordedGroup) -> Callable[[F], click.Group]:
     """Make a command that has further commands below it, and does something of its own without one of them."""
 
     def wrap(function: F) -> click.Group:
         epilog = "\b\nExample:\n" + "\n".join(f"  $ {line}" for line in example.splitlines())
-        group = click.group(name, cls=WordedGroup, epilog=epilog, invoke_without_command=True)(function)
+        group = click.group(name, cls=cls, epilog=epilog, invoke_without_command=True)(function)
         group.params.append(
             click.Option(["--json", "as_json"], is_flag=True, help="Print the record as JSON instead of text.")
         )

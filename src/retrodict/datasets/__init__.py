@@ -1,5 +1,32 @@
-"""Versions of files and folders (strategy *copies*): the events that add them, and what is known of them."""
+"""Versions of files and folders (strategies *copies* and *derived*): their events, and what is known of them."""
 
-from retrodict.datasets.records import PROJECTION, DatasetVersion, added_body, check_name, current, find, versions
+from retrodict.datasets.errors import DerivationError
+from retrodict.datasets.recipe import Ingredient, Recipe
+from retrodict.datasets.records import (
+    PROJECTION,
+    DatasetVersion,
+    added_body,
+    check_name,
+    current,
+    derived_body,
+    find,
+    rederived_body,
+    verdicts,
+    versions,
+)
 
-__all__ = ["PROJECTION", "DatasetVersion", "added_body", "check_name", "current", "find", "versions"]
+__all__ = [
+    "PROJECTION",
+    "DatasetVersion",
+    "DerivationError",
+    "Ingredient",
+    "Recipe",
+    "added_body",
+    "check_name",
+    "current",
+    "derived_body",
+    "find",
+    "rederived_body",
+    "verdicts",
+    "versions",
+]

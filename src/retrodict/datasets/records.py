@@ -1,4 +1,4 @@
-"""`dataset.added`: its body, its projection, its queries."""
+"""`dataset.added` and `dataset.derived`: their bodies, their projection, its queries."""
 
 from __future__ import annotations
 
@@ -20,11 +20,13 @@ class DatasetVersion:
     """One version of a named file or folder.
 
     Attributes:
-        event: The `dataset.added` event; `index` is its entry.
+        event: The `dataset.added` or `dataset.derived` event; `index` is its entry.
         content: The file or the tree.
         path: Where it lay, relative to the workspace ("" where it lay outside).
         key: Of a personal file: what opens `content`, which is its ciphertext; None: it is not personal.
         is_current: No later version has replaced it.
+        recipe: Of a derived version: the object that says how to make it again (`recipe.py`); None: it was added.
+        cpu_us: Of a derived version: the CPU time that making it took, in microseconds.
     """
 
     event: EventId
@@ -40,6 +42,13 @@ class DatasetVersion:
     at: str
     agent: str
     is_current: bool
+    recipe: Digest | None
+    cpu_us: int | None
+
+    @property
+    def label(self) -> str:
+        """What to paste: `dataset:NAME@vN`."""
+        return f"dataset:{self.name}@v{self.version}"
 
 
 def check_name(name: str) -> None:
@@ -82,34 +91,92 @@ def added_body(
     }
 
 
+def derived_body(
+    *,
+    name: str,
+    version: int,
+    content: Digest,
+    type: Literal["file", "tree"],  # noqa: A002 - the field's name on disk
+    recipes: Digest | None,
+    files: int,
+    size_bytes: int,
+    recipe: Digest,
+    environment: Digest,
+    capture: Mapping[str, str] | None,
+    resources: Mapping[str, int],
+) -> dict[str, object]:
+    """Return the body of `dataset.derived`."""
+    return {
+        "name": name,
+        "version": version,
+        "strategy": "derived",
+        "content": content,
+        "type": type,
+        "recipes": recipes,
+        "files": files,
+        "size_bytes": size_bytes,
+        "recipe": recipe,
+        "environment": environment,
+        "capture": capture,
+        "resources": resources,
+    }
+
+
+def rederived_body(
+    *,
+    version: EventId,
+    verdict: str,
+    content: Digest | None,
+    environment: Digest | None,
+    resources: Mapping[str, int] | None,
+    why: Mapping[str, str] | None,
+) -> dict[str, object]:
+    """Return the body of `dataset.rederived`."""
+    return {
+        "version": version,
+        "verdict": verdict,
+        "content": content,
+        "environment": environment,
+        "resources": resources,
+        "why": why,
+    }
+
+
 class DatasetProjection:
-    """Table `datasets_versions`, a row for each version."""
+    """`datasets_versions`, a row for each version; `datasets_rederived`, one for each time that one was made again."""
 
     name = "datasets"
-    version = 3
+    version = 4
     tables: Mapping[str, str] = {
         "datasets_versions": "CREATE TABLE datasets_versions (event TEXT PRIMARY KEY, entry INTEGER NOT NULL, "
         "name TEXT NOT NULL, version INTEGER NOT NULL, content TEXT NOT NULL, type TEXT NOT NULL, "
         "files INTEGER NOT NULL, size_bytes INTEGER NOT NULL, path TEXT NOT NULL, at TEXT NOT NULL, "
-        "agent TEXT NOT NULL, is_current INTEGER NOT NULL, key TEXT) WITHOUT ROWID"
+        "agent TEXT NOT NULL, is_current INTEGER NOT NULL, key TEXT, recipe TEXT, cpu_us INTEGER) WITHOUT ROWID",
+        "datasets_rederived": "CREATE TABLE datasets_rederived (entry INTEGER PRIMARY KEY, version TEXT NOT NULL, "
+        "verdict TEXT NOT NULL, at TEXT NOT NULL)",
     }
     indexes: Sequence[str] = (
         "CREATE INDEX datasets_by_name ON datasets_versions (name, version)",
         "CREATE INDEX datasets_by_content ON datasets_versions (content)",
+        "CREATE INDEX datasets_rederived_by_version ON datasets_rederived (version, entry)",
     )
 
     def apply(self, db: apsw.Connection, entry: Sequenced, blob: Callable[[Digest], bytes]) -> None:
         """Fold one entry."""
         del blob
         event = entry.event
-        if event.kind != "dataset.added":
-            return
         body = event.body
+        if event.kind == "dataset.rederived":
+            row = (entry.index, str(body["version"]), str(body["verdict"]), event.at)
+            db.execute("INSERT INTO datasets_rederived VALUES (?, ?, ?, ?)", row)
+            return
+        if event.kind not in ("dataset.added", "dataset.derived"):
+            return
         for replaced in event.replaces:
             db.execute("UPDATE datasets_versions SET is_current = 0 WHERE event = ?", (replaced,))
         path = next((e.path for e in event.makes if hasattr(e, "path") and e.path), "")
         db.execute(
-            "INSERT INTO datasets_versions VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 1, ?)",
+            "INSERT INTO datasets_versions VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 1, ?, ?, ?)",
             (
                 event.id,
                 entry.index,
@@ -123,12 +190,16 @@ class DatasetProjection:
                 event.at,
                 event.agent,
                 sealed["key"] if isinstance(sealed := body.get("sealed"), Mapping) else None,
+                body.get("recipe"),
+                took["user_us"] + took["system_us"] if isinstance(took := body.get("resources"), Mapping) else None,
             ),
         )
 
 
 PROJECTION = DatasetProjection()
-_COLUMNS = "event, entry, name, version, content, type, files, size_bytes, path, at, agent, is_current, key"
+_COLUMNS = (
+    "event, entry, name, version, content, type, files, size_bytes, path, at, agent, is_current, key, recipe, cpu_us"
+)
 
 
 def _column(path: str) -> str | bytes:
@@ -157,6 +228,8 @@ def _rows(db: apsw.Connection, where: str, parameters: tuple[object, ...]) -> li
             agent=row[10],
             is_current=bool(row[11]),
             key=row[12],
+            recipe=None if row[13] is None else Digest(row[13]),
+            cpu_us=row[14],
         )
         for row in db.execute(query, parameters)
     ]
@@ -175,3 +248,9 @@ def current(db: apsw.Connection, name: str) -> list[DatasetVersion]:
 def find(db: apsw.Connection, *, event: EventId | None = None, content: Digest | None = None) -> list[DatasetVersion]:
     """Return the versions that an event added, or that have this content."""
     return _rows(db, "event = ?", (event,)) if event is not None else _rows(db, "content = ?", (content,))
+
+
+def verdicts(db: apsw.Connection, version: EventId) -> list[tuple[int, str, str]]:
+    """Return what came out each time that a derived version was made again: entry, verdict, when; newest last."""
+    query = "SELECT entry, verdict, at FROM datasets_rederived WHERE version = ? ORDER BY entry"
+    return [(row[0], row[1], row[2]) for row in db.execute(query, (version,))]

@@ -27,6 +27,9 @@ if TYPE_CHECKING:  # the modules behind these types would double the time that `
     from retrodict.actions.backups import Backups
     from retrodict.actions.checkout import CheckedOut
     from retrodict.actions.coverage import Coverage
+    from retrodict.actions.derive import Derived
+    from retrodict.actions.derive_verify import Rederived
+    from retrodict.actions.derived import DerivedVersions
     from retrodict.actions.dispute import Disputed, Disputes, Resolved
     from retrodict.actions.drill import Drill
     from retrodict.actions.export import Exported
@@ -160,6 +163,55 @@ def by(agents: Sequence[tuple[str, str]]) -> tuple[str, list[str]]:
     if all(how == "claimed" for _, how in agents):
         return "by (claimed)", [name.partition(" <")[0] or name for name, _ in agents]
     return "by", [f"{name.partition(' <')[0] or name} ({how})" for name, how in agents]
+
+
+def derived(record: Derived) -> RenderableType:
+    """Render `derive NAME`."""
+    if not record.is_new:
+        return Text(f"{record.reference} is what the recipe makes: nothing new")
+    files = f", {count(record.files, 'file')}" if record.files != 1 else ""
+    parts = [
+        f"{record.reference}  {short(record.content)}  {size(record.size_bytes)}{files}  entry {record.index}",
+        f"recipe {short(record.recipe)}, made in {duration(record.cpu_us * 1000)} of CPU",
+    ]
+    if record.differs_from:
+        parts.append(f"warning: the same recipe made other bytes before: {record.differs_from}")
+    parts += [f"warning: {warning}" for warning in record.warnings]
+    parts.append(f"`retrodict derive verify {record.reference}` makes it again and compares.")
+    return Text("\n".join(parts))
+
+
+def derived_versions(record: DerivedVersions) -> RenderableType:
+    """Render `derive`."""
+    return listing(
+        "Nothing was derived.",
+        ["reference", "made", "bytes", "CPU to make", "made again", "bytes are", "command"],
+        [
+            (
+                row.reference,
+                moment(row.at),
+                size(row.size_bytes),
+                duration(row.cpu_us * 1000),
+                row.verdict or "never",
+                row.state,
+                row.command,
+            )
+            for row in record.rows
+        ],
+        wrap=["command"],
+    )
+
+
+def rederived(record: Rederived) -> RenderableType:
+    """Render `derive verify`."""
+    parts = [f"{record.reference}: {record.verdict}" + (f": {record.reason}" if record.reason else "")]
+    parts.append(f"recorded {short(record.recorded)}, made again {short(record.made) or 'nothing'}")
+    if record.changed:
+        parts.append(f"not as they were: {', '.join(record.changed)}")
+    where = "the environment on record, built again" if record.where == "rebuilt" else "the present environment"
+    took = "" if record.cpu_us is None else f", in {duration(record.cpu_us * 1000)} of CPU"
+    parts.append(f"in {where}{took}; entry {record.entry}")
+    return Text("\n".join(parts))
 
 
 def runs(record: Runs) -> RenderableType:

@@ -1,0 +1,69 @@
+"""Files that a command read or made, kept in the store. No verb."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TypeAlias
+
+from retrodict.capture import CodeFile
+from retrodict.kernel.errors import UnavailableError, UsageError
+from retrodict.kernel.types import Digest
+from retrodict.objects import TreeEntry
+from retrodict.workspace import Workspace
+
+_SMALL_BYTES, _TOGETHER_BYTES = 256 << 10, 32 << 20
+
+
+def keep(workspace: Workspace, paths: Iterable[Path], warnings: list[str]) -> dict[Path, Digest]:
+    """Store files, the small ones together; what cannot be stored is warned of and left out."""
+    kept: dict[Path, Digest] = {}
+    small: dict[Path, bytes] = {}
+    weight = 0
+    for path in dict.fromkeys(paths):
+        try:
+            if os.path.getsize(path) > _SMALL_BYTES:
+                kept[path] = workspace.objects.put_file(path)
+                continue
+            small[path] = path.read_bytes()
+        except (OSError, UsageError, UnavailableError) as error:
+            warnings.append(f"{os.fsencode(path).decode('utf-8', 'replace')} could not be kept: {error}")
+            continue
+        weight += len(small[path])
+        if weight > _TOGETHER_BYTES:
+            kept |= zip(small, workspace.objects.put_many(small.values()), strict=True)
+            small, weight = {}, 0
+    return kept | dict(zip(small, workspace.objects.put_many(small.values()), strict=True))
+
+
+def code_tree(workspace: Workspace, files: Sequence[CodeFile], warnings: list[str]) -> Digest | None:
+    """Store files as one tree, each under its `name`; None where there is none."""
+    kept = keep(workspace, [Path(os.fsdecode(file.path)) for file in files], warnings)
+    root: _Folder = {}
+    for file in files:
+        path = Path(os.fsdecode(file.path))
+        if path not in kept:
+            continue
+        *parents, last = file.name.split(b"/")
+        folder = root
+        for parent in parents:
+            below = folder.setdefault(parent, {})
+            assert isinstance(below, dict)
+            folder = below
+        folder[last] = TreeEntry(
+            name=last,
+            kind="executable" if os.access(path, os.X_OK) else "file",
+            digest=kept[path],
+            size=workspace.objects.size(kept[path]),
+        )
+    return _tree(workspace, root).digest if root else None
+
+
+_Folder: TypeAlias = "dict[bytes, TreeEntry | _Folder]"
+
+
+def _tree(workspace: Workspace, folder: _Folder, name: bytes = b"code") -> TreeEntry:
+    entries = [item if isinstance(item, TreeEntry) else _tree(workspace, item, below) for below, item in folder.items()]
+    size = sum(entry.size for entry in entries)
+    return TreeEntry(name=name, kind="tree", digest=workspace.objects.put_tree(entries), size=size)

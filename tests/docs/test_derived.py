@@ -1,0 +1,26 @@
+"""The how-to of derived versions, command by command."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from tests.conftest import variables
+from tests.docs.conftest import Shell, walk
+
+PAGE = Path(__file__).parents[2] / "docs" / "derived.md"
+
+
+def test_every_command_of_the_page_works(
+    tmp_path: Path, open_shell: Callable[[Path, Mapping[str, str]], Shell]
+) -> None:
+    (tmp_path / "loans.csv").write_text("id,amount,purpose\n1,100,car\n2,250,car\n3,7,tv\n")
+    script = "import sys, pandas\npandas.read_csv(sys.argv[1]).query('amount > 50').to_parquet('clean.parquet')\n"
+    (tmp_path / "clean.py").write_text(script)
+    subprocess.run(["git", "init", "-q", str(tmp_path)], check=True)
+    shell = open_shell(tmp_path, variables(tmp_path) | {"RETRODICT_AGENT": "reader"})
+    for command in ("retrodict init", "retrodict add loans.csv"):
+        assert shell.run(command)[1] == 0
+    told = walk(PAGE.read_text(), shell, compare=False)
+    assert "dataset:totals@v1: replicated" in told
