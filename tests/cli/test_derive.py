@@ -196,3 +196,25 @@ def test_a_recipe_never_leads_outside(path: str) -> None:
     recipe = Recipe(command=("true",), cwd="", output=path, inputs=(), code=None)
     with pytest.raises(FormatError):
         Recipe.decode(recipe.encode())
+
+
+def test_explain_goes_through_a_derived_version_to_its_source(retrodict: Command, loans: Path) -> None:
+    derive(retrodict)
+    Path("train.py").write_text(
+        "rows = open('clean.csv').read().splitlines()\n"
+        "open('model.py', 'w').write(f'def predict(frame):\\n    return frame.amount > {len(rows)}\\n')\n"
+    )
+    assert retrodict("run", "--", sys.executable, "train.py").code == 0
+    assert retrodict("register", "model.py", "m").code == 0
+    Path("in.json").write_text('[{"amount": 5}]')
+    assert retrodict("predict", "m", "--input", "in.json").code == 0
+    told = retrodict("explain", str(_last_prediction(retrodict)))
+    assert told.code == 0
+    text = " ".join(told.out.split())
+    assert "dataset:clean.csv@v1, derived" in text
+    assert "loans.csv: dataset:loans.csv@v1" in text
+    assert "retrodict derive clean.csv --from loans.csv -- " in text
+
+
+def _last_prediction(retrodict: Command) -> int:
+    return int(retrodict("log", "-n", "1", "--kind", "prediction", "--json").record["rows"][0]["entry"])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shlex
 import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -13,10 +14,12 @@ from pathlib import Path
 from retrodict import capture
 from retrodict.capture import Access, Capture
 from retrodict.datasets import DerivationError, Ingredient, Recipe
+from retrodict.kernel.errors import RetrodictError
 from retrodict.kernel.types import Digest
 from retrodict.objects import display
 from retrodict.workspace import Workspace
 
+QUERY_COMMAND = ("python", "query.py")
 _KEPT = "kept"
 _LAST_LINES = 3  # of what a command that failed printed
 
@@ -129,3 +132,12 @@ def read_recipe(workspace: Workspace, digest: Digest) -> Recipe:
         MissingObjectError, AlteredObjectError, FormatError: It cannot be read.
     """
     return Recipe.decode(workspace.objects.get(digest))
+
+
+def means(workspace: Workspace, recipe: Recipe) -> str:
+    """Return by what a recipe makes its output, as the end of a `derive` command: `--sql QUERY`, or `-- COMMAND`."""
+    if recipe.command == QUERY_COMMAND and recipe.code is not None:
+        with contextlib.suppress(RetrodictError, ValueError, KeyError):
+            files = {entry.name: entry.digest for entry in workspace.objects.list_tree(recipe.code)}
+            return f"--sql {shlex.quote(json.loads(workspace.objects.get(files[b'query.json']))['sql'])}"
+    return f"-- {shlex.join(recipe.command)}"

@@ -231,7 +231,7 @@ def _check_output(path: str) -> None:
         raise UsageError(f"{path} does not lie below the folder that the command begins in", hint="Say --out PATH.")
 
 
-def _query(folder: Path, sql: str, inputs: Sequence[Ingredient], output: str) -> list[str]:
+def _query(folder: Path, sql: str, inputs: Sequence[Ingredient], output: str) -> tuple[str, ...]:
     """Write what answers a query to `folder`; return the command."""
     tables: dict[str, str] = {}
     for item in inputs:
@@ -242,7 +242,7 @@ def _query(folder: Path, sql: str, inputs: Sequence[Ingredient], output: str) ->
     asked = {"sql": sql, "tables": tables, "output": output}
     (folder / "query.json").write_text(json.dumps(asked, indent=1, sort_keys=True) + "\n")
     shutil.copyfile(_QUERY, folder / "query.py")
-    return ["python", "query.py"]
+    return derivation.QUERY_COMMAND
 
 
 def _offer(

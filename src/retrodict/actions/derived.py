@@ -47,7 +47,7 @@ def derived(workspace: Workspace) -> DerivedVersions:
         if version.recipe is None:
             continue
         try:
-            command = " ".join(derivation.read_recipe(workspace, version.recipe).command)
+            command = derivation.means(workspace, derivation.read_recipe(workspace, version.recipe)).removeprefix("-- ")
         except (UnavailableError, FormatError):
             command = ""
         verdicts = datasets.verdicts(database, version.event)

@@ -8,11 +8,14 @@ from dataclasses import dataclass
 from typing import Final
 
 from retrodict import runs
+from retrodict.actions import derivation
 from retrodict.actions.explain.reading import Reader, command, count, gap, listed
 from retrodict.actions.explain.served import Served, by_name
 from retrodict.actions.explain.upstream import Source, Upstream, path_of
 from retrodict.actions.explanation import Fact
 from retrodict.actions.metrics import read_metrics
+from retrodict.datasets import DatasetVersion
+from retrodict.kernel.errors import RetrodictError
 from retrodict.models import records as models
 from retrodict.models.records import ModelVersion
 from retrodict.runs import Run
@@ -124,6 +127,8 @@ def _retrain(reader: Reader, made: Sequence[ModelVersion], up: Upstream, newer: 
     steps = _pipeline(up)
     lines: list[Fact] = []
     for source in [source for source in up.sources if source.edge.role == "input" and source.edge.path is not None]:
+        if source.version is not None and source.version.recipe is not None:
+            continue  # it is made again, below
         path = shlex.quote(path_of(reader, source.edge))
         if source in newer and source.current is not None:
             current = f"dataset:{source.current.name}@v{source.current.version}"
@@ -134,6 +139,13 @@ def _retrain(reader: Reader, made: Sequence[ModelVersion], up: Upstream, newer: 
                     f'retrodict add {path} --source "..." --reason "..."', "after correcting it, or leaving records out"
                 )
             )
+    derived = {
+        v.event: v for s in up.sources for v in (s.version, *s.through) if v is not None and v.recipe is not None
+    }
+    lines += [
+        command(_derive(reader, version), "then derive it again")
+        for version in sorted(derived.values(), key=lambda version: version.index)
+    ]
     lines += [
         command(
             f"retrodict run --name {shlex.quote(run.name)}{_params(run)} -- {runs.command_line(run.argv)}", "then again"
@@ -153,6 +165,20 @@ def _retrain(reader: Reader, made: Sequence[ModelVersion], up: Upstream, newer: 
         state="held",
         facts=tuple(lines),
     )
+
+
+def _derive(reader: Reader, version: DatasetVersion) -> str:
+    """Return the command that derives a dataset anew, from the current versions of what it was made from."""
+    sequenced = reader.find(version.event)
+    made_from = [reader.dataset_of(edge.made_by) for edge in reader.edges(sequenced)] if sequenced else []
+    sources = "".join(f" --from {shlex.quote(source.name)}" for source in made_from if source is not None)
+    try:
+        assert version.recipe is not None
+        recipe = derivation.read_recipe(reader.workspace, version.recipe)
+    except RetrodictError:
+        return f"retrodict derive {shlex.quote(version.name)}{sources} -- COMMAND"
+    out = "" if recipe.output == version.name else f" --out {shlex.quote(recipe.output)}"
+    return f"retrodict derive {shlex.quote(version.name)}{sources}{out} {derivation.means(reader.workspace, recipe)}"
 
 
 def _params(run: Run) -> str:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from retrodict import datasets, provenance, runs
+from retrodict.actions import derivation
 from retrodict.actions.explain import parquet
 from retrodict.actions.explain.reading import Reader, Row, count, gap, listed, moment
 from retrodict.actions.explanation import Fact
@@ -39,12 +40,14 @@ class Source:
         edge: How a run read it.
         version: The dataset version that it is, where somebody added it.
         steps: The ways from it to the model, the longest first: the runs of each, the first reader first.
+        through: The derived versions, one made from the other, that lie between it and its first reader.
         current: The newest version of that dataset; None where it is this one.
     """
 
     edge: Edge
     version: DatasetVersion | None
     steps: tuple[tuple[Run, ...], ...]
+    through: tuple[DatasetVersion, ...]
     current: DatasetVersion | None
 
 
@@ -75,7 +78,7 @@ def upstream(reader: Reader, model: ModelVersion) -> Upstream:
         makers += [e.made_by for e in reader.edges(registered) if e.role == "artifact" and e.made_by is not None]
     found: dict[str, tuple[Run, Sequenced]] = {}
     readers: dict[str, list[str]] = {}  # of what a run wrote: the runs that read it
-    sources: dict[tuple[str, str | None], tuple[Edge, list[str]]] = {}
+    sources: dict[tuple[str, str | None], tuple[Edge, tuple[DatasetVersion, ...], list[str]]] = {}
     first = [maker for maker in dict.fromkeys(makers) if runs.find(reader.database, maker) is not None]
     queue: list[str] = list(first)
     while queue:
@@ -92,7 +95,8 @@ def upstream(reader: Reader, model: ModelVersion) -> Upstream:
                 if event not in readers.setdefault(edge.made_by, []):
                     readers[edge.made_by].append(event)
             elif edge.role == "input" or edge.made_by is not None:
-                sources.setdefault((edge.ref, edge.path), (edge, []))[1].append(event)
+                for source, through in _behind(reader, edge):
+                    sources.setdefault((source.ref, source.path), (source, through, []))[2].append(event)
     return Upstream(
         trained_by=tuple(found[event] for event in first if event in found),
         earlier=tuple(pair for event, pair in found.items() if event not in first),
@@ -100,9 +104,10 @@ def upstream(reader: Reader, model: ModelVersion) -> Upstream:
             _source(
                 reader,
                 edge,
+                through,
                 [way for event in by for way in itertools.islice(_ways(event, readers, first, found), _MOST_WAYS)],
             )
-            for edge, by in sources.values()
+            for edge, through, by in sources.values()
         ),
     )
 
@@ -119,7 +124,20 @@ def _ways(
             yield (found[event][0], *way)
 
 
-def _source(reader: Reader, edge: Edge, ways: Sequence[tuple[Run, ...]]) -> Source:
+def _behind(
+    reader: Reader, edge: Edge, through: tuple[DatasetVersion, ...] = ()
+) -> Iterator[tuple[Edge, tuple[DatasetVersion, ...]]]:
+    """Yield what a run read and, where that is a derived version, what it was made from; with what lies between."""
+    yield edge, through
+    version = reader.dataset_of(edge.made_by)
+    sequenced = None if version is None or version.recipe is None else reader.find(version.event)
+    if version is not None and sequenced is not None:
+        for made_from in reader.edges(sequenced):
+            if made_from.role == "input":
+                yield from _behind(reader, made_from, (version, *through))
+
+
+def _source(reader: Reader, edge: Edge, through: tuple[DatasetVersion, ...], ways: Sequence[tuple[Run, ...]]) -> Source:
     version = reader.dataset_of(edge.made_by)
     if version is None:
         same = datasets.find(reader.database, content=Digest(edge.ref))
@@ -130,7 +148,8 @@ def _source(reader: Reader, edge: Edge, ways: Sequence[tuple[Run, ...]]) -> Sour
         current = heads[-1] if heads and heads[-1].event != version.event else None
     once = {tuple(run.index for run in way): way for way in ways}
     longest_first = sorted(once.items(), key=lambda item: (-len(item[0]), item[0]))
-    return Source(edge=edge, version=version, steps=tuple(way for _, way in longest_first), current=current)
+    steps = tuple(way for _, way in longest_first)
+    return Source(edge=edge, version=version, steps=steps, through=through, current=current)
 
 
 def path_of(reader: Reader, edge: Edge) -> str:
@@ -264,7 +283,10 @@ def origins(reader: Reader, up: Upstream, about: Row) -> tuple[str, tuple[Fact, 
 
 def _origin(reader: Reader, source: Source, about: Row) -> Fact:
     path, version = path_of(reader, source.edge), source.version
-    ways = [" -> ".join(f"run {run.name} ({run.index})" for run in way) for way in source.steps[:_SHOWN_WAYS]]
+    derived = [f"{made.label}, derived ({made.index})" for made in source.through]
+    ways = [
+        " -> ".join([*derived, *(f"run {run.name} ({run.index})" for run in way)]) for way in source.steps[:_SHOWN_WAYS]
+    ]
     more = f", and in {len(source.steps) - len(ways)} more ways" if len(source.steps) > len(ways) else ""
     says = f"reached the model through {', and through '.join(ways)}{more}"
     steps = Fact(says=says, evidence="observed", state="held")
@@ -292,6 +314,15 @@ def _added(reader: Reader, version: DatasetVersion) -> Iterator[Fact]:
     if sequenced is None:
         yield gap(f"the entry that added v{version.version} is not held")
         return
+    if version.recipe is not None:
+        made = f"v{version.version} was derived {reader.signed(sequenced)}{_by_command(reader, version.recipe)}"
+        yield reader.entry_fact(made, sequenced, "observed")
+        verdicts = datasets.verdicts(reader.database, version.event)
+        if verdicts:
+            entry, verdict, at = verdicts[-1]
+            says = f"made again from its recipe, {moment(at)}: {verdict}"
+            yield Fact(says=says, evidence="observed", state="held", ref=str(entry))
+        return
     yield reader.entry_fact(f"v{version.version} was added {reader.signed(sequenced)}", sequenced, "declared")
     source = reader.text(sequenced.event.body.get("source"))
     if source is None:
@@ -300,14 +331,23 @@ def _added(reader: Reader, version: DatasetVersion) -> Iterator[Fact]:
         yield reader.entry_fact(f"source, as stated: {source}", sequenced, "declared")
 
 
+def _by_command(reader: Reader, recipe: Digest) -> str:
+    try:
+        found = derivation.read_recipe(reader.workspace, recipe)
+        return f", by {derivation.means(reader.workspace, found).removeprefix('-- ')}"
+    except RetrodictError:
+        return ", by a recipe that is not held"
+
+
 def _change(reader: Reader, old: DatasetVersion, new: DatasetVersion, when: str, about: Row) -> Fact:
     sequenced = reader.find(new.event)
     assert sequenced is not None
     facts = tuple(fact for fact in _added(reader, new) if fact.says.startswith("source"))
     lines = difference(reader, old.content, new.content, about)
     changed = f"; {lines[0]}" if lines else ""
+    how = "added" if new.recipe is None else "derived"
     return Fact(
-        says=f"{when}: v{new.version} was added {reader.signed(sequenced)}{changed}",
+        says=f"{when}: v{new.version} was {how} {reader.signed(sequenced)}{changed}",
         evidence="observed",
         state=reader.state(new.content)[0],
         rehashed=reader.state(new.content)[1],
