@@ -26,6 +26,7 @@ from blake3 import blake3
 from retrodict.kernel.clock import SystemClock
 from retrodict.objects import ObjectStore
 from retrodict.testing.mounts import NotMountedError, mounted
+from retrodict.testing.stores import CACHE_KEY
 
 RANDOM = random.Random(1)
 
@@ -87,7 +88,7 @@ def _folder_of_small_files(folder: Path, files: int) -> None:
         note("BLAKE3 of every file", lambda: hash_all(data))
         note("plain copy (cp -r)", lambda: measure.command(["cp", "-r", str(data), str(folder / "copy")]))
         shutil.rmtree(folder / "copy")
-        store = ObjectStore.create(folder / f"store-{i}", SystemClock())
+        store = ObjectStore.create(folder / f"store-{i}", SystemClock(), cache_key=CACHE_KEY)
         note("add", lambda store=store: store.add(data))  # type: ignore[misc]
         note("add again, nothing changed", lambda store=store: store.add(data))  # type: ignore[misc]
         for path in sorted(data.rglob("*.txt"))[:: max(1, files // 100)]:
@@ -116,7 +117,7 @@ def _one_big_file(folder: Path, big_mb: int) -> None:
     found: dict[str, list[measure.Spent]] = {}
     extra = 0
     for i in range(3):
-        store = ObjectStore.create(folder / f"store-{i}", SystemClock())
+        store = ObjectStore.create(folder / f"store-{i}", SystemClock(), cache_key=CACHE_KEY)
         work: dict[str, Callable[[], object]] = {
             "BLAKE3": lambda: hash_file(big),
             "plain copy with fsync": lambda: copy_and_sync(big, folder / "copy"),
@@ -148,12 +149,12 @@ def _add_and_checkout(folder: Path, kind: str, size_mb: int) -> None:
     with big.open("wb") as file:
         for _ in range(size_mb):
             file.write(RANDOM.randbytes(1_000_000))
-    with ObjectStore.create(folder / "empty", SystemClock()) as store:
+    with ObjectStore.create(folder / "empty", SystemClock(), cache_key=CACHE_KEY) as store:
         digest = store.hash_file(big)
     found: dict[str, list[measure.Spent]] = {}
     grown: dict[str, int] = {}
     for i in range(3):
-        store = ObjectStore.create(folder / f"store-{i}", SystemClock())
+        store = ObjectStore.create(folder / f"store-{i}", SystemClock(), cache_key=CACHE_KEY)
         work: dict[str, Callable[[], object]] = {
             "BLAKE3": lambda: hash_file(big),
             "add": lambda store=store: store.add(big),  # type: ignore[misc]

@@ -286,7 +286,7 @@ def create(root: Path, state_root: Path, clock: Clock, projections: Sequence[Pro
         _remove_empty(made)
         raise
     Ledger.create(folder / "ledger.db", state.origin, clock).close()
-    if not (folder / "objects").exists():
+    if not (folder / "objects" / "format.json").exists():
         ObjectStore.create(folder / "objects", clock).close()
     write_file(folder / "format.json", format_file(workspace_id))
     workspace = open_workspace(root, state_root, clock, projections, agent=agent)
@@ -388,7 +388,8 @@ def _open(
     if state is not None and standing == "moved" and not read_only:
         state.settle(folder)
     read_only = read_only or is_copy
-    objects = ObjectStore.open(folder / "objects", clock, sources=[ledger], read_only=read_only)
+    cache_key = None if state is None else state.cache_key
+    objects = ObjectStore.open(folder / "objects", clock, sources=[ledger], read_only=read_only, cache_key=cache_key)
     keys = KeyRing.open(folder / "keys.db", state, clock, read_only=read_only)
     views = Views.open(
         folder / "views.db", ledger, objects.get, (PROJECTION, PERSONAL, *projections), read_only=read_only

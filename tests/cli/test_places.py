@@ -250,9 +250,12 @@ def test_a_store_that_cannot_be_opened_is_an_answer_of_verify(
     assert retrodict("log").code == 2
 
 
-def test_of_a_newer_store_verify_cannot_tell(retrodict: Command, prediction: str, project: Path) -> None:
-    layout = project / ".retrodict/format.json"
-    layout.write_text(json.dumps({**json.loads(layout.read_text()), "format": 2}))
+@pytest.mark.parametrize(("name", "field"), [("format.json", "format"), ("objects/format.json", "version")])
+@pytest.mark.usefixtures("prediction")
+def test_of_a_newer_store_verify_cannot_tell(retrodict: Command, project: Path, name: str, field: str) -> None:
+    layout = project / ".retrodict" / name
+    newer = {**json.loads(layout.read_text()), field: 2}
+    layout.write_text(json.dumps(newer, sort_keys=True, separators=(",", ":")) + "\n")
     outcome = retrodict("verify", "--json")
     assert (outcome.code, outcome.record["answer"]) == (2, "could not tell")
     assert "reads 1" in outcome.record["findings"][0]["message"]

@@ -12,12 +12,12 @@ from retrodict.kernel.durable import REAL_DISK
 from retrodict.objects import ObjectStore
 from retrodict.testing.disk import COPYING_DISK
 from retrodict.testing.mounts import NotMountedError, mounted
-from retrodict.testing.stores import Room
+from retrodict.testing.stores import CACHE_KEY, Room
 
 
 @pytest.fixture
 def store(tmp_path: Path) -> Iterator[ObjectStore]:
-    with ObjectStore.create(tmp_path / "objects", SystemClock()) as made:
+    with ObjectStore.create(tmp_path / "objects", SystemClock(), cache_key=CACHE_KEY) as made:
         yield made
 
 

@@ -7,11 +7,13 @@ import random
 import shutil
 import socket
 import stat
+import struct
 import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
 
+import apsw
 import blake3
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -23,6 +25,7 @@ from retrodict.kernel.types import Digest
 from retrodict.objects import ObjectStore, TreeEntry, digest_of, tree
 from retrodict.objects.errors import ChangedFileError, CheckoutConflictError, UnreadableFileError
 from retrodict.objects.names import Kind, as_digest
+from retrodict.testing.stores import CACHE_KEY
 
 
 class LaterClock(SystemClock):
@@ -34,7 +37,7 @@ class LaterClock(SystemClock):
 
 @pytest.fixture
 def later(tmp_path: Path) -> ObjectStore:
-    return ObjectStore.create(tmp_path / "later", LaterClock())
+    return ObjectStore.create(tmp_path / "later", LaterClock(), cache_key=CACHE_KEY)
 
 
 Picture = dict[bytes, tuple[str, bytes]]
@@ -421,6 +424,45 @@ def test_a_file_that_was_changed_just_now_is_read_again(store: ObjectStore, tmp_
     path.write_bytes(b"content")
     store.add(path)
     assert store.add(path).unchanged == 0
+
+
+@pytest.mark.parametrize("key", [None, bytes(32)])
+def test_what_another_key_has_marked_is_read_again(tmp_path: Path, key: bytes | None) -> None:
+    folder, path = tmp_path / "objects", tmp_path / "file"
+    path.write_bytes(b"content")
+    with ObjectStore.create(folder, LaterClock(), cache_key=CACHE_KEY) as mine:
+        mine.add(path)
+        assert mine.add(path).unchanged == 1
+    with ObjectStore.open(folder, LaterClock(), read_only=True, cache_key=key) as others:
+        assert [f.level for f in others.verify()] == ([] if key is None else ["note"])
+    with ObjectStore.open(folder, LaterClock(), cache_key=key) as others:
+        assert others.add(path).unchanged == 0
+        assert others.add(path).unchanged == (0 if key is None else 1)
+        assert list(others.verify()) == []
+    with ObjectStore.open(folder, LaterClock(), cache_key=CACHE_KEY) as mine:
+        assert mine.add(path).unchanged == (1 if key is None else 0)
+
+
+def test_the_cache_of_an_earlier_release_is_not_believed_and_no_damage(tmp_path: Path) -> None:
+    """Its rows bore a check that anybody could make."""
+    folder, path = tmp_path / "objects", tmp_path / "file"
+    path.write_bytes(b"CHANGED")
+    ObjectStore.create(folder, LaterClock()).close()
+    db = apsw.Connection(str(folder / "stat.db"))
+    db.execute("""CREATE TABLE files (
+  device INTEGER, inode INTEGER, size INTEGER NOT NULL, mtime INTEGER NOT NULL, ctime INTEGER NOT NULL,
+  name BLOB NOT NULL, mark BLOB NOT NULL, PRIMARY KEY (device, inode)) WITHOUT ROWID""")
+    row = [(s := path.stat()).st_dev, s.st_ino, s.st_size, s.st_mtime_ns, s.st_ctime_ns]
+    name = blake3.blake3(b"content").digest()
+    mark = blake3.blake3(struct.pack("<5q", *row) + name).digest(8)
+    db.execute("INSERT INTO files VALUES (?, ?, ?, ?, ?, ?, ?)", (*row, name, mark))
+    db.close()
+    with ObjectStore.open(folder, LaterClock(), read_only=True, cache_key=CACHE_KEY) as store:
+        assert list(store.verify()) == []
+        assert store.hash_file(path) == digest_of(b"CHANGED")
+    with ObjectStore.open(folder, LaterClock(), cache_key=CACHE_KEY) as store:
+        assert store.hash_file(path) == digest_of(b"CHANGED")
+        assert list(store.verify()) == []
 
 
 def test_what_was_only_hashed_is_still_stored(later: ObjectStore, tmp_path: Path) -> None:

@@ -26,7 +26,7 @@ from retrodict.objects import ObjectStore, digest_of
 from retrodict.objects.errors import ChangedFileError, StoreWriteError
 from retrodict.objects.recipe import CUT_FROM
 from retrodict.testing.disk import COPYING_DISK, STEPS, CopyingDisk, Crash, Fault, FlakyDisk, Step
-from retrodict.testing.stores import Room, bad, changed, patch, rows
+from retrodict.testing.stores import CACHE_KEY, Room, bad, changed, patch, rows
 
 LARGE = random.Random(1).randbytes(1_500_000)
 
@@ -215,7 +215,7 @@ class Later(SystemClock):
 def test_what_changes_after_the_snapshot_does_not_matter_and_is_not_taken_for_stored(room: Room) -> None:
     room.make().close()
     source = room.file("source", LARGE)
-    with ObjectStore.open(room.store, Later(), disk=room.disk) as store:
+    with ObjectStore.open(room.store, Later(), disk=room.disk, cache_key=CACHE_KEY) as store:
 
         def change(done: int, total: int | None, what: str) -> None:
             source.write_bytes(LARGE[::-1])

@@ -211,14 +211,22 @@ def test_a_changed_row_of_the_stat_cache_is_found_and_not_believed(store: Object
     store._clock = Later()
     assert store.hash_file(path) == right
     db = apsw.Connection(str(store.folder / "stat.db"))
-    [row] = db.execute("SELECT * FROM files").fetchall()
-    for i, column in enumerate(c[1] for c in db.execute("PRAGMA table_info(files)").fetchall()):
+    [row] = db.execute("SELECT * FROM marked_files").fetchall()
+    for i, column in enumerate(c[1] for c in db.execute("PRAGMA table_info(marked_files)").fetchall()):
         for value in [*changed(row[i]), "text"]:
-            db.execute(f"UPDATE files SET {column}=?", (value,))
+            db.execute(f"UPDATE marked_files SET {column}=?", (value,))
             assert [f.what for f in store.verify()] == ["objects/stat.db"], (column, value)
             assert store.hash_file(path) == right
-            db.execute("DELETE FROM files")
-            db.execute("INSERT INTO files VALUES (?, ?, ?, ?, ?, ?, ?)", row)
+            db.execute("DELETE FROM marked_files")
+            db.execute("INSERT INTO marked_files VALUES (?, ?, ?, ?, ?, ?, ?)", row)
+    [(key_id,)] = db.execute("SELECT key_id FROM marked_by").fetchall()
+    for value in [*changed(key_id), "text"]:
+        db.execute("UPDATE marked_by SET key_id=?", (value,))
+        assert [f.what for f in store.verify()] == ["objects/stat.db"], value
+        db.execute("UPDATE marked_by SET key_id=?", (key_id,))
+    db.execute("DELETE FROM marked_by")
+    assert [f.what for f in store.verify()] == ["objects/stat.db"]
+    db.execute("INSERT INTO marked_by VALUES (?)", (key_id,))
     db.close()
     assert list(store.verify()) == []
 

@@ -16,7 +16,13 @@ import pytest
 
 from retrodict.kernel.clock import SystemClock
 from retrodict.kernel.durable import RealDisk
-from retrodict.kernel.errors import FormatError, ReadOnlyStoreError, UnavailableError, UsageError
+from retrodict.kernel.errors import (
+    FormatError,
+    NewerFormatError,
+    ReadOnlyStoreError,
+    UnavailableError,
+    UsageError,
+)
 from retrodict.kernel.types import Digest
 from retrodict.objects import ObjectStore, TreeEntry, digest_of
 from retrodict.objects.errors import StoreWriteError
@@ -326,6 +332,19 @@ def test_a_store_is_made_once_and_only_where_there_is_room(tmp_path: Path) -> No
         ObjectStore.create(tmp_path / "file" / "objects", SystemClock())
 
 
+@pytest.mark.parametrize("left", [[], ["packs"], ["packs", "tmp"], ["packs", "tmp", ".tmp-1-ab"]])
+def test_a_store_that_was_cut_off_while_it_was_made_is_finished(tmp_path: Path, left: list[str]) -> None:
+    folder = tmp_path / "objects"
+    folder.mkdir()
+    for name in left:
+        (folder / name).touch() if "-" in name else (folder / name).mkdir()
+    with ObjectStore.create(folder, SystemClock()) as store:
+        assert store.get(store.put(b"x")) == b"x"
+    (folder / "format.json").unlink()
+    with pytest.raises(UsageError, match="there already"):  # objects lie there
+        ObjectStore.create(folder, SystemClock())
+
+
 def test_a_format_that_this_release_does_not_know_is_refused(tmp_path: Path) -> None:
     ObjectStore.create(tmp_path / "objects", SystemClock()).close()
     path = tmp_path / "objects" / "format.json"
@@ -334,12 +353,18 @@ def test_a_format_that_this_release_does_not_know_is_refused(tmp_path: Path) -> 
         b"",
         b"[]",
         b"{}",
-        good.replace(b'"version":1', b'"version":2'),
+        good.replace(b'"version":1', b'"version":0'),
+        good.replace(b'"version":1', b'"version":"2"'),
         good.replace(b"blake3", b"md5"),
         b"\xff",
     ):
         path.write_bytes(text)
-        with pytest.raises(FormatError):
+        with pytest.raises(FormatError) as refused:
             ObjectStore.open(tmp_path / "objects", SystemClock())
+        assert not isinstance(refused.value, NewerFormatError)
+    newer = good.replace(b'"version":1', b'"version":2').replace(b"blake3", b"sha3")
+    path.write_bytes(newer)
+    with pytest.raises(NewerFormatError, match="newer release: it has format 2, and this one reads 1"):
+        ObjectStore.open(tmp_path / "objects", SystemClock())
     path.write_bytes(good.replace(b'"version"', b'"later":true,"version"'))
     ObjectStore.open(tmp_path / "objects", SystemClock()).close()  # a field that is added is no reason

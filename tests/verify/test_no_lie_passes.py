@@ -34,6 +34,7 @@ from retrodict.kernel.note import Checkpoint, decode_checkpoint, sign_note
 from retrodict.keys import LogSigner
 from retrodict.objects.names import Kind
 from retrodict.objects.pack import FOOTER, FOOTER_MAGIC, RECORD, Place, scan
+from retrodict.objects.statcache import StatCache
 from retrodict.serving import Service
 from retrodict.testing.clock import FixedClock
 from retrodict.testing.people import make_people, question
@@ -451,21 +452,65 @@ def pack_or_object(table: str, row: tuple[Any, ...]) -> str:
     return f"objects/raw/{row[1][4:].hex()}" if raw else f"objects/packs/{row[1].hex()}.pack"
 
 
+def forge(scene: Scene, path: Path, true: bytes) -> None:
+    """Write a row of the stat cache that says a file has the content `true`, as well as he can without the key."""
+    row = [(s := path.stat()).st_dev, s.st_ino, s.st_size, s.st_mtime_ns, s.st_ctime_ns]
+    db = scene.database("objects/stat.db")
+    mark = blake3(struct.pack("<5q", *row) + true).digest(16)
+    db.execute("INSERT OR REPLACE INTO marked_files VALUES (?, ?, ?, ?, ?, ?, ?)", (*row, true, mark))
+    db.close()
+
+
 def test_a_model_that_is_laid_out_is_no_other_one_because_the_stat_cache_says_so(scene: Scene) -> None:
-    """The cache's rows have a check, but no secret: he writes one that says the altered code is the registered one."""
     scene.put()
     (code,) = scene.store.glob("tmp/models/*/code/score.py")
     true = blake3(code.read_bytes()).digest()
     code.chmod(0o644)
     code.write_text(code.read_text().replace("slope * row", "1000 * row"))
-    row = [(s := code.stat()).st_dev, s.st_ino, s.st_size, s.st_mtime_ns, s.st_ctime_ns]
-    db = scene.database("objects/stat.db")
-    mark = blake3(struct.pack("<5q", *row) + true).digest(8)
-    db.execute("INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?, ?, ?, ?)", (*row, true, mark))
-    db.close()
+    forge(scene, code, true)
     with scene.built.open() as workspace:
         (answered,) = predict(workspace, "line@champion", [{"x": 4.0}], caller="a customer").outputs
     assert [*answered.values()] == [scene.built.output]
+
+
+def test_a_changed_file_is_no_unchanged_one_because_the_stat_cache_says_so(scene: Scene) -> None:
+    scene.put()
+    path = scene.built.root / "data" / "more.csv"
+    before = path.read_bytes()
+    path.write_text("x,y\n9,9\n9,9\n")
+    try:
+        forge(scene, path, blake3(before).digest())
+        found = scene.verify()
+        assert found.answer == "no"
+        assert names(found, "objects/stat.db")
+        assert any(str(path.stat().st_ino) in f.message for f in found.findings), found.findings
+        with scene.built.open() as workspace:
+            (added,) = add(workspace, [path])
+            assert workspace.objects.get(added.content) == path.read_bytes()
+    finally:
+        path.write_bytes(before)
+
+
+def test_a_row_of_the_stat_cache_is_believed_for_no_other_file(scene: Scene) -> None:
+    """He copies rows that were marked with the key to the names of other files, and to other content."""
+    scene.put()
+    with scene.built.open() as workspace:
+        key = workspace.state.cache_key if workspace.state is not None else None
+    assert key is not None
+    cache = StatCache(scene.store / "objects" / "stat.db", key)
+    paths = [scene.built.root / "large.bin", scene.built.root / "data" / "more.csv"]
+    stats = [path.stat() for path in paths]
+    long_after = max(s.st_ctime_ns for s in stats) + 10**11
+    cache.remember([(s, blake3(path.read_bytes()).digest()) for s, path in zip(stats, paths, strict=True)], long_after)
+    assert len(cache.lookup(stats)) == 2
+    db = scene.database("objects/stat.db")
+    marks: list[Any] = db.execute("SELECT name, mark FROM marked_files ORDER BY size").fetchall()
+    assert len(marks) == 2
+    db.execute("UPDATE marked_files SET name = ?, mark = ? WHERE name = ?", (*marks[0], marks[1][0]))
+    db.close()
+    assert len(cache.lookup(stats)) == 1
+    cache.close()
+    assert names(scene.verify(), "objects/stat.db")
 
 
 # Views

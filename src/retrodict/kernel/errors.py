@@ -69,7 +69,7 @@ class NewerFormatError(FormatError):
     hint = "Update retrodict."
 
     def __init__(self, what: str, version: int, known: int) -> None:
-        super().__init__(f"{what} has format {version}; this release reads {known}")
+        super().__init__(f"{what} was written by a newer release: it has format {version}, and this one reads {known}")
         self.version = version
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import hmac
 import json
 import os
 import re
@@ -264,6 +265,11 @@ class StateDirectory:
     def wrapping_key(self) -> bytes | None:
         """The key that wraps the keys of subjects and texts (32 bytes), or None."""
         return self._wrapping_key
+
+    @property
+    def cache_key(self) -> bytes | None:
+        """What marks the rows of caches in the store, so that only who has the keys writes them (32 bytes), or None."""
+        return None if self._wrapping_key is None else hmac.digest(self._wrapping_key, b"retrodict cache", "sha256")
 
     def checkpoint(self) -> bytes | None:
         """Return the last signed checkpoint, or None.

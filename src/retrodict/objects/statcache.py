@@ -3,9 +3,10 @@
 A file counts as unchanged when device, inode, size, mtime and ctime are what they were; ctime cannot be put back by a
 program, so an edit that keeps the size and restores the mtime is noticed. Git's racy rule: a file that was changed
 within `RACY_NS` before it was read is not remembered, since a second change in the same tick of the file system's
-clock would leave no trace. Every row carries a check over its columns; a row that does not fit it is not believed.
-The cache may be deleted at any time. Known limit: a program that writes through a shared mapping that was already
-dirty when the file was read may change it without moving its times until the kernel writes the page back.
+clock would leave no trace. Every row carries a mark over its columns, made with a key that lies outside the store: who
+can write the store cannot write a row that is believed, and who has no key has no cache. The cache may be deleted at
+any time, and begins anew under another key. Known limit: a program that writes through a shared mapping that was
+already dirty when the file was read may change it without moving its times until the kernel writes the page back.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import struct
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from threading import Lock
+from typing import Literal
 
 import apsw
 from blake3 import blake3
@@ -26,7 +28,12 @@ from retrodict.objects.index import connect, odd_schema, translate
 
 RACY_NS = 2 * NS  # the coarsest file system clocks tick every 2 s (FAT, some NFS)
 
-_SCHEMA = """CREATE TABLE IF NOT EXISTS files (
+# Earlier releases had a table `files`, whose rows bore a check without a key: nothing reads it any more.
+_SCHEMA = """CREATE TABLE IF NOT EXISTS marked_files (
+  device INTEGER, inode INTEGER, size INTEGER NOT NULL, mtime INTEGER NOT NULL, ctime INTEGER NOT NULL,
+  name BLOB NOT NULL, mark BLOB NOT NULL, PRIMARY KEY (device, inode)) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS marked_by (key_id BLOB NOT NULL)"""
+_EARLIER = """CREATE TABLE IF NOT EXISTS files (
   device INTEGER, inode INTEGER, size INTEGER NOT NULL, mtime INTEGER NOT NULL, ctime INTEGER NOT NULL,
   name BLOB NOT NULL, mark BLOB NOT NULL, PRIMARY KEY (device, inode)) WITHOUT ROWID"""
 _ROW = struct.Struct("<5q")
@@ -40,23 +47,35 @@ def _key(stat: os.stat_result) -> tuple[int, int, int, int, int]:
     return _signed(stat.st_dev), _signed(stat.st_ino), stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns
 
 
-def _mark(key: tuple[int, ...], name: bytes) -> bytes:
-    return blake3(_ROW.pack(*key) + name).digest(8)
+def _mark(key: bytes, file: tuple[int, ...], name: bytes) -> bytes:
+    return blake3(_ROW.pack(*file) + name, key=key).digest(16)
+
+
+def _key_id(key: bytes) -> bytes:
+    """Return what tells keys apart: 8 bytes that follow from the key, and their check."""
+    shown = blake3(b"which key", key=key).digest(8)
+    return shown + blake3(shown).digest(8)
 
 
 class StatCache:
-    """Rows of (identity and times of a file, name of its content). Safe for threads."""
+    """Rows of (identity and times of a file, name of its content). Safe for threads.
 
-    def __init__(self, path: Path, *, read_only: bool = False) -> None:
+    Args:
+        path: The database; made where it is not there.
+        key: Marks the rows, 32 bytes. None: nothing is remembered, and nothing known.
+        read_only: Write nothing.
+    """
+
+    def __init__(self, path: Path, key: bytes | None, *, read_only: bool = False) -> None:
         self.path = path
-        self._read_only = read_only
+        self._key = key
+        self._read_only = read_only or key is None
         self._lock = Lock()
         self._db: apsw.Connection | None = None
         self._damage = ""
         try:
-            self._db = connect(path, read_only=read_only, synchronous="NORMAL")
-            if not read_only:
-                self._db.execute(_SCHEMA)
+            self._db = connect(path, read_only=self._read_only, synchronous="NORMAL")
+            self._settle()
         except UnavailableError:
             pass  # read-only, and no cache to read
         except apsw.Error as error:
@@ -65,6 +84,17 @@ class StatCache:
                 raise failure from error
             self._damage = failure.message
             self._start_anew()
+
+    def _settle(self) -> None:
+        """Make the tables where they are not there, and empty them where another key has marked what they hold."""
+        if self._db is None or self._read_only or self._key is None:
+            return
+        self._db.execute(_SCHEMA + "; DROP TABLE IF EXISTS files")
+        mine = [(_key_id(self._key),)]
+        if self._db.execute("SELECT key_id FROM marked_by").fetchall() != mine:
+            with self._db:
+                self._db.execute("DELETE FROM marked_files; DELETE FROM marked_by")
+                self._db.executemany("INSERT INTO marked_by VALUES (?)", mine)
 
     def _start_anew(self) -> None:
         if self._db is not None:
@@ -75,46 +105,48 @@ class StatCache:
         for suffix in ("", "-wal", "-shm"):
             self.path.with_name(self.path.name + suffix).unlink(missing_ok=True)
         self._db = connect(self.path, synchronous="NORMAL")
-        self._db.execute(_SCHEMA)
+        self._settle()
 
     def lookup(self, stats: Iterable[os.stat_result]) -> dict[tuple[int, int], bytes]:
         """Return the name of the content of each file that has not changed, by (st_dev, st_ino)."""
-        if self._db is None:
+        if self._db is None or self._key is None:
             return {}
         wanted = {key[:2]: (key, stat) for stat in stats for key in (_key(stat),)}
         found: dict[tuple[int, int], bytes] = {}
         with self._lock:
             try:
-                rows = self._db.executemany("SELECT * FROM files WHERE device=? AND inode=?", sorted(wanted)).fetchall()
+                rows = self._db.executemany(
+                    "SELECT * FROM marked_files WHERE device=? AND inode=?", sorted(wanted)
+                ).fetchall()
             except (apsw.Error, UnicodeDecodeError):
                 return {}  # a damaged cache is no cache
-        for device, inode, size, mtime, ctime, name, mark in rows:
-            known, stat = wanted[device, inode]  # type: ignore[index]
-            if known == (device, inode, size, mtime, ctime) and isinstance(name, bytes) and _mark(known, name) == mark:
+        for *file, name, mark in rows:
+            known, stat = wanted[file[0], file[1]]  # type: ignore[index]
+            if known == tuple(file) and isinstance(name, bytes) and _mark(self._key, known, name) == mark:
                 found[stat.st_dev, stat.st_ino] = name
         return found
 
     def remember(self, files: Iterable[tuple[os.stat_result, bytes]], read_from_ns: int) -> None:
         """Keep the names of files, unless they changed just before `read_from_ns`, when reading them began."""
-        if self._db is None or self._read_only:
+        if self._db is None or self._read_only or self._key is None:
             return
         rows = []
         for stat, name in files:
             if max(stat.st_mtime_ns, stat.st_ctime_ns) < read_from_ns - RACY_NS:
                 key = _key(stat)
-                rows.append((*key, name, _mark(key, name)))
+                rows.append((*key, name, _mark(self._key, key, name)))
         if not rows:
             return
         rows.sort()
         with self._lock:
             try:
                 with self._db:
-                    self._db.executemany("INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?, ?, ?, ?)", rows)
+                    self._db.executemany("INSERT OR REPLACE INTO marked_files VALUES (?, ?, ?, ?, ?, ?, ?)", rows)
             except apsw.Error:
                 return  # what is not remembered is read again
 
     def verify(self) -> Iterator[Finding]:
-        """Yield a finding for each row that does not fit its check, and for what else is wrong with the file."""
+        """Yield a finding for each row that the key did not mark, and for what else is wrong with the file."""
         what = f"{self.path.parent.name}/{self.path.name}"
         if self._damage:
             yield Finding(level="altered", what=what, message=f"{self._damage} (it is not used)")
@@ -122,21 +154,16 @@ class StatCache:
             return
         try:
             with self._lock:
-                if odd := odd_schema(self._db, _SCHEMA):
-                    yield Finding(
-                        level="altered", what=what, message=f"its schema is not this format's: {', '.join(odd)}"
-                    )
                 for (said,) in self._db.execute("PRAGMA integrity_check"):
                     if said != "ok":
                         yield Finding(level="altered", what=what, message=f"damaged: {said!r}")
-                for device, inode, size, mtime, ctime, name, mark in self._db.execute("SELECT * FROM files"):
-                    try:
-                        fits = _mark((device, inode, size, mtime, ctime), name) == mark
-                    except (struct.error, TypeError):
-                        fits = False
-                    if not fits:
-                        message = f"the row of device {device}, inode {inode} is altered (it is not believed)"
+                if odd := odd_schema(self._db, _SCHEMA):
+                    if odd_schema(self._db, _EARLIER):
+                        message = f"its schema is not this format's: {', '.join(odd)}"
                         yield Finding(level="altered", what=what, message=message)
+                    return  # nothing in it is believed
+                for level, message in _verify_rows(self._db, self._key):
+                    yield Finding(level=level, what=what, message=message)
         except (apsw.Error, UnicodeDecodeError) as error:
             yield Finding(level="altered", what=what, message=f"the stat cache is damaged: {error}")
 
@@ -146,3 +173,22 @@ class StatCache:
             if self._db is not None:
                 self._db.close()
                 self._db = None
+
+
+def _verify_rows(db: apsw.Connection, key: bytes | None) -> Iterator[tuple[Literal["altered", "note"], str]]:
+    ids = [row[0] for row in db.execute("SELECT key_id FROM marked_by")]
+    is_said = len(ids) == 1 and type(ids[0]) is bytes and blake3(ids[0][:8]).digest(8) == ids[0][8:]
+    if not is_said and (ids or db.execute("SELECT 1 FROM marked_files").fetchall()):
+        yield "altered", "it does not say which key has marked its rows (none is believed)"
+    elif key is None or not is_said:
+        return  # nobody here can tell, and nobody here believes them
+    elif ids[0] != _key_id(key):
+        yield "note", "its rows are marked with a key that is not held here (none is believed)"
+    else:
+        for device, inode, size, mtime, ctime, name, mark in db.execute("SELECT * FROM marked_files"):
+            try:
+                fits = _mark(key, (device, inode, size, mtime, ctime), name) == mark
+            except (struct.error, TypeError):
+                fits = False
+            if not fits:
+                yield "altered", f"the row of device {device}, inode {inode} is altered or forged (it is not believed)"

@@ -18,6 +18,7 @@ from retrodict.kernel.errors import (
     FormatError,
     IntegrityError,
     MissingObjectError,
+    NewerFormatError,
     ReadOnlyStoreError,
     UsageError,
 )
@@ -37,6 +38,7 @@ from retrodict.objects.tree import TreeEntry
 from retrodict.objects.verify import Verifier
 from retrodict.objects.writer import Writer
 
+VERSION = 1
 FORMAT = {
     "chunks": {
         "average": AVERAGE_CHUNK,
@@ -47,7 +49,7 @@ FORMAT = {
     },
     "format": "retrodict objects",
     "hash": "blake3",
-    "version": 1,
+    "version": VERSION,
 }
 _LEFT_BEHIND_NS = 3600 * NS
 _PREFIX = "b3-"
@@ -56,7 +58,15 @@ _PREFIX = "b3-"
 class ObjectStore:
     """A folder of objects. Any number of processes and threads may use one folder at once."""
 
-    def __init__(self, folder: Path, clock: Clock, sources: Sequence[BlobSource], read_only: bool, disk: Disk) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        clock: Clock,
+        sources: Sequence[BlobSource],
+        read_only: bool,
+        disk: Disk,
+        cache_key: bytes | None,
+    ) -> None:
         """Use `create` or `open`."""
         self.folder = folder
         self.read_only = read_only
@@ -68,12 +78,20 @@ class ObjectStore:
         if not read_only:
             self._clean()
         self._index = Index(folder / "index.db", self._files, read_only=read_only)
-        self._cache = StatCache(folder / "stat.db", read_only=read_only)
+        self._cache = StatCache(folder / "stat.db", cache_key, read_only=read_only)
         self._reader = Reader(self._index, self._files, self._sources)
 
     @classmethod
-    def create(cls, folder: Path, clock: Clock, *, disk: Disk = REAL_DISK) -> ObjectStore:
-        """Make an empty store.
+    def create(
+        cls, folder: Path, clock: Clock, *, disk: Disk = REAL_DISK, cache_key: bytes | None = None
+    ) -> ObjectStore:
+        """Make an empty store; one that was cut off while it was made is finished.
+
+        Args:
+            folder: Where it is to lie.
+            clock: See `open`.
+            disk: See `open`.
+            cache_key: See `open`.
 
         Raises:
             UsageError: There is something at `folder` already.
@@ -81,7 +99,7 @@ class ObjectStore:
         """
         _check_path(folder)
         try:
-            if folder.exists() and any(folder.iterdir()):
+            if folder.exists() and not _is_begun(folder):
                 raise UsageError(f"{folder} is there already, and a new store needs an empty place")
             for part in (folder, folder / "packs", folder / "tmp"):
                 part.mkdir(parents=True, exist_ok=True)
@@ -90,7 +108,7 @@ class ObjectStore:
             sync_folder(folder.parent, disk)
         except OSError as error:
             raise StoreWriteError(str(folder), error) from error
-        return cls(folder, clock, (), False, disk)
+        return cls(folder, clock, (), False, disk, cache_key)
 
     @classmethod
     def open(
@@ -101,6 +119,7 @@ class ObjectStore:
         sources: Sequence[BlobSource] = (),
         read_only: bool = False,
         disk: Disk = REAL_DISK,
+        cache_key: bytes | None = None,
     ) -> ObjectStore:
         """Open a store.
 
@@ -110,17 +129,20 @@ class ObjectStore:
             sources: Where else small blobs may lie; asked after the packs.
             read_only: Write nothing at all, not even caches; works on a read-only file system.
             disk: The system calls of durable writes.
+            cache_key: 32 bytes that whoever can write the store does not have; they mark what is remembered of
+                files. None: every file is read again every time.
 
         Raises:
             UsageError: There is no store at `folder`.
             ReadOnlyStoreError: It is to be written, and cannot.
-            FormatError: A store of a format that this release does not know.
+            NewerFormatError: A newer release has written it.
+            FormatError: A store of a format that no release has written.
             DamagedIndexError: The index is no database any more; `rebuild_index` makes it again.
         """
         _check_format(folder)
         if not read_only and not os.access(folder, os.W_OK):
             raise ReadOnlyStoreError(str(folder))
-        return cls(folder, clock, sources, read_only, disk)
+        return cls(folder, clock, sources, read_only, disk, cache_key)
 
     @classmethod
     def rebuild_index(cls, folder: Path) -> None:
@@ -422,8 +444,21 @@ def _check_format(folder: Path) -> None:
     except OSError as error:
         raise StoreReadError(str(folder / "format.json"), error) from error
     found = canonical.decode(data)
+    if isinstance(found, dict) and found.get("format") == FORMAT["format"]:
+        version = found.get("version")
+        if type(version) is int and version > VERSION:  # whatever else it says
+            raise NewerFormatError(str(folder), version, VERSION)
     if not isinstance(found, dict) or any(found.get(key) != value for key, value in FORMAT.items()):
         raise FormatError(f"{folder / 'format.json'} is not of a format that this release knows: {data[:200]!r}")
+
+
+def _is_begun(folder: Path) -> bool:
+    """Say whether a folder holds nothing but what `create` makes before the folder is a store."""
+    for path in folder.iterdir():
+        is_part = path.name in ("packs", "tmp") and path.is_dir() and not any(path.iterdir())
+        if not is_part and not path.name.startswith(".tmp-"):
+            return False
+    return True
 
 
 def _verify_format(folder: Path) -> Iterator[Finding]:

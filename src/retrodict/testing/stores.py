@@ -13,6 +13,8 @@ from retrodict.kernel.durable import Disk
 from retrodict.kernel.types import Finding
 from retrodict.objects import ObjectStore
 
+CACHE_KEY = bytes(range(32))
+
 
 @dataclass(frozen=True, slots=True)
 class Room:
@@ -35,11 +37,11 @@ class Room:
 
     def make(self) -> ObjectStore:
         """Return an empty store."""
-        return ObjectStore.create(self.store, SystemClock(), disk=self.disk)
+        return ObjectStore.create(self.store, SystemClock(), disk=self.disk, cache_key=CACHE_KEY)
 
     def open(self, *, read_only: bool = False) -> ObjectStore:
         """Return the store again."""
-        return ObjectStore.open(self.store, SystemClock(), disk=self.disk, read_only=read_only)
+        return ObjectStore.open(self.store, SystemClock(), disk=self.disk, read_only=read_only, cache_key=CACHE_KEY)
 
     def file(self, name: str, data: bytes) -> Path:
         """Write a file beside the store."""
@@ -50,7 +52,7 @@ class Room:
 
 def findings(folder: Path, *, read_only: bool = True) -> list[Finding]:
     """Return all that `verify` finds in a store."""
-    with ObjectStore.open(folder, SystemClock(), read_only=read_only) as store:
+    with ObjectStore.open(folder, SystemClock(), read_only=read_only, cache_key=CACHE_KEY) as store:
         return list(store.verify())
 
 
