@@ -31,7 +31,7 @@ from retrodict.kernel.errors import (
 )
 from retrodict.kernel.protocols import Clock
 from retrodict.kernel.types import Digest, Edge, EdgeList, Event, EventId, SealedText
-from retrodict.keys import KeyRing, SshPublicKey, SshSigner, Standing, StateDirectory, StateDirectoryError
+from retrodict.keys import KeyRing, LogVerifier, SshPublicKey, SshSigner, Standing, StateDirectory, StateDirectoryError
 from retrodict.ledger import Ledger, ReplacedKeyError, Sequenced
 from retrodict.objects import ObjectStore, digest_of
 from retrodict.views import Projection, Views
@@ -288,7 +288,10 @@ def create(root: Path, state_root: Path, clock: Clock, projections: Sequence[Pro
     Ledger.create(folder / "ledger.db", state.origin, clock).close()
     if not (folder / "objects" / "format.json").exists():
         ObjectStore.create(folder / "objects", clock).close()
-    write_file(folder / "format.json", format_file(workspace_id))
+    try:
+        write_file(folder / "format.json", format_file(workspace_id))
+    except OSError as error:
+        raise UnavailableError(f"{folder} cannot be written: {error.strerror}") from error
     workspace = open_workspace(root, state_root, clock, projections, agent=agent)
     batch = Batch(workspace)
     batch.event("workspace.created", uses=(), makes=(), body={"workspace": workspace_id, "format": FORMAT})
@@ -437,10 +440,10 @@ def publish(workspace: Workspace) -> None:
     if workspace.read_only or state is None or state.signer is None or workspace.ledger.size() == 0:
         return
     try:
-        workspace.ledger.publish(state.signer, state)
+        workspace.ledger.publish(state.signer, state, follow=LogVerifier.from_text)
     except ReplacedKeyError:
         state.reload()  # another process has replaced the key since this one read it
-        workspace.ledger.publish(state.signer, state)
+        workspace.ledger.publish(state.signer, state, follow=LogVerifier.from_text)
 
 
 def refuse_writing(workspace: Workspace) -> None:
@@ -454,8 +457,9 @@ def refuse_writing(workspace: Workspace) -> None:
         raise CopiedWorkspaceError(str(workspace.folder))
     if workspace.read_only:
         raise ReadOnlyStoreError(str(workspace.folder))
-    if workspace.state is not None and workspace.state.signer is not None:
-        workspace.ledger.refuse_another_history(workspace.state.checkpoint())
+    state = workspace.state
+    if state is not None and state.signer is not None:
+        workspace.ledger.refuse_another_history(state.checkpoint(), state.signer, LogVerifier.from_text)
 
 
 def refuse_without_keys(workspace: Workspace) -> None:

@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
+import errno
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
+
+from retrodict.actions.init import init
+from retrodict.actions.open import open_workspace
+from retrodict.actions.verify import verify
+from retrodict.kernel.clock import SystemClock
+from retrodict.kernel.durable import RealDisk
+from retrodict.kernel.errors import UnavailableError
 
 
 @pytest.mark.parametrize("scenario", ["init", "record", "rotate", "register", "run", "views", "backup", "restore"])
@@ -25,3 +34,23 @@ def test_a_step_that_fails_loses_nothing_that_was_acknowledged(scenario: str) ->
     done = subprocess.run(command, capture_output=True, text=True, timeout=280, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     assert int(done.stdout.splitlines()[-1].split()[0]) >= 5, done.stdout
+
+
+@pytest.mark.parametrize("part", [".retrodict", "objects"])
+def test_an_init_that_the_disk_fails_in_its_last_steps_says_so_and_can_be_repeated(
+    part: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project, state = tmp_path / "project", tmp_path / "state"
+
+    def rename(disk: RealDisk, source: Path, target: Path) -> None:
+        if target.name == "format.json" and target.parent.name == part:
+            raise OSError(errno.EIO, "Input/output error", str(target))
+        source.rename(target)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(RealDisk, "rename", rename)
+        with pytest.raises(UnavailableError):
+            init(project, state, SystemClock(), agent="Ada")
+    init(project, state, SystemClock(), agent="Ada")
+    with open_workspace(project, state, SystemClock(), read_only=True) as workspace:
+        assert verify(workspace).answer == "yes"

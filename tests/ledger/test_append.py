@@ -19,7 +19,7 @@ from retrodict.kernel import entry, merkle
 from retrodict.kernel.clock import SystemClock
 from retrodict.kernel.errors import IntegrityError, ReadOnlyStoreError, RetrodictError, UnavailableError, UsageError
 from retrodict.kernel.types import Digest, Event, EventId
-from retrodict.keys import StateDirectory
+from retrodict.keys import LogVerifier, StateDirectory
 from retrodict.ledger import DuplicateEventError, Ledger, LedgerStoppedError
 from retrodict.testing.clock import FixedClock
 
@@ -181,7 +181,7 @@ def test_processes_that_are_killed_while_they_write_lose_nothing_acknowledged(
     for writer in writers:
         assert writer.stdout
         writer.stdout.readline()  # all of them are at work
-    anchor = ledger.publish(state.signer, state).encode()
+    anchor = ledger.publish(state.signer, state, follow=LogVerifier.from_text).encode()
     time.sleep(0.7)
     for writer in writers:
         os.kill(writer.pid, signal.SIGKILL)
@@ -197,7 +197,7 @@ def test_processes_that_are_killed_while_they_write_lose_nothing_acknowledged(
         assert again.blob(Digest("b3-" + first.replace("-", "") * 2)) == first.encode() * 20
     assert len(acknowledged) >= 4
     assert {f.level for f in again.verify(state.verifier, anchor=anchor)} == {"unprotected"}
-    again.publish(state.signer, state)
+    again.publish(state.signer, state, follow=LogVerifier.from_text)
     assert list(again.verify(state.verifier, anchor=state.checkpoint())) == []
     again.close()
 

@@ -70,7 +70,7 @@ def test_the_example_of_a_checkpoint_is_what_is_signed(tmp_path: Path) -> None:
     assert state.signer
     ledger = Ledger.create(tmp_path / "store" / "ledger.db", state.origin, clock)
     ledger.append([example(clock, event_id(clock)) for _ in range(3)])
-    checkpoint = ledger.publish(state.signer, state)
+    checkpoint = ledger.publish(state.signer, state, follow=LogVerifier.from_text)
     ledger.close()
     signed, key = blocks("checkpoint.md")[:2]
     assert signed.encode() == checkpoint.encode()

@@ -16,7 +16,7 @@ from retrodict.kernel import merkle, note
 from retrodict.kernel.clock import SystemClock
 from retrodict.kernel.errors import UnavailableError, UsageError
 from retrodict.kernel.types import Event
-from retrodict.keys import StateDirectory
+from retrodict.keys import LogVerifier, StateDirectory
 from retrodict.ledger import ForkError, Ledger, OldStoreError, tiles
 from retrodict.ledger.publication import publish_files
 from retrodict.testing.disk import Crash, Fault, FlakyDisk, Step
@@ -27,7 +27,7 @@ Draft = Callable[..., Event]
 def grow(ledger: Ledger, state: StateDirectory, draft: Draft, size: int) -> note.Checkpoint:
     ledger.append([draft() for _ in range(size - ledger.size())])
     assert state.signer is not None
-    return ledger.publish(state.signer, state)
+    return ledger.publish(state.signer, state, follow=LogVerifier.from_text)
 
 
 def shown(folder: Path) -> int:

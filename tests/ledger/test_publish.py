@@ -16,7 +16,7 @@ from retrodict.kernel import merkle, note
 from retrodict.kernel.clock import SystemClock
 from retrodict.kernel.errors import UsageError
 from retrodict.kernel.types import Event
-from retrodict.keys import LogSigner, StateDirectory, StateDirectoryError
+from retrodict.keys import LogSigner, LogVerifier, StateDirectory, StateDirectoryError
 from retrodict.ledger import ForkError, Ledger, OldStoreError, tiles
 
 Draft = Callable[..., Event]
@@ -24,7 +24,7 @@ Draft = Callable[..., Event]
 
 def publish(ledger: Ledger, state: StateDirectory) -> note.Checkpoint:
     assert state.signer is not None
-    return ledger.publish(state.signer, state)
+    return ledger.publish(state.signer, state, follow=LogVerifier.from_text)
 
 
 def leaves(ledger: Ledger) -> list[bytes]:
@@ -133,7 +133,7 @@ import sys
 from pathlib import Path
 from retrodict.kernel.clock import SystemClock, event_id, rfc3339
 from retrodict.kernel.types import Event
-from retrodict.keys import StateDirectory
+from retrodict.keys import LogVerifier, StateDirectory
 from retrodict.ledger import Ledger
 store, folder = Path(sys.argv[1]), Path(sys.argv[2])
 clock = SystemClock()
@@ -143,7 +143,7 @@ for _ in range(30):
     ledger.append([
         Event(id=event_id(clock), kind="a.b", at=rfc3339(clock.now_ns()), agent="a", uses=(), makes=(), body={})
     ])
-    c = ledger.publish(state.signer, state)
+    c = ledger.publish(state.signer, state, follow=LogVerifier.from_text)
     print(c.size, c.root.hex(), flush=True)
 """
 
@@ -247,7 +247,7 @@ def test_a_crash_between_keeping_and_showing_is_repaired_by_publishing_again(
     ledger.append([draft()])
     assert state.signer is not None
     with pytest.raises(PowerLossError):
-        ledger.publish(state.signer, Keeper(state, landed=landed))
+        ledger.publish(state.signer, Keeper(state, landed=landed), follow=LogVerifier.from_text)
     kept, shown = (note.decode_checkpoint(data or b"") for data in (state.checkpoint(), ledger.checkpoint()))
     assert (kept.size, shown.size) == (2 if landed else 1, 1)
     assert "altered" not in [f.level for f in ledger.verify(state.verifier, anchor=state.checkpoint())]
@@ -272,20 +272,117 @@ def test_a_state_directory_that_cannot_be_written_signs_nothing(
 
 def test_another_logs_key_cannot_sign(ledger: Ledger, state: StateDirectory) -> None:
     with pytest.raises(UsageError, match="cannot sign"):
-        ledger.publish(LogSigner("example.com/other", b"1" * 32), state)
+        ledger.publish(LogSigner("example.com/other", b"1" * 32), state, follow=LogVerifier.from_text)
 
 
-def test_a_forged_checkpoint_in_the_log_is_signed_over(
-    ledger: Ledger, path: Path, tmp_path: Path, state: StateDirectory, draft: Draft
+def test_what_a_copy_of_the_key_has_signed_is_shown_and_kept(
+    ledger: Ledger, tmp_path: Path, state: StateDirectory, draft: Draft
 ) -> None:
     ledger.append([draft()])
     publish(ledger, state)
     ledger.append([draft()])
-    state.export_key_file(tmp_path / "service.key")
-    service = StateDirectory.from_key_file(tmp_path / "service.key", state.workspace_id, tmp_path / "store")
-    honest = publish(ledger, service)  # so the state directory's own checkpoint is behind
-    forged = replace(honest, signatures=(replace(honest.signatures[0], signature=bytes(64)),))
-    with apsw.Connection(str(path)) as db:
-        db.execute("UPDATE checkpoint SET note = ?", (forged.encode(),))
+    honest = publish(ledger, service(state, tmp_path))  # so the state directory's own checkpoint is behind
     assert publish(ledger, state) == honest
     assert ledger.checkpoint() == honest.encode() == state.checkpoint()
+
+
+def test_what_a_copy_of_the_key_has_signed_is_never_signed_over(
+    ledger: Ledger, path: Path, tmp_path: Path, state: StateDirectory, draft: Draft
+) -> None:
+    ledger.append([draft() for _ in range(3)])
+    publish(ledger, state)
+    backup = path.with_name("backup.db")
+    apsw.Connection(str(path)).execute(f"VACUUM INTO '{backup}'")
+    ledger.append([draft()])
+    signed = publish(ledger, service(state, tmp_path))
+    ledger.close()
+    shutil.copy(backup, path)
+    old = Ledger.open(path, SystemClock())
+    show(path, signed.encode())
+    assert state.signer is not None
+    for _ in range(2):
+        with pytest.raises((OldStoreError, ForkError)):
+            publish(old, state)
+        with pytest.raises((OldStoreError, ForkError)):
+            old.refuse_another_history(state.checkpoint(), state.signer, LogVerifier.from_text)
+        old.append([draft()])
+    old.close()
+
+
+def service(state: StateDirectory, folder: Path) -> StateDirectory:
+    state.export_key_file(folder / "service.key")
+    return StateDirectory.from_key_file(folder / "service.key", state.workspace_id, folder / "store")
+
+
+def show(path: Path, shown: bytes) -> None:
+    """Let the log show a checkpoint, as somebody would who can write the store, but has no key."""
+    db = apsw.Connection(str(path))
+    db.execute("DELETE FROM checkpoint")
+    db.execute("INSERT INTO checkpoint VALUES (1, ?)", (shown,))
+    db.close()
+
+
+IMPOSTOR = b"i" * 32
+
+
+def as_signed_by(checkpoint: note.Checkpoint, seed: bytes) -> bytes:
+    signature = note.sign_note(checkpoint.text, LogSigner(checkpoint.origin, seed))
+    return replace(checkpoint, signatures=(signature,)).encode()
+
+
+def unsigned(checkpoint: note.Checkpoint) -> bytes:
+    return replace(checkpoint, signatures=(replace(checkpoint.signatures[0], signature=bytes(64)),)).encode()
+
+
+@pytest.mark.parametrize(
+    "forged",
+    [
+        lambda _: b"no checkpoint",
+        lambda honest: unsigned(honest),
+        lambda honest: unsigned(replace(honest, size=10**6)),
+        lambda honest: unsigned(replace(honest, root=bytes(32))),
+        lambda honest: unsigned(replace(honest, origin="example.com/other")),
+        lambda honest: as_signed_by(honest, IMPOSTOR),
+        lambda honest: as_signed_by(replace(honest, root=bytes(32)), IMPOSTOR),
+        lambda honest: as_signed_by(replace(honest, size=1), IMPOSTOR),
+    ],
+)
+@pytest.mark.parametrize("newer", [0, 1])
+def test_a_forged_checkpoint_in_the_log_is_named_stops_nothing_and_is_replaced(
+    ledger: Ledger,
+    path: Path,
+    state: StateDirectory,
+    draft: Draft,
+    forged: Callable[[note.Checkpoint], bytes],
+    newer: int,
+) -> None:
+    ledger.append([draft(), draft()])
+    honest = publish(ledger, state)
+    ledger.append([draft() for _ in range(newer)])
+    show(path, forged(honest))
+    assert state.signer is not None
+    findings = [
+        f.what
+        for f in ledger.verify(state.verifier, anchor=state.checkpoint(), follow=LogVerifier.from_text)
+        if f.level == "altered"
+    ]
+    assert findings, "nothing is named"
+    assert set(findings) <= {"checkpoint", path.name}
+    ledger.refuse_another_history(state.checkpoint(), state.signer, LogVerifier.from_text)
+    again = publish(ledger, state)
+    assert again.size == 2 + newer
+    assert ledger.checkpoint() == again.encode() == state.checkpoint()
+    assert list(ledger.verify(state.verifier, anchor=state.checkpoint())) == []
+
+
+def test_a_signature_that_is_added_to_the_checkpoint_in_the_log_replaces_no_key(
+    ledger: Ledger, path: Path, state: StateDirectory, draft: Draft
+) -> None:
+    ledger.append([draft()])
+    honest = publish(ledger, state)
+    added = note.sign_note(honest.text, LogSigner(honest.origin, IMPOSTOR))
+    show(path, replace(honest, signatures=(*honest.signatures, added)).encode())
+    ledger.append([draft()])
+    again = publish(ledger, state)
+    assert (again.size, len(again.signatures)) == (2, 1)
+    assert ledger.checkpoint() == again.encode()

@@ -13,7 +13,7 @@ import pytest
 from retrodict.kernel.clock import SystemClock
 from retrodict.kernel.errors import IntegrityError
 from retrodict.kernel.types import Digest, Event, Finding
-from retrodict.keys import LogSigner, StateDirectory
+from retrodict.keys import LogSigner, LogVerifier, StateDirectory
 from retrodict.ledger import Ledger
 
 Draft = Callable[..., Event]
@@ -31,7 +31,7 @@ def published(ledger: Ledger, state: StateDirectory, draft: Draft) -> Ledger:
     assert state.signer is not None
     payloads = [b"payload %d" % i for i in range(20)]
     ledger.append([draft(n=n) for n in range(SIZE - 10)], {digest_of(data): data for data in payloads})
-    ledger.publish(state.signer, state)
+    ledger.publish(state.signer, state, follow=LogVerifier.from_text)
     ledger.append([draft(n=n) for n in range(10)])
     return ledger
 
@@ -116,7 +116,7 @@ def test_an_entry_that_is_rewritten_with_the_whole_tree_contradicts_the_signatur
     (tmp_path / "impostor").mkdir()
     keeper = StateDirectory.create(tmp_path / "impostor", "fedcba9876543210", tmp_path / "impostor", clock)
     change(tmp_path / "forged.db", "DELETE FROM checkpoint")
-    forged.publish(impostor, keeper)
+    forged.publish(impostor, keeper, follow=LogVerifier.from_text)
     assert [f.what for f in forged.verify(state.verifier) if f.level == "altered"] == ["checkpoint"]
     assert [f.level for f in forged.verify(impostor.verifier)] == []
     # Without a key or an anchor it can only be said that it agrees with itself.

@@ -102,7 +102,11 @@ def test_only_a_statement_by_the_key_itself_is_followed(first: str, opened: Open
     with pytest.raises(FormatError, match="rotation"):
         read_rotation(misplaced.encode(), origin, [honest.verifier])
     with pytest.raises(FormatError, match="rotation"):
-        read_rotation(workspace.ledger.publish(honest, workspace.state).encode(), origin, [honest.verifier])
+        read_rotation(
+            workspace.ledger.publish(honest, workspace.state, follow=LogVerifier.from_text).encode(),
+            origin,
+            [honest.verifier],
+        )
 
 
 KILLED = """
@@ -203,4 +207,4 @@ def test_a_key_file_of_a_service_signs_no_more(opened: Open, tmp_path: Path) -> 
     assert service.signer is not None
     service.save_checkpoint(workspace.ledger.checkpoint() or b"")
     with pytest.raises(ReplacedKeyError):
-        workspace.ledger.publish(service.signer, service)
+        workspace.ledger.publish(service.signer, service, follow=LogVerifier.from_text)

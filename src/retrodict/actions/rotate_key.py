@@ -42,6 +42,6 @@ def rotate_key(workspace: Workspace, *, reason: str | None = None) -> Rotated:
         body = keys.rotation_body(key=new.verifier, before=old.verifier, note=note)
         event = batch.event("key.rotated", uses=(), makes=(), body=body, reason=reason)
         index = batch.append()[-1].index
-        workspace.ledger.publish(new, state, instead_of=old)
+        workspace.ledger.publish(new, state, follow=keys.LogVerifier.from_text, instead_of=old)
         state.settle_successor()
     return Rotated(key=str(new.verifier), before=str(old.verifier), event=event.id, index=index)

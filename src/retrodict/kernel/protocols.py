@@ -40,6 +40,11 @@ class Signer(Protocol):
         """The first 4 bytes of SHA-256(name, newline, type byte, public key)."""
         ...
 
+    @property
+    def verifier(self) -> Verifier:
+        """The public key."""
+        ...
+
     def sign(self, message: bytes) -> bytes:
         """Return the signature over `message` (64 bytes for Ed25519)."""
         ...

@@ -500,15 +500,24 @@ class Ledger:
 
     # Publishing
 
-    def publish(self, signer: Signer, keeper: CheckpointKeeper, *, instead_of: Signer | None = None) -> Checkpoint:
+    def publish(
+        self,
+        signer: Signer,
+        keeper: CheckpointKeeper,
+        *,
+        follow: Callable[[str], Verifier],
+        instead_of: Signer | None = None,
+    ) -> Checkpoint:
         """Sign a checkpoint over everything that is sequenced, keep it apart, then show it.
 
         A crash between the two leaves the kept checkpoint ahead of the shown one, never a signature that is forgotten.
-        Where nothing was appended since, the checkpoint that stands is returned. Processes may publish at once.
+        Where nothing was appended since, the checkpoint that stands is returned. Processes may publish at once. A shown
+        checkpoint that no key of the log has signed says nothing: it is replaced (`verify` names it until then).
 
         Args:
             signer: The key. It must be the one that signed last, unless it comes `instead_of` that one.
             keeper: Where the checkpoint is kept apart.
+            follow: Reads a verifier key; see `verify`.
             instead_of: The key that is replaced from now on; this last checkpoint bears both signatures.
 
         Raises:
@@ -520,65 +529,98 @@ class Ledger:
         """
         if signer.name != self.origin:
             raise UsageError(f"a key named {signer.name} cannot sign for the log {self.origin}")
+        signers = [signer] if instead_of is None else [instead_of, signer]
         kept = keeper.checkpoint()  # before the snapshot: another process may sign more at any time
         with self._database.snapshot() as db:
-            last, size, _ = self._last_signed(db, kept)
+            last, size, _ = self._last_signed(db, kept, signers[0], follow)
             if instead_of is None and last is not None and last.size == size and _shown(db) == last.encode() == kept:
                 return last  # without the write lock, which somebody else may need
         signer.key_id  # noqa: B018 - loads the library of the key, before the lock is held
         with self._commit_lock, self._database.writing() as db:
             # No other process can sign between the check and the signature.
             kept = keeper.checkpoint()
-            last, size, nodes = self._last_signed(db, kept)
-            # What only the log shows may be forged. Ed25519 is deterministic, so a signature of ours is made again.
-            stands = last is not None and (
-                last.encode() == kept or note.sign_note(last.text, signer) in last.signatures
-            )
-            if last is None or last.size != size or instead_of is not None or not stands:
-                signers = [signer] if instead_of is None else [instead_of, signer]
+            last, size, nodes = self._last_signed(db, kept, signers[0], follow)
+            if last is None or last.size != size or instead_of is not None:
                 if last is not None and last.signatures[-1].key_id != signers[0].key_id:
                     raise ReplacedKeyError(self.origin)
                 unsigned = Checkpoint(origin=self.origin, size=size, root=merkle.range_hash(0, size, nodes))
                 last = replace(unsigned, signatures=tuple(note.sign_note(unsigned.text, s) for s in signers))
+            if last.encode() != kept:
                 keeper.save_checkpoint(last.encode())
-            db.execute("INSERT OR REPLACE INTO checkpoint VALUES (1, ?)", (last.encode(),))
+            db.execute("DELETE FROM checkpoint")
+            db.execute("INSERT INTO checkpoint VALUES (1, ?)", (last.encode(),))
         return last
 
-    def refuse_another_history(self, kept_apart: bytes | None) -> None:
+    def refuse_another_history(
+        self, kept_apart: bytes | None, signer: Signer, follow: Callable[[str], Verifier]
+    ) -> None:
         """Do nothing where the log continues what was signed for it.
 
         Args:
             kept_apart: The checkpoint that is kept apart from the store.
+            signer: The key that signs for the log.
+            follow: See `publish`.
 
         Raises:
             OldStoreError, ForkError: It does not; what is appended to it could never be signed.
         """
-        with self._database.snapshot() as db:
-            self._last_signed(db, kept_apart)
+        with self._database.snapshot() as db, contextlib.suppress(ReplacedKeyError):
+            self._last_signed(db, kept_apart, signer, follow)
 
     def _last_signed(
-        self, db: apsw.Connection, kept_apart: bytes | None
+        self, db: apsw.Connection, kept_apart: bytes | None, signer: Signer, follow: Callable[[str], Verifier]
     ) -> tuple[Checkpoint | None, int, merkle.NodeOf]:
         """Return the last checkpoint, the log's size and its nodes; refuse what contradicts the log.
 
         It is the one that is kept apart, but for a key of which there are copies, each with a checkpoint beside it: the
-        log itself then shows what was signed with the others, or with the key that has taken their place.
+        log itself then shows what was signed with the others, or with the key that has taken their place. What the log
+        shows can be forged by whoever writes the store, so it counts only with the signature of one of these.
+
+        Raises:
+            ReplacedKeyError: A key that took the place of `signer` has signed what the log shows.
         """
         size, nodes = _size(db), tiles.Nodes(db)
-        last: Checkpoint | None = None
-        for where, data in (("the log itself", _shown(db)), ("the checkpoint kept apart", kept_apart)):
-            kept = None if data is None else note.decode_checkpoint(data)
-            if kept is None:
-                continue
-            if kept.origin != self.origin:
-                raise ForkError(size, kept.size, f"{where} (of another log, {kept.origin})")
-            if kept.size > size:
-                raise OldStoreError(size, kept.size, where)
-            if merkle.range_hash(0, kept.size, nodes) != kept.root:
-                raise ForkError(size, kept.size, where)
-            if last is None or kept.size >= last.size:
-                last = kept
+
+        def refuse_contradiction(signed: Checkpoint, where: str) -> None:
+            if signed.origin != self.origin:
+                raise ForkError(size, signed.size, f"{where} (of another log, {signed.origin})")
+            if signed.size > size:
+                raise OldStoreError(size, signed.size, where)
+            if merkle.range_hash(0, signed.size, nodes) != signed.root:
+                raise ForkError(size, signed.size, where)
+
+        last = None if kept_apart is None else note.decode_checkpoint(kept_apart)
+        if last is not None:
+            refuse_contradiction(last, "the checkpoint kept apart")
+        shown = self._vouched_for(db, kept_apart, signer, follow)
+        if shown is not None:
+            refuse_contradiction(shown, "the log itself")
+            if shown.signatures[-1].key_id != signer.key_id:
+                raise ReplacedKeyError(self.origin)
+            if last is None or shown.size > last.size:
+                last = shown
         return last, size, nodes
+
+    def _vouched_for(
+        self, db: apsw.Connection, kept_apart: bytes | None, signer: Signer, follow: Callable[[str], Verifier]
+    ) -> Checkpoint | None:
+        """Return what the log shows, where that is not what is kept apart and `signer` or a successor has signed it.
+
+        Signatures after the last valid one are left out.
+        """
+        try:
+            data = _shown(db)
+            if data is None or data == kept_apart:
+                return None
+            shown = note.decode_checkpoint(data)
+        except IntegrityError:
+            return None
+        valid = _last_signature(shown, [signer.verifier])
+        if (
+            valid is None or valid != len(shown.signatures) - 1
+        ):  # the whole log is looked through, so only where need be
+            valid = _last_signature(shown, key_chain(db, self.origin, signer.verifier, follow))
+        return None if valid is None else replace(shown, signatures=shown.signatures[: valid + 1])
 
     def checkpoint(self) -> bytes | None:
         """Return the signed note of the last published checkpoint, or None."""
@@ -649,6 +691,16 @@ def _checked_size(db: apsw.Connection, size: int | None) -> int:
     if not 0 <= size <= held:
         raise UsageError(f"the log has {held} entries, not {size}")
     return size
+
+
+def _last_signature(checkpoint: Checkpoint, verifiers: Sequence[Verifier]) -> int | None:
+    """Return the place of the last signature that is valid and by one of `verifiers`, or None."""
+    for place in reversed(range(len(checkpoint.signatures))):
+        alone = replace(checkpoint, signatures=(checkpoint.signatures[place],))
+        with contextlib.suppress(note.SignatureError):
+            note.verify_note(alone, verifiers)
+            return place
+    return None
 
 
 def _shown(db: apsw.Connection) -> bytes | None:
