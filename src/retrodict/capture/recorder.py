@@ -5,7 +5,9 @@ from __future__ import annotations
 import fcntl
 import os
 import signal
+import sys
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
@@ -17,8 +19,9 @@ from retrodict.capture.facts import Capture
 from retrodict.capture.fold import fold
 from retrodict.capture.ignore import DEFAULT_IGNORE, Ignore
 from retrodict.capture.preserve import DEFAULT_LIMIT_BYTES, Preserver
-from retrodict.capture.running import Recording, RefusedError, Setting
-from retrodict.capture.spool import parse
+from retrodict.capture.running import Recording, RefusedError, Request, Setting
+from retrodict.capture.seccomp import SPOOL_NAME
+from retrodict.capture.spool import Record, parse
 from retrodict.capture.tee import Tee
 from retrodict.kernel.clock import SystemClock
 from retrodict.kernel.protocols import Clock
@@ -39,7 +42,7 @@ def supervise(
     """Run a command to its end and return what it did.
 
     Ctrl-C goes to the command; so do SIGTERM and SIGHUP. The command is looked for on the PATH of `environment`.
-    Must be called from a process whose other threads can bear a fork.
+    May be called in any thread. Where this process has several, another one supervises (see `apart`).
 
     Args:
         argv: The command; it begins in `cwd`, with exactly the variables of `environment`.
@@ -60,40 +63,72 @@ def supervise(
         raise NoCommandError("there is no command to run")
     if not cwd.is_dir():
         raise NoCommandError(f"the command cannot begin in {cwd}: that is no folder", hint="Name an existing folder.")
-    clock = clock or SystemClock()
     folder = os.path.realpath(os.fsencode(cwd))
-    rules = ignore.within(folder, environment)
+    request = Request(
+        command=Command(
+            argv=argv,
+            cwd=os.fsdecode(folder),
+            environment=environment,
+            mask=signal.pthread_sigmask(signal.SIG_BLOCK, ()),
+        ),
+        preserve_to=None if preserve_to is None else preserve_to.absolute(),
+        preserve_limit_bytes=preserve_limit_bytes,
+        mode=mode,
+        ignore=ignore.within(folder, environment),
+        clock=clock or SystemClock(),
+    )
+    if not sys.executable or not _has_threads():  # an embedded interpreter has no program to start
+        return observe(request, output)
+    from retrodict.capture import apart  # 30 ms
+
+    seen = apart.observe(request, output)
+    return _left(request) if seen is None else seen
+
+
+def _has_threads() -> bool:
+    """Say whether this process has other threads, Python's or not: a fork would have their locks, and nobody's."""
+    return len(os.listdir("/proc/self/task")) > 1
+
+
+def observe(request: Request, output: Callable[[int, bytes], None] | None) -> Capture:
+    """Run a command to its end in this process, which has no other thread, and return what it did."""
+    clock = request.clock
     tee = Tee(output)
     try:
         setting = Setting(
-            command=Command(
-                argv=argv,
-                cwd=os.fsdecode(folder),
-                environment=environment,
-                mask=signal.pthread_sigmask(signal.SIG_BLOCK, ()),
-                streams=tee.streams,
-            ),
+            command=replace(request.command, streams=tee.streams),
             preserver=Preserver(
-                folder=None if preserve_to is None else os.fsencode(preserve_to.absolute()),
-                limit_bytes=preserve_limit_bytes,
+                folder=None if request.preserve_to is None else os.fsencode(request.preserve_to),
+                limit_bytes=request.preserve_limit_bytes,
                 since_ns=clock.now_ns(),
             ),
-            ignore=rules,
+            ignore=request.ignore,
             clock=clock,
             tee=tee,
         )
-        recording = _record(setting, mode)
+        recording = _record(setting, request.mode)
     finally:
         tee.close()
     if recording.exit_code is not None:
         recording.records.append((r.EXIT, clock.now_ns(), recording.exit_code))
     return fold(
         recording.records,
-        ignore=rules,
+        ignore=request.ignore,
         mode=recording.mode,
         completeness=recording.completeness,
         notes=recording.notes,
     )
+
+
+def _left(request: Request) -> Capture:
+    """Return what was seen of a command whose recorder was killed, when it has ended."""
+    spool = None if request.preserve_to is None else request.preserve_to / SPOOL_NAME
+    if spool is None or not spool.exists():
+        raise CaptureUnavailableError(request.mode, "the process that supervised the command was killed")
+    with open(spool, "rb") as file:
+        fcntl.flock(file, fcntl.LOCK_SH)  # free when the last guard has ended
+        records = list(parse(file.read()))
+    return _of_the_guards(records, request.ignore)
 
 
 def _record(setting: Setting, mode: str) -> Recording:
@@ -134,8 +169,11 @@ def recover(
         except BlockingIOError:
             return None
         records = list(parse(file.read()))
+    return _of_the_guards(records, ignore.within(os.path.realpath(os.fsencode(project)), environment))
+
+
+def _of_the_guards(records: Sequence[Record], ignore: Ignore) -> Capture:
     notes = ["the recorder was killed: what the run printed is not known, its code and libraries are as they are now"]
     if not any(record[0] == r.LAST for record in records):
         notes.append("its guards were killed too: the record is not complete")
-    rules = ignore.within(os.path.realpath(os.fsencode(project)), environment)
-    return fold(records, ignore=rules, mode="seccomp", completeness="os-trace", notes=notes)
+    return fold(records, ignore=ignore, mode="seccomp", completeness="os-trace", notes=notes)

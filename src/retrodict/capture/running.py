@@ -12,6 +12,8 @@ import threading
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
 
 from retrodict.capture import records as r
 from retrodict.capture.command import RELAYED, Command
@@ -35,6 +37,18 @@ class Recording:
     records: list[Record] = field(default_factory=list)
     exit_code: int | None = None
     notes: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """What `supervise` was asked for."""
+
+    command: Command
+    preserve_to: Path | None
+    preserve_limit_bytes: int
+    mode: Literal["auto", "seccomp", "strace", "audit-hook"]
+    ignore: Ignore
+    clock: Clock
 
 
 class RefusedError(Exception):
@@ -82,7 +96,7 @@ def _inherited() -> list[tuple[int, int, bytes, tuple[int, ...] | None]]:
 class Relay:
     """Signals that concern the command, while it runs."""
 
-    def __init__(self, tee: Tee) -> None:
+    def __init__(self, tee: Tee | None) -> None:
         self._tee = tee
         self._root = 0
         self._early: list[int] = []
@@ -116,7 +130,8 @@ class Relay:
         # One that is ignored, as by nohup, stays so: for the command too.
         numbers = [n for n in RELAYED if signal.getsignal(n) is not signal.SIG_IGN]
         before = {number: signal.signal(number, self._arrived) for number in numbers}
-        before[signal.SIGWINCH] = signal.signal(signal.SIGWINCH, lambda *_: self._tee.resize())
+        if (tee := self._tee) is not None:
+            before[signal.SIGWINCH] = signal.signal(signal.SIGWINCH, lambda *_: tee.resize())
         try:
             yield
         finally:
@@ -167,11 +182,11 @@ def run_child(setting: Setting, command: Command) -> tuple[int, int]:
     """Run a command as a plain child, with its output copied; return its process and its exit code."""
     relay = Relay(setting.tee)
     with relay.listening():
-        mask = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+        signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
         child = os.fork()
         if child == 0:
             command.become()
-        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        signal.pthread_sigmask(signal.SIG_SETMASK, command.mask)
         setting.tee.began()
         relay.to(child)
         end = os.pidfd_open(child)

@@ -84,7 +84,7 @@ def _by_guards(setting: Setting, recording: Recording) -> None:
     try:
         with relay.listening():
             # A signal must not find the guards half set up: they inherit a full mask and drop it when they are ready.
-            mask = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+            signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
             try:
                 guard = os.fork()
                 if guard == 0:
@@ -93,7 +93,7 @@ def _by_guards(setting: Setting, recording: Recording) -> None:
                     finally:
                         os._exit(3)
             finally:
-                signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+                signal.pthread_sigmask(signal.SIG_SETMASK, setting.command.mask)
             os.close(poke_write)
             poke_write = -1
             _follow(setting, recording, spool, poke_read, relay, guard)

@@ -24,6 +24,7 @@ import tempfile
 import traceback
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -395,16 +396,19 @@ def main() -> None:
     options = parser.parse_args()
     base = Path(tempfile.mkdtemp(prefix="retrodict-faults-"))
     prepare(base / "prepared")
-    count, bad = Counter[str](), 0
+    count, bad, last = Counter[str](), 0, "nothing"
     scenarios = options.scenario or tuple(SCENARIOS)
-    for scenario, number, way, outcome in table(
-        base / "prepared", base / "tried", every=options.every, first=options.first, scenarios=scenarios
-    ):
-        count[scenario] += outcome.fired
-        for problem in outcome.problems:
-            bad += 1
-            print(f"{scenario}, step {number}, {way}:\n{problem}", flush=True)
-    print(f"{sum(count.values())} faults {dict(count)}; {bad} that left something wrong")
+    with suppress(KeyboardInterrupt):  # what was done by then is said
+        for scenario, number, way, outcome in table(
+            base / "prepared", base / "tried", every=options.every, first=options.first, scenarios=scenarios
+        ):
+            last = f"{scenario}, step {number}"
+            count[scenario] += outcome.fired
+            for problem in outcome.problems:
+                bad += 1
+                print(f"{last}, {way}:\n{problem}", flush=True)
+        last = "the end"
+    print(f"{sum(count.values())} faults {dict(count)}, up to {last}; {bad} that left something wrong")
     shutil.rmtree(base)
     sys.exit(1 if bad else 0)
 

@@ -15,6 +15,7 @@ import sys
 import tempfile
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Literal
 
@@ -93,10 +94,11 @@ def main() -> None:
     with built.open() as workspace:
         workspace.views.database()
     count: Counter[str] = Counter()
-    for path, place, seen in flips(built, parser.parse_args().every):
-        count[seen] += 1
-        if seen == "missed":
-            print(f"missed: {path.relative_to(built.root)}, byte {place}", flush=True)
+    with suppress(KeyboardInterrupt):  # what was done by then is said
+        for path, place, seen in flips(built, parser.parse_args().every):
+            count[seen] += 1
+            if seen == "missed":
+                print(f"missed: {path.relative_to(built.root)}, byte {place}", flush=True)
     print(dict(count))
     shutil.rmtree(folder)
     sys.exit(1 if count["missed"] else 0)

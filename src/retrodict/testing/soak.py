@@ -9,7 +9,6 @@ import argparse
 import os
 import shutil
 import statistics
-import subprocess
 import sys
 import tempfile
 import threading
@@ -24,6 +23,7 @@ from retrodict.actions.explain import explain
 from retrodict.actions.open import open_workspace
 from retrodict.actions.predict import predict
 from retrodict.actions.predictions import search
+from retrodict.actions.run import run
 from retrodict.actions.verify import verify
 from retrodict.kernel.clock import SystemClock
 from retrodict.testing.kills import AGENT, prepare
@@ -136,11 +136,8 @@ def _explain(workspace: Workspace, number: int) -> str:
 
 
 def _run(workspace: Workspace, number: int) -> str:
-    # In a process of its own, as people do it: a recorder is forked, and here are threads.
-    command = [sys.executable, "-m", "retrodict", "-C", str(workspace.root), "run", "--", "sh", "-c"]
-    variables = {**os.environ, "RETRODICT_STATE": str(workspace.root.parent / "state"), "RETRODICT_AGENT": AGENT}
     script = f"cat data-0.csv > out-{number % 5}.txt"
-    subprocess.run([*command, script], env=variables, stdout=subprocess.DEVNULL, check=True, timeout=120)
+    run(workspace, ["sh", "-c", script], cwd=workspace.root, environment={"PATH": os.defpath})
     return "run"
 
 
