@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from retrodict.kernel import clock as clocks
 from retrodict.kernel.durable import write_file
-from retrodict.kernel.entry import SIGNATURE, authored_bytes
+from retrodict.kernel.entry import SIGNATURE, authored_bytes, encode_edge_list
 from retrodict.kernel.errors import (
     FormatError,
     IntegrityError,
@@ -30,7 +30,7 @@ from retrodict.kernel.errors import (
     UsageError,
 )
 from retrodict.kernel.protocols import Clock
-from retrodict.kernel.types import Digest, Edge, EdgeList, Event, EventId, SealedText
+from retrodict.kernel.types import MAX_EDGES, Digest, Edge, EdgeList, Event, EventId, SealedText
 from retrodict.keys import KeyRing, LogVerifier, SshPublicKey, SshSigner, Standing, StateDirectory, StateDirectoryError
 from retrodict.ledger import Ledger, ReplacedKeyError, Sequenced
 from retrodict.objects import ObjectStore, digest_of
@@ -162,7 +162,7 @@ class PersonalProjection:
     """Which keys were destroyed by which entry, which objects are personal files, and what was given away."""
 
     name = "personal"
-    version = 1
+    version = 2
     tables: Mapping[str, str] = {
         "personal_forgotten": "CREATE TABLE personal_forgotten (key TEXT PRIMARY KEY, entry INTEGER NOT NULL) "
         "WITHOUT ROWID",
@@ -174,7 +174,7 @@ class PersonalProjection:
     def apply(self, db: apsw.Connection, entry: Sequenced, blob: Callable[[Digest], bytes]) -> None:
         """Fold one entry."""
         body = entry.event.body
-        for ref, key in _sealed_objects(body, blob):
+        for ref, key in sealed_objects(body, blob):
             db.execute("INSERT OR IGNORE INTO personal_files VALUES (?, ?)", (ref, key))
         if entry.event.kind in _GIVING:
             db.execute("INSERT INTO personal_given VALUES (?)", (entry.index,))
@@ -208,14 +208,16 @@ def forgotten_by(workspace: Workspace, key: str) -> int | None:
     return None if row is None else int(row[0])
 
 
-def _sealed_objects(body: Mapping[str, object], blob: Callable[[Digest], bytes]) -> Iterator[tuple[str, str]]:
-    """Yield the personal files that an entry names, and the key of each."""
+def sealed_objects(body: Mapping[str, object], blob: Callable[[Digest], bytes]) -> Iterator[tuple[str, str]]:
+    """Yield the personal files that an entry names (of a folder: its listing and its files), and the key of each."""
     match body.get("sealed"):
-        case {"key": str(key)} if "content" in body:
+        case {"key": str(key), **more} if "content" in body:
             yield str(body["content"]), key
-        case str(listed):
-            for item in json.loads(blob(Digest(listed))):
-                yield str(item["ref"]), str(item["key"])
+            listed = more.get("files")
+        case listed:
+            pass
+    for item in json.loads(blob(Digest(listed))) if isinstance(listed, str) else ():
+        yield str(item["ref"]), str(item["key"])
 
 
 def sealed_key(workspace: Workspace, content: Digest) -> str | None:
@@ -562,6 +564,11 @@ class Batch:
     def append(self) -> list[Sequenced]:
         """Record everything gathered; it is durable when this returns. In the order in which it was added."""
         return self._workspace.ledger.append(signed(self._workspace, self._events, self.blobs), self.blobs)
+
+
+def edges_or_list(batch: Batch, edges: Sequence[Edge]) -> Sequence[Edge | EdgeList]:
+    """Return edges as an entry holds them: in a list of their own where they are many."""
+    return edges if len(edges) <= MAX_EDGES else (EdgeList(digest=batch.blob(encode_edge_list(edges))),)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -14,7 +14,7 @@ PAGE = Path(__file__).parents[2] / "docs" / "formats" / "keys.md"
 
 
 def test_the_example_on_the_page_opens() -> None:
-    file, plain = re.findall(r"^```json\n(.*?)^```", PAGE.read_text(), re.MULTILINE | re.DOTALL)
+    file, plain, _ = re.findall(r"^```json\n(.*?)^```", PAGE.read_text(), re.MULTILINE | re.DOTALL)
     found = exchange.open_shared(file.encode(), bytes(range(100, 132)))
     assert found.sender == exchange.public_text(bytes(range(32)))
     (listed,) = json.loads(plain)

@@ -139,8 +139,6 @@ def test_personal_files_are_not_kept_by_way_of_a_folder_or_as_code(workspace: Wo
     (workspace.root / "data" / "copy.csv").write_bytes(ROWS)
     with pytest.raises(PersonalFileError, match="personal"):
         added(workspace, "data")
-    with pytest.raises(UsageError, match="folder"):
-        added(workspace, "data", personal=True)
     assert added(workspace, "data/copy.csv").is_personal
     assert in_the_clear(workspace) == []
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -14,7 +15,7 @@ from retrodict.actions.places import is_ignored, workspace_path
 from retrodict.kernel.errors import UsageError
 from retrodict.kernel.protocols import Progress
 from retrodict.kernel.types import Digest, Edge, EventId, Ref
-from retrodict.workspace import FOLDER, Batch, Workspace
+from retrodict.workspace import FOLDER, Batch, Workspace, edges_or_list
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,11 +58,12 @@ def add(
     Args:
         source: Where the bytes come from, as the agent says (sealed).
         reason: Why they are added, or why they changed (sealed).
-        personal: True: they are files about people, sealed whole under a key for each version. False: they are not, or
-            no longer, for a reason that is given. None: as they were, or as what they were made from.
+        personal: True: they are about people, sealed whole: a file under a key for each version, a folder under one for
+            each of its files, and its names under one for each version. False: they are not, or no longer, for a reason
+            that is given. None: as they were, or as what they were made from.
 
     Raises:
-        PersonalFileError: A folder holds personal files.
+        PersonalFileError: A folder that is not personal holds personal files.
         UsageError: A path does not exist, holds something that cannot be kept, or several share one name; a name that
             could not be written into a reference.
     """
@@ -89,15 +91,19 @@ def add(
         if any(done and done.name == label for done in results) or any(item.name == label for _, item in pending):
             raise UsageError(f"two of the paths would be versions of {label!r}", hint="Give them names, one by one.")
         heads = datasets.current(database, label)
-        key, uses = None, []
+        key: str | None = None
+        parts: tuple[tuple[Digest, str], ...] = ()
+        uses: list[Edge] = []
         if personal or (personal is None and (files.is_personal(path) or any(head.key for head in heads))):
             sealed = files.seal(path)
-            stored, key = sealed.stored, sealed.key
+            stored, key, parts = sealed.stored, sealed.key, sealed.parts
         else:
-            if personal is False and (was := files.find(path)) is not None:
-                clean.append(path)
-                uses.append(Edge(ref=Ref(was), role="sealed-as", evidence="declared"))
-            elif personal is None:
+            if personal is False:
+                was = [head.content for head in heads if head.key is not None] + list(files.find_all(path))
+                if was:
+                    clean.append(path)
+                uses = [Edge(ref=Ref(ref), role="sealed-as", evidence="declared") for ref in dict.fromkeys(was)]
+            else:
                 files.refuse(path)
             stored = workspace.objects.add(path, ignore=is_ignored, progress=progress)
         same = next((head for head in heads if head.content == stored.digest), None)
@@ -122,7 +128,7 @@ def add(
         version = max((v.version for v in datasets.versions(database, label)), default=0) + 1
         event = batch.event(
             "dataset.added",
-            uses=uses,
+            uses=edges_or_list(batch, uses),
             makes=(Edge(ref=Ref(stored.digest), role="dataset", evidence="observed", path=relative),),
             body=datasets.added_body(
                 name=label,
@@ -133,7 +139,7 @@ def add(
                 files=stored.files,
                 size_bytes=stored.size_bytes,
                 source=batch.seal(source or None),
-                key=key,
+                sealed=None if key is None else _sealed(batch, key, parts),
             ),
             reason=reason,
             replaces=[head.event for head in heads],
@@ -166,3 +172,9 @@ def add(
         for position, item in pending:
             results[position] = replace(item, index=indexes[item.event])
     return tuple(result for result in results if result is not None)
+
+
+def _sealed(batch: Batch, key: str, parts: Sequence[tuple[Digest, str]]) -> dict[str, object]:
+    """Return what the entry says of a sealed version: in the order of the ciphertexts, which tells nothing of names."""
+    listed = [{"ref": ref, "key": part} for ref, part in sorted(dict(parts).items())]
+    return {"key": key, "files": batch.blob(json.dumps(listed).encode())} if listed else {"key": key}

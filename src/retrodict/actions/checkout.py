@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 import shlex
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from retrodict import datasets
 from retrodict.actions import looks, names
+from retrodict.actions.forgetting import Forgetting, forgetting
 from retrodict.actions.personal_files import PersonalFiles
 from retrodict.kernel.errors import UsageError
 from retrodict.kernel.protocols import Progress
@@ -21,12 +22,19 @@ from retrodict.workspace import Workspace, sealed_key
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CheckedOut:
-    """What was written where; `size_bytes` of it, each byte verified as it was written."""
+    """What was written where; `size_bytes` of it, each byte verified as it was written.
+
+    Attributes:
+        forgotten: Its key was destroyed, so that nothing was written; None: it was not.
+        left_out: Of a personal folder: the files that were forgotten, by their names.
+    """
 
     reference: str
     content: Digest
     destination: str
     size_bytes: int
+    forgotten: Forgetting | None = None
+    left_out: Mapping[str, Forgetting] = field(default_factory=dict)
 
 
 def checkout(
@@ -38,12 +46,12 @@ def checkout(
 
     Raises:
         UsageError: The reference names no bytes, or there is no destination, or bytes that nobody holds are in the way.
-        ErasedError, SealedValuesError: It is personal, and its key is gone or not here, or no look can be recorded.
+        SealedValuesError: It is personal, and its key is not held here, or no look can be recorded.
         MissingObjectError: Its bytes are not held. AlteredObjectError: They are not what they were.
     """
     resolved = names.resolve(workspace, reference)
     database = workspace.views.database()
-    content, home = resolved.object, None
+    content, home, is_folder = resolved.object, None, False
     if resolved.event is not None:
         for dataset in datasets.find(database, event=resolved.event):
             content, home = dataset.content, dataset.path or None
@@ -58,37 +66,74 @@ def checkout(
             raise UsageError(f"{reference} has no place of its own", hint="Say where to write it: checkout REF DEST.")
         destination = workspace.root / home
     files = PersonalFiles(workspace)
-    for path in _in_the_way(workspace, files, content, destination):
+    key = sealed_key(workspace, content)
+    if key is not None:
+        forgotten = forgetting(workspace, key)
+        if forgotten is not None:
+            return CheckedOut(
+                reference=reference,
+                content=content,
+                destination=str(destination),
+                size_bytes=0,
+                forgotten=forgotten,
+            )
+        is_folder = any(version.type == "tree" for version in datasets.find(database, content=content))
+    if key is not None and is_folder:  # none of its files is what it is sealed as
+        below: Iterable[tuple[bytes, str, Digest]] = (
+            (member.path, member.kind, content) for member in files.members(content, key)
+        )
+    else:
+        below = _below(workspace, content, destination)
+    for path in _in_the_way(workspace, files, _wanted(content, destination, below)):
         raise UsageError(
             f"{display(path)} holds bytes that are not versioned and would be lost",
             hint=f"`retrodict add {shlex.quote(display(destination))}` first, or give another destination.",
         )
-    key = sealed_key(workspace, content)
+    left_out: dict[str, Forgetting] = {}
     if key is None:
         size = workspace.objects.checkout(content, destination, progress=progress)
     else:
         looks.record_file(workspace, content)
-        size = files.unseal(content, key, destination)
-    return CheckedOut(reference=reference, content=content, destination=str(destination), size_bytes=size)
+        if is_folder:
+            size, erased = files.unseal_folder(content, key, destination)
+            for member in erased:
+                because = forgetting(workspace, member.key or "")
+                if because is not None:
+                    left_out[display(member.path)] = because
+        else:
+            size = files.unseal(content, key, destination)
+    return CheckedOut(
+        reference=reference, content=content, destination=str(destination), size_bytes=size, left_out=left_out
+    )
 
 
-def _in_the_way(workspace: Workspace, files: PersonalFiles, content: Digest, destination: Path) -> Iterator[Path]:
-    """Yield the files that a checkout would replace and whose bytes are not held."""
-    objects = workspace.objects
-    wanted: list[tuple[Path, Digest]] = [(destination, content)]
+def _below(workspace: Workspace, content: Digest, destination: Path) -> Iterator[tuple[bytes, str, Digest]]:
+    """Yield the name, kind and content of everything in a folder; nothing for a file."""
     try:
-        below = objects.walk(content)
-        linked: set[bytes] = set()  # what lies behind a link is not touched: the link itself makes way
-        for name, entry in below:
-            path = destination / os.fsdecode(name)
-            if os.path.dirname(name) in linked or (entry.kind == "tree" and path.is_symlink()):
-                linked.add(name)
-            else:
-                wanted.append((path, entry.digest))
+        yield from ((name, entry.kind, entry.digest) for name, entry in workspace.objects.walk(content))
     except UsageError:  # a file
         if destination.is_dir():
             hint = f"Name the file: {destination / 'FILE'}."
             raise UsageError(f"{display(destination)} is a folder", hint=hint) from None
+
+
+def _wanted(
+    content: Digest, destination: Path, below: Iterable[tuple[bytes, str, Digest]]
+) -> Iterator[tuple[Path, Digest]]:
+    """Yield the places that a checkout writes to, and what goes there."""
+    yield destination, content
+    linked: set[bytes] = set()  # what lies behind a link is not touched: the link itself makes way
+    for name, kind, digest in below:
+        path = destination / os.fsdecode(name)
+        if os.path.dirname(name) in linked or (kind == "tree" and path.is_symlink()):
+            linked.add(name)
+        else:
+            yield path, digest
+
+
+def _in_the_way(workspace: Workspace, files: PersonalFiles, wanted: Iterable[tuple[Path, Digest]]) -> Iterator[Path]:
+    """Yield the files that a checkout would replace and whose bytes are not held."""
+    objects = workspace.objects
     for path, digest in wanted:
         if path.is_file() and not path.is_symlink() and files.find(path) is None:
             present = files.hash(path)

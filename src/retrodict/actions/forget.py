@@ -9,12 +9,19 @@ from pathlib import Path
 from typing import Final, Literal
 
 from retrodict.actions import people, replaying
-from retrodict.kernel import entry
 from retrodict.kernel.errors import RetrodictError
 from retrodict.kernel.protocols import Progress
-from retrodict.kernel.types import MAX_EDGES, Digest, Edge, EdgeList, EventId, Ref
+from retrodict.kernel.types import Digest, Edge, EventId, Ref
 from retrodict.replay import replay_prediction
-from retrodict.workspace import Batch, Workspace, destroy_forgotten, holders, open_text, sealed_text
+from retrodict.workspace import (
+    Batch,
+    Workspace,
+    destroy_forgotten,
+    edges_or_list,
+    holders,
+    open_text,
+    sealed_text,
+)
 
 _KEYS_IN_ENTRY: Final = 200  # more of them are listed in an object
 
@@ -137,13 +144,10 @@ def forget(
         *(Edge(ref=Ref(event), role="model-version", evidence="observed") for event in found.models),
         *(Edge(ref=Ref(event), role="replay", evidence="observed") for event in replays),
     ]
-    uses: list[Edge | EdgeList] = list(edges)
-    if len(edges) > MAX_EDGES:
-        uses = [EdgeList(digest=batch.blob(entry.encode_edge_list(edges)))]
     listed = json.dumps(keys).encode()
     event = batch.event(
         "subject.forgotten",
-        uses=uses,
+        uses=edges_or_list(batch, edges),
         makes=(),
         body={
             "subjects": list(found.names),

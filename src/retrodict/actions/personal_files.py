@@ -1,14 +1,15 @@
-"""Files that are personal: sealed whole, known again by a keyed hash of their bytes. No verb.
+"""Files and folders that are personal: sealed whole, known again by a keyed hash of their bytes. No verb.
 
 The store names such a file by its ciphertext. What it is in the clear is never hashed into the store, the stat cache or
-an entry: `keys.db` has a keyed hash of its digest, by which a copy that lies in the project is known.
+an entry: `keys.db` has a keyed hash of its digest, by which a copy that lies in the project is known. A folder is a
+listing, sealed as a file is, with a key for each of its files.
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -17,11 +18,14 @@ from retrodict import datasets
 from retrodict.actions.places import is_ignored, workspace_path
 from retrodict.kernel.errors import UsageError
 from retrodict.kernel.types import Digest
-from retrodict.objects import Added
+from retrodict.keys import KeyRing, KnownFile, Member, MemberKind, decode_folder, encode_folder
+from retrodict.objects import Added, digest_of, display
 from retrodict.predictions.errors import ErasedError, SealedValuesError
 from retrodict.workspace import UnwritableStateError, Workspace, forgotten_by, sealed_key
 
 _BLOCK: Final = 1 << 20
+_SMALL_BYTES, _TOGETHER_BYTES = 128 << 10, 32 << 20
+_FILES: Final = frozenset({"file", "executable"})
 
 
 class PersonalFileError(UsageError):
@@ -36,12 +40,14 @@ class SealedFile:
     """A personal file in the store.
 
     Attributes:
-        stored: The object, named by its ciphertext; `size_bytes` is that of the file.
+        stored: The object, named by its ciphertext (of a folder: of its listing); `size_bytes` is that in the clear.
         key: What opens it.
+        parts: Of a folder: the objects of its files, and what opens each.
     """
 
     stored: Added
     key: str
+    parts: tuple[tuple[Digest, str], ...] = ()
 
 
 class PersonalFiles:
@@ -53,6 +59,8 @@ class PersonalFiles:
         self._sizes = frozenset() if self._keys is None else self._keys.file_sizes()
         current = [v for v in datasets.versions(workspace.views.database()) if v.is_current and v.key is not None]
         self._paths = {version.path for version in current if version.path}
+        self._folders = tuple(version.path for version in current if version.path and version.type == "tree")
+        self._fresh: dict[Digest, str] = {}  # what was sealed here and is not on record yet, and its key
 
     @property
     def is_any(self) -> bool:
@@ -78,8 +86,15 @@ class PersonalFiles:
         return self.is_any and (self.is_declared(path) or self.find(path) is not None)
 
     def is_declared(self, path: Path) -> bool:
-        """Say whether the current version of what lay at a path is personal."""
-        return bool(self._paths) and workspace_path(self._workspace, path) in self._paths
+        """Say whether the current version of what lay at a path, or of a folder above it, is personal."""
+        return bool(self._paths) and (workspace_path(self._workspace, path) in self._paths or self.is_named_apart(path))
+
+    def is_named_apart(self, path: Path) -> bool:
+        """Say whether a path lies in a personal folder: then its name is sealed, too."""
+        if not self._folders:
+            return False
+        relative = workspace_path(self._workspace, path) or ""
+        return any(relative.startswith(folder + "/") for folder in self._folders)
 
     def hash(self, path: Path) -> Digest:
         """Return the name of a file's bytes; that of a personal one is remembered nowhere."""
@@ -95,55 +110,159 @@ class PersonalFiles:
             if self.is_personal(file):
                 raise PersonalFileError(f"{file} is personal, or was made from personal files")
 
+    # Sealing
+
     def seal(self, path: Path) -> SealedFile:
-        """Keep a file sealed, under a key of its own; one that is known already as it is.
+        """Keep a file or folder sealed, each file under a key of its own; what is known already as it is.
 
         Raises:
-            UsageError: It is a folder, or changes while it is read.
+            UsageError: It changes while it is read, or holds something that cannot be kept.
             UnwritableStateError: There are no keys.
         """
+        if not path.is_dir():
+            return self._seal([_from_file(self._workspace, path)])[0]
+        found = list(_walk(os.fsencode(path)))
+        files = [_from_file(self._workspace, Path(os.fsdecode(at))) for _, kind, at in found if kind in _FILES]
+        sealed = iter(self._seal(files))
+        members, parts = [], []
+        for name, kind, at in found:
+            if kind in _FILES:
+                part = next(sealed)
+                parts.append(part)
+                size = part.stored.size_bytes
+                members.append(Member(path=name, kind=kind, ref=part.stored.digest, key=part.key, size=size))
+            else:
+                target = os.readlink(at) if kind == "symlink" else None
+                members.append(Member(path=name, kind=kind, target=target))
+        listing = self._seal([_from_bytes(encode_folder(members))])[0]
+        stored = Added(
+            digest=listing.stored.digest,
+            kind="tree",
+            recipes=self._joined([part.stored.recipes for part in (*parts, listing)]),
+            files=sum(member.kind != "tree" for member in members),
+            size_bytes=sum(member.size for member in members),
+            new_bytes=listing.stored.new_bytes + sum(part.stored.new_bytes for part in parts),
+            unchanged=sum(part.stored.unchanged for part in parts),
+        )
+        return SealedFile(stored=stored, key=listing.key, parts=tuple((p.stored.digest, p.key) for p in parts))
+
+    def _seal(self, contents: Sequence[_Content]) -> list[SealedFile]:
+        """Keep contents sealed, small ones together; the same bytes once."""
         keys, objects = self._keys, self._workspace.objects
         if keys is None:
             raise UnwritableStateError("a personal file cannot be sealed: the keys of this workspace are out of reach")
-        if path.is_dir():
-            raise UsageError(f"{path} is a folder, and only files can be personal", hint="Add its files: FOLDER/*.")
-        plain = objects.hash_file(path, remember=False)
-        size = os.path.getsize(path)
-        known = self._known(plain)
-        key = None if known is None else sealed_key(self._workspace, known)
-        if known is not None and key is not None and objects.has(known):
-            stored = Added(digest=known, kind="file", recipes=None, files=1, size_bytes=size, new_bytes=0, unchanged=1)
-            return SealedFile(stored=stored, key=key)
+        new: dict[Digest, _Content] = {}
+        done: dict[Digest, SealedFile] = {}
+        for content in contents:
+            if content.plain in new or content.plain in done:
+                continue
+            known = self._known(content.plain)
+            key = None if known is None else self._fresh.get(known) or sealed_key(self._workspace, known)
+            if known is not None and key is not None and keys.holds(key) and objects.has(known):
+                done[content.plain] = _sealed_file(known, content.size, key, None, 0)
+            else:
+                new[content.plain] = content
+        made = dict(zip(new, keys.make_keys(len(new)), strict=True))
+        small: dict[Digest, bytes] = {}
+        weight = 0
+
+        def keep() -> None:
+            for plain, digest in zip(small, objects.put_many(small.values()), strict=True):
+                stored = _sealed_file(digest, new[plain].size, made[plain], None, len(small[plain]))
+                done[plain] = stored
+            small.clear()
+
+        for plain, content in new.items():
+            if content.size > _SMALL_BYTES:
+                done[plain] = self._seal_large(keys, content, made[plain])
+                continue
+            data = b"".join(content.pieces())
+            if digest_of(data) != plain:
+                raise _changed(content)
+            small[plain] = b"".join(keys.seal_file(made[plain], [data]))
+            weight += len(data)
+            if weight > _TOGETHER_BYTES:
+                keep()
+                weight = 0
+        keep()
+        keys.remember_files(
+            KnownFile(
+                tag=keys.file_tag(plain.encode()), size=content.size, sealed=done[plain].stored.digest, key=made[plain]
+            )
+            for plain, content in new.items()
+        )
+        self._fresh |= {done[plain].stored.digest: made[plain] for plain in new}
+        self._sizes |= {content.size for content in new.values()}
+        return [done[content.plain] for content in contents]
+
+    def _seal_large(self, keys: KeyRing, content: _Content, key: str) -> SealedFile:
         folder = self._workspace.folder / "tmp"
         folder.mkdir(exist_ok=True)
         sealed = folder / f"sealed-{self._workspace.clock.random_bytes(8).hex()}"
         try:
             with sealed.open("wb") as file:
-                key = keys.seal_file(_pieces(path), file.write)
-            if objects.hash_file(path, remember=False) != plain:
-                raise UsageError(f"{path} changed while it was read", hint="Try again.")
-            added = objects.add(sealed)
+                for piece in keys.seal_file(key, content.pieces()):
+                    file.write(piece)
+            if content.path is not None and self._plain(content.path) != content.plain:
+                raise _changed(content)
+            added = self._workspace.objects.add(sealed)
         finally:
             sealed.unlink(missing_ok=True)
-        keys.remember_file(plain.encode(), size, added.digest, key)
-        self._sizes |= {size}
-        stored = Added(
-            digest=added.digest,
-            kind="file",
-            recipes=added.recipes,
-            files=1,
-            size_bytes=size,
-            new_bytes=added.new_bytes,
-            unchanged=0,
-        )
-        return SealedFile(stored=stored, key=key)
+        return _sealed_file(added.digest, content.size, key, added.recipes, added.new_bytes)
 
-    def declare_clean(self, path: Path) -> Digest | None:
-        """Know a file no longer as personal; return the object that it was sealed as."""
-        found = self.find(path)
-        if found is not None and self._keys is not None:
-            self._keys.drop_file(self._workspace.objects.hash_file(path, remember=False).encode())
-        return found
+    def _joined(self, recipes: Iterable[Digest | None]) -> Digest | None:
+        """Return one list of recipes for several."""
+        lists = [self._workspace.objects.get(digest) for digest in dict.fromkeys(recipes) if digest is not None]
+        return self._workspace.objects.put(b"".join(lists)) if lists else None
+
+    def _plain(self, path: Path) -> Digest:
+        return self._workspace.objects.hash_file(path, remember=False)
+
+    def find_all(self, path: Path) -> Iterator[Digest]:
+        """Yield the objects of the personal files whose very bytes lie at `path`, or below it."""
+        for file in _files(path):
+            if (found := self.find(file)) is not None:
+                yield found
+
+    def declare_clean(self, path: Path) -> None:
+        """Know a file, or all in a folder, no longer as personal."""
+        if self._keys is not None:
+            known = [file for file in _files(path) if self.find(file) is not None]
+            self._keys.drop_files(self._plain(file).encode() for file in known)
+
+    # Opening
+
+    def find_folder(self, path: Path) -> Digest | None:
+        """Return the object of the personal folder that lies at `path` as it was sealed, or None."""
+        members = []
+        for name, kind, at in _walk(os.fsencode(path)):
+            if kind not in _FILES:
+                members.append(Member(path=name, kind=kind, target=os.readlink(at) if kind == "symlink" else None))
+                continue
+            file = Path(os.fsdecode(at))
+            ref = self.find(file)
+            key = None if ref is None else sealed_key(self._workspace, ref)
+            if ref is None or key is None:
+                return None
+            members.append(Member(path=name, kind=kind, ref=ref, key=key, size=os.path.getsize(file)))
+        return self._known(digest_of(encode_folder(members)))
+
+    def members(self, content: Digest, key: str) -> tuple[Member, ...]:
+        """Return what a personal folder holds.
+
+        Raises:
+            ErasedError, SealedValuesError: Its key is gone, or not held here.
+        """
+        return decode_folder(b"".join(self._opened(content, key)))
+
+    def _opened(self, content: Digest, key: str) -> Iterator[bytes]:
+        opened = None if self._keys is None else self._keys.open_file(key, self._workspace.objects.stream(content))
+        if opened is not None:
+            return opened
+        entry = forgotten_by(self._workspace, key)
+        if entry is None:
+            raise SealedValuesError("sealed: the key of this file is not held here")
+        raise ErasedError(entry)
 
     def unseal(self, content: Digest, key: str, destination: Path) -> int:
         """Write a personal file in the clear; return its size in bytes. Whole or not at all.
@@ -152,32 +271,135 @@ class PersonalFiles:
             ErasedError, SealedValuesError: Its key is gone, or not held here.
             UsageError: It cannot be written.
         """
-        opened = None if self._keys is None else self._keys.open_file(key, self._workspace.objects.stream(content))
-        if opened is None:
-            entry = forgotten_by(self._workspace, key)
-            raise (
-                SealedValuesError("sealed: the key of this file is not held here")
-                if entry is None
-                else ErasedError(entry)
-            )
-        part = destination.with_name(f".{destination.name}.{self._workspace.clock.random_bytes(4).hex()}")
+        size = self._write(self._opened(content, key), destination)
+        self._remember([(self._plain(destination), size, content, key)])
+        return size
+
+    def unseal_folder(self, content: Digest, key: str, destination: Path) -> tuple[int, tuple[Member, ...]]:
+        """Write a personal folder in the clear; return its size in bytes, and the files that are erased.
+
+        What stands in the way of a folder or link makes way; the caller has looked that nothing is lost by it.
+
+        Raises:
+            ErasedError, SealedValuesError: The key of its listing is gone, or not held here; or that of a file is not.
+            UsageError: It cannot be written.
+        """
+        members = self.members(content, key)
+        known = [(digest_of(encode_folder(members)), len(encode_folder(members)), content, key)]
+        total, erased = 0, []
+        try:
+            destination.mkdir(parents=True, exist_ok=True)
+            for member in members:  # a folder comes before what is in it
+                path = destination / os.fsdecode(member.path)
+                if path.is_symlink() or (path.exists() and member.kind in ("tree", "symlink") and not path.is_dir()):
+                    path.unlink()
+                if member.kind == "tree":
+                    path.mkdir(exist_ok=True)
+                elif member.target is not None:
+                    os.symlink(member.target, os.fsencode(path))
+                elif member.ref is not None and member.key is not None:
+                    ref = Digest(member.ref)
+                    try:
+                        pieces = self._opened(ref, member.key)
+                    except ErasedError:
+                        erased.append(member)
+                        continue
+                    size = self._write(pieces, path, is_executable=member.kind == "executable")
+                    known.append((self._plain(path), size, ref, member.key))
+                    total += size
+        except OSError as error:
+            raise UsageError(f"{destination} cannot be written: {error.strerror}") from error
+        self._remember(known)
+        return total, tuple(erased)
+
+    def _write(self, pieces: Iterable[bytes], destination: Path, *, is_executable: bool = False) -> int:
+        part = destination.with_name(f".{self._workspace.clock.random_bytes(8).hex()}")
         size = 0
         try:
             destination.parent.mkdir(parents=True, exist_ok=True)
             with part.open("xb") as file:
-                for piece in opened:
+                for piece in pieces:
                     size += file.write(piece)
                 file.flush()
                 os.fsync(file.fileno())
+            if is_executable:
+                part.chmod(part.stat().st_mode | 0o100)
             part.rename(destination)
         except OSError as error:
             raise UsageError(f"{destination} cannot be written: {error.strerror}") from error
         finally:
             part.unlink(missing_ok=True)
-        if self._keys is not None and not self._workspace.read_only:
-            plain = self._workspace.objects.hash_file(destination, remember=False)
-            self._keys.remember_file(plain.encode(), size, content, key)
         return size
+
+    def _remember(self, files: Iterable[tuple[Digest, int, Digest, str]]) -> None:
+        keys = self._keys
+        if keys is not None and not self._workspace.read_only:
+            keys.remember_files(
+                KnownFile(tag=keys.file_tag(plain.encode()), size=size, sealed=sealed, key=key)
+                for plain, size, sealed, key in files
+            )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Content:
+    """What is to be sealed: a file, or bytes; `plain` is its name in the clear."""
+
+    plain: Digest
+    size: int
+    path: Path | None
+    pieces: Callable[[], Iterable[bytes]]
+
+
+def _from_file(workspace: Workspace, path: Path) -> _Content:
+    plain = workspace.objects.hash_file(path, remember=False)
+    return _Content(plain=plain, size=os.path.getsize(path), path=path, pieces=lambda: _pieces(path))
+
+
+def _from_bytes(data: bytes) -> _Content:
+    return _Content(plain=digest_of(data), size=len(data), path=None, pieces=lambda: [data])
+
+
+def _changed(content: _Content) -> UsageError:
+    return UsageError(f"{content.path} changed while it was read", hint="Try again.")
+
+
+def _sealed_file(digest: Digest, size: int, key: str, recipes: Digest | None, new_bytes: int) -> SealedFile:
+    stored = Added(
+        digest=digest,
+        kind="file",
+        recipes=recipes,
+        files=1,
+        size_bytes=size,
+        new_bytes=new_bytes,
+        unchanged=int(new_bytes == 0),
+    )
+    return SealedFile(stored=stored, key=key)
+
+
+def _walk(top: bytes) -> Iterator[tuple[bytes, MemberKind, bytes]]:
+    """Yield everything below a folder, each folder before what is in it: name from there, kind, path.
+
+    Raises:
+        UsageError: There is something that is no file, folder or link.
+    """
+    pending = [b""]
+    while pending:
+        folder = pending.pop()
+        with os.scandir(os.path.join(top, folder)) as found:
+            entries = sorted(found, key=lambda entry: entry.name)
+        for entry in entries:
+            name = os.path.join(folder, entry.name)
+            if is_ignored(os.fsdecode(entry.name)):
+                continue
+            if entry.is_symlink():
+                yield name, "symlink", entry.path
+            elif entry.is_dir():
+                yield name, "tree", entry.path
+                pending.append(name)
+            elif entry.is_file():
+                yield name, "executable" if entry.stat().st_mode & 0o100 else "file", entry.path
+            else:
+                raise UsageError(f"{display(entry.path)} is no file, folder or link: it cannot be stored")
 
 
 def _files(path: Path) -> Iterator[Path]:

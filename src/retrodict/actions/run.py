@@ -17,10 +17,9 @@ from retrodict.actions.places import workspace_path
 from retrodict.actions.running import left_behind, running_folder
 from retrodict.capture import SPOOL_NAME, Access, Capture
 from retrodict.kernel import clock as clocks
-from retrodict.kernel import entry as entries
 from retrodict.kernel.errors import RetrodictError, UnavailableError, UsageError
-from retrodict.kernel.types import MAX_EDGES, Digest, Edge, EdgeList, EventId, Ref
-from retrodict.workspace import Batch, Workspace
+from retrodict.kernel.types import Digest, Edge, EventId, Ref
+from retrodict.workspace import Batch, Workspace, edges_or_list
 
 _PARAMS_FILES = frozenset({"params.json", "params.yaml", "params.yml", "params.toml"})
 
@@ -182,7 +181,7 @@ def finish(
     if is_personal:
         plain = [path for path in plain if path not in {_held_at(access) for access in seen.outputs}]
     kept |= keep(workspace, [path for path in plain if path not in sealed], warnings)
-    folders = _Folders(workspace)
+    folders = _Folders(workspace, files)
     uses: list[Edge] = []
     inputs: list[File] = []
     for access in seen.inputs:
@@ -191,6 +190,7 @@ def finish(
         if digest is not None:
             path = workspace_path(workspace, Path(os.fsdecode(access.path)))
             maker = provenance.maker(database, Ref(digest), path) or folders.maker(digest, path)
+            path = None if files.is_named_apart(Path(os.fsdecode(access.path))) else path
             edge, file = _edge(workspace, batch, access, digest, path, _input_role(access), maker)
             uses.append(edge)
             inputs.append(file)
@@ -199,7 +199,8 @@ def finish(
     for access in seen.outputs:
         digest = kept.get(_held_at(access))
         if digest is not None:
-            path = workspace_path(workspace, Path(os.fsdecode(access.path)))
+            where = Path(os.fsdecode(access.path))
+            path = None if files.is_named_apart(where) else workspace_path(workspace, where)
             edge, file = _edge(workspace, batch, access, digest, path, "output", None)
             makes.append(edge)
             outputs.append(file)
@@ -213,7 +214,8 @@ def finish(
     if code is not None:
         uses.append(Edge(ref=Ref(code), role="code", evidence="observed"))
     diff = None if not facts.diff or not is_all_code else workspace.objects.put(facts.diff)
-    code_facts = batch.blob(_json({**facts.as_json(), "diff": diff}))
+    left_out = [text for text in facts.left_out if not _names_apart(files, facts.root, text)]
+    code_facts = batch.blob(_json({**facts.as_json(), "left_out": left_out, "diff": diff}))
     snapshot = capture.snapshot_environment(
         capture.interpreter(seen.programs, environment), variables=environment, remembered=caches
     )
@@ -231,8 +233,8 @@ def finish(
         figures = batch.blob(metrics)
     event = batch.event(
         "run.finished",
-        uses=_listed(batch, uses),
-        makes=_listed(batch, makes),
+        uses=edges_or_list(batch, uses),
+        makes=edges_or_list(batch, makes),
         body=runs.finished_body(
             run=started,
             exit_code=seen.exit_code,
@@ -311,25 +313,45 @@ def _name(argv: Sequence[str]) -> str:
     return os.fsencode(name).decode("utf-8", "replace")  # the record's names are text; the command is kept as it is
 
 
+def _names_apart(files: PersonalFiles, root: bytes, left_out: str) -> bool:
+    """Say whether what the code's limits cut off is a file in a personal folder, whose name is nobody's business."""
+    return files.is_named_apart(Path(os.fsdecode(root), left_out.rpartition(": untracked")[0]))
+
+
 class _Folders:
     """The versioned folders: a file that lies in one as its current version has it was made by that version's event."""
 
-    def __init__(self, workspace: Workspace) -> None:
+    def __init__(self, workspace: Workspace, files: PersonalFiles) -> None:
         self._objects = workspace.objects
+        self._files = files
         known = datasets.versions(workspace.views.database())
         self._roots = [v for v in known if v.is_current and v.type == "tree" and v.path]
         self._listed: dict[Digest, dict[bytes, Digest]] = {}
+        self._sealed: dict[Digest, dict[bytes, str | None]] = {}
 
     def maker(self, digest: Digest, path: str | None) -> EventId | None:
         """Return the event that added the folder in which `path` has these bytes, or None."""
         for root in self._roots:
             if path is not None and path.startswith(root.path + "/"):
+                below = os.fsencode(path[len(root.path) + 1 :])
+                if root.key is not None:
+                    if self._open(root.content, root.key).get(below) == digest:
+                        return root.event
+                    continue
                 found: Digest | None = root.content
-                for name in os.fsencode(path[len(root.path) + 1 :]).split(b"/"):
+                for name in below.split(b"/"):
                     found = None if found is None else self._list(found).get(name)
                 if found == digest:
                     return root.event
         return None
+
+    def _open(self, content: Digest, key: str) -> dict[bytes, str | None]:
+        if content not in self._sealed:
+            try:
+                self._sealed[content] = {m.path: m.ref for m in self._files.members(content, key)}
+            except RetrodictError:
+                self._sealed[content] = {}  # its key is not held: nothing is known from it
+        return self._sealed[content]
 
     def _list(self, tree: Digest) -> dict[bytes, Digest]:
         if tree not in self._listed:
@@ -381,12 +403,6 @@ def _edge(
         maker=None if made is None else made.index,
     )
     return edge, file
-
-
-def _listed(batch: Batch, edges: Sequence[Edge]) -> Sequence[Edge | EdgeList]:
-    if len(edges) <= MAX_EDGES:
-        return edges
-    return (EdgeList(digest=batch.blob(entries.encode_edge_list(edges))),)
 
 
 def _decoded(chunks: Iterable[bytes]) -> str | None:

@@ -10,6 +10,7 @@ from typing import Literal
 from retrodict import datasets, predictions, provenance
 from retrodict.actions import looks, names
 from retrodict.actions.authorship import Authors, How
+from retrodict.actions.forgetting import forgetting
 from retrodict.actions.looks import Look
 from retrodict.kernel.errors import RetrodictError, UsageError
 from retrodict.kernel.types import Digest, Edge, EdgeList, EventId, Ref
@@ -18,7 +19,7 @@ from retrodict.models import records as models
 from retrodict.predictions import Kept
 from retrodict.predictions.errors import ErasedError, SealedValuesError
 from retrodict.predictions.glance import read_row
-from retrodict.workspace import Workspace, agent_name, forgotten_by, open_text, sealed_key, sealed_text
+from retrodict.workspace import Workspace, agent_name, open_text, sealed_key, sealed_text
 
 _PREVIEW_BYTES = 2_000
 _PREVIEW_ENTRIES = 50
@@ -309,8 +310,8 @@ def _lines(workspace: Workspace, digest: Digest) -> list[str] | None:
 
 def _preview(workspace: Workspace, digest: Digest) -> str | None:
     if (key := sealed_key(workspace, digest)) is not None:
-        entry = forgotten_by(workspace, key)
-        return "(personal: `retrodict checkout` opens it)" if entry is None else f"(erased by entry {entry})"
+        forgotten = forgetting(workspace, key)
+        return "(personal: `retrodict checkout` opens it)" if forgotten is None else f"({forgotten})"
     if workspace.objects.state(digest) != "held":
         return None
     try:

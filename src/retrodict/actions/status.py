@@ -78,7 +78,7 @@ def status(workspace: Workspace) -> Status:
             paths.append(PathStatus(path=version.path, dataset=label, state="missing"))
             continue
         try:
-            if _differs(workspace, files, path, version.content):
+            if _differs(workspace, files, path, version):
                 paths.append(PathStatus(path=version.path, dataset=label, state="changed"))
         except (OSError, RetrodictError):
             paths.append(PathStatus(path=version.path, dataset=label, state="unreadable"))
@@ -115,9 +115,11 @@ def _unsaved(workspace: Workspace) -> tuple[int | None, float | None]:
     return 0, 0.0
 
 
-def _differs(workspace: Workspace, files: PersonalFiles, path: Path, content: Digest) -> bool:
-    """Say whether a file or folder is no longer what `content` names; nothing is stored."""
-    pending = [(path, content)]
+def _differs(workspace: Workspace, files: PersonalFiles, path: Path, version: datasets.DatasetVersion) -> bool:
+    """Say whether a file or folder is no longer what a version names; nothing is stored."""
+    if version.key is not None and version.type == "tree":
+        return not path.is_dir() or files.find_folder(path) != version.content
+    pending = [(path, version.content)]
     while pending:
         if _differs_itself(workspace, files, *pending.pop(), pending):
             return True

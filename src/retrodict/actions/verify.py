@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
@@ -30,7 +29,7 @@ from retrodict.kernel.types import Digest, Edge, EdgeList, EventId, Finding, Ref
 from retrodict.ledger import Sequenced
 from retrodict.objects import TreeEntry, digest_of
 from retrodict.predictions import personal
-from retrodict.workspace import Workspace, forgotten_by
+from retrodict.workspace import Workspace, forgotten_by, sealed_objects
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -458,11 +457,8 @@ def _personal(workspace: Workspace, sequenced: Sequenced) -> Iterator[tuple[str,
         for name in ("inputs", "outputs", "raw"):
             for segment in personal.segments(predictions.kept(body.get(name)), workspace.objects.get):
                 yield from ((name, key) for key in segment.keys)
-        sealed = body.get("sealed")
-        if isinstance(sealed, Mapping):
-            yield "content", str(sealed["key"])
-        elif isinstance(sealed, str):
-            yield from (("files", str(item["key"])) for item in json.loads(workspace.objects.get(Digest(sealed))))
+        for ref, key in sealed_objects(body, workspace.objects.get):
+            yield ("content" if ref == body.get("content") else "files"), key
 
 
 def _subjects(workspace: Workspace, sequenced: Sequenced) -> Iterator[tuple[str, str]]:
@@ -510,6 +506,9 @@ def _objects(workspace: Workspace, sequenced: Sequenced) -> Iterator[tuple[Diges
             with contextlib.suppress(RetrodictError):  # the list itself is named above: it is looked at there
                 for segment in personal.segments(predictions.kept(item), workspace.objects.get):
                     yield segment.sealed, name
+    with contextlib.suppress(RetrodictError, ValueError, KeyError, TypeError):  # so is this one
+        for ref, _ in sealed_objects(event.body, workspace.objects.get):
+            yield Digest(ref), "files"
 
 
 def _in_body(value: object, name: str) -> Iterator[tuple[Digest, str]]:

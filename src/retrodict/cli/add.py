@@ -19,7 +19,7 @@ from retrodict.cli import door
 @click.option(
     "--personal/--not-personal",
     default=None,
-    help="They are files about people: sealed whole. Or not, or no longer: with a --reason. (Default: as they were.)",
+    help="They are about people: sealed whole, a folder with its names. Or not, or no longer: with a --reason.",
 )
 def command(
     paths: tuple[Path, ...],

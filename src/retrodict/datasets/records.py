@@ -74,9 +74,9 @@ def added_body(
     files: int,
     size_bytes: int,
     source: Mapping[str, str] | None,
-    key: str | None,
+    sealed: Mapping[str, object] | None,
 ) -> dict[str, object]:
-    """Return the body of `dataset.added`."""
+    """Return the body of `dataset.added`; `sealed`: of a personal one, its `key`, and the list of its `files`."""
     return {
         "name": name,
         "version": version,
@@ -87,7 +87,7 @@ def added_body(
         "files": files,
         "size_bytes": size_bytes,
         "source": source,
-        "sealed": None if key is None else {"key": key},
+        "sealed": sealed,
     }
 
 

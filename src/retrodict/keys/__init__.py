@@ -10,7 +10,8 @@ if TYPE_CHECKING:
     from retrodict.keys.cosigning import WitnessVerifier, time_of
     from retrodict.keys.errors import StateDirectoryError
     from retrodict.keys.exchange import SharedKeysError
-    from retrodict.keys.ring import KeyNotHeldError, KeyRing, Sealed, SharedKey, Subject
+    from retrodict.keys.folder import Member, MemberKind, decode_folder, encode_folder
+    from retrodict.keys.ring import KeyNotHeldError, KeyRing, KnownFile, Sealed, SharedKey, Subject
     from retrodict.keys.signing import LogSigner, LogVerifier, rotation_body
     from retrodict.keys.ssh import (
         AllowedSigner,
@@ -28,8 +29,11 @@ _HOMES = {
     "AllowedSigner": "ssh",
     "KeyNotHeldError": "ring",
     "KeyRing": "ring",
+    "KnownFile": "ring",
     "LogSigner": "signing",
     "LogVerifier": "signing",
+    "Member": "folder",
+    "MemberKind": "folder",
     "Sealed": "ring",
     "SharedKey": "ring",
     "SharedKeysError": "exchange",
@@ -41,6 +45,8 @@ _HOMES = {
     "StateDirectoryError": "errors",
     "Subject": "ring",
     "WitnessVerifier": "cosigning",
+    "decode_folder": "folder",
+    "encode_folder": "folder",
     "open_signer": "ssh",
     "principal": "ssh",
     "read_allowed_signers": "ssh",
@@ -53,8 +59,11 @@ __all__ = [
     "AllowedSigner",
     "KeyNotHeldError",
     "KeyRing",
+    "KnownFile",
     "LogSigner",
     "LogVerifier",
+    "Member",
+    "MemberKind",
     "Sealed",
     "SharedKey",
     "SharedKeysError",
@@ -66,6 +75,8 @@ __all__ = [
     "StateDirectoryError",
     "Subject",
     "WitnessVerifier",
+    "decode_folder",
+    "encode_folder",
     "open_signer",
     "principal",
     "read_allowed_signers",

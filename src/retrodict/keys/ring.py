@@ -19,7 +19,7 @@ import json
 import operator
 import os
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -97,6 +97,22 @@ class SharedKey:
     secret: bytes
     subject: str | None = None
     identity: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KnownFile:
+    """A file that was sealed, as `keys.db` knows it again.
+
+    Attributes:
+        tag: The keyed hash of its name in the clear (`KeyRing.file_tag`).
+        size: Of the file in the clear, in bytes.
+        sealed: The object that it was sealed as; `key` opens it.
+    """
+
+    tag: bytes
+    size: int
+    sealed: str
+    key: str
 
 
 class KeyNotHeldError(UnavailableError):
@@ -382,22 +398,29 @@ class KeyRing:
 
     # Files
 
-    def seal_file(self, pieces: Iterable[bytes], write: Callable[[bytes], object]) -> str:
-        """Seal a file that comes in pieces under a new key, which is durable before the first is written.
-
-        Returns:
-            The id of the key.
+    def make_keys(self, count: int) -> list[str]:
+        """Return the ids of new keys, durable when this returns, with one write to the disk.
 
         Raises:
             StateDirectoryError: There is no wrapping key.
             ReadOnlyStoreError: The keys cannot be written.
         """
-        key, secret, row = self._new_key(self._secrets())
-        with self._writing() as db:
-            db.execute("INSERT INTO keys VALUES (?, ?, ?)", row)
-        for piece in seal_chunks(secret, key, self._clock.random_bytes(PREFIX_BYTES), pieces):
-            write(piece)
-        return key
+        made = [self._new_key(self._secrets()) for _ in range(count)]
+        if made:
+            with self._writing() as db:
+                db.executemany("INSERT INTO keys VALUES (?, ?, ?)", [row for _, _, row in made])
+        return [key for key, _, _ in made]
+
+    def seal_file(self, key: str, pieces: Iterable[bytes]) -> Iterator[bytes]:
+        """Yield the sealed form of a file that comes in pieces, under a key that seals nothing else.
+
+        Raises:
+            KeyNotHeldError: The key is not held.
+        """
+        secret = self._secret(key)
+        if secret is None:
+            raise KeyNotHeldError(key)
+        return seal_chunks(secret, key, self._clock.random_bytes(PREFIX_BYTES), pieces)
 
     def open_file(self, key: str, pieces: Iterable[bytes]) -> Iterator[bytes] | None:
         """Return the pieces of a file, or None where its key is not held.
@@ -408,29 +431,40 @@ class KeyRing:
         secret = self._secret(key)
         return None if secret is None else open_chunks(secret, key, pieces)
 
-    def remember_file(self, name: bytes, size: int, sealed: str, key: str) -> None:
-        """Know a file again: by a keyed hash of its name in the clear, and its size in bytes."""
-        with self._writing() as db:
-            row = (self._file_tag(name), size, sealed, key)
-            db.execute("INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?)", row)
+    def remember_files(self, files: Iterable[KnownFile]) -> None:
+        """Know files again, with one write to the disk."""
+        rows = [(file.tag, file.size, file.sealed, file.key) for file in files]
+        if rows:
+            with self._writing() as db:
+                db.executemany("INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?)", rows)
+
+    def known_files(self) -> list[KnownFile]:
+        """Return every file that is known, in no order."""
+        rows = self._rows("SELECT tag, size, sealed, key FROM files", (), table="files")
+        return [KnownFile(tag=row[0], size=row[1], sealed=row[2], key=row[3]) for row in rows]
 
     def find_file(self, name: bytes) -> str | None:
         """Return what a file was sealed as, by its name in the clear."""
         if self._secrets_held is None:
             return None
-        rows = self._rows("SELECT sealed FROM files WHERE tag = ?", (self._file_tag(name),), table="files")
+        rows = self._rows("SELECT sealed FROM files WHERE tag = ?", (self.file_tag(name),), table="files")
         return str(rows[0][0]) if rows else None
 
-    def drop_file(self, name: bytes) -> None:
-        """Know a file no longer."""
+    def drop_files(self, names: Iterable[bytes]) -> None:
+        """Know files no longer."""
         with self._writing() as db:
-            db.execute("DELETE FROM files WHERE tag = ?", (self._file_tag(name),))
+            db.executemany("DELETE FROM files WHERE tag = ?", [(self.file_tag(name),) for name in names])
 
     def file_sizes(self) -> frozenset[int]:
         """Return the sizes, in bytes, of the files that are known: others need not be hashed to know them."""
         return frozenset(row[0] for row in self._rows("SELECT DISTINCT size FROM files", (), table="files"))
 
-    def _file_tag(self, name: bytes) -> bytes:
+    def file_tag(self, name: bytes) -> bytes:
+        """Return the keyed hash by which a file is known, of its name in the clear.
+
+        Raises:
+            StateDirectoryError: There is no wrapping key.
+        """
         return hmac.digest(self._secrets().tag, b"file\0" + name, "sha256")
 
     def pseudonym(self, identity: str) -> str:

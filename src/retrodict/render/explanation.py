@@ -37,8 +37,8 @@ STATES: Final = {
     "held*": "the index lists the bytes; they were not read again for this (`--replay` and `verify` do)",
     "missing": "the bytes, or the fact, are not on record here",
     "altered": "the bytes that are here are not those that were recorded",
-    "erased": "a person's values, whose key was destroyed when that person was forgotten",
-    "sealed": "a person's values, whose key is not held here",
+    "erased": "personal: the key was destroyed when the person, or the file, was forgotten",
+    "sealed": "personal: the key is not held here",
 }
 
 

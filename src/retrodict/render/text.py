@@ -353,8 +353,12 @@ def aliased(record: Aliased) -> RenderableType:
 
 def checked_out(record: CheckedOut) -> RenderableType:
     """Render `checkout`."""
+    if record.forgotten is not None:
+        return Text(f"{record.reference}  {record.forgotten}")
     written = size(record.size_bytes) if record.size_bytes else "nothing to write"
-    return Text(f"{record.destination}  {written}, every byte verified  ({short(record.content)})")
+    lines = [f"{record.destination}  {written}, every byte verified  ({short(record.content)})"]
+    lines += [f"left out: {name}  {forgotten}" for name, forgotten in record.left_out.items()]
+    return Text("\n".join(lines))
 
 
 def shown(record: Shown) -> RenderableType:

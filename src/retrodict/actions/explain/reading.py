@@ -10,6 +10,7 @@ from retrodict import datasets, provenance
 from retrodict.actions import looks, names
 from retrodict.actions.authorship import Authors
 from retrodict.actions.explanation import Fact, Named, State
+from retrodict.actions.forgetting import forgetting
 from retrodict.actions.looks import Look
 from retrodict.kernel.errors import IntegrityError, RetrodictError, UnavailableError, UsageError
 from retrodict.kernel.types import Digest, Edge, EventId, Evidence, is_digest
@@ -248,8 +249,10 @@ class Reader:
     ) -> Fact:
         """Return a line about an object."""
         state, rehashed = self.state(digest)
+        key = sealed_key(self.workspace, digest) if state == "erased" else None
+        forgotten = None if key is None else forgetting(self.workspace, key)
         return Fact(
-            says=says,
+            says=says if forgotten is None else f"{says}; {forgotten}",
             evidence=evidence,
             state=state,
             rehashed=rehashed,
