@@ -294,7 +294,7 @@ class Adder:
     def _known(self, stats: list[os.stat_result]) -> dict[tuple[int, int], bytes]:
         """Return the contents of files that have not changed and that the store holds."""
         known = self._cache.lookup(stats)
-        held = self._index.held(set(known.values()))
+        held = self._index.held(set(known.values()), to_rely_on=True)
         return {key: name for key, name in known.items() if Kind.BLOB in held.get(name, ())}
 
     def _contents(self, files: list[tuple[_Folder, _Item]]) -> None:

@@ -31,6 +31,7 @@ CREATE TABLE IF NOT EXISTS objects (
   stored INTEGER NOT NULL, size INTEGER NOT NULL, PRIMARY KEY (name, pack, offset)) WITHOUT ROWID, STRICT;
 CREATE TABLE IF NOT EXISTS recipes (
   blob BLOB NOT NULL, recipe BLOB NOT NULL, size INTEGER NOT NULL, PRIMARY KEY (blob, recipe)) WITHOUT ROWID, STRICT;
+CREATE TABLE IF NOT EXISTS doomed (name BLOB PRIMARY KEY, since INTEGER NOT NULL) WITHOUT ROWID, STRICT;
 """
 
 BUSY_MS = 60_000
@@ -43,6 +44,8 @@ _HELD_IN_CHUNKS = (
 )
 
 Value = int | float | bytes | str | None  # what a column may hold
+
+_NOT_DOOMED = " AND NOT EXISTS (SELECT 1 FROM doomed d WHERE d.name = o.name)"
 
 _FAILURES = (apsw.Error, UnicodeDecodeError)  # text in a damaged file need not be UTF-8
 
@@ -97,7 +100,7 @@ def odd_schema(db: apsw.Connection, statements: str) -> list[str]:
     return schema.differences(schema.describe(db), schema.describe(true))
 
 
-def _batches(names: Sequence[bytes]) -> Iterator[Sequence[bytes]]:
+def in_batches(names: Sequence[bytes]) -> Iterator[Sequence[bytes]]:
     """Cut into parts of few different lengths, so that SQLite's statements are compiled once."""
     size = 256
     while names:
@@ -180,7 +183,10 @@ class Index:
     def odd_schema(self) -> list[str]:
         """Return the names of tables, indexes, triggers and the like that are not as `SCHEMA` makes them."""
         try:
-            return odd_schema(self._db, SCHEMA)
+            odd = odd_schema(self._db, SCHEMA)
+            if not self._db.execute("SELECT 1 FROM sqlite_schema WHERE name = 'doomed'").fetchone():
+                odd = [name for name in odd if name != "doomed"]  # of an older release, and opened only to be read
+            return odd
         except _FAILURES as error:
             raise translate(error, self.path) from error
 
@@ -194,23 +200,29 @@ class Index:
         rows = self.select("SELECT recipe, size FROM recipes WHERE blob=? ORDER BY recipe", (blob,))
         return cast("list[tuple[bytes, int]]", rows)
 
-    def held(self, names: Collection[bytes], *, recipes: bool = True) -> dict[bytes, set[int]]:
+    def held(
+        self, names: Collection[bytes], *, recipes: bool = True, to_rely_on: bool = False
+    ) -> dict[bytes, set[int]]:
         """Return, for those of `names` that lie in a file that is there, the kinds under which they do.
 
-        A blob that is kept in chunks counts as `Kind.BLOB`, where `recipes` asks for it.
+        Args:
+            names: Of objects.
+            recipes: A blob that is kept in chunks counts as `Kind.BLOB`.
+            to_rely_on: Leave out what is doomed: it is not stored anew because it is held, and must then stay.
         """
         found: dict[bytes, set[int]] = {}
         there: dict[bytes, bool] = {}
-        self._look_up(_HELD, names, found, there)
+        and_so = _NOT_DOOMED if to_rely_on else ""
+        self._look_up(_HELD, and_so, names, found, there)
         if recipes:
-            self._look_up(_HELD_IN_CHUNKS, [name for name in names if name not in found], found, there)
+            self._look_up(_HELD_IN_CHUNKS, and_so, [name for name in names if name not in found], found, there)
         return found
 
     def _look_up(
-        self, query: str, names: Iterable[bytes], found: dict[bytes, set[int]], there: dict[bytes, bool]
+        self, query: str, and_so: str, names: Iterable[bytes], found: dict[bytes, set[int]], there: dict[bytes, bool]
     ) -> None:
-        for batch in _batches(sorted(names)):
-            rows = self.select(f"{query} IN ({','.join('?' * len(batch))})", batch)
+        for batch in in_batches(sorted(names)):
+            rows = self.select(f"{query} IN ({','.join('?' * len(batch))}){and_so}", batch)
             for name, kind, pack in cast("list[tuple[bytes, int, bytes]]", rows):
                 if pack not in there:
                     there[pack] = self._files.holds(pack)
@@ -226,14 +238,79 @@ class Index:
         )
         return [row[0] for row in cast("list[tuple[bytes]]", rows)]
 
-    def add(self, key: bytes, size_bytes: int, places: Iterable[Place], recipes: Iterable[Recipe]) -> None:
-        """Insert the rows of a pack or raw file; inside `writing`. What is there already stays."""
+    def add(
+        self, key: bytes, size_bytes: int, places: Sequence[Place], recipes: Iterable[Recipe], *, anew: bool = True
+    ) -> None:
+        """Insert the rows of a pack or raw file; inside `writing`. What is there already stays.
+
+        Args:
+            key: Of the file.
+            size_bytes: Of the file.
+            places: Of its records.
+            recipes: Those among them.
+            anew: Somebody has stored these objects just now, and needs them: they are doomed no more.
+        """
         db = self._db
+        if anew and db.execute("SELECT 1 FROM doomed LIMIT 1").fetchone():
+            self.spare([place.name for place in places])
         db.execute("INSERT OR IGNORE INTO packs (name, size) VALUES (?, ?)", (key, size_bytes))
         [(pack,)] = db.execute("SELECT id FROM packs WHERE name=?", (key,)).fetchall()
         rows = sorted((p.name, pack, p.offset, p.kind, p.codec, p.stored, p.size) for p in places)
         db.executemany("INSERT OR IGNORE INTO objects VALUES (?, ?, ?, ?, ?, ?, ?)", rows)
         db.executemany("INSERT OR IGNORE INTO recipes VALUES (?, ?, ?)", [(r.blob, r.name, r.size) for r in recipes])
+
+    def add_recipes(self, rows: Iterable[tuple[bytes, bytes, int]]) -> None:
+        """Insert rows of recipes, as `forget` returns them; inside `writing`."""
+        self._db.executemany("INSERT OR IGNORE INTO recipes VALUES (?, ?, ?)", rows)
+
+    def doom(self, names: Iterable[bytes], since_ns: int) -> None:
+        """Doom objects; inside `writing`."""
+        self._db.executemany("INSERT OR IGNORE INTO doomed VALUES (?, ?)", [(name, since_ns) for name in names])
+
+    def spare(self, names: Iterable[bytes] | None) -> int:
+        """Take doomed objects back (None: all of them) and return how many; inside `writing`."""
+        before = self._db.total_changes()
+        if names is None:
+            self._db.execute("DELETE FROM doomed")
+        else:
+            self._db.executemany("DELETE FROM doomed WHERE name = ?", [(name,) for name in names])
+        return self._db.total_changes() - before
+
+    def doomed_of(self, names: Collection[bytes]) -> set[bytes]:
+        """Return those of `names` that are doomed."""
+        found: set[bytes] = set()
+        for batch in in_batches(sorted(names)):
+            marks = ",".join("?" * len(batch))
+            found.update(row[0] for row in self.select(f"SELECT name FROM doomed WHERE name IN ({marks})", batch))  # type: ignore[misc]  # noqa: S608
+        return found
+
+    def in_pack(self, key: bytes) -> list[Place]:
+        """Return the places of all records in a pack or raw file, in the order in which they lie there."""
+        rows = self.select(
+            "SELECT o.* FROM objects o JOIN packs p ON p.id = o.pack WHERE p.name = ? ORDER BY o.offset", (key,)
+        )
+        return [Place(*row) for row in cast("list[tuple[bytes, int, int, int, int, int, int]]", rows)]
+
+    def forget(self, key: bytes) -> list[tuple[bytes, bytes, int]]:
+        """Delete the rows of a pack or raw file, inside `writing`; return those of its recipes."""
+        db = self._db
+        [(pack,)] = db.execute("SELECT id FROM packs WHERE name = ?", (key,)).fetchall()
+        rows = db.execute(
+            "SELECT r.* FROM recipes r JOIN objects o ON o.name = r.recipe WHERE o.pack = ? AND o.kind = 3", (pack,)
+        ).fetchall()
+        recipes = cast("list[tuple[bytes, bytes, int]]", rows)
+        db.execute("DELETE FROM objects WHERE pack = ?", (pack,))
+        db.execute("DELETE FROM packs WHERE id = ?", (pack,))
+        for row in recipes:
+            db.execute(
+                "DELETE FROM recipes WHERE recipe = ?1 AND NOT EXISTS (SELECT 1 FROM objects WHERE name = ?1)",
+                (row[1],),
+            )
+        return recipes
+
+    def bury(self) -> None:
+        """Forget that something was doomed that lies nowhere any more; inside `writing`."""
+        self._db.execute("DELETE FROM doomed WHERE NOT EXISTS (SELECT 1 FROM objects o WHERE o.name = doomed.name)")
 
     def unknown(self) -> list[bytes]:
         """Return the keys of packs and raw files that are there but not in the index."""

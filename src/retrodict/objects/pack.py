@@ -355,6 +355,17 @@ class PackFiles:
             raise FormatError("a payload is altered")
         return payload
 
+    def stored(self, key: bytes, place: Place) -> bytes:
+        """Return the bytes of a record as they are kept, not decoded. Raises as `read`, also where they are altered."""
+        self.read(key, place)
+        header = 0 if is_raw(key) else RECORD.size
+        return os.pread(self._file(key).fd, place.stored, place.offset + header)
+
+    def drop(self, key: bytes) -> None:
+        """Let go of a file that is about to be removed."""
+        with self._lock:
+            self._open.pop(key, None)
+
     def load(self, pack: bytes) -> bytes:
         """Return all bytes of a pack.
 

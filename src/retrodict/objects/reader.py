@@ -34,15 +34,20 @@ class Reader:
             AlteredObjectError: Copies are held, and none is good.
         """
         where: list[str] = []
-        for place, key in self._index.places(name):
-            if place.kind not in kinds:
-                continue
-            try:
-                return self._files.read(key, place)
-            except FileNotFoundError:
-                continue
-            except FormatError:
-                where.append(f"raw file {key[-32:].hex()}" if is_raw(key) else f"pack {key.hex()}")
+        for _ in range(2):  # again, since a pack may be swept, and what is needed of it be in another by now
+            moved = False
+            where.clear()
+            for place, key in self._index.places(name):
+                if place.kind not in kinds:
+                    continue
+                try:
+                    return self._files.read(key, place)
+                except FileNotFoundError:
+                    moved = True
+                except FormatError:
+                    where.append(f"raw file {key[-32:].hex()}" if is_raw(key) else f"pack {key.hex()}")
+            if not moved:
+                break
         if Kind.BLOB in kinds:
             for source in self._sources:
                 data = source.blob(as_digest(name))

@@ -34,6 +34,7 @@ from retrodict.objects.pack import PackFiles, list_keys, path_of
 from retrodict.objects.reader import Reader
 from retrodict.objects.recipe import AVERAGE_CHUNK, CUT_FROM, MAX_CHUNK, MIN_CHUNK
 from retrodict.objects.statcache import StatCache
+from retrodict.objects.sweep import Needed, Sweeper, Weight
 from retrodict.objects.tree import TreeEntry
 from retrodict.objects.verify import Verifier
 from retrodict.objects.writer import Writer
@@ -409,6 +410,64 @@ class ObjectStore:
         except OSError as error:
             raise StoreWriteError(str(folder), error) from error
         return cls.open(folder, clock, disk=disk)  # which takes them into its index
+
+    # Letting go
+
+    def needed(self, roots: Iterable[Digest], *, progress: Progress | None = None) -> Needed:
+        """Return everything that `roots` are made of; for `weigh`, `doom` and `sweep`.
+
+        Raises:
+            AlteredObjectError: A listing or a recipe among it cannot be read, so that what it needs is not known.
+        """
+        return self._sweeper().needed((as_name(digest) for digest in roots), progress)
+
+    def weigh(self, needed: Needed) -> Weight:
+        """Return what records take in the store; where some are kept twice, both."""
+        return self._sweeper().weigh(needed)
+
+    def dead(self, live: Needed) -> Weight:
+        """Return what is held and not in `live`, counted."""
+        return self._sweeper().dead(live)[1]
+
+    def doom(self, live: Needed) -> Weight:
+        """Doom everything that is held and not in `live`; return what is doomed now. Nothing is removed."""
+        if self.read_only:
+            raise ReadOnlyStoreError("what is doomed")
+        sweeper = self._sweeper()
+        names, weight = sweeper.dead(live)
+        sweeper.spare(sweeper.doomed().keys() & live)
+        sweeper.doom(names, self._clock.now_ns())
+        return weight
+
+    def spare(self) -> int:
+        """Take back everything that is doomed; return how many records."""
+        if self.read_only:
+            raise ReadOnlyStoreError("what is doomed")
+        return self._sweeper().spare()
+
+    def doomed(self) -> tuple[Weight, int | None]:
+        """Return what is doomed, and since when the oldest of it, in nanoseconds; None where nothing is."""
+        sweeper = self._sweeper()
+        found = sweeper.doomed()
+        return sweeper.weigh(set(found)), min(found.values(), default=None)
+
+    def sweep(self, live: Needed, *, grace_ns: int, progress: Progress | None = None) -> Weight:
+        """Remove what has been doomed for `grace_ns` and is not in `live`; return what went.
+
+        Args:
+            live: What is needed now: asked anew, after everything that could have been recorded meanwhile.
+            grace_ns: Longer than it takes to store something and to record that.
+            progress: Told of packs.
+
+        Raises:
+            StoreWriteError: There is no room for a pack that is written again. Nothing is lost.
+        """
+        if self.read_only:
+            raise ReadOnlyStoreError("what is swept")
+        return self._sweeper().sweep(live, self._clock.now_ns() - grace_ns, progress)
+
+    def _sweeper(self) -> Sweeper:
+        return Sweeper(self._index, self.folder, self._files, self._reader, self._disk)
 
     def verify(self, *, progress: Progress | None = None) -> Iterator[Finding]:
         """Derive again every claim that the store makes; yield what does not hold.

@@ -81,7 +81,7 @@ class Writer:
         wanted = [
             pair for pair in objects if (pair[0], False) not in self._fresh and (pair[0], chunk) not in self._fresh
         ]
-        held = self._index.held([name for name, _ in wanted], recipes=False)
+        held = self._index.held([name for name, _ in wanted], recipes=False, to_rely_on=True)
         for name, data in wanted:
             kinds = held.get(name, ())
             if kind in kinds or (chunk and Kind.BLOB in kinds) or (name, chunk) in self._fresh:
@@ -138,7 +138,7 @@ class Writer:
             chunks += [(len(data), name) for name, data in part]
         blob = whole.digest()
         places = places_of(chunks)
-        held = self._index.held([place.name for place in places], recipes=False)
+        held = self._index.held([place.name for place in places], recipes=False, to_rely_on=True)
         new = [p for p in places if p.name not in held and not {(p.name, True), (p.name, False)} & self._fresh]
         is_raw = sum(place.size for place in new) >= RAW_NEW * clone.size_bytes
         if is_raw:
@@ -165,7 +165,7 @@ class Writer:
                 progress(sum(len(data) for _, data in part))
 
     def _keep_recipe(self, blob: bytes, chunks: list[tuple[int, bytes]]) -> None:
-        if Kind.BLOB in self._index.held([blob]).get(blob, ()):
+        if Kind.BLOB in self._index.held([blob], to_rely_on=True).get(blob, ()):
             return  # a blob is never cut again
         payload = encode(blob, sum(length for length, _ in chunks), chunks)
         recipe = Recipe.decode(payload)
