@@ -1,4 +1,4 @@
-"""The how-to of derived versions, command by command."""
+"""The how-tos of derived versions and of what is kept, command by command."""
 
 from __future__ import annotations
 
@@ -24,3 +24,13 @@ def test_every_command_of_the_page_works(
         assert shell.run(command)[1] == 0
     told = walk(PAGE.read_text(), shell, compare=False)
     assert "dataset:totals@v1: replicated" in told
+
+
+def test_every_command_about_keeping_works(
+    tmp_path: Path, open_shell: Callable[[Path, Mapping[str, str]], Shell]
+) -> None:
+    (tmp_path / "raw.csv").write_text("id,amount\n1,100\n")
+    shell = open_shell(tmp_path, variables(tmp_path) | {"RETRODICT_AGENT": "reader"})
+    for command in ("retrodict init", "retrodict add raw.csv --name raw"):
+        assert shell.run(command)[1] == 0
+    walk(PAGE.with_name("keeping.md").read_text(), shell, compare=True)

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from retrodict import datasets
-from retrodict.actions import looks, names
+from retrodict.actions import derivation, looks, names
 from retrodict.actions.forgetting import Forgetting, forgetting
 from retrodict.actions.personal_files import PersonalFiles
 from retrodict.kernel.errors import UsageError
@@ -38,11 +38,17 @@ class CheckedOut:
 
 
 def checkout(
-    workspace: Workspace, reference: str, destination: Path | None = None, *, progress: Progress | None = None
+    workspace: Workspace,
+    reference: str,
+    destination: Path | None = None,
+    *,
+    environment: Mapping[str, str] | None = None,
+    progress: Progress | None = None,
 ) -> CheckedOut:
     """Write the bytes that `reference` names to `destination`, by default to where the dataset lay.
 
-    A file that is in the way, also inside a folder, is replaced only if its bytes are held, so that nothing is lost.
+    The bytes of a derived version that were let go are made again, with the variables of `environment`. A file that is
+    in the way, also inside a folder, is replaced only if its bytes are held, so that nothing is lost.
 
     Raises:
         UsageError: The reference names no bytes, or there is no destination, or bytes that nobody holds are in the way.
@@ -55,6 +61,8 @@ def checkout(
     if resolved.event is not None:
         for dataset in datasets.find(database, event=resolved.event):
             content, home = dataset.content, dataset.path or None
+            if dataset.recipe is not None and workspace.objects.state(content) == "missing":
+                derivation.materialize(workspace, dataset, environment or {})
         for model in models.find(database, event=resolved.event):
             content = model.content
     if content is None:

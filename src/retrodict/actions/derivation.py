@@ -12,8 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from retrodict import capture
+from retrodict.actions.places import is_ignored
 from retrodict.capture import Access, Capture
-from retrodict.datasets import DerivationError, Ingredient, Recipe
+from retrodict.datasets import DatasetVersion, DerivationError, Ingredient, Recipe
 from retrodict.kernel.errors import RetrodictError
 from retrodict.kernel.types import Digest
 from retrodict.objects import display
@@ -141,3 +142,22 @@ def means(workspace: Workspace, recipe: Recipe) -> str:
             files = {entry.name: entry.digest for entry in workspace.objects.list_tree(recipe.code)}
             return f"--sql {shlex.quote(json.loads(workspace.objects.get(files[b'query.json']))['sql'])}"
     return f"-- {shlex.join(recipe.command)}"
+
+
+def materialize(workspace: Workspace, version: DatasetVersion, environment: Mapping[str, str]) -> None:
+    """Make the bytes of a derived version again that are not held, and keep them: a cache, which `gc` may take again.
+
+    Raises:
+        MissingObjectError: What the recipe takes is not held, either.
+        DerivationError: The recipe cannot be carried out here, or makes other bytes.
+    """
+    assert version.recipe is not None
+    recipe = read_recipe(workspace, version.recipe)
+    with bench() as folder:
+        lay_out(workspace, recipe, folder)
+        carried = carry_out(recipe, folder, environment=environment)
+        if workspace.objects.add(carried.output, ignore=is_ignored).digest != version.content:
+            raise DerivationError(
+                f"the bytes of {version.label} are not held, and its recipe makes others here",
+                hint=f"`retrodict derive verify {version.label}` says why.",
+            )

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from retrodict import backups, keys, predictions, provenance
+from retrodict import backups, datasets, keys, predictions, provenance
 from retrodict.actions import names
 from retrodict.actions.authorship import Authors
 from retrodict.actions.cosigned import kept_checkpoints
@@ -369,9 +369,14 @@ def _referenced(
     seen: set[Digest] = set()
     findings: list[Finding] = []
     lost: list[tuple[int, Finding]] = []
+    let_go: dict[Digest, int] = {}
+    with contextlib.suppress(IntegrityError):  # named by the views' own check
+        let_go = datasets.released(workspace.views.database())
     for done, sequenced in enumerate(entries):
         for digest, role in _objects(workspace, sequenced):
-            findings += _missing(workspace, digest, f"entry {sequenced.index} ({role})", seen, rehash=rehash)
+            found = _missing(workspace, digest, f"entry {sequenced.index} ({role})", seen, rehash=rehash)
+            at = let_go.get(digest, -1)
+            findings += found if at < sequenced.index else (_let_go(finding, at) for finding in found)
         lost += [(sequenced.index, finding) for finding in _lost_texts(workspace, sequenced)]
         restored = max(restored, backups.restored_entries(sequenced.event))
         findings += signatures.look(sequenced)
@@ -380,6 +385,13 @@ def _referenced(
     # The first entries came from a backup, as the log says, and its keys may have been older: that is no news.
     findings += [replace(finding, level="note") if index < restored else finding for index, finding in lost]
     return len(seen), findings
+
+
+def _let_go(finding: Finding, entry: int) -> Finding:
+    """Return what is found of an object that was let go: that it is missing was meant."""
+    if finding.level != "missing":
+        return finding
+    return replace(finding, level="note", message=f"{finding.message}: let go, as entry {entry} says")
 
 
 def _missing(

@@ -68,7 +68,7 @@ def supervise(
         command=Command(
             argv=argv,
             cwd=os.fsdecode(folder),
-            environment=environment,
+            environment=dict(environment),
             mask=signal.pthread_sigmask(signal.SIG_BLOCK, ()),
         ),
         preserve_to=None if preserve_to is None else preserve_to.absolute(),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import signal
 import sys
 import threading
@@ -12,28 +11,13 @@ from typing import TYPE_CHECKING
 import click
 
 from retrodict.cli import door
+from retrodict.cli.durations import Duration
 from retrodict.kernel.errors import NoWorkspaceError, RetrodictError
 
 if TYPE_CHECKING:
     from retrodict.actions.drill import Answer
     from retrodict.kernel.types import Finding
     from retrodict.workspace import Workspace
-
-_UNITS_S = {"s": 1, "m": 60, "h": 3600, "d": 86400}
-
-
-class Duration(click.ParamType[float]):
-    """A time such as 60s, 5m, 2h or 1d; in seconds."""
-
-    name = "duration"
-
-    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        """Return the seconds."""
-        match = re.fullmatch(r"(\d{1,9}(?:\.\d{1,3})?)([smhd])", str(value))
-        if match is None or not float(match[1]):
-            self.fail(f"{value} is no duration; write 60s, 5m, 2h or 1d", param, ctx)
-        return float(match[1]) * _UNITS_S[match[2]]
-
 
 _FILE = click.Path(dir_okay=False, path_type=Path)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 
@@ -22,6 +23,6 @@ def command(reference: str, destination: Path | None, as_json: bool) -> None:
     from retrodict.render import text
 
     with door.workspace(records=True) as workspace, door.progress("checking out") as progress:
-        record = checkout(workspace, reference, destination, progress=progress)
+        record = checkout(workspace, reference, destination, environment=dict(os.environ), progress=progress)
     door.show(record, as_json=as_json, text=text.checked_out)
     sys.exit(1 if record.forgotten or record.left_out else 0)

@@ -11,6 +11,7 @@ from retrodict.datasets.records import (
     derived_body,
     find,
     rederived_body,
+    released,
     verdicts,
     versions,
 )
@@ -27,6 +28,7 @@ __all__ = [
     "derived_body",
     "find",
     "rederived_body",
+    "released",
     "verdicts",
     "versions",
 ]

@@ -143,10 +143,10 @@ def rederived_body(
 
 
 class DatasetProjection:
-    """`datasets_versions`, a row for each version; `datasets_rederived`, one for each time that one was made again."""
+    """A row for each version, for each time that one was made again, and for each object that was let go."""
 
     name = "datasets"
-    version = 4
+    version = 5
     tables: Mapping[str, str] = {
         "datasets_versions": "CREATE TABLE datasets_versions (event TEXT PRIMARY KEY, entry INTEGER NOT NULL, "
         "name TEXT NOT NULL, version INTEGER NOT NULL, content TEXT NOT NULL, type TEXT NOT NULL, "
@@ -154,6 +154,8 @@ class DatasetProjection:
         "agent TEXT NOT NULL, is_current INTEGER NOT NULL, key TEXT, recipe TEXT, cpu_us INTEGER) WITHOUT ROWID",
         "datasets_rederived": "CREATE TABLE datasets_rederived (entry INTEGER PRIMARY KEY, version TEXT NOT NULL, "
         "verdict TEXT NOT NULL, at TEXT NOT NULL)",
+        "datasets_released": "CREATE TABLE datasets_released (content TEXT PRIMARY KEY, entry INTEGER NOT NULL) "
+        "WITHOUT ROWID",
     }
     indexes: Sequence[str] = (
         "CREATE INDEX datasets_by_name ON datasets_versions (name, version)",
@@ -169,6 +171,9 @@ class DatasetProjection:
         if event.kind == "dataset.rederived":
             row = (entry.index, str(body["version"]), str(body["verdict"]), event.at)
             db.execute("INSERT INTO datasets_rederived VALUES (?, ?, ?, ?)", row)
+            return
+        if event.kind == "evidence.released":
+            db.execute("REPLACE INTO datasets_released VALUES (?, ?)", (str(body["content"]), entry.index))
             return
         if event.kind not in ("dataset.added", "dataset.derived"):
             return
@@ -254,3 +259,8 @@ def verdicts(db: apsw.Connection, version: EventId) -> list[tuple[int, str, str]
     """Return what came out each time that a derived version was made again: entry, verdict, when; newest last."""
     query = "SELECT entry, verdict, at FROM datasets_rederived WHERE version = ? ORDER BY entry"
     return [(row[0], row[1], row[2]) for row in db.execute(query, (version,))]
+
+
+def released(db: apsw.Connection) -> dict[Digest, int]:
+    """Return which objects were let go, and the last entry that says so."""
+    return {Digest(row[0]): row[1] for row in db.execute("SELECT content, entry FROM datasets_released")}

@@ -351,6 +351,15 @@ class Ledger:
         Raises:
             IntegrityError: An entry is altered or missing.
         """
+        for index, leaf, data in self._stored(start, stop):
+            yield _sequenced(index, leaf, data)
+
+    def stored(self, start: int = 0) -> Iterator[tuple[int, bytes]]:
+        """Yield the bytes of the entries from `start` on, with their indexes. Raises as `read` does."""
+        for index, _, data in self._stored(start, None):
+            yield index, data
+
+    def _stored(self, start: int, stop: int | None) -> Iterator[tuple[int, bytes, bytes]]:
         query = "SELECT idx, leaf, data FROM entries WHERE idx >= ? AND idx < ? ORDER BY idx LIMIT ?"
         start, end = max(start, 0), MAX_INTEGER if stop is None else min(stop, MAX_INTEGER)
         while start < end:
@@ -360,7 +369,7 @@ class Ledger:
                 if index != start:
                     raise IntegrityError(f"entry {start} is missing: the next one is {index}")
                 _check_leaf(index, leaf, data)
-                yield _sequenced(index, leaf, data)
+                yield index, leaf, data
                 start += 1
             if len(rows) < _ROWS_AT_ONCE:
                 return

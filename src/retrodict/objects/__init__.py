@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from retrodict.objects.names import digest_of
     from retrodict.objects.remotes import RemoteError, open_remote
     from retrodict.objects.store import ObjectStore
+    from retrodict.objects.sweep import Weight
     from retrodict.objects.tree import TreeEntry
 
 _HOMES = {
@@ -18,12 +19,13 @@ _HOMES = {
     "ObjectStore": "store",
     "RemoteError": "remotes",
     "TreeEntry": "tree",
+    "Weight": "sweep",
     "digest_of": "names",
     "display": "add",
     "open_remote": "remotes",
 }
 
-__all__ = ["Added", "ObjectStore", "RemoteError", "TreeEntry", "digest_of", "display", "open_remote"]
+__all__ = ["Added", "ObjectStore", "RemoteError", "TreeEntry", "Weight", "digest_of", "display", "open_remote"]
 
 
 def __getattr__(name: str) -> Any:

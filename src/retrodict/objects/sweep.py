@@ -1,10 +1,10 @@
 """Letting go of what nothing needs: found by walking from roots, doomed first, swept after a grace.
 
 A doomed object can still be read, but a writer that is about to rely on it stores it anew: whether it is doomed is
-asked in the same query that asks whether it is held. So no writer needs a lease, as long as the grace is longer than the time
-between storing an object and recording the event that names it. To sweep, a pack is written again without its dead
-records; the new one takes its place in one transaction of the index, and only then the old file goes. A crash leaves at
-worst both: the old one is taken in again by the next opening, and swept another time.
+asked in the same query that asks whether it is held. So no writer needs a lease, as long as the grace is longer than
+the time between storing an object and recording the event that names it. To sweep, a pack is written again without its
+dead records; the new one takes its place in one transaction of the index, and only then the old file goes. A crash
+leaves at worst both: the old one is taken in again by the next opening, and swept another time.
 """
 
 from __future__ import annotations

@@ -483,7 +483,7 @@ class PredictionProjection:
                         *[body[column] for column in _CALL_COLUMNS],
                         body.get("request_id"),
                         len(parts),
-                        _answered(db, str(body["model"])) if is_answered else None,
+                        answered(db, str(body["model"])) if is_answered else None,
                     ),
                 )
                 if parts:
@@ -618,7 +618,7 @@ def sample(
     """
     query = "SELECT nth FROM predictions_calls WHERE entry = ? AND model = ? AND nth IS NOT NULL"
     own = next((int(str(nth)) for (nth,) in db.execute(query, (without, model))), None)
-    total = _answered(db, model) - (own is not None)
+    total = answered(db, model) - (own is not None)
     chosen: Sequence[int] = range(total)
     if total > limit:
         chosen = sorted(random.Random(seed).sample(chosen, limit))  # noqa: S311 - a sample that can be drawn again
@@ -628,7 +628,7 @@ def sample(
     return [int(str(entry)) for n in numbers for (entry,) in db.execute(query, (model, n))], total
 
 
-def _answered(db: apsw.Connection, model: str) -> int:
+def answered(db: apsw.Connection, model: str) -> int:
     """Return how many answered calls of a model version there are."""
     query = "SELECT max(nth) FROM predictions_calls WHERE model = ? AND nth IS NOT NULL"
     last = db.execute(query, (model,)).fetchall()[0][0]

@@ -49,6 +49,7 @@ class Reader:
         self._names: dict[str, str] = {}
         self._authors = Authors(workspace)
         self._named: dict[tuple[str, int], Named] = {}
+        self._released = datasets.released(self.database)
 
     # ---- entries
 
@@ -251,6 +252,8 @@ class Reader:
         state, rehashed = self.state(digest)
         key = sealed_key(self.workspace, digest) if state == "erased" else None
         forgotten = None if key is None else forgetting(self.workspace, key)
+        if state == "missing" and digest in self._released:
+            says += f", let go (entry {self._released[digest]})"
         return Fact(
             says=says if forgotten is None else f"{says}; {forgotten}",
             evidence=evidence,
