@@ -48,6 +48,10 @@ def test_a_receipt_is_checked_where_there_is_no_workspace(run: Run, tmp_path: Pa
     entry = tmp_path / "elsewhere" / "r.json"
     entry.write_bytes(entry.read_bytes() + b"\n")
     assert "does not lead" in run(f"{check} --key ../log.vkey", code=1, folder="elsewhere").stdout
+    # What is no receipt is called that, whether or not something lies beside it.
+    run("retrodict log checkpoint > ../elsewhere/kept")
+    assert "a receipt begins with" in run(f"{check[:-12]} kept", code=1, folder="elsewhere").stdout
+    assert "was not given" in run(f"cp r.tlog-proof alone && {check[:-12]} alone", code=2, folder="elsewhere").stderr
     # An entry of the same name is never written over, and without --out the receipt is named after its entry.
     assert "is something else" in run("retrodict log proof 2 --out ../elsewhere/r.tlog-proof", code=2).stderr
     run("retrodict log proof dataset:a.txt@v1 && retrodict log check-proof entry-2.tlog-proof --key ../log.vkey")
@@ -57,13 +61,16 @@ def test_a_receipt_is_checked_where_there_is_no_workspace(run: Run, tmp_path: Pa
 
 
 def test_the_log_is_published_and_held_to_what_it_said(run: Run, tmp_path: Path) -> None:
-    run("retrodict log checkpoint > ../kept && retrodict log publish ../www")
+    run("retrodict log checkpoint > ../kept && retrodict log proof 1 --out ../receipt && retrodict log publish ../www")
     run("echo 2 > b.txt && retrodict add b.txt")
     told = json.loads(run("retrodict log publish ../www --json").stdout)
     assert (told["before"], told["size"]) == (3, 4)
     assert "The 4 entries go on from the 3" in run("retrodict verify --since ../kept").stdout
+    assert "The 4 entries go on from the 3" in run("retrodict verify --since ../receipt").stdout
     assert "no witness has cosigned" in run("retrodict log publish ../other --witnessed", code=2).stderr
-    assert "cannot be reached" in run("retrodict log witness http://127.0.0.1:9", code=2).stderr
+    unreached = run("retrodict log witness http://127.0.0.1:9", code=2).stderr
+    assert "cannot be reached" in unreached
+    assert "public key" not in unreached  # it is not what helps
     assert "cannot be read" in run("retrodict verify --since ../absent", code=2).stderr
     assert "no checkpoint" in run("retrodict verify --since a.txt", code=2).stderr
     forged = (tmp_path / "kept").read_text().replace("\n3\n", "\n2\n")

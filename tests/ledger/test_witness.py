@@ -121,6 +121,22 @@ def test_two_witnesses_cosign_the_same_checkpoint(workspace: Workspace, key: str
     assert [w.size for w in verify(workspace, witnesses=[one.key, two.key]).witnesses] == [done.size, done.size]
 
 
+def test_a_witness_that_is_down_does_not_cost_the_words_of_the_others(
+    workspace: Workspace, key: str, watch: Watch, tmp_path: Path
+) -> None:
+    other = init(tmp_path / "other", tmp_path / "state", CLOCK, agent="Ada").key
+    one, deaf = watch(key, name="a.example"), watch(other, name="b.example")
+    for order in ([one.url, deaf.url, "http://127.0.0.1:9"], ["http://127.0.0.1:9", deaf.url, one.url]):
+        done = log_witness(workspace, order, keys=[one.key])
+        assert [w.name for w in done.witnesses] == ["a.example"]
+        assert sorted("cannot be reached" in why for why in done.refused) == [False, True]
+        assert verify(workspace, witnesses=[one.key]).witnesses[0].size == done.size
+    size = workspace.ledger.size()
+    with pytest.raises(WitnessError, match="does not know the log"):
+        log_witness(workspace, [deaf.url])
+    assert workspace.ledger.size() == size
+
+
 def test_a_cosignature_that_was_never_recorded_does_not_stop_the_next_one(
     workspace: Workspace, key: str, watch: Watch
 ) -> None:

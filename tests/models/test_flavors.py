@@ -237,3 +237,26 @@ def test_a_missing_file_of_a_folder_is_named(tmp_path: Path) -> None:
     (tmp_path / "m" / "MLmodel").write_text("flavors: {onnx: {data: ../../x}}")
     with pytest.raises(UnloadableModelError, match="leads out"):
         load_model(tmp_path / "m")
+
+
+@pytest.mark.parametrize("zipmap", [True, False])
+def test_a_graph_with_several_outputs_is_registered_with_an_example(tmp_path: Path, zipmap: bool) -> None:
+    """Labels, and beside them scores: rows of mappings as the converter has them by default, or a matrix."""
+    from sklearn.linear_model import LogisticRegression
+
+    fitted = LogisticRegression().fit(FRAME, TARGET)
+    types = [("input", skl2onnx.common.data_types.FloatTensorType([None, 3]))]
+    made = skl2onnx.convert_sklearn(fitted, initial_types=types, options={"zipmap": zipmap})
+    (tmp_path / "g.onnx").write_bytes(made.SerializeToString())
+    FRAME.head(3).to_csv(tmp_path / "example.csv", index=False)
+    packaged = package(tmp_path / "g.onnx", tmp_path / "m", example=tmp_path / "example.csv")
+    assert packaged.signature is not None
+    names = [given["name"] for given in packaged.signature["inputs"]]  # type: ignore[attr-defined]
+    assert names == list(FRAME.columns)
+    if not zipmap:
+        assert packaged.signature["outputs"] == [
+            {"type": "tensor", "name": "label", "tensor-spec": {"dtype": "int64", "shape": [-1]}},
+            {"type": "tensor", "name": "probabilities", "tensor-spec": {"dtype": "float32", "shape": [-1, 2]}},
+        ]
+    labels = next(iter(load_model(tmp_path / "m").predict(FRAME).values()))
+    assert (labels == fitted.predict(FRAME)).all()

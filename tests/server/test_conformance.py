@@ -136,6 +136,14 @@ def test_only_requested_outputs_are_given(served: Running) -> None:
     assert [output["name"] for output in ask(served, two).json()["outputs"]] == ["y"]
 
 
+def test_an_output_that_there_is_not_is_refused_and_the_answer_named(served: Running) -> None:
+    refused = ask(served, {**ONE, "outputs": [{"name": "nope"}]})
+    assert refused.status_code == 400
+    assert "names of outputs" in refused.json()["error"]
+    about = refused.json()["parameters"]  # the model was asked, and that is on record
+    assert served.client.get(f"/v1/predictions/{about['prediction_id']}").json()["rows"]
+
+
 def test_an_empty_list_of_outputs_means_all(served: Running) -> None:
     assert len(ask(served, {**ONE, "outputs": []}).json()["outputs"]) == 1
 

@@ -237,6 +237,12 @@ def test_what_is_not_there_is_said_as_json(running: Running, method: str, path: 
     assert list(answer.json()) == ["error"]
 
 
+def test_a_model_that_takes_no_question_without_rows_refuses_it(running: Running) -> None:
+    answer = running.infer("broken", {"inputs": [{"name": "n", "shape": [0], "datatype": "FP64", "data": []}]})
+    assert (answer.status_code, "broken@v1 failed" in answer.json()["error"]) == (400, True)
+    assert running.client.get(f"/v1/predictions/{answer.json()['parameters']['prediction_id']}").status_code == 200
+
+
 def test_a_failing_model_answers_500_and_names_the_record(running: Running) -> None:
     answer = running.infer("broken", columns())
     assert answer.status_code == 500

@@ -10,7 +10,7 @@ from typing import Literal
 from retrodict.actions.public_keys import log_key, witness_keys
 from retrodict.kernel import entry
 from retrodict.kernel.clock import rfc3339
-from retrodict.kernel.errors import IntegrityError
+from retrodict.kernel.errors import IntegrityError, UsageError
 from retrodict.kernel.merkle import leaf_hash
 from retrodict.kernel.note import Checkpoint, SignatureError, read_rotation, verify_note
 from retrodict.kernel.receipt import decode_receipt
@@ -71,18 +71,22 @@ def check_proof(
         rotations: Entries `key.rotated`, in any order: a key counts when one that counts has signed for it.
 
     Raises:
-        UsageError: One of the keys is none.
+        UsageError: One of the keys is none, or neither the entry nor its leaf hash was given.
     """
     log_keys, witness_verifiers = [log_key(key) for key in keys], witness_keys(witnesses)
     for _ in rotations:  # so often that any order leads to the end of the chain
         log_keys += [key for data_ in rotations for key in _successor(data_, log_keys)]
     if data is not None:
         leaf = leaf_hash(data)
-    assert leaf is not None
     try:
         read = decode_receipt(receipt)
     except IntegrityError as error:
-        return CheckedProof(answer="no", because=error.message, leaf_hash=leaf.hex())
+        return CheckedProof(answer="no", because=error.message, leaf_hash=None if leaf is None else leaf.hex())
+    if leaf is None:
+        raise UsageError(
+            "the entry that the receipt is about was not given",
+            hint="It is the file beside the receipt with the suffix .json; --entry names it, or --leaf its hash.",
+        )
     event = kind = at = None
     if data is not None:
         with contextlib.suppress(IntegrityError):

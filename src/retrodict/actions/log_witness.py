@@ -33,11 +33,16 @@ class Cosigned:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Witnessed:
-    """A checkpoint that witnesses have cosigned, and the entry that keeps it."""
+    """A checkpoint that witnesses have cosigned, and the entry that keeps it.
+
+    Attributes:
+        refused: Why others of those that were asked have not, one sentence each.
+    """
 
     size: int
     root: str
     witnesses: tuple[Cosigned, ...]
+    refused: tuple[str, ...]
     event: EventId
     index: int
     note: str
@@ -53,7 +58,7 @@ def log_witness(workspace: Workspace, urls: Sequence[str], *, keys: Sequence[str
 
     Raises:
         UnwritableStateError: There is no signing key here.
-        WitnessError: A witness cannot be reached or does not know this log; nothing is recorded.
+        WitnessError: No witness can be reached and knows this log; nothing is recorded.
         OldStoreError, ForkError: It has cosigned more of this log than there is, or another history.
         SignatureError: A witness answered without a valid signature by one of `keys`.
     """
@@ -68,11 +73,18 @@ def log_witness(workspace: Workspace, urls: Sequence[str], *, keys: Sequence[str
     seen = max((kept.size for kept in cosigned_checkpoints(workspace)), default=0)
     told: list[Cosigned] = []
     kept: list[Signature] = []
+    failures: list[WitnessError] = []
     for url in urls:
-        answered = ask_witness(workspace.ledger, checkpoint, url, seen=seen)
-        found = _kept(url, checkpoint.text.encode(), answered, verifiers)
+        try:
+            answered = ask_witness(workspace.ledger, checkpoint, url, seen=seen)
+            found = _kept(url, checkpoint.text.encode(), answered, verifiers)
+        except WitnessError as error:  # one that is down must not cost the words of the others
+            failures.append(error)
+            continue
         kept += [signature for signature, _ in found]
         told += [cosigned for _, cosigned in found]
+    if failures and not kept:
+        raise failures[0]
     cosigned = replace(checkpoint, signatures=(*checkpoint.signatures, *dict.fromkeys(kept)))
     batch = Batch(workspace)
     event = batch.event("checkpoint.witnessed", uses=(), makes=(), body=cosigned_body(cosigned))
@@ -81,6 +93,7 @@ def log_witness(workspace: Workspace, urls: Sequence[str], *, keys: Sequence[str
         size=checkpoint.size,
         root=checkpoint.root.hex(),
         witnesses=tuple(told),
+        refused=tuple(error.message for error in failures),
         event=event.id,
         index=index,
         note=cosigned.encode().decode(),

@@ -25,6 +25,7 @@ from retrodict.kernel.errors import (
 )
 from retrodict.kernel.note import Checkpoint, SignatureError, decode_checkpoint, read_rotation, verify_note
 from retrodict.kernel.protocols import Progress, Verifier
+from retrodict.kernel.receipt import decode_kept
 from retrodict.kernel.types import Digest, Edge, EdgeList, EventId, Finding, Ref
 from retrodict.ledger import Sequenced
 from retrodict.objects import TreeEntry, digest_of
@@ -102,8 +103,8 @@ def verify(
     Args:
         key: The log's public key (as `init` printed it) or a file that holds it: the anchor, instead of the key in the
             state directory.
-        since: A checkpoint that the caller has kept (a signed note): nothing before it may have changed. It is an
-            anchor too.
+        since: A checkpoint that the caller has kept (a signed note), or a receipt: nothing before it may have changed.
+            It is an anchor too.
         witnesses: Public keys of witnesses, or files that hold them: each must have cosigned a state of this log. They
             are anchors too.
         signers: An allowed_signers file (its text): whose key may sign for whom, instead of what the log has recorded.
@@ -259,11 +260,11 @@ def _allowed(text: str) -> list[keys.AllowedSigner]:
 
 def _checkpoint_given(workspace: Workspace, data: bytes) -> Checkpoint:
     try:
-        checkpoint = decode_checkpoint(data)
+        checkpoint = decode_kept(data)
     except FormatError as error:
         raise UsageError(
-            f"what was given is no checkpoint: {error.message}",
-            hint="`retrodict log checkpoint` prints the newest one.",
+            f"what was given is no checkpoint and no receipt: {error.message}",
+            hint="`retrodict log checkpoint` prints the newest checkpoint.",
         ) from error
     if checkpoint.origin != workspace.ledger.origin:
         raise UsageError(

@@ -114,7 +114,7 @@ def keys(to: str, destination: str, passphrase_file: Path, beside_the_store: boo
 @door.subverb(command, "drill", example="retrodict backup drill s3://backups/credit")
 @click.argument("destination")
 @click.option("--at", type=click.IntRange(1), metavar="NUMBER", help="Backup NUMBER there (default: the last).")
-@click.option("--key", metavar="KEY|FILE", help="The log's public key (default: that of the workspace here).")
+@door.key_option("--key", help_="The log's public key (default: that of the workspace here).")
 @click.option("--keys", "keys_from", help="Where `backup keys to` wrote the keys: try whether they open.")
 @click.option("--passphrase-file", type=_FILE, help="Its first line opens the keys.")
 def drill_(
@@ -155,7 +155,7 @@ def drill_(
                 progress=progress,
             )
         door.show(record, as_json=as_json, text=text.drilled)
-        sys.exit({"yes": 0, "no": 1, "could not tell": 2}[record.answer])
+        sys.exit(door.ANSWER_EXITS[record.answer])
 
     try:
         with door.workspace(read_only=True) as workspace:

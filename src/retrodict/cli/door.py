@@ -168,6 +168,8 @@ class WordedGroup(Worded, click.Group):
     """The same, with commands below it."""
 
 
+ANSWER_EXITS = {"yes": 0, "no": 1, "could not tell": 2}
+
 F = TypeVar("F", bound=Callable[..., Any])
 
 
@@ -211,6 +213,11 @@ def subverb(group: click.Group, name: str, *, example: str) -> Callable[[F], cli
         return command
 
     return wrap
+
+
+def key_option(name: str, *parameter: str, help_: str, multiple: bool = False) -> Callable[[F], F]:
+    """Return an option that takes a public key: its text, or the file that holds it."""
+    return click.option(name, *parameter, type=click.Path(), metavar="KEY|FILE", multiple=multiple, help=help_)
 
 
 def state_root() -> Path:

@@ -9,8 +9,6 @@ import click
 
 from retrodict.cli import door
 
-EXITS = {"yes": 0, "no": 1, "could not tell": 2}
-
 
 @door.verb_group("log", example="retrodict log --kind model -n 10")
 @click.option("-n", "limit", type=click.IntRange(1), default=30, show_default=True, help="At most so many entries.")
@@ -80,21 +78,9 @@ def proof(reference: str, out: Path | None, with_signature: bool, as_json: bool)
     help="The entry's bytes (default: the file beside the receipt with the suffix .json).",
 )
 @click.option("--leaf", help="The entry's leaf hash, 64 hex digits, where its bytes are not at hand.")
-@click.option(
-    "--key",
-    "keys",
-    multiple=True,
-    type=click.Path(),
-    metavar="KEY|FILE",
-    help="The log's public key, or a file that holds it.",
-)
-@click.option(
-    "--witness",
-    "witnesses",
-    multiple=True,
-    type=click.Path(),
-    metavar="KEY|FILE",
-    help="A witness's public key, or its file; it must have cosigned.",
+@door.key_option("--key", "keys", multiple=True, help_="The log's public key, or a file that holds it.")
+@door.key_option(
+    "--witness", "witnesses", multiple=True, help_="A witness's public key, or its file; it must have cosigned."
 )
 @click.option(
     "--rotation",
@@ -122,16 +108,10 @@ def check_proof(
     from retrodict.kernel.errors import UsageError
     from retrodict.render import trust
 
-    data = None
-    if leaf is None:
-        entry = receipt.with_suffix(".json") if entry is None else entry
-        if not entry.is_file():
-            raise UsageError(
-                f"there is no {entry}", hint="Give the entry's bytes with --entry, or its hash with --leaf."
-            )
-        data = door.read(entry)
-    elif entry is not None:
+    if leaf is not None and entry is not None:
         raise UsageError("--entry and --leaf say the same", hint="Give one of them.")
+    if leaf is None and entry is None and receipt.with_suffix(".json").is_file():
+        entry = receipt.with_suffix(".json")
     try:
         hashed = None if leaf is None else bytes.fromhex(leaf)
     except ValueError:
@@ -140,14 +120,14 @@ def check_proof(
         raise UsageError(f"{leaf!r} is no leaf hash", hint="It has 64 hex digits.")
     record = check(
         door.read(receipt),
-        data,
+        None if entry is None else door.read(entry),
         leaf=hashed,
         keys=keys,
         witnesses=witnesses,
         rotations=[door.read(path) for path in rotations],
     )
     door.show(record, as_json=as_json, text=trust.checked_proof)
-    sys.exit(EXITS[record.answer])
+    sys.exit(door.ANSWER_EXITS[record.answer])
 
 
 @door.subverb(command, "publish", example="retrodict log publish /srv/www/log")
@@ -171,19 +151,16 @@ def publish(folder: Path, witnessed: bool, again: bool, as_json: bool) -> None:
 
 @door.subverb(command, "witness", example="retrodict log witness https://witness.example --key witness.vkey")
 @click.argument("urls", nargs=-1, required=True, metavar="URL...")
-@click.option(
-    "--key",
-    "keys",
-    multiple=True,
-    type=click.Path(),
-    metavar="KEY|FILE",
-    help="A witness's public key, or its file; others' words are not kept.",
+@door.key_option(
+    "--key", "keys", multiple=True, help_="A witness's public key, or its file; others' words are not kept."
 )
 def witness(urls: tuple[str, ...], keys: tuple[str, ...], as_json: bool) -> None:
     """Let witnesses cosign the newest checkpoint.
 
     What those at URL... sign (C2SP tlog-witness) is kept in the log. A witness remembers: once it has cosigned, this
     log's holder cannot show it another history unnoticed.
+
+    Exit 0: all have cosigned. 1: some have, and the others are named. 2: none has.
     """
     from retrodict.actions.log_witness import log_witness
     from retrodict.render import trust
@@ -191,6 +168,7 @@ def witness(urls: tuple[str, ...], keys: tuple[str, ...], as_json: bool) -> None
     with door.workspace(writes=True) as workspace:
         record = log_witness(workspace, urls, keys=keys)
     door.show(record, as_json=as_json, text=trust.witnessed)
+    sys.exit(1 if record.refused else 0)
 
 
 @door.subverb(command, "checkpoint", example="retrodict log checkpoint > kept.checkpoint")

@@ -13,24 +13,17 @@ from retrodict.kernel.errors import IntegrityError
 
 @door.verb("verify", example="retrodict verify --key log.vkey --since kept.checkpoint")
 @click.argument("reference", required=False, shell_complete=door.complete_reference)
-@click.option(
-    "--key",
-    type=click.Path(),
-    metavar="KEY|FILE",
-    help="The log's public key, or a file that holds it, to check against.",
-)
+@door.key_option("--key", help_="The log's public key, or a file that holds it, to check against.")
 @click.option(
     "--since",
     type=click.Path(dir_okay=False, path_type=Path),
-    help="A checkpoint that you kept: nothing before it may have changed.",
+    help="A checkpoint that you kept, or a receipt: nothing before it may have changed.",
 )
-@click.option(
+@door.key_option(
     "--witness",
     "witnesses",
     multiple=True,
-    type=click.Path(),
-    metavar="KEY|FILE",
-    help="A witness's public key, or its file: it must have cosigned this log.",
+    help_="A witness's public key, or its file: it must have cosigned this log.",
 )
 @click.option(
     "--signers",
@@ -68,4 +61,4 @@ def command(
     except IntegrityError as error:
         record = unreadable(error)
     door.show(record, as_json=as_json, text=text.verification)
-    sys.exit({"yes": 0, "no": 1, "could not tell": 2}[record.answer])
+    sys.exit(door.ANSWER_EXITS[record.answer])

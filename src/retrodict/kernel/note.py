@@ -184,7 +184,7 @@ def decode_checkpoint(data: bytes) -> Checkpoint:
     if not _NAME.match(origin):
         raise FormatError(f"the origin of a checkpoint is malformed: {origin!r}")
     if root is None or len(root) != HASH_BYTES or not _SIZE.match(rest[0]) or not all(rest[2:]):
-        raise FormatError(f"a checkpoint is an origin, a size and a root of 32 bytes; this is {note.text!r}")
+        raise FormatError(f"a checkpoint is an origin, a size and a root of 32 bytes; this is {note.text[:80]!r}")
     return Checkpoint(
         origin=origin, size=int(rest[0]), root=root, extensions=tuple(rest[2:]), signatures=note.signatures
     )

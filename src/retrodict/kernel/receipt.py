@@ -49,6 +49,15 @@ class Receipt:
         return verify_inclusion(self.index, self.checkpoint.size, leaf, self.path, self.checkpoint.root)
 
 
+def decode_kept(data: bytes) -> Checkpoint:
+    """Return the checkpoint that `data` is, or that `data` as a receipt leads to. Nothing is verified yet.
+
+    Raises:
+        FormatError: Neither.
+    """
+    return decode_receipt(data).checkpoint if data.startswith(_HEAD.encode()) else decode_checkpoint(data)
+
+
 def decode_receipt(data: bytes) -> Receipt:
     """Return the receipt in `data`. Nothing is verified yet.
 

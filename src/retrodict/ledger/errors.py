@@ -45,8 +45,8 @@ class WitnessError(UnavailableError):
     slug = "witness"
     hint = "Ask the one who runs the witness to add this log's public key, which `retrodict log key` prints."
 
-    def __init__(self, url: str, why: str) -> None:
-        super().__init__(f"the witness at {url} did not cosign: {why}")
+    def __init__(self, url: str, why: str, *, hint: str | None = None) -> None:
+        super().__init__(f"the witness at {url} did not cosign: {why}", hint=hint)
         self.url = url
 
 

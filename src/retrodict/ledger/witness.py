@@ -15,6 +15,7 @@ from retrodict.ledger.log import Ledger
 
 TIMEOUT_S = 30.0
 _SIZE = re.compile(rb"(0|[1-9][0-9]{0,18})\n\Z")
+_UNREACHED = "Look at its address (a submission prefix, without add-checkpoint) and at the network, and try again."
 _ATTEMPTS = 3  # others may have the same log cosigned at the same time
 
 
@@ -75,4 +76,4 @@ def _post(url: str, body: bytes) -> tuple[int, bytes]:
         with error:
             return error.code, error.read(MAX_NOTE_BYTES)
     except (OSError, ValueError) as error:
-        raise WitnessError(url, f"it cannot be reached: {getattr(error, 'reason', error)}") from error
+        raise WitnessError(url, f"it cannot be reached: {getattr(error, 'reason', error)}", hint=_UNREACHED) from error

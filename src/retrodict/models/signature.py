@@ -6,6 +6,7 @@ type's value (3.0 for a long, 0.1 for a float: the number that prints as 0.1), e
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -123,7 +124,7 @@ class Signature:
 
 
 def infer(data: Any) -> Spec | None:
-    """Return the specification of a frame, an array, rows or columns; None where nothing can be said of `data`."""
+    """Return the specification of a frame, an array, arrays by name, rows or columns; None where there is none."""
     import numpy as np  # 80 ms
 
     kind = type(data).__name__
@@ -133,8 +134,17 @@ def infer(data: Any) -> Spec | None:
         return tuple(ColumnSpec(name=str(name), type=_type_of(data.iloc[:, i])) for i, name in enumerate(data.columns))
     if isinstance(data, np.ndarray) and data.dtype.kind != "O":
         return (TensorSpec(dtype=data.dtype.name, shape=(-1, *data.shape[1:])),)
+    if isinstance(data, Mapping) and data and all(isinstance(part, np.ndarray) for part in data.values()):
+        if any(part.dtype.kind == "O" for part in data.values()):
+            return None
+        if any(part.ndim != 1 for part in data.values()):  # as a graph answers: labels, and a row of scores for each
+            parts = data.items()
+            return tuple(
+                TensorSpec(dtype=part.dtype.name, shape=(-1, *part.shape[1:]), name=str(name)) for name, part in parts
+            )
     if isinstance(data, Mapping) or (isinstance(data, Sequence) and data and isinstance(data[0], Mapping)):
-        return infer(_frame(data))
+        with contextlib.suppress(InputError):  # no table: ranked lists of any lengths, say
+            return infer(_frame(data))
     return None
 
 

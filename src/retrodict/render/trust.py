@@ -61,6 +61,7 @@ def witnessed(record: Witnessed) -> RenderableType:
     return Group(
         Text(f"{record.size} entries are cosigned; entry {record.index} keeps the signatures"),
         table(["witness", "address", "signed"], rows, wrap=["address"]),
+        *(Text(why, style="yellow") for why in record.refused),
     )
 
 

@@ -280,11 +280,20 @@ class App:
                 answer = self._scheduler.ask(reference, request.inputs, asker)
                 self._answers[answer] = started + self._limits.answer_s
                 reply = await answer
+            except ModelFailedError as error:
+                if request.rows:
+                    raise
+                self._note(error, "infer", 400)
+                return _refusal(error)._replace(status=400)  # it was asked about nothing, and takes no such question
             finally:
                 self._answers.pop(answer, None)
                 if is_versioned:
                     self._scheduler.forget(reference)
-        value, tails = _answer(name, request, reply)
+        try:
+            value, tails = _answer(name, request, reply)
+        except FieldError as error:  # an output that there is not: which ones there are, only the answer shows
+            self._note(error, "infer", 400)
+            return _Reply(400, {"error": error.message, "parameters": _record_of(reply)})
         self.measures.answered(name, time.perf_counter() - started)
         return _Reply(200, value, (_traceparent(reply.trace, reply.span),), tails)
 
@@ -350,20 +359,24 @@ def _read_request(scope: Scope, content: bytes, most_rows: int) -> _Request:
 
 def _answer(name: str, request: _Request, reply: Reply) -> tuple[dict[str, object], list[bytes] | None]:
     outputs, tails = reply.outputs.write(request.wanted, reply.rows)
-    answer = reply.answer
-    assert answer.leaf_hash is not None
-    parameters: dict[str, object] = {
-        "prediction": reply.reference,
-        "prediction_id": answer.prediction,
-        "leaf_hash": answer.leaf_hash.hex(),
-        "trace": reply.trace,
-    }
+    parameters = _record_of(reply)
     if reply.rows is not None:
         parameters["rows"] = request.rows
-    value: dict[str, object] = {"model_name": name, "model_version": str(answer.version.version)}
+    value: dict[str, object] = {"model_name": name, "model_version": str(reply.answer.version.version)}
     if request.id is not None:
         value["id"] = request.id
     return value | {"parameters": parameters, "outputs": outputs}, tails
+
+
+def _record_of(reply: Reply) -> dict[str, object]:
+    """Return what names the record of an answer: the `parameters` of an inference response."""
+    assert reply.answer.leaf_hash is not None
+    return {
+        "prediction": reply.reference,
+        "prediction_id": reply.answer.prediction,
+        "leaf_hash": reply.answer.leaf_hash.hex(),
+        "trace": reply.trace,
+    }
 
 
 def _allow(method: str, allowed: str) -> None:
