@@ -11,7 +11,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from retrodict.diagnose.alternatives import NO_CHANGES, changes, interval
-from retrodict.diagnose.errors import NotTabularError
 from retrodict.diagnose.tables import as_outputs, as_rows, targets
 
 GIVEN = pd.DataFrame({"probability": [0.2, 0.6, 0.7, np.nan], "decision": ["no", "yes", "yes", "no"]})
@@ -44,8 +43,34 @@ def test_whole_numbers_of_a_vector_are_classes_and_floats_are_not() -> None:
     assert changes(np.array([1, 2]), np.array([1, 3])).decisions == 1
     assert not changes(np.array([1.0]), np.array([2.0])).has_decisions
     assert as_outputs(["a", "b"])[0].is_decision
-    with pytest.raises(NotTabularError):
-        as_outputs("one text")
+
+
+IMAGE = np.arange(48, dtype="uint8").reshape(4, 4, 3)
+
+
+@pytest.mark.parametrize(
+    ("given", "instead"),
+    [
+        ([["a", "b"], ["a"]], [["a", "b"], ["b"]]),  # ranked lists
+        ([["a", "b"], ["a", "b"]], [["a", "b"], ["b", "a"]]),
+        ([IMAGE, IMAGE], [IMAGE, IMAGE + np.uint8(1)]),
+        (np.stack([IMAGE, IMAGE]), np.stack([IMAGE, IMAGE + np.uint8(1)])),
+        ([{"items": ["a"], "at": {"x": 1}}, {"items": []}], [{"items": ["a"], "at": {"x": 1}}, {"items": ["a"]}]),
+        ({"items": [["a"], []], "n": [1, 2]}, {"items": [["a"], ["b"]], "n": [1, 2]}),
+        ([b"\x89PNG", b"\0"], [b"\x89PNG", b"\1"]),
+        (["a", ["b"]], ["a", "b"]),
+    ],
+)
+def test_what_is_no_table_is_this_or_another(given: object, instead: object) -> None:
+    assert changes(given, given).values == 0
+    found = changes(given, instead)
+    assert (found.rows, found.values, found.decisions) == (2, 1, 1)
+
+
+@pytest.mark.parametrize("value", ["one text", IMAGE, {"answer": "yes", "sure": [0.5, 0.25]}, [], 3.5])
+def test_an_answer_that_is_one_value_is_one_row(value: object) -> None:
+    assert changes(value, value).values == 0
+    assert changes("one text", "another").decisions == 1
 
 
 def test_batches_add_up() -> None:

@@ -166,6 +166,26 @@ def test_inputs_that_are_not_rows_and_other_inputs_are_refused() -> None:
         attribute(lambda x: [1.0], as_rows(NUMBERS.iloc[[0]]), as_rows(TABLE[["age"]]), seed=0)
 
 
+def test_of_answers_that_are_no_numbers_it_is_told_which_input_makes_them_what_they_are() -> None:
+    def rank(frame: Any) -> list[list[str]]:
+        return [["old", "young"] if age > 30 else ["young"] for age in frame["age"]]
+
+    pair = pd.DataFrame({"age": [40.0, 20.0], "income": [1.0, 2.0]})
+    (found,) = attribute(rank, as_rows(pair.iloc[[0]]), as_rows(pair.iloc[1:]), seed=0)
+    assert found.target == "answer = ['old', 'young']"
+    assert found.values == pytest.approx((1.0, 0.0))
+    (found,) = attribute(
+        lambda frame: [np.full((2, 2, 3), int(age), "uint8") for age in frame["age"]],
+        as_rows(pair.iloc[[0]]),
+        as_rows(pair.iloc[1:]),
+        seed=0,
+    )
+    assert found.target.startswith("answer = RGB image 2×2")
+    assert found.values == pytest.approx((1.0, 0.0))
+    with pytest.raises(NotTabularError):
+        attribute(lambda _: "one text", as_rows(pair.iloc[[0]]), as_rows(pair.iloc[1:]), seed=0)
+
+
 def test_column_sources_follow_nested_pipelines() -> None:
     model = Pipeline([("scale", StandardScaler()), ("again", StandardScaler())])
     assert column_sources(model, 3) == [0, 1, 2]

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from math import sqrt
 from typing import Any, Final
 
-from retrodict.diagnose.tables import as_outputs
+from retrodict.diagnose.tables import as_outputs, same
 
 _Z95: Final = 1.959963984540054
 
@@ -53,9 +53,6 @@ def changes(given: object, instead: object, rows: Sequence[int] | None = None) -
         given: n answers, as they were given.
         instead: n answers by another model.
         rows: Which of them count; None: all.
-
-    Raises:
-        NotTabularError: One of them is not rows of named values.
     """
     import numpy as np  # 90 ms
 
@@ -87,13 +84,15 @@ def changes(given: object, instead: object, rows: Sequence[int] | None = None) -
     )
 
 
-def _differs(a: Any, b: Any) -> Any:
+def _differs(given: Any, instead: Any) -> Any:
     import numpy as np  # 90 ms
 
-    a, b = np.asarray(a), np.asarray(b)
+    if isinstance(given, list) or isinstance(instead, list):  # they have no type in common
+        return np.array([not same(x, y) for x, y in zip(given, instead, strict=True)], dtype=bool)
+    a, b = np.asarray(given), np.asarray(instead)
     if a.dtype.kind in "iufb" and b.dtype.kind in "iufb":
         return (a != b) & ~(np.isnan(a.astype("float64")) & np.isnan(b.astype("float64")))
-    return np.array([bool(x != y) and not (x != x and y != y) for x, y in zip(a, b, strict=True)], dtype=bool)
+    return np.array([not same(x, y) for x, y in zip(given, instead, strict=True)], dtype=bool)
 
 
 def interval(count: float, rows: int) -> tuple[float, float]:

@@ -24,9 +24,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final, Literal
 
-from retrodict.diagnose.tables import Output, Predict, Rows, as_outputs, mix, stack, targets
+from retrodict.diagnose.tables import Output, Predict, Rows, as_outputs, mix, numbers, stack, targets
 from retrodict.kernel.errors import MissingExtraError
 from retrodict.kernel.protocols import Progress
+from retrodict.predictions import media
 
 MOST_INPUTS_ENUMERATED: Final = 8
 _BACKGROUND_ENUMERATED: Final = 64  # rows: 2^8 combinations of them are 16,384 questions
@@ -159,11 +160,7 @@ class _Questions:
         self.wanted = wanted
 
     def __call__(self, indexes: Any) -> Any:
-        import numpy as np  # 90 ms
-
-        parts = {part.name: part for part in as_outputs(self._predict(mix(self._pool, indexes.astype("intp"))))}
-        columns = [parts[target.name].as_numbers(target.values[0]) for target in self.wanted]
-        return np.stack(columns, axis=1)
+        return numbers(self._predict(mix(self._pool, indexes.astype("intp"))), self.wanted, len(indexes))
 
 
 def _enumerated(shap: Any, questions: _Questions, row: Rows, rows: int, seed: int) -> tuple[Attribution, ...]:
@@ -231,7 +228,7 @@ def _sampled(
 
 def name_of(target: Output) -> str:
     """Return what is explained: a quantity, or that a choice is the one that it is."""
-    return f"{target.name} = {target.values[0]}" if target.is_decision else target.name
+    return f"{target.name} = {media.brief(plain(target.values[0]))}" if target.is_decision else target.name
 
 
 def _choose(random: Any, rows: int, limit: int) -> Any:

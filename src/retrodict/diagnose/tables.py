@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from retrodict.diagnose.errors import NotTabularError, UnlikeInputsError
+from retrodict.predictions import payload
 
 Predict = Callable[[Any], object]  # n rows of inputs, in the container that the model takes -> n answers
 
@@ -79,11 +80,18 @@ def as_rows(value: object) -> Rows:
             restore=lambda frame: frame.to_numpy(dtype=dtype),
         )
     if isinstance(value, Mapping) and value and _one_length(value.values()):
-        frame = pd.DataFrame({name: np.asarray(column) for name, column in value.items()})
-        return Rows(frame=frame, restore=lambda frame: {name: frame[name].to_numpy() for name in frame.columns})
+        return Rows(frame=_frame(value), restore=lambda frame: {name: frame[name].to_numpy() for name in frame.columns})
     if isinstance(value, list) and value and all(isinstance(row, Mapping) for row in value):
         return Rows(frame=pd.DataFrame(value), restore=lambda frame: frame.to_dict("records"))
     raise NotTabularError("the input", value)
+
+
+def _frame(columns: Mapping[Any, Any]) -> Any:
+    """Return columns of one length as a frame; a list may hold lists of any lengths."""
+    import numpy as np  # 90 ms, and pandas 300
+    import pandas as pd
+
+    return pd.DataFrame({name: c if isinstance(c, list) else np.asarray(c) for name, c in columns.items()})
 
 
 def _one_length(columns: Any) -> bool:
@@ -164,15 +172,31 @@ class Output:
         """Return n floats; a choice counts 1 where it is `given`, 0 where it is another."""
         import numpy as np  # 90 ms
 
+        if self.is_decision:
+            return np.array([same(value, given) for value in self.values], dtype="float64")
         values = np.asarray(self.values)
-        if self.is_decision or values.dtype.kind not in "iufb":
-            return np.array([_same(value, given) for value in self.values], dtype="float64")
+        if values.dtype.kind not in "iufb":
+            return np.array([same(value, given) for value in self.values], dtype="float64")
         return values.astype("float64")
 
 
-def _same(a: object, b: object) -> bool:
-    """Say whether two values are equal; NaN equals NaN, -0.0 equals 0.0."""
-    return bool(a == b) or (a != a and b != b)
+def same(a: Any, b: Any) -> bool:
+    """Say whether two values are equal, whatever they are; missing ones equal each other, -0.0 equals 0.0."""
+    if type(a) is type(b) and isinstance(a, str | int):  # the usual case
+        return bool(a == b)
+    import numpy as np  # 90 ms, and pandas 300
+    import pandas as pd
+
+    if isinstance(a, np.ndarray) or isinstance(b, np.ndarray):
+        shapes = [getattr(value, "shape", None) for value in (a, b)]
+        return shapes[0] == shapes[1] and all(map(same, np.asarray(a).ravel().tolist(), np.asarray(b).ravel().tolist()))
+    if isinstance(a, list | tuple) and isinstance(b, list | tuple):
+        return len(a) == len(b) and all(map(same, a, b))
+    if isinstance(a, Mapping) and isinstance(b, Mapping):
+        return a.keys() == b.keys() and all(same(a[key], b[key]) for key in a)
+    if pd.api.types.is_scalar(a) and pd.api.types.is_scalar(b) and (pd.isna(a) or pd.isna(b)):
+        return bool(pd.isna(a) and pd.isna(b))
+    return bool(a == b)
 
 
 def as_outputs(answer: object) -> tuple[Output, ...]:
@@ -180,10 +204,8 @@ def as_outputs(answer: object) -> tuple[Output, ...]:
 
     A frame or mapping has its columns, a mapping the parts of what it names; a vector is one part; a matrix has a part
     for each column, and where its rows are probabilities, the most probable class as a derived decision. Words, truth
-    values and the whole numbers of a plain vector are decisions.
-
-    Raises:
-        NotTabularError: The answers are not rows.
+    values and the whole numbers of a plain vector are decisions, and so is what has no such parts: a ranked list, an
+    image, a nested value is this one or another.
     """
     import numpy as np  # 90 ms, and pandas 300
     import pandas as pd
@@ -191,7 +213,7 @@ def as_outputs(answer: object) -> tuple[Output, ...]:
     if hasattr(answer, "to_pandas"):
         answer = answer.to_pandas()
     if isinstance(answer, Mapping) and answer and _one_length(answer.values()):
-        answer = pd.DataFrame({name: np.asarray(column) for name, column in answer.items()})
+        answer = _frame(answer)
     elif isinstance(answer, Mapping) and answer and len({_rows(part) for part in answer.values()}) == 1:
         # Outputs by name, as ONNX has them: vectors, matrices, and probabilities by class.
         named = [(str(name), as_outputs(part)) for name, part in answer.items()]
@@ -212,21 +234,50 @@ def as_outputs(answer: object) -> tuple[Output, ...]:
             )
             for j, name in enumerate(answer.columns)
         )
-    if isinstance(answer, (str, bytes, bytearray, Mapping)) or not hasattr(answer, "__len__"):
-        raise NotTabularError("the answer", answer)
     name = str(getattr(answer, "name", None) or "answer")
     try:
         values = np.asarray(answer)
     except ValueError:  # rows of different lengths
-        raise NotTabularError("the answer", answer) from None
+        return (_whole(name, answer),)
     if values.ndim == 2 and values.dtype.kind in "iufb":
         parts = tuple(
             Output(name=f"{name}[{j}]", values=values[:, j], is_decision=False) for j in range(values.shape[1])
         )
         return (*parts, *_most_probable(values))
-    if values.ndim != 1:
-        raise NotTabularError("the answer", answer)
+    if values.ndim != 1 or not (values.dtype.kind != "O" or all(isinstance(value, str) for value in values)):
+        return (_whole(name, answer),)
     return (Output(name=name, values=values, is_decision=values.dtype.kind not in "fcmM"),)
+
+
+def _whole(name: str, answer: Any) -> Output:
+    """Return n answers as one part, each as tables show it: an image by its digest."""
+    rows = [payload.row(answer, i) for i in range(payload.rows(answer))]
+    return Output(name=name, values=[_cell(row) for row in rows], is_decision=True)
+
+
+def _cell(row: Mapping[str, object]) -> object:
+    """Return a row that has no columns of its own as the value or the list that it was."""
+    if list(row) == ["value"]:
+        return row["value"]
+    return list(row.values()) if list(row) == [str(i) for i in range(len(row))] else row
+
+
+def numbers(answer: object, wanted: Sequence[Output], rows: int) -> Any:
+    """Return what `rows` answers say of each part that is wanted, against what that says: floats, rows x t.
+
+    Raises:
+        NotTabularError: They are not so many answers.
+        UnlikeInputsError: They have no such part.
+    """
+    import numpy as np  # 90 ms
+
+    parts = {part.name: part for part in as_outputs(answer)}
+    for part in wanted:
+        if part.name not in parts:
+            raise UnlikeInputsError(f"another answer has no {part.name!r}")
+        if len(parts[part.name].values) != rows:
+            raise NotTabularError(f"the answer to {rows} rows", answer)
+    return np.stack([parts[part.name].as_numbers(part.values[0]) for part in wanted], axis=1)
 
 
 def _most_probable(values: Any) -> tuple[Output, ...]:

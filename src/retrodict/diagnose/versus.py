@@ -7,14 +7,12 @@ values share the whole difference out: exactly for up to ten differences, else o
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from math import factorial
 from typing import Any, Final, Literal
 
 from retrodict.diagnose.attribution import by_class, name_of, plain
-from retrodict.diagnose.errors import UnlikeInputsError
-from retrodict.diagnose.tables import Output, Predict, Rows, as_outputs, mix, stack, targets
+from retrodict.diagnose.tables import Predict, Rows, as_outputs, mix, numbers, same, stack, targets
 
 MOST_DIFFERENCES_ENUMERATED: Final = 10
 _CITATION = "Shapley, A Value for n-Person Games, 1953"
@@ -72,15 +70,7 @@ def differing(first: Rows, second: Rows) -> tuple[int, ...]:
         UnlikeInputsError: They have other inputs.
     """
     pool = stack([first, second])
-    return tuple(j for j in range(pool.frame.shape[1]) if not _same(pool.frame.iloc[0, j], pool.frame.iloc[1, j]))
-
-
-def _same(a: Any, b: Any) -> bool:
-    import pandas as pd  # 300 ms
-
-    if pd.api.types.is_scalar(a) and pd.api.types.is_scalar(b) and (pd.isna(a) or pd.isna(b)):
-        return bool(pd.isna(a) and pd.isna(b))
-    return bool(a == b)
+    return tuple(j for j in range(pool.frame.shape[1]) if not same(pool.frame.iloc[0, j], pool.frame.iloc[1, j]))
 
 
 def contrast(
@@ -128,7 +118,7 @@ def contrast(
         result = np.empty((len(sets), len(wanted)))
         for model, rows in ((predict, np.flatnonzero(~by_second)), (other, np.flatnonzero(by_second))):
             if model is not None and len(rows):
-                result[rows] = _numbers(model(mix(pool, source[rows])), wanted)
+                result[rows] = numbers(model(mix(pool, source[rows])), wanted, len(rows))
         return result
 
     if k <= MOST_DIFFERENCES_ENUMERATED:
@@ -165,16 +155,6 @@ def contrast(
         )
         for t, part in enumerate(wanted)
     )
-
-
-def _numbers(answer: object, wanted: Sequence[Output]) -> Any:
-    import numpy as np  # 90 ms
-
-    parts = {part.name: part for part in as_outputs(answer)}
-    missing = [part.name for part in wanted if part.name not in parts]
-    if missing:
-        raise UnlikeInputsError(f"the other model's answer has no {missing[0]!r}")
-    return np.stack([parts[part.name].as_numbers(part.values[0]) for part in wanted], axis=1)
 
 
 def enumerate_game(worth: Any, k: int) -> tuple[Any, Any]:

@@ -8,7 +8,7 @@ from retrodict.actions.explain.reading import Reader
 from retrodict.actions.explain.served import Served, by_name
 from retrodict.actions.explanation import Fact
 from retrodict.diagnose.errors import UnlikeInputsError
-from retrodict.diagnose.tables import as_rows
+from retrodict.diagnose.tables import as_rows, same
 from retrodict.diagnose.versus import Contrast, contrast
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ def compared(
     """Return the inputs of both, the names of those that differ, and whether versions and code are the same."""
     sent = [dict(reader.row(part.raw or part.inputs, part.row or 0) or ()) for part in (first, second)]
     inputs = tuple((name, sent[0].get(name), sent[1].get(name)) for name in dict.fromkeys([*sent[0], *sent[1]]))
-    differing = tuple(name for name, a, b in inputs if not _same(a, b) or (name in sent[0]) != (name in sent[1]))
+    differing = tuple(name for name, a, b in inputs if not same(a, b) or (name in sent[0]) != (name in sent[1]))
     facts = []
     ours, theirs = by_name(first), by_name(second)
     for name in dict.fromkeys([*ours, *theirs]):
@@ -36,10 +36,6 @@ def compared(
 def _fact(what: str, first: str, second: str) -> Fact:
     says = f"the same {what}: {first}" if first == second else f"another {what}: {first}, {second}"
     return Fact(says=says, evidence="observed", state="held")
-
-
-def _same(a: object, b: object) -> bool:
-    return a == b or (a != a and b != b)
 
 
 def contrasts(reader: Reader, first: Served, second: Served, cast: Cast, *, seed: int) -> tuple[Contrast, ...]:
