@@ -43,6 +43,14 @@ def test_nothing_is_found_where_there_is_nothing(retrodict: Command, project: Pa
     assert (done.code, done.record["is_covered"], done.record["opened"]) == (0, True, [])
 
 
+def test_a_model_that_there_is_not_is_no_model_without_findings(retrodict: Command, project: Path) -> None:
+    make(retrodict, project)
+    refused = retrodict("audit", "coverage", "--model", "lime")
+    assert refused.code == 2
+    assert "line" in refused.err
+    assert "1 model version, 1 run, 0 calls looked at" in retrodict("audit", "coverage", "--model", "line").out
+
+
 def test_a_batch_scoring_without_a_record_is_found(retrodict: Command, project: Path) -> None:
     make(retrodict, project)
     (project / "batch.py").write_text(SCORE.replace('"model.json"', '"model/model.json"'))

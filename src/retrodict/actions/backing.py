@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import shutil
@@ -66,7 +67,7 @@ def build(
     ring: bytes = b"",
     progress: Progress | None = None,
 ) -> None:
-    """Make a store (`.retrodict`) at `folder`, which is there afterwards whole or not at all.
+    """Make a store (`.retrodict`) at `folder`, which is there afterwards whole or not at all, as the folder around it.
 
     Args:
         origin: What the log is called from now on; None: as it was.
@@ -79,6 +80,7 @@ def build(
     """
     last = chain[-1]
     building = folder.with_name(f"{folder.name}.restoring")
+    was_there = folder.parent.exists()
     try:
         shutil.rmtree(building, ignore_errors=True)  # of a restore that was killed
         building.mkdir(parents=True)
@@ -97,6 +99,9 @@ def build(
         raise UnavailableError(f"{folder} cannot be written: {error.strerror}") from error
     finally:
         shutil.rmtree(building, ignore_errors=True)
+        if not was_there and not folder.exists():
+            with contextlib.suppress(OSError):
+                folder.parent.rmdir()
 
 
 def _check(path: Path, last: Manifest, vault: Vault, clock: Clock) -> None:

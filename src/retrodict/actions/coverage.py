@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from retrodict import predictions, provenance, runs
+from retrodict.actions import names
 from retrodict.kernel.errors import RetrodictError
 from retrodict.kernel.types import Digest, EventId, Evidence, Ref
 from retrodict.models import records as models
@@ -111,7 +112,12 @@ def coverage(workspace: Workspace, *, model: str | None = None, since: str | Non
     Args:
         model: Only of this model's name.
         since: First instant that counts (RFC 3339).
+
+    Raises:
+        UnknownReferenceError: There is no such model.
     """
+    if model is not None:
+        names.check_model(workspace, model)
     database = workspace.views.database()
     versions = models.versions(database, model)
     calls = predictions.calls(database, model_name=model, since=since)
@@ -175,7 +181,7 @@ def _opened(
                 outputs=outputs,
             )
     if unfinished:
-        blind.append(f"{unfinished} run(s) that have not ended, or whose recorder died")
+        blind.append(f"runs that have not ended, or whose recorder died: {unfinished}")
 
 
 def _files(workspace: Workspace, versions: list[ModelVersion]) -> Mapping[Ref, list[ModelVersion]]:

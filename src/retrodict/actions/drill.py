@@ -95,7 +95,7 @@ def drill(
                 restored.views.database(progress)  # folded anew: a backup holds no views
                 answer, objects, findings = verify(restored, key)
         except IntegrityError as error:
-            findings = (Finding(level="altered", what=vault.place, message=error.message),)
+            findings = (_altered(vault, error),)
     lost_entries, since = None, last.at
     if workspace is not None and workspace.id == last.workspace:
         lost_entries, since, other = _behind(workspace, last)
@@ -128,8 +128,13 @@ def _unreadable(vault: Vault, error: IntegrityError) -> Drill:
         has_keys=None,
         lost_entries=None,
         lost_seconds=0.0,
-        findings=(Finding(level="altered", what=vault.place, message=error.message),),
+        findings=(_altered(vault, error),),
     )
+
+
+def _altered(vault: Vault, error: IntegrityError) -> Finding:
+    message = error.message.removeprefix(f"{vault.place}: ")  # which the finding says itself
+    return Finding(level="altered", what=vault.place, message=message)
 
 
 def _behind(workspace: Workspace, last: Manifest) -> tuple[int, str, Finding | None]:

@@ -201,6 +201,19 @@ def label(workspace: Workspace, sequenced: Sequenced) -> str:
             return str(body.get("name", "")) if isinstance(body.get("name"), str) else ""
 
 
+def check_model(workspace: Workspace, name: str) -> None:
+    """Tell a model that was never asked from one that there is not: neither registered, nor named by another system.
+
+    Raises:
+        UnknownReferenceError: There is no such model.
+    """
+    database = workspace.views.database()
+    known = {version.name for version in models.versions(database)}
+    known |= {str(row[0]) for row in database.execute("SELECT DISTINCT model_name FROM predictions_calls")}
+    if name.partition("@")[0] not in known:
+        raise unknown(name, sorted(known))
+
+
 def unknown(text: str, known: Sequence[str]) -> UnknownReferenceError:
     """Return the error for a name that is not there, with near matches."""
     return UnknownReferenceError(text, near(text, known))

@@ -21,7 +21,6 @@ from retrodict.actions.personal_files import PersonalFiles
 from retrodict.kernel.clock import parse_rfc3339, rfc3339
 from retrodict.kernel.errors import RetrodictError, UsageError
 from retrodict.kernel.types import Digest, Edge, EventId, Ref
-from retrodict.models import records as models
 from retrodict.predictions import Call, Kept, SealedPayload, Segment, media, payload, personal
 from retrodict.predictions.errors import ErasedError, SealedValuesError
 from retrodict.workspace import Batch, Workspace, agent_name
@@ -141,7 +140,7 @@ def search(
     if condition is not None:
         condition.check()
     if not found and model is not None:
-        _check_model(workspace, model)
+        names.check_model(workspace, model)
     rows = tuple(found[:limit])
     opener.note(rows)
     look.record()
@@ -244,15 +243,6 @@ def _wanted(workspace: Workspace, model: str | None, version: str | None) -> tup
         raise UsageError(f"{model} names a version already", hint="Leave --version out.")
     meant = names.model_version(workspace, model)
     return meant.name, str(meant.version)
-
-
-def _check_model(workspace: Workspace, name: str) -> None:
-    """Tell a model that was never asked from one that there is not."""
-    database = workspace.views.database()
-    known = {version.name for version in models.versions(database)}
-    known |= {str(row[0]) for row in database.execute("SELECT DISTINCT model_name FROM predictions_calls")}
-    if name.partition("@")[0] not in known:
-        raise names.unknown(name, sorted(known))
 
 
 def _pseudonym(workspace: Workspace, name: str) -> str | None:

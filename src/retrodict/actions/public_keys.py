@@ -34,6 +34,11 @@ def witness_keys(texts: Sequence[str]) -> list[WitnessVerifier]:
 def _key(text: str, read: Callable[[str], Key], hint: str) -> Key:
     try:
         path = Path(text)
-        return read(path.read_text().strip() if path.is_file() else text)
+        is_file = path.is_file()
+        if not is_file and "+" not in text:
+            raise UsageError(f"{text} is no public key, and there is no such file", hint=hint)
+        return read(path.read_text().strip() if is_file else text)
+    except UsageError:
+        raise
     except (OSError, ValueError, RetrodictError) as error:
         raise UsageError(f"{text} is no public key: {error}", hint=hint) from error

@@ -80,7 +80,7 @@ def record_prediction(
     inputs, owners = _people(workspace, registered, inputs, subject)
     rows = payload.rows(inputs)
     if outputs is not None and payload.rows(outputs) != rows:
-        raise UsageError(f"{rows} row(s) of inputs and {payload.rows(outputs)} of outputs")
+        raise UsageError(f"rows of inputs: {rows}, and of outputs: {payload.rows(outputs)}")
     received = rfc3339(workspace.clock.now_ns() if at is None else parse_rfc3339(at))
     trace = trace or workspace.clock.random_bytes(16).hex()
     uses = []

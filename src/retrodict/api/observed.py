@@ -83,7 +83,7 @@ class Observer:
         ]
         notes = ["only what Python's own functions opened in this process was seen"]
         if self._programs:
-            notes.append(f"{self._programs} program(s) were started, and not observed")
+            notes.append(f"programs that were started, and not observed: {self._programs}")
         rules = DEFAULT_IGNORE.within(self._cwd, os.environ)
         return fold(self._records, ignore=rules, mode="audit-hook", completeness="in-process", notes=notes)
 

@@ -45,7 +45,7 @@ def command(
     with door.progress("restoring") as progress:
         record = restore(
             open_place(source),
-            into.absolute(),
+            into.resolve(),
             door.state_root(),
             SystemClock(),
             agent=door.agent(),

@@ -516,7 +516,7 @@ def drilled(record: Drill) -> RenderableType:
             f"{duration(int(record.lost_seconds * 1e9))} old"
         )
     else:
-        lines.append("lost, if this disk died now: nothing")
+        lines.append("lost, if this disk died now: nothing" + (" but what is named here" if record.findings else ""))
     lines += [f"{finding.level}: {finding.what}: {finding.message}" for finding in record.findings]
     return Text("\n".join(lines))
 
@@ -643,7 +643,8 @@ def _values(values: Mapping[str, object] | None) -> str:
 
 def coverage(record: Coverage) -> RenderableType:
     """Render `audit coverage`."""
-    looked = f"{record.models} model version(s), {record.runs} run(s), {record.calls} call(s) looked at"
+    seen = count(record.models, "model version"), count(record.runs, "run"), count(record.calls, "call")
+    looked = f"{', '.join(seen)} looked at"
     parts: list[RenderableType] = []
     unlogged = [one for one in record.opened if one.logged == 0]
     logged = [one for one in record.opened if one.logged]
