@@ -59,6 +59,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "keys": ("keys", "Share the keys of sealed values with another clone."),
     "verify": ("verify", "Re-derive every claim of the record."),
     "signers": ("signers", "Say whose keys sign whose events."),
+    "advise": ("advise", "Say which strategy fits some data."),
     "du": ("du", "Say what the store's bytes are for."),
     "why-kept": ("why_kept", "Say who needs an object."),
     "gc": ("gc", "Let go of what nothing needs."),

@@ -11,6 +11,7 @@ from retrodict.render.text import listing, table
 from retrodict.render.words import count, duration, short, size
 
 if TYPE_CHECKING:
+    from retrodict.actions.advise import Advice
     from retrodict.actions.du import DiskUse
     from retrodict.actions.gc import Collection
     from retrodict.actions.release import Loss, Released
@@ -21,6 +22,25 @@ if TYPE_CHECKING:
 
 def _weight(weight: Weight) -> str:
     return f"{size(weight.stored_bytes)} in {count(weight.records, 'record')}"
+
+
+def advice(record: Advice) -> RenderableType:
+    """Render `advise`."""
+    rows = [
+        (
+            option.strategy,
+            "" if option.stored_bytes is None else size(option.stored_bytes),
+            "" if option.seconds is None else duration(round(option.seconds * 1e9)),
+            option.says,
+        )
+        for option in record.options
+    ]
+    looked = f"{record.what}: {count(record.versions, 'version')}, from {record.history}"
+    return Group(
+        Text(looked),
+        table(["strategy", "bytes", "CPU", "because"], rows, wrap=["because"]),
+        Text(f"{record.recommended}: {record.because}"),
+    )
 
 
 def disk_use(record: DiskUse) -> RenderableType:

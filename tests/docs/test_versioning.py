@@ -1,4 +1,4 @@
-"""The how-tos of derived versions and of what is kept, command by command."""
+"""The how-tos of versioning, command by command."""
 
 from __future__ import annotations
 
@@ -34,3 +34,14 @@ def test_every_command_about_keeping_works(
     for command in ("retrodict init", "retrodict add raw.csv --name raw"):
         assert shell.run(command)[1] == 0
     walk(PAGE.with_name("keeping.md").read_text(), shell, compare=True)
+
+
+def test_every_command_about_strategies_works(
+    tmp_path: Path, open_shell: Callable[[Path, Mapping[str, str]], Shell]
+) -> None:
+    shell = open_shell(tmp_path, variables(tmp_path) | {"RETRODICT_AGENT": "reader"})
+    assert shell.run("retrodict init")[1] == 0
+    for n in (1, 2, 3):
+        (tmp_path / "events.jsonl").write_text('{"a": 1}\n' * n)
+        assert shell.run("retrodict add events.jsonl")[1] == 0
+    walk(PAGE.with_name("strategies.md").read_text(), shell, compare=True)
