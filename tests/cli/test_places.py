@@ -163,17 +163,36 @@ def test_a_changed_row_of_a_view_is_named(retrodict: Command, prediction: str, p
     assert any("models_versions" in finding["what"] for finding in verified.record["findings"])
 
 
-def test_a_copy_is_read_and_never_continued_while_the_original_stands(
+def test_a_copy_is_read_and_begins_a_log_of_its_own_when_it_is_written_to(
     retrodict: Command, prediction: str, project: Path
 ) -> None:
     copy = project.parent / "copy"
     shutil.copytree(project, copy, symlinks=True)
     assert retrodict("-C", copy, "verify").code == 0
-    refused = retrodict("-C", copy, "add", "rule.py")
+    with_key_file = retrodict("keys", "export-signing", copy.parent / "signing.key")
+    assert with_key_file.code == 0
+    refused = retrodict("--key-file", copy.parent / "signing.key", "-C", copy, "add", "rule.py")
     assert refused.code == 2
-    assert "copy" in refused.err
+    assert "is a copy" in refused.err
+    (copy / "rule.py").write_text("# changed in the copy\n")
+    begun = retrodict("-C", copy, "add", "rule.py")
+    assert begun.code == 0
+    assert "has begun a log of its own" in begun.err
+    printed = begun.err.split(" is ")[-1].split(" from now on")[0]
+    assert retrodict("-C", copy, "show", printed).code == 0
+    assert retrodict("-C", copy, "verify").code == 0
+    assert printed.split(":")[0] in retrodict("-C", copy, "verify").out
+    assert "has begun" not in retrodict("-C", copy, "add", "rule.py").err
+    assert retrodict("add", "rule.py").code == 0
+    assert retrodict("verify").code == 0
+
+
+def test_a_copy_takes_the_place_of_an_original_that_is_gone(retrodict: Command, prediction: str, project: Path) -> None:
+    copy = project.parent / "copy"
+    shutil.copytree(project, copy, symlinks=True)
     shutil.rmtree(project / ".retrodict")
-    assert retrodict("-C", copy, "add", "rule.py").code == 0
+    done = retrodict("-C", copy, "add", "rule.py")
+    assert (done.code, done.err) == (0, "")
     assert retrodict("-C", copy, "verify").code == 0
 
 
@@ -254,11 +273,11 @@ def test_a_store_that_cannot_be_opened_is_an_answer_of_verify(
 @pytest.mark.usefixtures("prediction")
 def test_of_a_newer_store_verify_cannot_tell(retrodict: Command, project: Path, name: str, field: str) -> None:
     layout = project / ".retrodict" / name
-    newer = {**json.loads(layout.read_text()), field: 2}
+    newer = {**json.loads(layout.read_text()), field: 3}
     layout.write_text(json.dumps(newer, sort_keys=True, separators=(",", ":")) + "\n")
     outcome = retrodict("verify", "--json")
     assert (outcome.code, outcome.record["answer"]) == (2, "could not tell")
-    assert "reads 1" in outcome.record["findings"][0]["message"]
+    assert "reads 2" in outcome.record["findings"][0]["message"]
     assert "could not be told" in retrodict("verify").out
     refused = retrodict("log")
     assert refused.code == 2

@@ -19,7 +19,7 @@ from retrodict import provenance
 from retrodict.kernel.entry import encode_edge_list
 from retrodict.kernel.errors import AmbiguousReferenceError, MissingObjectError, UnknownReferenceError
 from retrodict.kernel.types import Digest, Edge, EdgeList, Event, EventId, Ref
-from retrodict.ledger import Ledger
+from retrodict.ledger import Ledger, Logs
 from retrodict.provenance import PROJECTION, Graph, downstream, maker, neighbours, paths, upstream
 from retrodict.provenance import graph as graphs
 from retrodict.provenance.projection import key, ref_of
@@ -457,7 +457,7 @@ NAMES = Names(model_credit=eid(3), dataset_raw=eid(4), model_twice=eid(5), datas
 
 
 def ask(log: Log, text: str) -> Resolved:
-    return resolve(log.ledger, log.db, text, NAMES)
+    return resolve(Logs(log.ledger), log.db, text, NAMES)
 
 
 @pytest.mark.parametrize(
@@ -500,7 +500,7 @@ def test_a_full_digest_is_taken_as_it_is_and_a_short_one_is_looked_up_in_the_sto
     assert ask(filled, other).object == other
     with pytest.raises(UnknownReferenceError):
         ask(filled, other[:12])
-    found = resolve(filled.ledger, filled.db, other[:12], NAMES, objects=lambda prefix: [other])
+    found = resolve(Logs(filled.ledger), filled.db, other[:12], NAMES, objects=lambda prefix: [other])
     assert found.object == other
 
 

@@ -222,7 +222,7 @@ def _derived(workspace: Workspace, version: DatasetVersion) -> Iterator[Option]:
         yield Option(strategy="derived", stored_bytes=0, seconds=(version.cpu_us or 0) / 1e6, says=says)
         return
     makers = [
-        workspace.ledger.event(index)
+        workspace.logs.event(index)
         for how, index in provenance.neighbours(database, Ref(version.content), limit=20)
         if how == "made it"
     ]

@@ -9,7 +9,7 @@ from typing import Literal
 from retrodict.kernel.clock import parse_rfc3339
 from retrodict.kernel.entry import SIGNATURE, authored_bytes
 from retrodict.kernel.errors import IntegrityError, MissingObjectError, RetrodictError, UnavailableError
-from retrodict.kernel.types import Digest
+from retrodict.kernel.types import Digest, EntryNumber
 from retrodict.keys import AllowedSigner, SshPublicKey, principal, verify_ssh_signature
 from retrodict.ledger import Sequenced
 from retrodict.workspace import RecordedSigner, Workspace, agent_name, recorded_signers, sealed_text
@@ -61,7 +61,7 @@ class Authors:
 
     def how(self, index: int) -> How:
         """Return how the agent of entry number `index` is known."""
-        return self.of(self._workspace.ledger.event(index)).how
+        return self.of(self._workspace.logs.event(index)).how
 
     def signature(self, entry: Sequenced) -> bytes | None:
         """Return the author's signature over an entry that has one, armored; None where it cannot be opened here.
@@ -87,11 +87,18 @@ class Authors:
             return self._why_not_allowed(entry, key, self._allowed)
         if self._recorded is None:
             self._recorded = recorded_signers(self._workspace)
-        known = [signer for signer in self._recorded if signer.agent == agent and signer.key == key]
+        precedes = self._workspace.logs.precedes
+        # What another log records about keys counts in that log alone: it could record its own key in anybody's name.
+        own = {None, EntryNumber(entry.index).tag}
+        known = [
+            signer
+            for signer in self._recorded
+            if signer.agent == agent and signer.key == key and EntryNumber(signer.index).tag in own
+        ]
         for number, signer in enumerate(known):
             # The first record also counts for what was signed before it; one after a revocation only from there on.
-            begins = number == 0 or signer.index <= entry.index
-            if begins and (signer.until is None or entry.index < signer.until):
+            begins = number == 0 or not precedes(entry.index, signer.index)
+            if begins and (signer.until is None or precedes(entry.index, signer.until)):
                 return None
         if known:
             return f"signed with a key that entry {known[-1].revoked} has revoked ({key.fingerprint})"

@@ -55,7 +55,7 @@ def cosigned_checkpoints(workspace: Workspace, *, above: int = -1) -> Iterator[C
     query = "SELECT idx FROM workspace_witnessed WHERE size > ? ORDER BY idx DESC"
     for (index,) in workspace.views.database().execute(query, (above,)).fetchall():
         with contextlib.suppress(IntegrityError, KeyError):  # for `verify` to name
-            checkpoint = decode_checkpoint(str(workspace.ledger.event(int(str(index))).event.body["note"]).encode())
+            checkpoint = decode_checkpoint(str(workspace.logs.event(int(str(index))).event.body["note"]).encode())
             if verifier is not None:
                 verify_note(checkpoint, [verifier])
             if checkpoint.origin == workspace.ledger.origin and checkpoint.size > above:

@@ -151,7 +151,7 @@ def _opened(
     files = _files(workspace, versions)
     unfinished = 0
     for run in found:
-        sequenced = None if run.event is None else workspace.ledger.find(run.event)
+        sequenced = None if run.event is None else workspace.logs.find(run.event)
         if sequenced is None or run.finished is None:
             unfinished += 1
             continue
@@ -188,7 +188,7 @@ def _files(workspace: Workspace, versions: list[ModelVersion]) -> Mapping[Ref, l
     """Return which versions were made of an object."""
     files: dict[Ref, list[ModelVersion]] = defaultdict(list)
     for version in versions:
-        sequenced = workspace.ledger.find(version.event)
+        sequenced = workspace.logs.find(version.event)
         assert sequenced is not None
         for edge in provenance.edges(sequenced.event.uses, workspace.objects.get):
             if edge.role == "artifact":
@@ -198,7 +198,7 @@ def _files(workspace: Workspace, versions: list[ModelVersion]) -> Mapping[Ref, l
 
 def _is_of(workspace: Workspace, call: Call, seen: set[Ref]) -> bool:
     """Say whether a call names code that a run read as its answering code."""
-    code = workspace.ledger.event(call.index).event.body.get("serving_code")
+    code = workspace.logs.event(call.index).event.body.get("serving_code")
     if code is None:
         return False
     try:
@@ -262,7 +262,7 @@ def _declared(workspace: Workspace, calls: list[Call]) -> list[Outside]:
     rows: Counter[tuple[str, str]] = Counter()
     for call in calls:
         if call.kind == "declared":
-            system = str(workspace.ledger.event(call.index).event.body.get("system"))
+            system = str(workspace.logs.event(call.index).event.body.get("system"))
             version = f"v{call.model_version}" if call.model is not None else call.model_version
             rows[system, f"{call.model_name}@{version}"] += call.rows
     return [

@@ -71,7 +71,7 @@ def derive_verify(
         UsageError: It is no derived version.
     """
     version = derived_version(workspace, reference)
-    event = workspace.ledger.find(version.event)
+    event = workspace.logs.find(version.event)
     assert event is not None
     assert version.recipe is not None
     where: Literal["present", "rebuilt"] = "present"

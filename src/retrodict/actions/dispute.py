@@ -162,9 +162,9 @@ def _open_dispute(workspace: Workspace, reference: str) -> predictions.Dispute:
 
 
 def _row(workspace: Workspace, look: Look, found: predictions.Dispute, authors: Authors) -> DisputeRow:
-    about = workspace.ledger.find(found.prediction)
-    begun = workspace.ledger.event(found.index)
-    ended = None if found.resolution_index is None else workspace.ledger.event(found.resolution_index)
+    about = workspace.logs.find(found.prediction)
+    begun = workspace.logs.event(found.index)
+    ended = None if found.resolution_index is None else workspace.logs.event(found.resolution_index)
     return DisputeRow(
         reference=str(found.index),
         event=found.event,
@@ -187,7 +187,7 @@ def _refs(body: object) -> list[str]:
 
 
 def _printed(workspace: Workspace, ref: str) -> str:
-    sequenced = None if ref.startswith("b3-") else workspace.ledger.find(EventId(ref))
+    sequenced = None if ref.startswith("b3-") else workspace.logs.find(EventId(ref))
     if sequenced is None:
         return names.short(ref)
     has_name = sequenced.event.kind in ("dataset.added", "dataset.derived", "model.registered")

@@ -42,7 +42,7 @@ class DiskUse:
         uses: By name, the largest first.
         rest: Needed by the record and by none of those: what runs read and wrote, code, environments, outputs.
         dead: Needed by nothing: `gc` lets it go.
-        log_bytes, views_bytes: Of `ledger.db`, which also holds small payloads, and of `views.db`.
+        log_bytes, views_bytes: Of the logs, which also hold small payloads, and of `views.db`.
     """
 
     uses: tuple[Use, ...]
@@ -83,7 +83,8 @@ def du(workspace: Workspace, *, progress: Progress | None = None) -> DiskUse:
         uses=tuple(sorted(uses, key=lambda use: (-use.stored.stored_bytes, use.kind, use.name))),
         rest=objects.weigh(live - set(times)),
         dead=objects.dead(live),
-        log_bytes=_size(workspace, "ledger.db"),
+        log_bytes=_size(workspace, "ledger.db")
+        + sum(path.stat().st_size for path in (workspace.folder / "logs").glob("*.db")),
         views_bytes=_size(workspace, "views.db"),
     )
 

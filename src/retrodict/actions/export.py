@@ -133,7 +133,7 @@ def _row(workspace: Workspace, look: Look, about: people.About, row: int, names:
             return None
 
     parent = body.get("parent")
-    above = None if parent is None else workspace.ledger.find(EventId(str(parent)))
+    above = None if parent is None else workspace.logs.find(EventId(str(parent)))
     caller = body.get("caller")
     found = [read(kept) for kept in (inputs, raw, outputs)]
     error = None
@@ -165,8 +165,8 @@ def _disputes(workspace: Workspace, sequenced: Sequenced, row: int) -> list[Expo
     for dispute in predictions.disputes(workspace.views.database(), prediction=sequenced.event.id):
         if dispute.row not in (None, row):
             continue
-        begun = workspace.ledger.event(dispute.index)
-        ended = None if dispute.resolution_index is None else workspace.ledger.event(dispute.resolution_index)
+        begun = workspace.logs.event(dispute.index)
+        ended = None if dispute.resolution_index is None else workspace.logs.event(dispute.resolution_index)
         result.append(
             ExportedDispute(
                 entry=dispute.index,

@@ -131,7 +131,7 @@ def forget(
     for done, index in enumerate(found.reach.shared):
         if progress is not None:
             progress(done, len(found.reach.shared), "shared predictions made again")
-        about = workspace.ledger.event(index)
+        about = workspace.logs.event(index)
         again = replay_prediction(workspace, about.event.id, variables=variables, uv_cache=uv_cache)
         verdicts[index] = again.verdict
         replays.append(replaying.record(first, again))
@@ -202,7 +202,7 @@ def _find(workspace: Workspace, identity: str) -> _Found:
 def _holders(workspace: Workspace, names: set[str], keys: set[str], since: int) -> Iterator[Holder]:
     """Yield the places outside that held one of the keys, or the person's values; there were none before `since`."""
     for index in holders(workspace):
-        sequenced = workspace.ledger.event(index)
+        sequenced = workspace.logs.event(index)
         event, body = sequenced.event, sequenced.event.body
         match event.kind:
             case "keys.shared" | "keys.received":

@@ -26,7 +26,7 @@ def forgetting(workspace: Workspace, key: str) -> Forgetting | None:
     entry = forgotten_by(workspace, key)
     if entry is None:
         return None
-    event = workspace.ledger.event(entry).event
+    event = workspace.logs.event(entry).event
     return Forgetting(
         entry=entry,
         at=event.at,

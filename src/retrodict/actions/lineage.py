@@ -62,7 +62,7 @@ def lineage(
 
 
 def _label(workspace: Workspace, ref: Ref) -> str:
-    sequenced = None if ref.startswith("b3-") else workspace.ledger.find(ref)  # type: ignore[arg-type]
+    sequenced = None if ref.startswith("b3-") else workspace.logs.find(ref)  # type: ignore[arg-type]
     if sequenced is not None:
         label = names.label(workspace, sequenced)
         return f"{sequenced.index} {sequenced.event.kind}" + (f" ({label})" if label else "")

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import heapq
+from collections.abc import Iterator
 from dataclasses import dataclass
 
+from retrodict import ledger
 from retrodict.actions import names
 from retrodict.actions.authorship import Authors, How
 from retrodict.actions.looks import people_in
-from retrodict.kernel.types import EventId
+from retrodict.kernel.errors import UnknownReferenceError
+from retrodict.kernel.types import EntryNumber, EventId
 from retrodict.ledger import Sequenced
 from retrodict.workspace import Workspace, agent_name, open_text
 
@@ -31,25 +35,56 @@ class LogRow:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class HeldLog:
+    """A log of others that is held: what its entries are called by, its origin, its length."""
+
+    name: str
+    origin: str
+    size: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Log:
-    """Some entries of the `size` that the log has, newest first."""
+    """Some entries of the `size` that there are, newest first; and the logs of others that are held."""
 
     size: int
     rows: tuple[LogRow, ...]
+    others: tuple[HeldLog, ...] = ()
 
 
-def log(workspace: Workspace, *, limit: int = 30, kind: str | None = None) -> Log:
-    """Return the newest entries; `kind` keeps those whose kind begins with it."""
-    size, authors = workspace.ledger.size(), Authors(workspace)
+def log(workspace: Workspace, *, limit: int = 30, kind: str | None = None, of: str | None = None) -> Log:
+    """Return the newest entries; `kind` keeps those whose kind begins with it.
+
+    Args:
+        of: The log, by its name or the beginning of its hash; "all": of all of them; None: the workspace's own.
+
+    Raises:
+        UnknownReferenceError: There is no such log.
+    """
+    held, authors = workspace.logs.held(), Authors(workspace)
+    wanted = held if of == "all" else held[:1] if of is None else workspace.logs.named(of)
+    if not wanted:
+        raise UnknownReferenceError(of or "", tuple(one.name for one in held[1:]))
     rows: list[LogRow] = []
-    position = size
-    while position > 0 and len(rows) < limit:
+    for sequenced in heapq.merge(*map(_newest_first, wanted), key=_order, reverse=True):
+        if len(rows) >= limit:
+            break
+        if kind is None or sequenced.event.kind.startswith(kind):
+            rows.append(row(workspace, sequenced, authors))
+    others = tuple(HeldLog(name=one.name, origin=one.ledger.origin, size=one.ledger.size()) for one in held[1:])
+    return Log(size=sum(one.ledger.size() for one in wanted), rows=tuple(rows), others=others)
+
+
+def _newest_first(of: ledger.HeldLog) -> Iterator[Sequenced]:
+    position = of.ledger.size()
+    while position > 0:
         start = max(0, position - 500)
-        for sequenced in reversed(list(workspace.ledger.read(start, position))):
-            if len(rows) < limit and (kind is None or sequenced.event.kind.startswith(kind)):
-                rows.append(row(workspace, sequenced, authors))
+        yield from map(of.numbered, reversed(list(of.ledger.read(start, position))))
         position = start
-    return Log(size=size, rows=tuple(rows))
+
+
+def _order(sequenced: Sequenced) -> int:
+    return sequenced.event.tick
 
 
 def _reason(workspace: Workspace, sequenced: Sequenced) -> str | None:
@@ -63,7 +98,7 @@ def row(workspace: Workspace, sequenced: Sequenced, authors: Authors) -> LogRow:
     """Return an entry as a row."""
     event = sequenced.event
     return LogRow(
-        entry=sequenced.index,
+        entry=EntryNumber(sequenced.index),
         event=event.id,
         at=event.at,
         agent=agent_name(workspace, event.agent),

@@ -12,9 +12,9 @@ from retrodict.kernel.entry import SIGNATURE
 from retrodict.kernel.errors import UnavailableError, UnknownReferenceError, UsageError
 from retrodict.kernel.note import Checkpoint, decode_checkpoint
 from retrodict.kernel.receipt import Receipt
-from retrodict.kernel.types import EventId
-from retrodict.ledger import Sequenced
-from retrodict.workspace import Workspace, publish
+from retrodict.kernel.types import EntryNumber, EventId
+from retrodict.ledger import HeldLog, Sequenced
+from retrodict.workspace import Workspace, publish, signed_log
 
 _LEAF = re.compile(r"[0-9a-fA-F]{64}\Z")
 
@@ -76,21 +76,21 @@ def log_proof(workspace: Workspace, reference: str, *, with_signature: bool = Fa
         UnpublishedEntryError: See there.
     """
     sequenced = _entry(workspace, reference)
-    checkpoint = _checkpoint(workspace, sequenced.index)
-    path = workspace.ledger.inclusion_proof(sequenced.index, checkpoint.size)
-    receipt = Receipt(index=sequenced.index, path=tuple(path), checkpoint=checkpoint)
-    verifier = None if workspace.state is None else workspace.state.verifier
+    log, index, verifiers = signed_log(workspace, sequenced.index)
+    checkpoint = _checkpoint(workspace, index) if log.tag is None else _received(log, sequenced.index)
+    path = log.ledger.inclusion_proof(index, checkpoint.size)
+    receipt = Receipt(index=index, path=tuple(path), checkpoint=checkpoint)
     return Proof(
         reference=str(sequenced.index),
         event=sequenced.event.id,
-        index=sequenced.index,
+        index=index,
         kind=sequenced.event.kind,
         leaf_hash=sequenced.leaf_hash.hex(),
         origin=checkpoint.origin,
         size=checkpoint.size,
         root=checkpoint.root.hex(),
         witnesses=tuple(s.name for s in checkpoint.signatures if s.name != checkpoint.origin),
-        key=None if verifier is None else str(verifier),
+        key=str(verifiers[-1]) if verifiers else None,
         receipt=receipt.encode().decode(),
         entry=sequenced.data.decode(),
         signature=_signature(workspace, sequenced) if with_signature else None,
@@ -116,9 +116,9 @@ def _entry(workspace: Workspace, reference: str) -> Sequenced:
         index = workspace.ledger.find_leaf(bytes.fromhex(reference))
         if index is None:
             raise UnknownReferenceError(reference)
-        return workspace.ledger.event(index)
+        return workspace.logs.event(index)
     resolved = names.resolve(workspace, reference)
-    found = None if resolved.event is None else workspace.ledger.find(resolved.event)
+    found = None if resolved.event is None else workspace.logs.find(resolved.event)
     if found is None:
         raise UsageError(
             f"{reference} is an object, and an object has no entry of its own",
@@ -136,6 +136,16 @@ def _checkpoint(workspace: Workspace, index: int) -> Checkpoint:
         checkpoint = _published(workspace)
     if checkpoint is None or checkpoint.size <= index:
         raise UnpublishedEntryError(index, 0 if checkpoint is None else checkpoint.size)
+    return checkpoint
+
+
+def _received(log: HeldLog, number: int) -> Checkpoint:
+    """Return the checkpoint that a log of others came with."""
+    note = log.ledger.checkpoint()
+    checkpoint = None if note is None else decode_checkpoint(note)
+    index = EntryNumber(number).index
+    if checkpoint is None or checkpoint.size <= index:
+        raise UnpublishedEntryError(number, 0 if checkpoint is None else checkpoint.size)
     return checkpoint
 
 

@@ -110,10 +110,10 @@ def people_in(workspace: Workspace, sequenced: Sequenced, row: int | None = None
             row = None if body.get("status") == "error" else row
             return {subject for kept in about for subject in personal.row_subjects(kept, objects.get, row)}
         case "prediction.disputed" | "replay.finished":
-            call, of = workspace.ledger.find(EventId(str(body["prediction"]))), body.get("row")
+            call, of = workspace.logs.find(EventId(str(body["prediction"]))), body.get("row")
             return set() if call is None else people_in(workspace, call, of if isinstance(of, int) else None)
         case "dispute.resolved":
-            dispute = workspace.ledger.find(EventId(str(body["dispute"])))
+            dispute = workspace.logs.find(EventId(str(body["dispute"])))
             return set() if dispute is None else people_in(workspace, dispute)
     return set()
 

@@ -81,8 +81,8 @@ def models(workspace: Workspace, name: str | None = None) -> Models:
     authors = Authors(workspace)
     rows = []
     for version in found:
-        event = workspace.ledger.event(version.index).event
-        run = None if version.run is None else workspace.ledger.find(version.run)
+        event = workspace.logs.event(version.index).event
+        run = None if version.run is None else workspace.logs.find(version.run)
         rows.append(
             ModelRow(
                 reference=version.label,
@@ -110,7 +110,7 @@ def models(workspace: Workspace, name: str | None = None) -> Models:
                 version=labels.get(move.version_event, move.version_event),
                 at=move.at,
                 agent=agent_name(workspace, move.agent),
-                reason=open_text(workspace, workspace.ledger.event(move.index).event.reason),
+                reason=open_text(workspace, workspace.logs.event(move.index).event.reason),
                 is_current=move.is_current,
                 entry=move.index,
                 authorship=authors.how(move.index),

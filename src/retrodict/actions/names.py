@@ -73,10 +73,10 @@ def resolve(workspace: Workspace, text: str) -> Resolved:
     """
     database = workspace.views.database()
     resolved = provenance.reference.resolve(
-        workspace.ledger, database, text, _Names(workspace), objects=workspace.objects.resolve_prefix
+        workspace.logs, database, text, _Names(workspace), objects=workspace.objects.resolve_prefix
     )
     if resolved.row is not None and resolved.event is not None:
-        sequenced = workspace.ledger.find(resolved.event)
+        sequenced = workspace.logs.find(resolved.event)
         found = [] if sequenced is None else predictions.calls(database, entry=sequenced.index)
         if not found:
             raise UsageError(f"{text} is no prediction, so it has no rows", hint="`retrodict predictions` lists them.")
@@ -112,7 +112,7 @@ def call(workspace: Workspace, text: str) -> tuple[Call, int | None]:
         UsageError: It means something that is no prediction, or a row that the call does not have.
     """
     resolved = resolve(workspace, text)
-    sequenced = None if resolved.event is None else workspace.ledger.find(resolved.event)
+    sequenced = None if resolved.event is None else workspace.logs.find(resolved.event)
     found = [] if sequenced is None else predictions.calls(workspace.views.database(), entry=sequenced.index)
     if not found:
         raise UsageError(f"{text} is no prediction", hint="`retrodict predictions` lists them.")
@@ -156,18 +156,18 @@ def label(workspace: Workspace, sequenced: Sequenced) -> str:
         case "dataset.added" | "dataset.derived":
             return f"dataset:{body['name']}@v{body['version']}"
         case "dataset.rederived":
-            about = workspace.ledger.find(EventId(str(body["version"])))
+            about = workspace.logs.find(EventId(str(body["version"])))
             return f"{'?' if about is None else label(workspace, about)}: {body['verdict']}"
         case "model.registered":
             return f"{body['name']}@v{body['version']}"
         case "alias.set":
-            target = workspace.ledger.find(EventId(str(body["version"])))
+            target = workspace.logs.find(EventId(str(body["version"])))
             version = "?" if target is None else target.event.body.get("version", "?")
             return f"{body['name']}@{body['alias']} -> v{version}"
         case "run.started":
             return f"run {body['name']}"
         case "run.finished":
-            started = workspace.ledger.find(EventId(str(body["run"])))
+            started = workspace.logs.find(EventId(str(body["run"])))
             name = "?" if started is None else started.event.body.get("name", "?")
             return f"run {name}, exit {body['exit_code']}"
         case "prediction.made" | "prediction.declared" | "prediction.fetched":
@@ -179,21 +179,23 @@ def label(workspace: Workspace, sequenced: Sequenced) -> str:
                 return f"{body['model_name']}, a third party, {rows}, {body['status']}"
             return f"{body['model_name']}@{version}, {rows}, {body['status']}"
         case "prediction.disputed" | "replay.finished":
-            about = workspace.ledger.find(EventId(str(body["prediction"])))
+            about = workspace.logs.find(EventId(str(body["prediction"])))
             row = body.get("row")
             place = "?" if about is None else f"{about.index}" + ("" if row is None else f".{row}")
             verdict = body.get("verdict")
             return f"prediction {place}" + ("" if verdict is None else f": {verdict}")
         case "dispute.resolved":
-            about = workspace.ledger.find(EventId(str(body["dispute"])))
+            about = workspace.logs.find(EventId(str(body["dispute"])))
             return f"dispute {'?' if about is None else about.index}"
         case "checkpoint.witnessed":
             return f"{body['size']} entries"
         case "signer.added":
             return agent_name(workspace, str(body["agent"]))
         case "signer.revoked":
-            added = workspace.ledger.find(EventId(str(body["signer"])))
+            added = workspace.logs.find(EventId(str(body["signer"])))
             return "?" if added is None else label(workspace, added)
+        case "workspace.copied" | "log.pulled":
+            return f"{body['origin']}, {body['size']} entries"
         case "backup.made" | "log.restored":
             number = "" if body["number"] is None else f"backup {body['number']}, "
             return f"{number}{body.get('what', 'store')}, {body['size']} entries"

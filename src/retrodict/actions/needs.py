@@ -49,10 +49,12 @@ def roots(workspace: Workspace, *, without: Digest | None = None, progress: Prog
     named: dict[bytes, int] = {}  # by the last entry that names it
     let_go: dict[bytes, int] = {}
     lists: set[bytes] = set()
-    size = workspace.ledger.size()
-    for index, data in workspace.ledger.stored():
+    size = workspace.logs.size()
+    for index, (is_own, data) in enumerate(workspace.logs.stored()):
         found = _DIGEST.findall(data)
         if _RELEASED in data:
+            if not is_own:
+                continue  # what others need no more may be needed here
             let_go.update(dict.fromkeys(found, index))
             continue
         if _REDERIVED in data:  # to have looked whether it can be made again is no new need of it

@@ -33,6 +33,7 @@ def open_workspace(
     signer: SshSigner | None = None,
     read_only: bool = False,
     key_file: Path | None = None,
+    begins_log: bool = False,
 ) -> Workspace:
     """Open the workspace that `start` lies in.
 
@@ -43,6 +44,7 @@ def open_workspace(
         signer: With what they sign their events; None: not at all.
         read_only: Write nothing: no index is mended, no view caught up, nothing signed.
         key_file: The key file that a service was given, in place of what lies in `state_root`.
+        begins_log: Something is to be recorded: a copy of a workspace begins a log of its own.
 
     Raises:
         NoWorkspaceError: There is none.
@@ -50,5 +52,13 @@ def open_workspace(
     """
     root = workspace.find_root(start)
     return workspace.open_workspace(
-        root, state_root, clock, PROJECTIONS, agent=agent, signer=signer, read_only=read_only, key_file=key_file
+        root,
+        state_root,
+        clock,
+        PROJECTIONS,
+        agent=agent,
+        signer=signer,
+        read_only=read_only,
+        key_file=key_file,
+        begins_log=begins_log,
     )

@@ -58,7 +58,7 @@ def calls_about(workspace: Workspace, names: set[str]) -> Iterator[About]:
     database = workspace.views.database()
     entries = sorted({entry for name in names for entry in predictions.entries_about(database, name)})
     for entry in entries:
-        sequenced = workspace.ledger.event(entry)
+        sequenced = workspace.logs.event(entry)
         everybody = set(predictions.subjects(database, entry))
         texts = [sequenced] if sequenced.event.body.get("error") is not None else []
         for other in _that_use(workspace, sequenced):
@@ -97,4 +97,4 @@ def is_joint(workspace: Workspace, sequenced: Sequenced, names: set[str]) -> boo
 
 def _that_use(workspace: Workspace, sequenced: Sequenced) -> list[Sequenced]:
     near = provenance.neighbours(workspace.views.database(), Ref(sequenced.event.id), limit=1_000_000)
-    return [workspace.ledger.event(entry) for how, entry in near if how == "depends on it"]
+    return [workspace.logs.event(entry) for how, entry in near if how == "depends on it"]

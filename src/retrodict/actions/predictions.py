@@ -313,7 +313,7 @@ class _Opener:
 
     def values(self, call: Call) -> tuple[_Values, _Values, str | None]:
         """Return inputs and outputs, and why one of them is not there."""
-        inputs, outputs, _ = records.payloads(self._workspace.ledger.event(call.index).event)
+        inputs, outputs, _ = records.payloads(self._workspace.logs.event(call.index).event)
         gap = None
         found: list[_Values] = []
         for kept in (inputs, outputs):
@@ -578,7 +578,7 @@ def import_log(
 def _taken_over(workspace: Workspace, log: Digest) -> int | None:
     """Return the first entry that was taken over from this file."""
     for _, index in provenance.neighbours(workspace.views.database(), Ref(log), limit=1):
-        if workspace.ledger.event(index).event.kind == "prediction.declared":
+        if workspace.logs.event(index).event.kind == "prediction.declared":
             return index
     return None
 

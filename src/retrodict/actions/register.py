@@ -213,7 +213,7 @@ def _personal(
 
 def _run(workspace: Workspace, maker: EventId) -> EventId:
     """Return the run behind bytes that were declared clean: that event leads to what it had sealed."""
-    event = workspace.ledger.find(maker)
+    event = workspace.logs.find(maker)
     for edge in () if event is None else event.event.uses:
         if isinstance(edge, Edge) and edge.role == "sealed-as":
             made = [item.path for item in event.event.makes if isinstance(item, Edge)] if event is not None else []
@@ -223,7 +223,7 @@ def _run(workspace: Workspace, maker: EventId) -> EventId:
 
 
 def _entry(workspace: Workspace, event: EventId | None) -> int | None:
-    found = None if event is None else workspace.ledger.find(event)
+    found = None if event is None else workspace.logs.find(event)
     return None if found is None else found.index
 
 

@@ -394,7 +394,7 @@ def _edge(
     absolute = os.fsdecode(access.path)
     extra = {} if path is not None else {"sealed_path": batch.seal(absolute)}
     edge = Edge(ref=Ref(digest), role=role, evidence="observed", path=path, made_by=maker, extra=extra)
-    made = None if maker is None else workspace.ledger.find(maker)
+    made = None if maker is None else workspace.logs.find(maker)
     file = File(
         path=_shown(access.path) if path is None else path,
         role=role,

@@ -108,7 +108,7 @@ def show(workspace: Workspace, reference: str) -> Shown:
     resolved = names.resolve(workspace, reference)
     look = Look(workspace, "show")
     if resolved.event is not None:
-        sequenced = workspace.ledger.find(resolved.event)
+        sequenced = workspace.logs.find(resolved.event)
         assert sequenced is not None
         shown = _event(workspace, look, resolved.printed, sequenced, resolved.row)
     else:
@@ -188,11 +188,11 @@ def _opened(workspace: Workspace, value: object, may_read: bool) -> object:
 
 def _edges(workspace: Workspace, edges: Iterable[Edge | EdgeList]) -> Iterable[EdgeRow]:
     for edge in provenance.edges(edges, workspace.objects.get):
-        made_by = None if edge.made_by is None else workspace.ledger.find(edge.made_by)
+        made_by = None if edge.made_by is None else workspace.logs.find(edge.made_by)
         if edge.ref.startswith("b3-"):
             ref, state = names.short(edge.ref), workspace.objects.state(Digest(edge.ref))
         else:
-            other = workspace.ledger.find(EventId(edge.ref))
+            other = workspace.logs.find(EventId(edge.ref))
             ref, state = (edge.ref, "missing") if other is None else (str(other.index), "held")
         yield EdgeRow(
             role=edge.role,
@@ -219,7 +219,7 @@ def _mentions(workspace: Workspace, look: Look, ref: Ref, others: list[tuple[str
     neighbours = provenance.neighbours(workspace.views.database(), ref, limit=_PREVIEW_ENTRIES)
     authors = Authors(workspace)
     for how, index in sorted({*neighbours, *others}, key=lambda pair: pair[1]):
-        sequenced = workspace.ledger.event(index)
+        sequenced = workspace.logs.event(index)
         yield Mention(
             entry=index,
             how=how,

@@ -68,7 +68,7 @@ def signers(workspace: Workspace) -> Signers:
     authors = Authors(workspace)
     rows = []
     for signer in recorded_signers(workspace):
-        added = workspace.ledger.event(signer.index)
+        added = workspace.logs.event(signer.index)
         rows.append(
             SignerRow(
                 entry=signer.index,

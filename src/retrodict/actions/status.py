@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from retrodict import backups, datasets, predictions
+from retrodict.actions.conflicts import Conflict, find_conflicts
 from retrodict.actions.personal_files import PersonalFiles
 from retrodict.actions.places import is_ignored
 from retrodict.kernel.clock import NS, parse_rfc3339
@@ -38,6 +39,8 @@ class Status:
         key: The log's public key, as `verify --key` takes it; None where the keys are not here.
         datasets: How many names are versioned; `paths` are those that are not as their current version.
         is_changed: Whether there are any of those.
+        conflicts: Names that were set on both sides; `settle` ends each.
+        logs: How many logs of others are held.
         unsaved_entries: How many entries are in no backup, and for how long the oldest; None: there never was one.
     """
 
@@ -55,6 +58,8 @@ class Status:
     is_changed: bool
     unsaved_entries: int | None
     unsaved_seconds: float | None
+    conflicts: tuple[Conflict, ...] = ()
+    logs: int = 0
 
 
 def status(workspace: Workspace) -> Status:
@@ -99,6 +104,8 @@ def status(workspace: Workspace) -> Status:
         is_changed=bool(paths),
         unsaved_entries=unsaved,
         unsaved_seconds=seconds,
+        conflicts=find_conflicts(workspace),
+        logs=len(workspace.logs.held()) - 1,
     )
 
 

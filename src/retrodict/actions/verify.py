@@ -26,11 +26,11 @@ from retrodict.kernel.errors import (
 from retrodict.kernel.note import Checkpoint, SignatureError, decode_checkpoint, read_rotation, verify_note
 from retrodict.kernel.protocols import Progress, Verifier
 from retrodict.kernel.receipt import decode_kept
-from retrodict.kernel.types import Digest, Edge, EdgeList, EventId, Finding, Ref
+from retrodict.kernel.types import Digest, Edge, EdgeList, EntryNumber, EventId, Finding, Ref
 from retrodict.ledger import Sequenced
 from retrodict.objects import TreeEntry, digest_of
 from retrodict.predictions import personal
-from retrodict.workspace import Workspace, forgotten_by, sealed_objects
+from retrodict.workspace import Layout, Workspace, forgotten_by, sealed_objects
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,6 +61,21 @@ class Witness:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ReceivedLog:
+    """A log of others that lies here, checked as this workspace's own.
+
+    Attributes:
+        name: What stands before its entries' numbers.
+        entries: How many are held; `unprotected` of them are not under a checkpoint that its key has signed.
+    """
+
+    name: str
+    origin: str
+    entries: int
+    unprotected: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Verification:
     """What was found.
 
@@ -73,6 +88,7 @@ class Verification:
         findings: Everything that is altered, missing or not yet protected.
         since: Where a checkpoint was given.
         witnesses: Those that were asked for and have cosigned.
+        logs: The logs of others.
         signed: How many entries bear their author's own signature; `authenticated` of them by a key that counts.
     """
 
@@ -84,6 +100,7 @@ class Verification:
     findings: tuple[Finding, ...]
     since: Since | None = None
     witnesses: tuple[Witness, ...] = ()
+    logs: tuple[ReceivedLog, ...] = ()
     signed: int = 0
     authenticated: int = 0
 
@@ -130,11 +147,13 @@ def verify(
     findings += workspace.ledger.verify(
         verifier, anchor=anchor, others=others, follow=follow, digest_of=digest_of, progress=progress
     )
+    received, about = _received(workspace, progress)
+    findings += about
     if reference is None:
         findings += workspace.objects.verify(progress=progress)
         findings += workspace.views.verify(progress=progress)
         findings += () if workspace.keys is None else workspace.keys.verify()
-        objects, unheld = _referenced(workspace, workspace.ledger.sound(), signatures, progress, rehash=False)
+        objects, unheld = _referenced(workspace, _entries(workspace), signatures, progress, rehash=False)
         findings += [*unheld, *_layout(workspace), *_erased(workspace)]
     else:
         resolved = names.resolve(workspace, reference)
@@ -166,9 +185,59 @@ def verify(
         findings=tuple(dict.fromkeys(findings)),
         since=None if since is None else _since(workspace, given),
         witnesses=tuple(witness for witness, _ in seen),
+        logs=received,
         signed=signatures.signed,
         authenticated=signatures.authenticated,
     )
+
+
+def _received(workspace: Workspace, progress: Progress | None) -> tuple[tuple[ReceivedLog, ...], list[Finding]]:
+    """Check the logs of others: each by its own key, and by what this log says of it from when it came."""
+    listed = Layout.read(workspace.folder).others
+    if not listed:
+        return (), []
+    found: list[ReceivedLog] = []
+    findings: list[Finding] = []
+    held = {log.hash: log for log in workspace.logs.held()}
+    said = [*workspace.ledger.entries_of("log.pulled"), *workspace.ledger.entries_of("workspace.copied")]
+    for file in listed:
+        log = held.get(file.hash)
+        if log is None:
+            message = f"the log {file.origin} was received, and cannot be opened"
+            findings.append(Finding(level="missing", what=file.file, message=message))
+            continue
+        anchors: list[tuple[str, bytes]] = []
+        keys_said = {str(key) for s in said if s.event.body["origin"] == file.origin and (key := s.event.body["key"])}
+        if file.key is not None and keys_said and file.key not in keys_said:
+            message = f"its key for {file.origin} is not the one that the log says it had when it came"
+            findings.append(Finding(level="altered", what="format.json", message=message))
+        for sequenced in said:
+            body = sequenced.event.body
+            if body["origin"] == file.origin and body["note"] is not None:
+                anchors.append((f"checkpoint in entry {sequenced.index}", str(body["note"]).encode()))
+            with contextlib.suppress(UsageError, IntegrityError):  # shorter, or damaged: its own check says so
+                if body["origin"] == file.origin and log.ledger.root(int(str(body["size"]))).hex() != body["root"]:
+                    message = f"its first {body['size']} entries are not those that entry {sequenced.index} has seen"
+                    findings.append(Finding(level="altered", what=file.file, message=message))
+        key = next(iter(sorted(keys_said)), file.key)
+        verifier = None if key is None else keys.LogVerifier.from_text(key)
+        about = log.ledger.verify(
+            verifier, others=anchors, follow=keys.LogVerifier.from_text, digest_of=digest_of, progress=progress
+        )
+        findings += [replace(one, what=f"{file.file}: {one.what}") for one in about if one.level != "unprotected"]
+        with contextlib.suppress(IntegrityError):  # named by the log's own check
+            note, size = log.ledger.checkpoint(), log.ledger.size()
+            signed = 0 if note is None else decode_checkpoint(note).size
+            unprotected = max(0, size - signed)
+            found.append(ReceivedLog(name=log.name, origin=file.origin, entries=size, unprotected=unprotected))
+    return tuple(found), findings
+
+
+def _entries(workspace: Workspace) -> Iterator[Sequenced]:
+    """Yield the entries of all logs that are as they were logged."""
+    for log in workspace.logs.held():
+        for sequenced in log.ledger.sound():
+            yield log.numbered(sequenced)
 
 
 def unreadable(error: IntegrityError) -> Verification:
@@ -191,7 +260,7 @@ def unreadable(error: IntegrityError) -> Verification:
 
 def _found(workspace: Workspace, event: EventId) -> Sequenced | None:
     try:
-        return workspace.ledger.find(event)
+        return workspace.logs.find(event)
     except IntegrityError:
         return None  # named by the log's own check
 
@@ -343,9 +412,10 @@ def _erased(workspace: Workspace) -> Iterator[Finding]:
         return  # the log's own check has named it
     erased: dict[int, int] = {}
     for entry, key in rows:
-        erased[int(str(entry))] = erased.get(int(str(entry)), 0) + 1
+        number = EntryNumber(str(entry))
+        erased[number] = erased.get(number, 0) + 1
         if workspace.keys is not None and workspace.keys.holds(str(key)):
-            message = f"entry {entry} says that it is destroyed, and it is held here"
+            message = f"entry {number} says that it is destroyed, and it is held here"
             yield Finding(level="altered", what=f"key {key}", message=message)
     for entry, count in erased.items():
         message = f"erased: what {count} keys had sealed cannot be read any more; nothing of it is missing"
@@ -373,16 +443,30 @@ def _referenced(
     let_go: dict[Digest, int] = {}
     with contextlib.suppress(IntegrityError):  # named by the views' own check
         let_go = datasets.released(workspace.views.database())
+    unfetched = 0
+    # Of a copy that has begun a log of its own, all that the copied log names came with it.
+    copied = {s.event.body["origin"] for s in workspace.ledger.entries_of("workspace.copied")}
+    own = {log.tag for log in workspace.logs.held() if log.tag is None or log.ledger.origin in copied}
     for done, sequenced in enumerate(entries):
+        is_own = not EntryNumber(sequenced.index).is_of_another_log
         for digest, role in _objects(workspace, sequenced):
-            found = _missing(workspace, digest, f"entry {sequenced.index} ({role})", seen, rehash=rehash)
-            at = let_go.get(digest, -1)
-            findings += found if at < sequenced.index else (_let_go(finding, at) for finding in found)
-        lost += [(sequenced.index, finding) for finding in _lost_texts(workspace, sequenced)]
-        restored = max(restored, backups.restored_entries(sequenced.event))
+            for finding in _missing(workspace, digest, f"entry {sequenced.index} ({role})", seen, rehash=rehash):
+                at = let_go.get(digest)
+                if at is not None and not workspace.logs.precedes(at, sequenced.index):
+                    findings.append(_let_go(finding, at))
+                elif finding.level != "missing" or EntryNumber(sequenced.index).tag in own:
+                    findings.append(finding)
+                else:
+                    unfetched += 1
+        if is_own:
+            lost += [(sequenced.index, finding) for finding in _lost_texts(workspace, sequenced)]
+            restored = max(restored, backups.restored_entries(sequenced.event))
         findings += signatures.look(sequenced)
         if progress is not None and done % 100 == 0:
             progress(done, None, "entries whose objects were looked up")
+    if unfetched:
+        message = f"{unfetched} objects that only logs of others name are not held; `retrodict fetch` brings them"
+        findings.append(Finding(level="note", what="objects", message=message))
     # The first entries came from a backup, as the log says, and its keys may have been older: that is no news.
     findings += [replace(finding, level="note") if index < restored else finding for index, finding in lost]
     return len(seen), findings
@@ -429,7 +513,7 @@ def _layout(workspace: Workspace) -> Iterator[Finding]:
     """Check that the folder bears the id that the log says was given to it."""
     said: tuple[object, int] | None = None
     for sequenced in workspace.ledger.sound():
-        if sequenced.event.kind in ("workspace.created", "log.restored"):
+        if sequenced.event.kind in ("workspace.created", "workspace.copied", "log.restored"):
             said = (sequenced.event.body.get("workspace"), sequenced.index)
             if said[0] == workspace.id:
                 return  # a restored copy that began a log of its own has another one later

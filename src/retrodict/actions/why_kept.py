@@ -65,7 +65,7 @@ def why_kept(workspace: Workspace, reference: str) -> WhyKept:
         raise UsageError(f"{reference} names no bytes", hint="Name a version, or an object (b3-...).")
     keepers = []
     for how, index in provenance.neighbours(database, Ref(content), limit=1_000):
-        sequenced = workspace.ledger.event(index)
+        sequenced = workspace.logs.event(index)
         keepers.append(Keeper(entry=index, how=how, what=names.label(workspace, sequenced), path=""))
     folders = [(v.index, v.label, v.content) for v in datasets.versions(database) if v.type == "tree"]
     folders += [(v.index, v.label, v.content) for v in models.versions(database)]

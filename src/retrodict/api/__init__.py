@@ -130,7 +130,7 @@ def add(
 
     if not paths:
         raise UsageError("there is nothing to add", hint="Name files or folders.")
-    used = world.current(workspace)
+    used = world.current(workspace, writes=True)
     refuse_writing(used)
     added = action.add(used, [Path(path) for path in paths], name=name, source=source, reason=reason, personal=personal)
     world.publish(used)
@@ -155,7 +155,7 @@ def run(
     """
     from retrodict.api.running import Run
 
-    return Run(world.current(workspace), name, params, reason)
+    return Run(world.current(workspace, writes=True), name, params, reason)
 
 
 def load(reference: str, *, workspace: Workspace | None = None) -> Model | Predictor:
@@ -242,7 +242,7 @@ def record_prediction(
     """
     from retrodict.actions import record as action
 
-    used = world.current(workspace)
+    used = world.current(workspace, writes=True)
     refuse_writing(used)
     return action.record_prediction(
         used,

@@ -67,8 +67,11 @@ def folder() -> Path:
     return Path(os.environ.get("RETRODICT_WORKSPACE") or os.getcwd()).expanduser().absolute()
 
 
-def current(given: Workspace | None = None) -> Workspace:
+def current(given: Workspace | None = None, *, writes: bool = False) -> Workspace:
     """Return the workspace that was given, else the one that this process works in; it stays open until the exit.
+
+    Args:
+        writes: Something is to be recorded: a copy of a workspace begins a log of its own.
 
     Raises:
         NoWorkspaceError: There is none here.
@@ -78,16 +81,26 @@ def current(given: Workspace | None = None) -> Workspace:
     root = workspaces.find_root(folder())
     key = (os.getpid(), root)
     with _lock:
+        if writes and key in _opened and _opened[key].is_copy:
+            workspaces.close(_opened.pop(key))
         if key not in _opened:
             own_key = os.environ.get("RETRODICT_SIGNING_KEY")
             signer = open_signer(own_key) if own_key else None
-            _opened[key] = open_workspace(root, state_root(), CLOCK, agent=agent(), signer=signer, key_file=key_file())
+            _opened[key] = open_workspace(
+                root,
+                state_root(),
+                CLOCK,
+                agent=agent(),
+                signer=signer,
+                key_file=key_file(),
+                begins_log=writes,
+            )
         return _opened[key]
 
 
 def service(given: Workspace | None = None) -> Service:
     """Return the service of a workspace in this process."""
-    workspace = current(given)
+    workspace = current(given, writes=True)
     key = (os.getpid(), str(workspace.folder))
     with _lock:
         held = _services.get(key)

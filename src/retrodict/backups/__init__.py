@@ -7,8 +7,15 @@ from typing import TYPE_CHECKING, Any
 from retrodict.kernel import lazy
 
 if TYPE_CHECKING:
-    from retrodict.backups.errors import BackupAheadError, DamagedBackupError, ForeignBackupError, PassphraseError
-    from retrodict.backups.layout import Manifest, Part, Segment, hash_of, segments
+    from retrodict.backups.depot import Contents, Depot, Head, Stretch, side_by_side
+    from retrodict.backups.errors import (
+        BackupAheadError,
+        DamagedBackupError,
+        DamagedRemoteError,
+        ForeignBackupError,
+        PassphraseError,
+    )
+    from retrodict.backups.layout import Manifest, Part, Segment, hash_of, read_segment, segments
     from retrodict.backups.records import (
         PROJECTION,
         MadeBackup,
@@ -25,8 +32,12 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "BackupAheadError": "errors",
+    "Contents": "depot",
     "DamagedBackupError": "errors",
+    "DamagedRemoteError": "errors",
+    "Depot": "depot",
     "ForeignBackupError": "errors",
+    "Head": "depot",
     "Keys": "sealed",
     "MadeBackup": "records",
     "Manifest": "layout",
@@ -34,6 +45,7 @@ _HOMES = {
     "Part": "layout",
     "PassphraseError": "errors",
     "Segment": "layout",
+    "Stretch": "depot",
     "Vault": "vault",
     "count_from": "records",
     "hash_of": "layout",
@@ -42,23 +54,30 @@ _HOMES = {
     "made_body": "records",
     "of_number": "records",
     "open_keys": "sealed",
+    "read_segment": "layout",
     "restored_entries": "records",
     "restored_size": "records",
     "seal_keys": "sealed",
     "segments": "layout",
+    "side_by_side": "depot",
 }
 
 __all__ = [
     "PROJECTION",
     "BackupAheadError",
+    "Contents",
     "DamagedBackupError",
+    "DamagedRemoteError",
+    "Depot",
     "ForeignBackupError",
+    "Head",
     "Keys",
     "MadeBackup",
     "Manifest",
     "Part",
     "PassphraseError",
     "Segment",
+    "Stretch",
     "Vault",
     "count_from",
     "hash_of",
@@ -67,10 +86,12 @@ __all__ = [
     "made_body",
     "of_number",
     "open_keys",
+    "read_segment",
     "restored_entries",
     "restored_size",
     "seal_keys",
     "segments",
+    "side_by_side",
 ]
 
 

@@ -26,6 +26,13 @@ class DamagedBackupError(IntegrityError):
     hint = "`--at NUMBER` takes an earlier backup from the same place; and make a new one elsewhere now."
 
 
+class DamagedRemoteError(IntegrityError):
+    """Bytes of a remote are gone, or are not those that were pushed."""
+
+    slug = "damaged-remote"
+    hint = "Nothing of it was taken. `retrodict push --again`, where what is damaged is held, brings it there anew."
+
+
 class PassphraseError(UsageError):
     """Backed-up keys cannot be opened with the passphrase that was given."""
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, cast
 
-from retrodict.kernel.types import Digest, Event, EventId, SealedText
+from retrodict.kernel.types import Digest, EntryNumber, Event, EventId, SealedText
 from retrodict.ledger import Sequenced
 
 if TYPE_CHECKING:
@@ -52,10 +52,10 @@ class BackupProjection:
     """Table `backups_made`, a row for each backup, and `backups_restored`, one for each time the log came from one."""
 
     name = "backups"
-    version = 1
+    version = 2
     tables: Mapping[str, str] = {
         "backups_made": "CREATE TABLE backups_made (event TEXT PRIMARY KEY, entry INTEGER NOT NULL, "
-        "what TEXT NOT NULL, "
+        "what TEXT NOT NULL, is_own INTEGER NOT NULL, "
         "number INTEGER, size INTEGER NOT NULL, at TEXT NOT NULL, destination TEXT NOT NULL, key TEXT NOT NULL"
         ") WITHOUT ROWID",
         "backups_restored": "CREATE TABLE backups_restored (event TEXT PRIMARY KEY, size INTEGER NOT NULL"
@@ -71,17 +71,19 @@ class BackupProjection:
         """Fold one entry."""
         del blob
         event = entry.event
-        if size := restored_entries(event):
+        is_own = not EntryNumber(entry.index).is_of_another_log
+        if is_own and (size := restored_entries(event)):
             db.execute("INSERT INTO backups_restored VALUES (?, ?)", (event.id, size))
         if event.kind == "backup.made":
             body = event.body
             destination = cast("Mapping[str, str]", body["destination"])
             db.execute(
-                "INSERT INTO backups_made VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+                "INSERT INTO backups_made VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
                 (
                     event.id,
                     entry.index,
                     str(body["what"]),
+                    is_own,
                     body["number"],
                     body["size"],
                     event.at,
@@ -96,24 +98,26 @@ PROJECTION = BackupProjection()
 
 def made(db: apsw.Connection) -> list[MadeBackup]:
     """Return every backup, oldest first: where copies of the log and of keys may lie."""
-    return [_made(row) for row in db.execute("SELECT * FROM backups_made ORDER BY entry")]
+    return [_made(row) for row in db.execute("SELECT * FROM backups_made ORDER BY at, entry")]
 
 
 def last(db: apsw.Connection, what: What) -> MadeBackup | None:
     """Return the backup that holds the most, or None where none was ever made."""
-    query = "SELECT * FROM backups_made WHERE what = ? ORDER BY size DESC, entry DESC LIMIT 1"
+    query = "SELECT * FROM backups_made WHERE what = ? AND is_own ORDER BY size DESC, entry DESC LIMIT 1"
     rows = db.execute(query, (what,)).fetchall()
     return _made(rows[0]) if rows else None
 
 
 def of_number(db: apsw.Connection, number: int) -> list[MadeBackup]:
     """Return the backups of the store that are number `number` at some destination."""
-    return [_made(row) for row in db.execute("SELECT * FROM backups_made WHERE number = ?", (number,))]
+    return [_made(row) for row in db.execute("SELECT * FROM backups_made WHERE number = ? AND is_own", (number,))]
 
 
 def count_from(db: apsw.Connection, entry: int) -> int:
     """Return how many entries from `entry` on say that a backup was made."""
-    return cast("int", db.execute("SELECT count(*) FROM backups_made WHERE entry >= ?", (entry,)).fetchall()[0][0])
+    return cast(
+        "int", db.execute("SELECT count(*) FROM backups_made WHERE entry >= ? AND is_own", (entry,)).fetchall()[0][0]
+    )
 
 
 def restored_size(db: apsw.Connection) -> int:
@@ -128,12 +132,12 @@ def restored_entries(event: Event) -> int:
 
 
 def _made(row: tuple[object, ...]) -> MadeBackup:
-    event, entry, what, _, size, at, destination, key = cast(
-        "tuple[str, int, What, int | None, int, str, str, str]", row
+    event, entry, what, _, _, size, at, destination, key = cast(
+        "tuple[str, int, What, int, int | None, int, str, str, str]", row
     )
     return MadeBackup(
         event=EventId(event),
-        index=entry,
+        index=EntryNumber(entry),
         what=what,
         size=size,
         at=at,

@@ -63,6 +63,12 @@ VERBS: dict[str, tuple[str, str]] = {
     "du": ("du", "Say what the store's bytes are for."),
     "why-kept": ("why_kept", "Say who needs an object."),
     "gc": ("gc", "Let go of what nothing needs."),
+    "remote": ("remote", "Name the places that push and pull go to."),
+    "push": ("push", "Bring what is recorded here to a remote."),
+    "pull": ("pull", "Take what others have pushed."),
+    "fetch": ("fetch", "Take objects that are not held here."),
+    "clone": ("clone", "Make a workspace of what a remote holds."),
+    "settle": ("settle", "End a conflict of names."),
     "backup": ("backup", "Copy the record to another place."),
     "restore": ("restore", "Bring a workspace back from a backup."),
     "rotate-key": ("rotate_key", "Let a new key sign the log."),
@@ -314,6 +320,7 @@ def workspace(
             signer=signer,
             read_only=read_only,
             key_file=key_file(),
+            begins_log=writes,
         )
 
     try:
@@ -324,6 +331,13 @@ def workspace(
                 raise
             found = open_here(read_only=True)  # what it finds out needs no room on the disk
         with found as opened:
+            if opened.copied is not None:
+                name, size = opened.copied.name, opened.copied.ledger.size()
+                click.echo(
+                    f"retrodict: this is a copy of a workspace that is still there: it has begun a log of its own; "
+                    f"entry {size - 1} of the log that it copied is {name}:{size - 1} from now on",
+                    err=True,
+                )
             if writes:
                 refuse_writing(opened)
                 refuse_without_keys(opened)

@@ -13,8 +13,9 @@ from retrodict.cli import door
 @door.verb_group("log", example="retrodict log --kind model -n 10")
 @click.option("-n", "limit", type=click.IntRange(1), default=30, show_default=True, help="At most so many entries.")
 @click.option("--kind", help="Only kinds of events that begin with this.")
+@click.option("--of", metavar="LOG", help="Of another log that is held here, by its name; `all`: of all of them.")
 @click.pass_context
-def command(context: click.Context, limit: int, kind: str | None, as_json: bool) -> None:
+def command(context: click.Context, limit: int, kind: str | None, of: str | None, as_json: bool) -> None:
     """List the entries of the log, newest first; with a command: let others check it."""
     if context.invoked_subcommand is not None:
         return
@@ -22,7 +23,7 @@ def command(context: click.Context, limit: int, kind: str | None, as_json: bool)
     from retrodict.render import text
 
     with door.workspace() as workspace:
-        record = log(workspace, limit=limit, kind=kind)
+        record = log(workspace, limit=limit, kind=kind, of=of)
     door.show(record, as_json=as_json, text=text.log)
 
 

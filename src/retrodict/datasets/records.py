@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from retrodict.kernel.errors import UsageError
-from retrodict.kernel.types import Digest, EventId
+from retrodict.kernel.types import Digest, EntryNumber, EventId
 from retrodict.ledger import Sequenced
 
 if TYPE_CHECKING:
@@ -146,7 +146,7 @@ class DatasetProjection:
     """A row for each version, for each time that one was made again, and for each object that was let go."""
 
     name = "datasets"
-    version = 5
+    version = 6
     tables: Mapping[str, str] = {
         "datasets_versions": "CREATE TABLE datasets_versions (event TEXT PRIMARY KEY, entry INTEGER NOT NULL, "
         "name TEXT NOT NULL, version INTEGER NOT NULL, content TEXT NOT NULL, type TEXT NOT NULL, "
@@ -173,6 +173,8 @@ class DatasetProjection:
             db.execute("INSERT INTO datasets_rederived VALUES (?, ?, ?, ?)", row)
             return
         if event.kind == "evidence.released":
+            if EntryNumber(entry.index).is_of_another_log:
+                return  # what others need no more may be needed here
             db.execute("REPLACE INTO datasets_released VALUES (?, ?)", (str(body["content"]), entry.index))
             return
         if event.kind not in ("dataset.added", "dataset.derived"):
@@ -221,7 +223,7 @@ def _rows(db: apsw.Connection, where: str, parameters: tuple[object, ...]) -> li
     return [
         DatasetVersion(
             event=EventId(row[0]),
-            index=row[1],
+            index=EntryNumber(row[1]),
             name=row[2],
             version=row[3],
             content=Digest(row[4]),

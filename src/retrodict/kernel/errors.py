@@ -77,7 +77,7 @@ class MissingObjectError(UnavailableError):
     """The store holds no bytes under a digest that it was asked for."""
 
     slug = "missing-object"
-    hint = "Its bytes were never stored here, or were removed; `retrodict verify` lists what is missing."
+    hint = "`retrodict fetch` looks in the remote; `retrodict verify` lists what is missing."
 
     def __init__(self, digest: str) -> None:
         super().__init__(f"no object named {digest} is held")

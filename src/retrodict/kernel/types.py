@@ -15,7 +15,45 @@ Evidence = Literal["declared", "observed", "inferred"]
 DIGEST_PATTERN = re.compile(r"b3-[0-9a-f]{64}\Z")
 EVENT_ID_PATTERN = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}\Z")
 
+_OF_ANOTHER_LOG = 1 << 52  # above every index; all numbers stay below 2^53, so that JSON can carry them
+_INDEX_BITS = 32
+
 MAX_EDGES = 64  # more of them become one edge-list object
+
+
+class EntryNumber(int):
+    """The number of an entry within a workspace, as views hold it: in its own log the index.
+
+    An entry of another log has the log's tag (20 bits, which begin its key hash) and the index in one number; people
+    read and write that as `ab12f:12`.
+
+    >>> str(EntryNumber(12)), str(EntryNumber.of(0xAB12F, 12))
+    ('12', 'ab12f:12')
+    """
+
+    @classmethod
+    def of(cls, tag: int | None, index: int) -> EntryNumber:
+        """Return the number of entry `index` of the log with this tag; None: the workspace's own."""
+        return cls(index if tag is None else _OF_ANOTHER_LOG | tag << _INDEX_BITS | index)
+
+    @property
+    def tag(self) -> int | None:
+        """The tag of the log; None: the workspace's own."""
+        return (self ^ _OF_ANOTHER_LOG) >> _INDEX_BITS if self.is_of_another_log else None
+
+    @property
+    def index(self) -> int:
+        """The index in its log."""
+        return self & ((1 << _INDEX_BITS) - 1) if self.is_of_another_log else int(self)
+
+    @property
+    def is_of_another_log(self) -> bool:
+        """Say whether it is an entry of another log than the workspace's own."""
+        return self >= _OF_ANOTHER_LOG
+
+    def __str__(self) -> str:
+        tag = self.tag
+        return int.__repr__(self) if tag is None else f"{tag:05x}:{self.index}"
 
 
 def is_digest(text: str) -> bool:

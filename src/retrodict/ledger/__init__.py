@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from retrodict.kernel import lazy
 
 if TYPE_CHECKING:
-    from retrodict.ledger.copy import Extent, Payload, Piece
+    from retrodict.ledger.copy import Arrival, Extent, Payload, Piece, extend
     from retrodict.ledger.errors import (
         AlteredEntryError,
         DuplicateEventError,
@@ -15,43 +15,57 @@ if TYPE_CHECKING:
         LedgerBusyError,
         LedgerStoppedError,
         OldStoreError,
+        RefusedLogError,
         ReplacedKeyError,
         WitnessError,
     )
     from retrodict.ledger.log import CheckpointKeeper, Ledger, Sequenced
+    from retrodict.ledger.logs import HeldLog, Logs, key_hash
 
 _HOMES = {
     "AlteredEntryError": "errors",
+    "Arrival": "copy",
     "CheckpointKeeper": "log",
     "DuplicateEventError": "errors",
     "Extent": "copy",
     "ForkError": "errors",
+    "HeldLog": "logs",
     "Ledger": "log",
     "LedgerBusyError": "errors",
     "LedgerStoppedError": "errors",
+    "Logs": "logs",
     "OldStoreError": "errors",
     "Payload": "copy",
     "Piece": "copy",
+    "RefusedLogError": "errors",
     "ReplacedKeyError": "errors",
     "Sequenced": "log",
     "WitnessError": "errors",
+    "extend": "copy",
+    "key_hash": "logs",
 }
 
 __all__ = [
     "AlteredEntryError",
+    "Arrival",
     "CheckpointKeeper",
     "DuplicateEventError",
     "Extent",
     "ForkError",
+    "HeldLog",
     "Ledger",
     "LedgerBusyError",
     "LedgerStoppedError",
+    "Logs",
     "OldStoreError",
     "Payload",
     "Piece",
+    "RefusedLogError",
     "ReplacedKeyError",
     "Sequenced",
     "WitnessError",
+    "extend",
+    "key_hash",
 ]
 
 

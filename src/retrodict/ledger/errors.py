@@ -70,6 +70,17 @@ class AlteredEntryError(IntegrityError):
         self.index = index
 
 
+class RefusedLogError(IntegrityError):
+    """A log of others, where it lies, is not what such a log must be."""
+
+    slug = "refused-log"
+    hint = "Nothing of it was taken. Ask whoever writes it; everything else was taken."
+
+    def __init__(self, origin: str, where: str, why: str) -> None:
+        super().__init__(f"the log {origin} in {where} is refused: {why}")
+        self.origin = origin
+
+
 class OldStoreError(IntegrityError):
     """The log is shorter than a checkpoint that was signed for it: an old copy was put back, or its end was cut off."""
 

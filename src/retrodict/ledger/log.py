@@ -108,6 +108,7 @@ class Ledger:
         self._wanted = threading.Event()
         self._committer: threading.Thread | None = None
         self._closing = False
+        self.tick_floor = 0  # what is appended comes after this tick: the last one of the other logs that are held
         with database.reading() as db:
             row = fetch(db, "SELECT origin FROM meta")
         if len(row) != 1:
@@ -223,6 +224,7 @@ class Ledger:
         try:
             with self._database.writing() as db:
                 index, tick = _head(db)
+                tick = max(tick, self.tick_floor)
                 for request in group:
                     answer = self._sequence(db, request, index, tick)
                     answers.append(answer)
@@ -267,6 +269,11 @@ class Ledger:
         """Return how many entries are sequenced."""
         with self._database.reading() as db:
             return _size(db)
+
+    def last_tick(self) -> int:
+        """Return the tick of the last entry; 0 where there is none."""
+        with self._database.reading() as db:
+            return _head(db)[1]
 
     def entry(self, index: int) -> bytes:
         """Return the bytes of an entry.

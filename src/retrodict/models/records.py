@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from retrodict.kernel.errors import UsageError
-from retrodict.kernel.types import Digest, EventId
+from retrodict.kernel.types import Digest, EntryNumber, EventId
 
 if TYPE_CHECKING:
     import apsw
@@ -156,7 +156,7 @@ class ModelProjection:
     """Tables `models_versions` and `models_aliases`."""
 
     name = "models"
-    version = 2
+    version = 3
     tables: Mapping[str, str] = {
         "models_versions": "CREATE TABLE models_versions (event TEXT PRIMARY KEY, entry INTEGER NOT NULL, "
         "name TEXT NOT NULL, version INTEGER NOT NULL, content TEXT NOT NULL, flavor TEXT NOT NULL, signature TEXT, "
@@ -164,7 +164,7 @@ class ModelProjection:
         "WITHOUT ROWID",
         "models_aliases": "CREATE TABLE models_aliases (event TEXT PRIMARY KEY, entry INTEGER NOT NULL, "
         "name TEXT NOT NULL, alias TEXT NOT NULL, version_event TEXT NOT NULL, at TEXT NOT NULL, "
-        "agent TEXT NOT NULL, is_current INTEGER NOT NULL) WITHOUT ROWID",
+        "agent TEXT NOT NULL, is_current INTEGER NOT NULL)",  # rows stand in the order of all logs
     }
     indexes: Sequence[str] = (
         "CREATE INDEX models_by_name ON models_versions (name, version)",
@@ -208,7 +208,7 @@ def _versions(db: apsw.Connection, where: str, parameters: tuple[object, ...]) -
     return [
         ModelVersion(
             event=EventId(row[0]),
-            index=row[1],
+            index=EntryNumber(row[1]),
             name=row[2],
             version=row[3],
             content=Digest(row[4]),
@@ -242,12 +242,12 @@ def aliases(db: apsw.Connection, name: str | None = None, alias: str | None = No
     parameters = tuple(value for value in conditions.values() if value is not None)
     query = (
         "SELECT event, entry, name, alias, version_event, at, agent, is_current FROM models_aliases "  # noqa: S608
-        f"WHERE {where} ORDER BY entry"
+        f"WHERE {where} ORDER BY rowid"
     )
     return [
         AliasMove(
             event=EventId(row[0]),
-            index=row[1],
+            index=EntryNumber(row[1]),
             name=row[2],
             alias=row[3],
             version_event=EventId(row[4]),

@@ -17,10 +17,11 @@ from typing import cast
 import apsw
 
 from retrodict.kernel import schema
+from retrodict.kernel.durable import Disk, sync_folder
 from retrodict.kernel.errors import FormatError, RetrodictError, UnavailableError
 from retrodict.objects.errors import DamagedIndexError, StoreBusyError, StoreReadError, StoreWriteError
 from retrodict.objects.names import Kind
-from retrodict.objects.pack import PackFiles, Place, is_raw, list_keys, payload_in, scan
+from retrodict.objects.pack import OpenedFile, PackFiles, Place, is_raw, list_keys, payload_in, scan
 from retrodict.objects.raw import scan_raw
 from retrodict.objects.recipe import Recipe
 
@@ -311,6 +312,31 @@ class Index:
     def bury(self) -> None:
         """Forget that something was doomed that lies nowhere any more; inside `writing`."""
         self._db.execute("DELETE FROM doomed WHERE NOT EXISTS (SELECT 1 FROM objects o WHERE o.name = doomed.name)")
+
+    def names_in(self, key: bytes) -> set[bytes]:
+        """Return the names of the objects in a pack or raw file, and of the blobs whose recipes lie there."""
+        rows = self.select("SELECT o.name FROM objects o JOIN packs p ON p.id = o.pack WHERE p.name = ?", (key,))
+        blobs = self.select(
+            "SELECT r.blob FROM recipes r JOIN objects o ON o.name = r.recipe AND o.kind = 3"
+            " JOIN packs p ON p.id = o.pack WHERE p.name = ?",
+            (key,),
+        )
+        return {cast("bytes", row[0]) for row in (*rows, *blobs)}
+
+    def take(self, key: bytes, temporary: Path, path: Path, disk: Disk) -> None:
+        """Rename a pack or raw file into its place, and insert its rows.
+
+        Raises:
+            OSError: The disk refuses.
+        """
+        scanned = scan_raw(OpenedFile(temporary)) if is_raw(key) else None  # of any size, so not under the lock
+        with self.writing():
+            disk.rename(temporary, path)
+            sync_folder(path.parent, disk)
+            if scanned is None:
+                self._adopt_pack(key)
+            else:
+                self.add(key, scanned[1], scanned[2], ())
 
     def unknown(self) -> list[bytes]:
         """Return the keys of packs and raw files that are there but not in the index."""

@@ -394,6 +394,68 @@ class ObjectStore:
             raise AlteredObjectError(f"pack {key}", str(path_of(self.folder, bytes.fromhex(key))))
         return data
 
+    def names_in(self, key: str) -> bytes:
+        """Return the names of what a pack or raw file helps to read, 32 bytes each: objects, and blobs of recipes."""
+        return b"".join(sorted(self._index.names_in(bytes.fromhex(key))))
+
+    def take_pack(self, key: str, data: bytes) -> None:
+        """Take a pack or raw file that another store has sealed; durable when it returns.
+
+        Args:
+            key: As `packs` returns it.
+            data: Its bytes, which the caller has checked against the key.
+
+        Raises:
+            ReadOnlyStoreError: The store was opened read-only.
+            StoreWriteError: The disk is full or fails; nothing is half-written.
+        """
+        if self.read_only:
+            raise ReadOnlyStoreError("a pack")
+        raw = bytes.fromhex(key)
+        path, temporary = path_of(self.folder, raw), self._tmp / f"pack-{os.getpid()}-{os.urandom(6).hex()}"
+        try:
+            fd = self._disk.create(temporary, 0o444)
+            try:
+                self._disk.write(fd, data)
+                self._disk.sync(fd)
+            finally:
+                os.close(fd)
+            path.parent.mkdir(exist_ok=True)
+            self._index.take(raw, temporary, path, self._disk)
+        except OSError as error:
+            raise StoreWriteError(str(path), error) from error
+        finally:
+            with contextlib.suppress(OSError):
+                temporary.unlink(missing_ok=True)
+
+    def holds_all(self, names: set[bytes]) -> bool:
+        """Say whether everything with these names, as `names_in` returns them, is held."""
+        return names <= self._index.held(names).keys()
+
+    def lacking(self, digest: Digest) -> set[bytes]:
+        """Return the names of what is missing to read an object, with all that is below it if it is a tree.
+
+        Only what can be known is in it: of a listing that is missing, not what it lists.
+        """
+        lacking: set[bytes] = set()
+        pending, seen = [as_name(digest)], set[bytes]()
+        while pending:
+            name = pending.pop()
+            if name in seen:
+                continue
+            seen.add(name)
+            try:
+                if not self._reader.has(name):
+                    lacking.add(name)
+                elif self._reader.is_tree(name):
+                    pending += [as_name(entry.digest) for entry in self._reader.entries(name)]
+                elif (recipe := self._reader.recipe(name)) is not None:
+                    held = self._index.held(set(recipe.chunks))
+                    lacking |= {chunk for chunk in recipe.chunks if chunk not in held}
+            except MissingObjectError as error:
+                lacking.add(as_name(Digest(error.digest)))
+        return lacking
+
     @classmethod
     def restore(
         cls, folder: Path, clock: Clock, packs: Iterable[tuple[str, bytes]], *, disk: Disk = REAL_DISK

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from retrodict.kernel.errors import FormatError
-from retrodict.kernel.types import Digest, Event, EventId
+from retrodict.kernel.types import Digest, EntryNumber, Event, EventId
 
 if TYPE_CHECKING:
     import apsw
@@ -437,7 +437,7 @@ class PredictionProjection:
     """
 
     name = "predictions"
-    version = 4
+    version = 5
     tables: Mapping[str, str] = {
         "predictions_calls": "CREATE TABLE predictions_calls (entry INTEGER PRIMARY KEY, event TEXT NOT NULL, "
         "kind TEXT NOT NULL, model TEXT, model_name TEXT NOT NULL, model_version TEXT NOT NULL, "
@@ -447,7 +447,7 @@ class PredictionProjection:
         "predictions_parts": "CREATE TABLE predictions_parts (entry INTEGER NOT NULL, first_row INTEGER NOT NULL, "
         "rows INTEGER NOT NULL, caller TEXT, trace TEXT NOT NULL, span TEXT NOT NULL, parent_span TEXT, "
         "request_id TEXT, PRIMARY KEY (entry, first_row)) WITHOUT ROWID",
-        "predictions_disputes": "CREATE TABLE predictions_disputes (entry INTEGER PRIMARY KEY, event TEXT NOT NULL, "
+        "predictions_disputes": "CREATE TABLE predictions_disputes (event TEXT PRIMARY KEY, entry INTEGER NOT NULL, "
         "prediction TEXT NOT NULL, row INTEGER, at TEXT NOT NULL, agent TEXT NOT NULL, resolution TEXT, "
         "resolution_entry INTEGER)",
         "predictions_subjects": "CREATE TABLE predictions_subjects (subject TEXT NOT NULL, entry INTEGER NOT NULL, "
@@ -463,7 +463,6 @@ class PredictionProjection:
         "CREATE INDEX predictions_parts_by_caller ON predictions_parts (caller) WHERE caller IS NOT NULL",
         "CREATE INDEX predictions_parts_by_trace ON predictions_parts (trace)",
         "CREATE INDEX disputes_by_prediction ON predictions_disputes (prediction)",
-        "CREATE INDEX disputes_by_event ON predictions_disputes (event)",
         "CREATE INDEX subjects_by_entry ON predictions_subjects (entry)",
     )
 
@@ -496,7 +495,7 @@ class PredictionProjection:
             case "prediction.disputed":
                 db.execute(
                     "INSERT INTO predictions_disputes VALUES (?, ?, ?, ?, ?, ?, NULL, NULL)",
-                    (entry.index, event.id, body["prediction"], body["row"], event.at, event.agent),
+                    (event.id, entry.index, body["prediction"], body["row"], event.at, event.agent),
                 )
             case "dispute.resolved":
                 db.execute(
@@ -578,7 +577,10 @@ def calls(
         conditions.append("parent IS NULL")
     where = " AND ".join(conditions) or "1"
     order = "DESC" if newest_first else "ASC"
-    query = f"SELECT {_CALL} FROM predictions_calls WHERE {where} ORDER BY entry {order} LIMIT ?"  # noqa: S608
+    last = db.execute("SELECT max(entry) FROM predictions_calls").fetchall()[0][0]
+    # Numbers of one log are in its order; between logs, the time when they were asked is.
+    by = f"received {order}, entry" if EntryNumber(last or 0).is_of_another_log else "entry"
+    query = f"SELECT {_CALL} FROM predictions_calls WHERE {where} ORDER BY {by} {order} LIMIT ?"  # noqa: S608
     return [_call(db, row) for row in db.execute(query, (*parameters, limit)).fetchall()]
 
 
@@ -586,7 +588,7 @@ def _call(db: apsw.Connection, row: tuple[Any, ...]) -> Call:
     event, entry, kind, *columns, request_id, parts = row
     return Call(
         event=EventId(event),
-        index=entry,
+        index=EntryNumber(entry),
         kind=kind,
         **dict(zip(_CALL_COLUMNS, columns, strict=True)),
         request_id=request_id,
@@ -625,7 +627,7 @@ def sample(
     query = "SELECT entry FROM predictions_calls WHERE model = ? AND nth = ?"
     # The numbers from its own on stand for the calls after it.
     numbers = (n if own is None or n < own else n + 1 for n in chosen)
-    return [int(str(entry)) for n in numbers for (entry,) in db.execute(query, (model, n))], total
+    return [EntryNumber(str(entry)) for n in numbers for (entry,) in db.execute(query, (model, n))], total
 
 
 def answered(db: apsw.Connection, model: str) -> int:
@@ -651,18 +653,18 @@ def disputes(
         conditions.append("resolution IS NULL")
     query = (
         "SELECT event, entry, prediction, row, at, agent, resolution, resolution_entry FROM predictions_disputes "  # noqa: S608
-        f"WHERE {' AND '.join(conditions)} ORDER BY entry"
+        f"WHERE {' AND '.join(conditions)} ORDER BY rowid"
     )
     return [
         Dispute(
             event=EventId(row[0]),
-            index=row[1],
+            index=EntryNumber(row[1]),
             prediction=EventId(row[2]),
             row=row[3],
             at=row[4],
             agent=row[5],
             resolution=row[6],
-            resolution_index=row[7],
+            resolution_index=None if row[7] is None else EntryNumber(row[7]),
         )
         for row in db.execute(query, parameters)
     ]
@@ -700,4 +702,4 @@ def subjects(db: apsw.Connection, entry: int) -> tuple[str, ...]:
 def entries_about(db: apsw.Connection, subject: str) -> list[int]:
     """Return the entries of the calls that are about a person, by pseudonym, oldest first."""
     query = "SELECT entry FROM predictions_subjects WHERE subject = ? ORDER BY entry"
-    return [int(row[0]) for row in db.execute(query, (subject,)).fetchall()]  # type: ignore[arg-type]
+    return [EntryNumber(row[0]) for row in db.execute(query, (subject,)).fetchall()]  # type: ignore[arg-type]

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from retrodict.kernel.clock import rfc3339
 from retrodict.kernel.errors import UnknownReferenceError
-from retrodict.kernel.types import EventId, Evidence, Ref, is_event_id
+from retrodict.kernel.types import EntryNumber, EventId, Evidence, Ref, is_event_id
 from retrodict.provenance.projection import EVIDENCE, LISTED, MAKES, USES, key, ref_of
 
 if TYPE_CHECKING:
@@ -186,14 +186,14 @@ def maker(db: apsw.Connection, ref: Ref, path: str | None) -> EventId | None:
         return None
     rows = db.execute(
         """
-        SELECT v.id FROM provenance_events v WHERE v.entry = (
-            SELECT max(entry) FROM (
-                SELECT d.owner AS entry FROM provenance_edges d
-                WHERE d.node = (SELECT node FROM provenance_refs WHERE name = ?1) AND d.direction = 1 AND d.path = ?2
-                UNION ALL
-                SELECT max(s.entry) FROM provenance_edges d JOIN provenance_shared s ON s.list = -d.owner
-                WHERE d.node = (SELECT node FROM provenance_refs WHERE name = ?1) AND d.direction = 2 AND d.path = ?2
-                AND s.direction = 1))
+        SELECT v.id FROM provenance_events v WHERE v.entry IN (
+            SELECT d.owner AS entry FROM provenance_edges d
+            WHERE d.node = (SELECT node FROM provenance_refs WHERE name = ?1) AND d.direction = 1 AND d.path = ?2
+            UNION ALL
+            SELECT max(s.entry) FROM provenance_edges d JOIN provenance_shared s ON s.list = -d.owner
+            WHERE d.node = (SELECT node FROM provenance_refs WHERE name = ?1) AND d.direction = 2 AND d.path = ?2
+            AND s.direction = 1)
+        ORDER BY v.tick DESC LIMIT 1
         """,
         (key(ref), path.encode("utf-8", "surrogateescape")),
     ).fetchall()
@@ -219,7 +219,9 @@ def neighbours(db: apsw.Connection, ref: Ref, *, limit: int = 100) -> list[tuple
             reached = [state] if isinstance(state, _Event) else [s for _, s in step(state)]
             how = at_object if isinstance(start, _Object) else at_event
             found |= {
-                (how, event.entry): None for event in reached if isinstance(event, _Event) and event.entry is not None
+                (how, EntryNumber(event.entry)): None
+                for event in reached
+                if isinstance(event, _Event) and event.entry is not None
             }
     return list(found)
 
@@ -364,7 +366,7 @@ class _Walk:
             ref=state.ref,
             kind="event" if isinstance(state, _Event) else "object",
             event_kind=self._word(state.kind) if is_known else None,  # type: ignore[arg-type,union-attr]
-            entry=state.entry if isinstance(state, _Event) else None,
+            entry=None if isinstance(state, _Object) or state.entry is None else EntryNumber(state.entry),
             at=rfc3339(state.at) if is_known else None,  # type: ignore[arg-type,union-attr]
             agent=self._word(state.agent) if is_known else None,  # type: ignore[arg-type,union-attr]
             depth=depth,

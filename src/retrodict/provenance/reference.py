@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from retrodict.kernel.errors import AmbiguousReferenceError, UnknownReferenceError, UsageError
 from retrodict.kernel.types import Digest, EventId, is_digest
-from retrodict.ledger import Ledger
+from retrodict.ledger import Logs
 from retrodict.provenance.projection import ref_of
 
 if TYPE_CHECKING:
@@ -83,7 +83,7 @@ class Names(Protocol):
 
 
 def resolve(
-    ledger: Ledger,
+    logs: Logs,
     db: apsw.Connection,
     text: str,
     names: Names,
@@ -93,7 +93,7 @@ def resolve(
     """Return what `text` means.
 
     Args:
-        ledger: The log whose entries are numbered.
+        logs: The logs whose entries are numbered.
         db: The views.
         text: As a person wrote it or pasted it.
         names: Finds names.
@@ -106,7 +106,7 @@ def resolve(
     asked = text.strip()
     cleaned = asked.removesuffix("...").removesuffix("…")
     if match := _ENTRY.match(cleaned):
-        return _entry(ledger, asked, match["log"], int(match["entry"]), match["row"])
+        return _entry(logs, asked, match["log"], int(match["entry"]), match["row"])
     if match := _OBJECT.match(cleaned):
         found = [_object(digest) for digest in _digests(db, match["hex"], objects)]
     else:
@@ -118,7 +118,7 @@ def resolve(
                 candidates += names.lookup(kind, f"{name}@{version}", None)
             found += [Resolved(event=c.event, object=c.object, row=None, printed=c.printed) for c in candidates]
         if match := _EVENT_ID.match(cleaned.lower()):
-            found += _events(ledger, match["id"], match["row"])
+            found += _events(logs, match["id"], match["row"])
             if "-" not in match["id"] and match["row"] is None:
                 found += [_object(digest) for digest in _digests(db, match["id"], objects)]
     found = list({(r.event, r.object if r.event is None else None): r for r in found}.values())
@@ -135,24 +135,28 @@ def resolve(
     raise UnknownReferenceError(asked, _near(asked, names))
 
 
-def _entry(ledger: Ledger, text: str, log: str | None, index: int, row: str | None) -> Resolved:
-    if log is not None and not any(part.startswith(log) for part in re.split(r"[^0-9a-f]+", ledger.origin.lower())):
+def _entry(logs: Logs, text: str, log: str | None, index: int, row: str | None) -> Resolved:
+    found = logs.held()[:1] if log is None else logs.named(log)
+    if len(found) > 1:
+        raise AmbiguousReferenceError(text, tuple(f"{one.hash}:{index}" for one in found))
+    if not found:
         raise UnknownReferenceError(text)
     try:
-        event = ledger.event(index).event
+        sequenced = found[0].numbered(found[0].ledger.event(index))
     except UsageError:
         raise UnknownReferenceError(text) from None
-    printed = str(index) if row is None else f"{index}.{int(row)}"
+    event, number = sequenced.event, sequenced.index
+    printed = str(number) if row is None else f"{number}.{int(row)}"
     return Resolved(event=event.id, object=None, row=None if row is None else int(row), printed=printed)
 
 
-def _events(ledger: Ledger, prefix: str, row: str | None) -> list[Resolved]:
+def _events(logs: Logs, prefix: str, row: str | None) -> list[Resolved]:
     digits = prefix.replace("-", "")
     if len(digits) < _MIN_HEX:
         return []
     result = []
-    for event_id in ledger.find_prefix(digits, _MAX_CANDIDATES):
-        sequenced = ledger.find(event_id)
+    for event_id in logs.find_prefix(digits, _MAX_CANDIDATES):
+        sequenced = logs.find(event_id)
         if sequenced is not None:
             printed = str(sequenced.index) if row is None else f"{sequenced.index}.{int(row)}"
             result.append(Resolved(event=event_id, object=None, row=None if row is None else int(row), printed=printed))

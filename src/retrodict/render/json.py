@@ -15,6 +15,8 @@ from collections.abc import Mapping
 from enum import Enum
 from pathlib import PurePath
 
+from retrodict.kernel.types import EntryNumber
+
 
 def to_json(record: object, *, indent: int | None = 2) -> str:
     """Return `record` (a frozen dataclass, or a sequence or mapping of them) as JSON text, fields in their order."""
@@ -26,6 +28,8 @@ def plain(value: object) -> object:
     match value:
         case Enum():
             return plain(value.value)
+        case EntryNumber() if value.is_of_another_log:
+            return str(value)  # a number would name an entry of this log
         case None | bool() | int():
             return value
         case str():

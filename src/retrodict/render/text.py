@@ -26,6 +26,7 @@ if TYPE_CHECKING:  # the modules behind these types would double the time that `
     from retrodict.actions.backup_keys import BackedUpKeys
     from retrodict.actions.backups import Backups
     from retrodict.actions.checkout import CheckedOut
+    from retrodict.actions.conflicts import Conflict
     from retrodict.actions.coverage import Coverage
     from retrodict.actions.derive import Derived
     from retrodict.actions.derive_verify import Rederived
@@ -240,7 +241,7 @@ def runs(record: Runs) -> RenderableType:
 def log(record: Log) -> RenderableType:
     """Render `log`."""
     heading, agents = by([(row.agent, row.authorship) for row in record.rows])
-    return listing(
+    entries = listing(
         "No entries.",
         ["entry", "at", heading, "what happened", "to what", "why"],
         [
@@ -248,6 +249,28 @@ def log(record: Log) -> RenderableType:
             for row, agent in zip(record.rows, agents, strict=True)
         ],
         wrap=["why"],
+    )
+    others = [
+        Text(f"Log {o.name} ({o.origin}): {count(o.size, 'entry', 'entries')}; `retrodict log --of {o.name}`")
+        for o in record.others
+    ]
+    return Group(entries, *others)
+
+
+def conflicts(found: Sequence[Conflict]) -> RenderableType:
+    """Render names that mean more than one thing, and how to end that."""
+    if not found:
+        return Text("", end="")
+    rows = [
+        (conflict.name if number == 0 else "", claim.what, claim.entry, moment(claim.at))
+        for conflict in found
+        for number, claim in enumerate(conflict.claims)
+    ]
+    first = found[0]
+    return Group(
+        Text("Set on both sides:", "bold"),
+        table(["name", "means", "entry", "since"], rows),
+        Text(f"Settle each: retrodict settle {first.name} {first.claims[-1].entry}"),
     )
 
 
@@ -270,6 +293,8 @@ def status(record: Status) -> RenderableType:
                 style="bold",
             )
         )
+    if record.conflicts:
+        parts.append(conflicts(record.conflicts))
     if record.paths:
         parts.append(table(["", "path", "version"], [(p.state, p.path, p.dataset) for p in record.paths]))
     else:
@@ -445,6 +470,9 @@ def verification(record: Verification) -> RenderableType:
         parts.append(
             Text(f"{count(record.signed, 'entry', 'entries')} signed by authors, {record.authenticated} authenticated.")
         )
+    for log in record.logs:
+        unsigned = f", {log.unprotected} of them not under a signed checkpoint" if log.unprotected else ""
+        parts.append(Text(f"Log {log.name} ({log.origin}): {count(log.entries, 'entry', 'entries')}{unsigned}."))
     parts += [Text(f"{w.name} saw {w.size} entries at {moment(w.at)}.") for w in record.witnesses]
     rows = [(finding.level, finding.what, finding.message) for finding in record.findings]
     if rows:

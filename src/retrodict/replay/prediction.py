@@ -30,7 +30,7 @@ from retrodict.replay import worker
 from retrodict.replay.compare import Comparison, Tolerance, compare
 from retrodict.replay.worker import CallRun, CallSpec, Exchange
 from retrodict.serving import materialize
-from retrodict.workspace import Workspace, open_text, sealed_text
+from retrodict.workspace import Workspace, open_text, sealed_text, signed_log
 
 _MEMORY = Path("/dev/shm")  # noqa: S108 - a file system in memory; what is made in it is private to its maker
 
@@ -202,7 +202,7 @@ def replay_prediction(
         UsageError: It is no prediction.
     """
     started = time.perf_counter_ns()
-    sequenced = workspace.ledger.find(event_id)
+    sequenced = workspace.logs.find(event_id)
     if sequenced is None or not sequenced.event.kind.startswith("prediction."):
         raise UsageError(f"event {event_id} is no prediction", hint="`retrodict predictions` lists them.")
     result = Replay(
@@ -302,18 +302,17 @@ class _Again:
         Raises:
             FormatError, SignatureError, NotReplayableError: It is not what was signed.
         """
-        ledger, state = self.workspace.ledger, self.workspace.state
-        note = ledger.checkpoint()
+        log, index, verifiers = signed_log(self.workspace, sequenced.index)
+        note = log.ledger.checkpoint()
         if note is None:
             return
         checkpoint = decode_checkpoint(note)
-        verifier = None if state is None else state.verifier
-        if verifier is not None:
-            verify_note(checkpoint, [verifier])
-        if sequenced.index >= checkpoint.size:
+        if verifiers:
+            verify_note(checkpoint, verifiers)
+        if index >= checkpoint.size:
             return
-        proof = ledger.inclusion_proof(sequenced.index, checkpoint.size)
-        if not verify_inclusion(sequenced.index, checkpoint.size, sequenced.leaf_hash, proof, checkpoint.root):
+        proof = log.ledger.inclusion_proof(index, checkpoint.size)
+        if not verify_inclusion(index, checkpoint.size, sequenced.leaf_hash, proof, checkpoint.root):
             raise NotReplayableError(f"entry {sequenced.index} is altered: it is not what the signed checkpoint covers")
 
     def _recorded(self, sequenced: Sequenced) -> _Recorded:
@@ -325,7 +324,7 @@ class _Again:
         workspace, body = self.workspace, sequenced.event.body
         if sequenced.event.kind == "prediction.fetched":
             return self._fetched(sequenced)
-        registered = workspace.ledger.find(EventId(str(body.get("model"))))
+        registered = workspace.logs.find(EventId(str(body.get("model"))))
         if registered is None or registered.event.kind != "model.registered":
             raise NotReplayableError(
                 f"entry {sequenced.index} names a model that is not on record: {body.get('model')}"
@@ -427,7 +426,7 @@ class _Again:
     def _children(self, sequenced: Sequenced) -> Iterator[Sequenced]:
         for edge in provenance.edges(sequenced.event.uses, self.workspace.objects.get):
             if edge.role == "prediction":
-                child = self.workspace.ledger.find(EventId(edge.ref))
+                child = self.workspace.logs.find(EventId(edge.ref))
                 if child is None:
                     raise NotReplayableError(f"a part of entry {sequenced.index} is not on record: {edge.ref}")
                 yield child

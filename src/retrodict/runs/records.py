@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from retrodict.kernel.types import Digest, EventId
+from retrodict.kernel.types import Digest, EntryNumber, EventId
 from retrodict.ledger import Sequenced
 
 if TYPE_CHECKING:
@@ -112,7 +112,7 @@ class RunProjection:
     """Table `runs_runs`, a row for each run, begun by its start and completed by its end."""
 
     name = "runs"
-    version = 1
+    version = 2
     tables: Mapping[str, str] = {
         "runs_runs": "CREATE TABLE runs_runs (started_event TEXT PRIMARY KEY, event TEXT, entry INTEGER NOT NULL, "
         "name TEXT NOT NULL, argv TEXT NOT NULL, cwd TEXT NOT NULL, params TEXT NOT NULL, started TEXT NOT NULL, "
@@ -147,13 +147,14 @@ class RunProjection:
             columns = "finished duration_ns exit_code completeness code code_facts environment metrics"
             db.execute(
                 f"UPDATE runs_runs SET event = ?, entry = ?, params = ?, "  # noqa: S608
-                f"{', '.join(f'{c} = ?' for c in columns.split())} WHERE started_event = ?",
+                f"{', '.join(f'{c} = ?' for c in columns.split())} WHERE started_event = ? AND entry >> 32 = ?",
                 (
                     event.id,
                     entry.index,
                     json.dumps(body["params"], sort_keys=True),
                     *(body[c] for c in columns.split()),
                     str(body["run"]),
+                    entry.index >> 32,  # another log's end is not that of this run
                 ),
             )
 
@@ -171,7 +172,7 @@ def _rows(db: apsw.Connection, tail: str, parameters: tuple[object, ...]) -> lis
         Run(
             started_event=EventId(row[0]),
             event=row[1],
-            index=row[2],
+            index=EntryNumber(row[2]),
             name=row[3],
             argv=tuple(_untext(a) for a in json.loads(row[4])),
             cwd=_untext(json.loads(row[5])),

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 # What an entry that can change the meaning of a model's name looks like; compared with bytes, since every prediction
 # of every process passes here once.
-_MOVERS = (b'"kind":"alias.', b'"kind":"model.')
+_MOVERS = (b'"kind":"alias.', b'"kind":"model.', b'"kind":"log.pulled"')
 
 
 class Resolver:

@@ -1,23 +1,29 @@
-"""Folding: a projection's tables are a function of the log, and of nothing else.
+"""Folding: a projection's tables are a function of the logs, and of nothing else.
 
-Each projection has a row in `views_meta`: how many entries it has applied and the leaf hash of the last of them, so
-that a log put back from a backup, or another log, is noticed before anything is folded on top of it.
+Each projection has a row in `views_meta`: how many entries of each log it has applied and the leaf hash of the last of
+them, so that a log put back from a backup, or another log, is noticed before anything is folded on top of it. Entries
+are folded in the order of all logs; where some arrive that come before what was folded, it is folded anew.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any, Protocol
 
 import apsw
 
-from retrodict.kernel.errors import IntegrityError, UsageError
-from retrodict.kernel.types import Digest
-from retrodict.ledger import Ledger, Sequenced
+from retrodict.kernel.errors import FormatError, IntegrityError, UsageError
+from retrodict.kernel.merkle import HASH_BYTES
+from retrodict.kernel.types import Digest, EntryNumber
+from retrodict.ledger import Logs, Sequenced
 from retrodict.views.errors import DamagedViewsError, MalformedProjectionError, UnfoldableEntryError
 
 Blob = Callable[[Digest], bytes]
+
+_BROKEN = (LookupError, TypeError, ValueError, AttributeError, AssertionError)  # what a body of another layout leads to
 
 META = "views_meta"
 META_SQL = (
@@ -66,11 +72,43 @@ class Plan:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Applied:
-    """How far a projection has come: the first `count` entries, the last of which has this leaf hash."""
+    """How far a projection has come.
+
+    Attributes:
+        count: How many entries it has applied.
+        leaf: Where all are of the own log, the leaf hash of the last; else, as JSON by the log's hash, count and last
+            leaf of each log, and the tag that its entries are numbered with.
+    """
 
     version: int
     count: int
     leaf: bytes
+
+    def counts(self, logs: Logs) -> dict[str, int]:
+        """Return how many entries of each log were applied, by its hash."""
+        return {log: count for log, (count, _) in self.cursor(logs).items()}
+
+    def cursor(self, logs: Logs) -> dict[str, tuple[int, bytes]]:
+        """Return the count and the leaf hash of the last entry of each log."""
+        if len(self.leaf) <= HASH_BYTES:
+            return {logs.own_hash: (self.count, self.leaf)} if self.count else {}
+        tags = {log.hash: log.tag for log in logs.held()}
+        cursor = {}
+        for log, (count, leaf, tag) in json.loads(self.leaf).items():
+            if log in tags and tags[log] != tag:
+                raise ValueError(f"the entries of {log} are numbered otherwise")
+            cursor[str(log)] = (int(count), bytes.fromhex(leaf))
+        return cursor
+
+
+def _leaf(cursor: Mapping[str, tuple[int, bytes]], logs: Logs) -> bytes:
+    """Return what `views_meta.leaf` holds of a cursor."""
+    if cursor.keys() <= {logs.own_hash}:
+        return cursor.get(logs.own_hash, (0, b""))[1]
+    tags = {log.hash: log.tag for log in logs.held()}
+    return json.dumps(
+        {log: (count, leaf.hex(), tags.get(log)) for log, (count, leaf) in sorted(cursor.items())}
+    ).encode()
 
 
 def plan(projections: Sequence[Projection]) -> tuple[Plan, ...]:
@@ -129,13 +167,21 @@ def applied(db: apsw.Connection) -> dict[str, Applied]:
     return {row[0]: Applied(version=row[1], count=row[2], leaf=row[3]) for row in rows}
 
 
-def is_of(state: Applied, ledger: Ledger) -> bool:
-    """Say whether the entries that were applied are the first ones of this log."""
+def is_of(state: Applied, logs: Logs) -> bool:
+    """Say whether the entries that were applied are the first ones of these logs, in the order of all."""
     if state.count <= 0:
         return state.count == 0 and state.leaf == b""
     try:
-        return ledger.event(state.count - 1).leaf_hash == state.leaf
-    except UsageError:  # the log is shorter
+        cursor, held = state.cursor(logs), {log.hash: log.ledger for log in logs.held()}
+        return all(
+            log in held and held[log].event(count - 1).leaf_hash == leaf for log, (count, leaf) in cursor.items()
+        ) and logs.is_prefix(state.counts(logs))
+    except (
+        UsageError,
+        ValueError,
+        TypeError,
+        AttributeError,
+    ):  # a log is shorter; or the row is no longer what was written
         return False
     except IntegrityError:  # that entry is altered, which is for the log's own check to say
         return True
@@ -147,18 +193,18 @@ def is_current(db: apsw.Connection, plans: Sequence[Plan], size: int) -> bool:
     return bool(row == (len(plans), size, size))
 
 
-def prepare(db: apsw.Connection, plans: Sequence[Plan], ledger: Ledger) -> None:
+def prepare(db: apsw.Connection, plans: Sequence[Plan], logs: Logs) -> None:
     """Drop what is out of date, and make the tables that are not there. Inside a transaction.
 
     Out of date are a projection that has changed or that nobody has any more, and one that was folded from another
-    log, or from more of this log than there is now.
+    log, from more of this log than there is now, or in another order than is due now.
 
     Raises:
         DamagedViewsError: There are other tables or indexes than there should be.
     """
     states, known = applied(db), {plan.name: plan for plan in plans}
     for name, state in states.items():
-        if name not in known or known[name].projection.version != state.version or not is_of(state, ledger):
+        if name not in known or known[name].projection.version != state.version or not is_of(state, logs):
             _drop(db, name)
     held = db.execute("SELECT name, sql, tbl_name FROM sqlite_schema WHERE sql IS NOT NULL").fetchall()
     for name in applied(db):
@@ -185,41 +231,69 @@ def _drop(db: apsw.Connection, name: str) -> None:
 
 
 def fold(
-    db: apsw.Connection, plans: Sequence[Plan], ledger: Ledger, blob: Blob, stops: Mapping[str, int], n: int
+    db: apsw.Connection,
+    plans: Sequence[Plan],
+    logs: Logs,
+    blob: Blob,
+    stops: Mapping[str, Mapping[str, int]],
+    n: int,
 ) -> int:
-    """Apply the next `n` entries at most; return up to which entry the hindmost has come. Inside a transaction.
+    """Apply the next `n` entries at most; return how many the hindmost has applied now. Inside a transaction.
+
+    An entry of another log that breaks the layout of its kind is passed over: nobody else may stop this workspace.
 
     Args:
         db: Holds the tables of `plans`.
         plans: What is folded.
-        ledger: Where the entries come from.
+        logs: Where the entries come from.
         blob: Where projections read payloads.
-        stops: Up to how many entries each projection goes.
+        stops: Up to how many entries of each log (by its hash) each projection goes.
         n: Size of the batch.
 
     Raises:
         IntegrityError: An entry that is due is missing or altered.
-        UnfoldableEntryError: An entry breaks the layout of its kind.
+        UnfoldableEntryError: An entry of the own log breaks the layout of its kind.
     """
     states = applied(db)
-    behind = [(p.projection, states[p.name].count) for p in plans if states[p.name].count < stops[p.name]]
+    behind = [
+        (p.projection, states[p.name].counts(logs), stops[p.name])
+        for p in plans
+        if states[p.name].count < sum(stops[p.name].values())
+    ]
     if not behind:
-        return max(stops.values(), default=0)
-    stop = min(count for _, count in behind)
-    last: dict[str, Sequenced] = {}
-    for entry in ledger.read(stop, min(stop + n, max(stops.values()))):
-        for projection, count in behind:
-            if count <= entry.index < stops[projection.name]:
-                try:
-                    projection.apply(db, entry, blob)
-                except (LookupError, TypeError, ValueError, AttributeError, AssertionError) as error:
-                    raise UnfoldableEntryError(entry.index, entry.event.kind, projection.name, error) from error
-                last[projection.name] = entry
-        stop = entry.index + 1
-    if not last:  # an entry has been moved far away: to wait for those in between would take for ever
-        raise IntegrityError(f"the log has no entry {stop}, and is said to have {max(stops.values())}")
+        return max((sum(stop.values()) for stop in stops.values()), default=0)
+    ends = {log: max(stop.get(log, 0) for _, _, stop in behind) for log in {x for _, _, stop in behind for x in stop}}
+    starts = {log: min(counts.get(log, 0) for _, counts, _ in behind) for log in ends}
+    cursors = {projection.name: states[projection.name].cursor(logs) for projection, _, _ in behind}
+    changed: set[str] = set()
+    own, done = logs.own_hash, sum(starts.values())
+    for log, entry in islice(logs.read(starts, ends), n):
+        index = entry.index if log == own else EntryNumber(entry.index).index
+        for projection, counts, stop in behind:
+            if counts.get(log, 0) <= index < stop.get(log, 0):
+                _apply(db, projection, entry, blob, is_own=log == own)
+                cursors[projection.name][log] = (index + 1, entry.leaf_hash)
+                changed.add(projection.name)
+        done += 1
+    if not changed:  # an entry has been moved far away: to wait for those in between would take for ever
+        raise IntegrityError(f"the log has no entry {starts.get(own, 0)}, and is said to have {ends.get(own, 0)}")
     db.executemany(
         f"UPDATE {META} SET applied = ?, leaf = ? WHERE projection = ?",  # noqa: S608
-        [(entry.index + 1, entry.leaf_hash, name) for name, entry in last.items()],
+        [(sum(count for count, _ in cursors[p].values()), _leaf(cursors[p], logs), p) for p in sorted(changed)],
     )
-    return stop
+    return done
+
+
+def _apply(db: apsw.Connection, projection: Projection, entry: Sequenced, blob: Blob, *, is_own: bool) -> None:
+    if is_own:
+        try:
+            projection.apply(db, entry, blob)
+        except _BROKEN as error:
+            raise UnfoldableEntryError(entry.index, entry.event.kind, projection.name, error) from error
+        return
+    db.execute("SAVEPOINT another")
+    try:
+        projection.apply(db, entry, blob)
+    except (*_BROKEN, FormatError, apsw.ConstraintError, apsw.MismatchError):
+        db.execute("ROLLBACK TO another")
+    db.execute("RELEASE another")

@@ -21,7 +21,7 @@ from retrodict.kernel import schema
 from retrodict.kernel.errors import IntegrityError, ReadOnlyStoreError, UnavailableError
 from retrodict.kernel.protocols import Progress
 from retrodict.kernel.types import Finding
-from retrodict.ledger import Ledger
+from retrodict.ledger import Ledger, Logs
 from retrodict.views import compare, fold
 from retrodict.views.errors import DamagedViewsError
 from retrodict.views.fold import META, Blob, Plan, Projection
@@ -42,10 +42,10 @@ _UNWRITABLE = (apsw.ReadOnlyError, apsw.CantOpenError, apsw.PermissionsError, ap
 class Views:
     """The tables of every projection. Threads and processes share the file; each thread reads by its own connection."""
 
-    def __init__(self, path: Path, ledger: Ledger, blob: Blob, plans: Sequence[Plan], *, read_only: bool) -> None:
+    def __init__(self, path: Path, logs: Logs, blob: Blob, plans: Sequence[Plan], *, read_only: bool) -> None:
         """For `open`."""
         self.path = path
-        self._ledger = ledger
+        self._logs = logs
         self._blob = blob
         self._plans = plans
         self._read_only = read_only
@@ -60,13 +60,13 @@ class Views:
 
     @classmethod
     def open(
-        cls, path: Path, ledger: Ledger, blob: Blob, projections: Sequence[Projection], *, read_only: bool = False
+        cls, path: Path, logs: Logs | Ledger, blob: Blob, projections: Sequence[Projection], *, read_only: bool = False
     ) -> Views:
         """Take the projections; the file is not touched before somebody reads.
 
         Args:
             path: The file.
-            ledger: The log that is folded.
+            logs: The log that is folded, or all of them.
             blob: Where projections read payloads.
             projections: Everything that may be asked for; tables of others are dropped.
             read_only: Write nothing; a private copy is folded where the file is behind.
@@ -74,7 +74,8 @@ class Views:
         Raises:
             MalformedProjectionError: A projection breaks the rules for its tables.
         """
-        return cls(path, ledger, blob, fold.plan(projections), read_only=read_only)
+        logs = Logs(logs) if isinstance(logs, Ledger) else logs
+        return cls(path, logs, blob, fold.plan(projections), read_only=read_only)
 
     # Reading
 
@@ -136,27 +137,27 @@ class Views:
 
     def _is_level(self, db: apsw.Connection) -> bool:
         """Cheap: what was found when this thread's connection was made is not looked at again."""
-        return getattr(self._local, "is_sound", False) and fold.is_current(db, self._plans, self._ledger.size())
+        return getattr(self._local, "is_sound", False) and fold.is_current(db, self._plans, self._logs.size())
 
     def _is_sound(self, db: apsw.Connection) -> bool:
-        size, states = self._ledger.size(), fold.applied(db)
+        size, states = self._logs.size(), fold.applied(db)
         held = {META: fold.META_SQL} | {name: sql for plan in self._plans for name, sql in plan.schema.items()}
         self._local.is_sound = (
             fold.schema(db) == held
             and {p.name: p.projection.version for p in self._plans} == {n: s.version for n, s in states.items()}
-            and all(state.count == size and fold.is_of(state, self._ledger) for state in states.values())
+            and all(state.count == size and fold.is_of(state, self._logs) for state in states.values())
         )
         return bool(self._local.is_sound)
 
     def _catch_up(self, db: apsw.Connection, progress: Progress | None) -> None:
-        size = self._ledger.size()
-        stops = {plan.name: size for plan in self._plans}
+        counts = self._logs.counts()
+        size, stops = sum(counts.values()), {plan.name: counts for plan in self._plans}
         done = -1
         while done < size:
             with _transaction(db, "IMMEDIATE"):
                 # Each time: another process may have begun anew in between.
-                fold.prepare(db, self._plans, self._ledger)
-                done = fold.fold(db, self._plans, self._ledger, self._blob, stops, BATCH)
+                fold.prepare(db, self._plans, self._logs)
+                done = fold.fold(db, self._plans, self._logs, self._blob, stops, BATCH)
             if progress is not None:
                 progress(done, size, "entries folded into views")
         self._local.is_sound = True
@@ -304,7 +305,7 @@ class Views:
             elif state.version != plan.projection.version:
                 message = f"{plan.name} was folded as version {state.version}; at its next use it becomes {{}}"
                 yield Finding(level="note", what=row, message=message.format(plan.projection.version))
-            elif not fold.is_of(state, self._ledger):
+            elif not fold.is_of(state, self._logs):
                 message = f"{plan.name} claims the first {state.count} entries of a log that is not this one"
                 yield Finding(level="altered", what=row, message=message)
             else:
@@ -314,16 +315,16 @@ class Views:
             if held.get(name) != expected.get(name) and not self._is_outdated(name, plans):
                 what = "missing" if name not in held else "altered" if name in expected else "not one of ours"
                 yield Finding(level="altered", what=f"view {name}", message=f"the table or index {name} is {what}")
-        stops = {plan.name: states[plan.name].count for plan in plans}
+        stops = {plan.name: states[plan.name].counts(self._logs) for plan in plans}
         with _transaction(true, "IMMEDIATE"):
-            fold.prepare(true, plans, self._ledger)
+            fold.prepare(true, plans, self._logs)
         odd = schema.differences(schema.describe(db), schema.describe(true))
         if odd and held == expected and len(plans) == len(self._plans):
             yield self._finding(f"has a schema that is not this format's: {', '.join(odd)}")
-        done, size = -1, max(stops.values(), default=0)
+        done, size = -1, max((sum(counts.values()) for counts in stops.values()), default=0)
         while done < size:
             with _transaction(true, "IMMEDIATE"):
-                done = fold.fold(true, plans, self._ledger, self._blob, stops, BATCH)
+                done = fold.fold(true, plans, self._logs, self._blob, stops, BATCH)
             if progress is not None:
                 progress(done, size, "entries folded again to check the views")
         yield from _row_findings(db, true, plans, held)

@@ -162,7 +162,7 @@ class _Explainer:
             versus=versus,
             replayed=self._cast is not None,
             written=clocks.rfc3339(reader.workspace.clock.now_ns()),
-            origin=reader.workspace.ledger.origin,
+            origin=reader.workspace.logs.place(top.call.index)[0].ledger.origin,
             checkpoint=checkpoint,
             named=reader.everybody(),
         )

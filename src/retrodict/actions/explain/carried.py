@@ -128,7 +128,7 @@ def _logged(reader: Reader, part: Served, model: ModelVersion, row: Rows, seed: 
     logged = []
     drawn, _ = predictions.sample(reader.database, model.event, _MOST_CALLS, seed=seed, without=part.call.index)
     for index in drawn:
-        event = reader.workspace.ledger.event(index).event
+        event = reader.workspace.logs.event(index).event
         with contextlib.suppress(RetrodictError):
             logged.append(like(row, as_rows(payloads.load(reader.workspace, predictions.payloads(event)[0])).frame))
     if not logged:

@@ -58,7 +58,7 @@ class Reader:
         if event is None:
             return None
         if event not in self._events:
-            self._events[event] = self.workspace.ledger.find(EventId(event))
+            self._events[event] = self.workspace.logs.find(EventId(event))
         return self._events[event]
 
     def edges(self, sequenced: Sequenced, which: Literal["uses", "makes"] = "uses") -> tuple[Edge, ...]:

@@ -142,8 +142,9 @@ def meant(reader: Reader, reference: str, index: int) -> ModelVersion:
         UnknownReferenceError: Nothing was called so then.
     """
     name, _, version = reference.removeprefix("model:").partition("@")
-    then = [v for v in models.versions(reader.database, name) if v.index < index]
-    moves = [m for m in models.aliases(reader.database, name, version) if m.index < index] if version else []
+    precedes = reader.workspace.logs.precedes
+    then = [v for v in models.versions(reader.database, name) if precedes(v.index, index)]
+    moves = [m for m in models.aliases(reader.database, name, version) if precedes(m.index, index)] if version else []
     if moves:
         found = reader.model(moves[-1].version_event)
         if found is not None:

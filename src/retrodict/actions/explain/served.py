@@ -18,6 +18,7 @@ from retrodict.ledger import Sequenced
 from retrodict.models import records as models
 from retrodict.models.records import ModelVersion
 from retrodict.predictions import Call, Kept, SealedPayload
+from retrodict.workspace import signed_log
 
 if TYPE_CHECKING:
     from retrodict.replay import Replay, ReplayedCall
@@ -73,7 +74,7 @@ class Served:
 
 def served(reader: Reader, call: Call, row: int | None) -> Served:
     """Return a call with everything that it was composed of."""
-    sequenced = reader.workspace.ledger.event(call.index)
+    sequenced = reader.workspace.logs.event(call.index)
     inputs, outputs, raw = predictions.payloads(sequenced.event)
     children = predictions.calls(reader.database, parent=call.event)
     return Served(
@@ -93,20 +94,19 @@ def served(reader: Reader, call: Call, row: int | None) -> Served:
 
 def protection(reader: Reader, sequenced: Sequenced) -> tuple[Fact, str]:
     """Return whether an entry is under a signed checkpoint, and that checkpoint as text."""
-    ledger, state = reader.workspace.ledger, reader.workspace.state
-    note = ledger.checkpoint()
+    log, index, verifiers = signed_log(reader.workspace, sequenced.index)
+    note = log.ledger.checkpoint()
     if note is None:
         return gap(f"entry {sequenced.index} is under no signed checkpoint yet"), ""
     try:
         checkpoint = decode_checkpoint(note)
-        if sequenced.index >= checkpoint.size:
+        if index >= checkpoint.size:
             says = f"entry {sequenced.index} is newer than the last signed checkpoint, which covers {checkpoint.size:,}"
             return gap(says), ""
-        proof = ledger.inclusion_proof(sequenced.index, checkpoint.size)
-        is_included = verify_inclusion(sequenced.index, checkpoint.size, sequenced.leaf_hash, proof, checkpoint.root)
-        verifier = None if state is None else state.verifier
-        if verifier is not None:
-            verify_note(checkpoint, [verifier])
+        proof = log.ledger.inclusion_proof(index, checkpoint.size)
+        is_included = verify_inclusion(index, checkpoint.size, sequenced.leaf_hash, proof, checkpoint.root)
+        if verifiers:
+            verify_note(checkpoint, verifiers)
     except RetrodictError as error:
         says = f"the proof that entry {sequenced.index} is in the log fails: {error.message}"
         return Fact(says=says, evidence="observed", state="altered", ref=str(sequenced.index)), ""
@@ -114,8 +114,8 @@ def protection(reader: Reader, sequenced: Sequenced) -> tuple[Fact, str]:
         says = f"entry {sequenced.index} is not what the signed checkpoint of {checkpoint.size:,} entries says"
         return Fact(says=says, evidence="observed", state="altered", ref=str(sequenced.index)), ""
     signed = (
-        "signature checked with the key in the state directory"
-        if verifier is not None
+        f"signature checked with the key {'in the state directory' if log.tag is None else 'that it came with'}"
+        if verifiers
         else "the signature could not be checked: the key is not here"
     )
     says = (
@@ -332,7 +332,7 @@ def _third_party(reader: Reader, part: Served) -> Fact:
 def _alias(reader: Reader, part: Served) -> Iterator[Fact]:
     name, _, alias = part.call.requested.removeprefix("model:").partition("@")
     moves = models.aliases(reader.database, name, alias) if alias else []
-    before = [move for move in moves if move.index < part.call.index]
+    before = [move for move in moves if reader.workspace.logs.precedes(move.index, part.call.index)]
     if before:
         yield _move(reader, before[-1], f"{name}@{alias} meant {{}} then, set")
     yield from _moves_since(reader, part)
@@ -341,7 +341,8 @@ def _alias(reader: Reader, part: Served) -> Iterator[Fact]:
 def _moves_since(reader: Reader, part: Served) -> list[Fact]:
     name, _, alias = part.call.requested.removeprefix("model:").partition("@")
     moves = models.aliases(reader.database, name, alias) if alias else []
-    return [_move(reader, m, f"{name}@{alias} was moved to {{}} since,") for m in moves if m.index > part.call.index]
+    since = [move for move in moves if reader.workspace.logs.precedes(part.call.index, move.index)]
+    return [_move(reader, move, f"{name}@{alias} was moved to {{}} since,") for move in since]
 
 
 def _move(reader: Reader, move: models.AliasMove, words: str) -> Fact:

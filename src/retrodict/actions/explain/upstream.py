@@ -295,12 +295,13 @@ def _origin(reader: Reader, source: Source, about: Row) -> Fact:
         return reader.object_fact(path, Digest(source.edge.ref), source.edge.evidence, facts=(missing, steps))
     facts = [*_added(reader, version), steps]
     history = datasets.versions(reader.database, version.name)
-    before = [v for v in history if v.index < version.index][-1:]
+    precedes = reader.workspace.logs.precedes
+    before = [v for v in history if precedes(v.index, version.index)][-1:]
     for old in before:
         facts.append(_change(reader, old, version, f"it had replaced v{old.version}", about))
     last = version
     for new in history:
-        if new.index > version.index:
+        if precedes(version.index, new.index):
             facts.append(_change(reader, last, new, "since then", about))
             last = new
     says = f"{path}: dataset:{version.name}@v{version.version}"
@@ -457,7 +458,7 @@ def registered_as(reader: Reader, edge: Edge) -> list[str]:
     neighbours = provenance.neighbours(reader.database, Ref(edge.ref), limit=20)
     found = []
     for how, index in neighbours:
-        event = reader.workspace.ledger.event(index).event
+        event = reader.workspace.logs.event(index).event
         if how == "used" and event.kind == "model.registered":
             model = reader.model(event.id)
             found += [] if model is None else [model.label]
