@@ -14,10 +14,12 @@ __version__ = "0.1.0"
 _API = (
     "Model",
     "add",
+    "append_stream",
     "explain",
     "init",
     "load",
     "open",
+    "read_stream",
     "record_prediction",
     "remote_step",
     "run",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from retrodict import datasets, predictions, provenance, runs
 from retrodict.kernel.errors import AmbiguousReferenceError, UnknownReferenceError, UsageError
@@ -13,7 +14,11 @@ from retrodict.models import records as models
 from retrodict.models.records import ModelVersion
 from retrodict.predictions import Call
 from retrodict.provenance.reference import Candidate, Resolved
+from retrodict.streams import records as streams
 from retrodict.workspace import Workspace, agent_name
+
+if TYPE_CHECKING:
+    import apsw
 
 
 class _Names:
@@ -31,6 +36,8 @@ class _Names:
             wanted = datasets.versions(self._database, name)
             wanted = [v for v in wanted if (v.is_current if version is None else str(v.version) == _number(version))]
             found += [Candidate(event=v.event, printed=f"dataset:{v.name}@v{v.version}") for v in wanted]
+        if kind in (None, "stream"):
+            found += _streams(self._database, name, version)
         if kind in (None, "run") and version is None:
             last = runs.runs(self._database, name)[-1:]
             found += [Candidate(event=run.event or run.started_event, printed=f"{run.index}") for run in last]
@@ -41,12 +48,28 @@ class _Names:
         return sorted(
             {v.name for v in datasets.versions(self._database)}
             | {v.name for v in models.versions(self._database)}
+            | {stream.name for stream in streams.streams(self._database)}
             | {run.name for run in runs.runs(self._database)}
         )
 
 
 def _number(version: str) -> str:
     return version[1:] if version[:1] in "vV" and version[1:].isdigit() else version
+
+
+def _streams(database: apsw.Connection, name: str, version: str | None) -> list[Candidate]:
+    """Return a stream, or the append that a version of it (`OFFSET`) ends in; a stream is its last append."""
+    found = []
+    for stream in streams.streams(database, name):
+        end = streams.last(database, stream.event, streams.MAIN)
+        if version is None and end is None:
+            found.append(Candidate(event=stream.event, printed=f"stream:{name}"))
+        elif version is not None and not version.isdigit():
+            continue
+        elif end is not None and 0 < (offset := end.stop if version is None else int(version)) <= end.stop:
+            (append,) = streams.appends(database, stream.event, streams.MAIN, start=offset - 1, stop=offset)
+            found.append(Candidate(event=append.event, printed=f"stream:{name}@{offset}"))
+    return found
 
 
 def _models(database: object, name: str, version: str | None) -> list[ModelVersion]:
@@ -136,6 +159,7 @@ def written(workspace: Workspace, start: str, *, only_models: bool = False) -> S
         for dataset in datasets.versions(database):
             found |= {f"dataset:{dataset.name}", f"dataset:{dataset.name}@v{dataset.version}", dataset.name}
         found |= {run.name for run in runs.runs(database)}
+        found |= {f"stream:{stream.name}" for stream in streams.streams(database)}
     return sorted(name for name in found if name.startswith(start))
 
 
@@ -160,6 +184,14 @@ def label(workspace: Workspace, sequenced: Sequenced) -> str:
             return f"{'?' if about is None else label(workspace, about)}: {body['verdict']}"
         case "model.registered":
             return f"{body['name']}@v{body['version']}"
+        case "stream.appended" | "stream.compacted" | "stream.materialized" | "stream.positioned" | "stream.moved":
+            (stream,) = streams.streams(workspace.views.database(), event=EventId(str(body["stream"])))
+            offset = body.get("offset", body.get("stop"))
+            return f"stream:{stream.name}" + ("" if offset is None else f"@{offset}")
+        case "stream.created":
+            return f"stream:{body['name']}"
+        case "run.read":
+            return str(body["what"])
         case "alias.set":
             target = workspace.logs.find(EventId(str(body["version"])))
             version = "?" if target is None else target.event.body.get("version", "?")

@@ -9,6 +9,7 @@ from retrodict import backups, datasets, predictions, provenance, runs, workspac
 from retrodict.kernel.protocols import Clock
 from retrodict.keys import SshSigner, open_signer
 from retrodict.models import records as models
+from retrodict.streams import records as streams
 from retrodict.views import Projection
 from retrodict.workspace import Workspace
 
@@ -21,6 +22,7 @@ PROJECTIONS: Sequence[Projection] = (
     predictions.PROJECTION,
     provenance.PROJECTION,
     runs.PROJECTION,
+    streams.PROJECTION,
 )
 
 

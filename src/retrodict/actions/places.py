@@ -7,6 +7,9 @@ from pathlib import Path
 
 from retrodict.workspace import FOLDER, Workspace
 
+# Names a run, by its `run.started`, to the processes that are a part of it.
+RUN_VARIABLE = "RETRODICT_RUN"
+
 
 def workspace_path(workspace: Workspace, path: Path) -> str | None:
     """Return `path` relative to the workspace with "/", or None where it lies outside."""

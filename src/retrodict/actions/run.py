@@ -13,7 +13,7 @@ from typing import Literal
 from retrodict import capture, datasets, provenance, runs
 from retrodict.actions.keeping import code_tree, keep
 from retrodict.actions.personal_files import PersonalFiles, SealedFile
-from retrodict.actions.places import workspace_path
+from retrodict.actions.places import RUN_VARIABLE, workspace_path
 from retrodict.actions.running import left_behind, running_folder
 from retrodict.capture import SPOOL_NAME, Access, Capture
 from retrodict.kernel import clock as clocks
@@ -105,7 +105,9 @@ def run(
         printed[fd].append(data)
 
     with running_folder(workspace, started) as folder:
-        seen = capture.supervise(argv, cwd=cwd, environment=environment, preserve_to=folder, mode=mode, output=output)
+        # By this, versions that the command reads through us, and not as files, find the run that they are inputs of.
+        within = {**environment, RUN_VARIABLE: started}
+        seen = capture.supervise(argv, cwd=cwd, environment=within, preserve_to=folder, mode=mode, output=output)
         return finish(workspace, started, name, argv, params, seen, printed, environment, caches=caches)
 
 
@@ -194,6 +196,7 @@ def finish(
             edge, file = _edge(workspace, batch, access, digest, path, _input_role(access), maker)
             uses.append(edge)
             inputs.append(file)
+    uses += _read_by_itself(workspace, started)
     makes: list[Edge] = []
     outputs: list[File] = []
     for access in seen.outputs:
@@ -275,6 +278,16 @@ def finish(
         environment=environment_digest,
         warnings=tuple(warnings),
     )
+
+
+def _read_by_itself(workspace: Workspace, started: EventId) -> list[Edge]:
+    """Return the edges to versions of streams and tensors that a run has read, each once."""
+    found: dict[tuple[object, ...], Edge] = {}
+    for index in runs.reads(workspace.views.database(), started):
+        uses = workspace.ledger.event(index).event.uses
+        for edge in provenance.edges(uses, workspace.objects.get):
+            found.setdefault((edge.ref, edge.made_by, str(edge.extra)), edge)
+    return list(found.values())
 
 
 def _sealed(files: PersonalFiles, seen: Capture, warnings: list[str]) -> dict[Path, SealedFile]:

@@ -23,16 +23,19 @@ from retrodict.serving import Answer, Service
 from retrodict.workspace import Workspace, refuse_writing
 
 if TYPE_CHECKING:
+    from retrodict.actions.stream_append import StreamAppended
     from retrodict.api.running import Run
     from retrodict.render.explanation import ShownExplanation
 
 __all__ = [
     "Model",
     "add",
+    "append_stream",
     "explain",
     "init",
     "load",
     "open",
+    "read_stream",
     "record_prediction",
     "remote_step",
     "run",
@@ -156,6 +159,57 @@ def run(
     from retrodict.api.running import Run
 
     return Run(world.current(workspace, writes=True), name, params, reason)
+
+
+def append_stream(
+    name: str, records: Any, *, reason: str | None = None, workspace: Workspace | None = None
+) -> StreamAppended:
+    """Append records to a stream, all or none; they are durable when this returns.
+
+    Args:
+        name: Of the stream; `retrodict stream create` makes one.
+        records: JSON Lines: values that JSON can hold. CSV: mappings with the columns of the header. Arrow: an Arrow
+            table, a pandas frame, or mappings.
+
+    Raises:
+        UnknownReferenceError: There is no such stream.
+        RecordError: Something is no record of its format.
+    """
+    from retrodict.actions import stream_append as action
+
+    used = world.current(workspace)
+    refuse_writing(used)
+    done = action.append_values(used, name, records, reason=reason)
+    world.publish(used)
+    return done
+
+
+def read_stream(
+    reference: str,
+    *,
+    form: Literal["records", "arrow", "pandas"] = "records",
+    branch: str | None = None,
+    workspace: Workspace | None = None,
+) -> Any:
+    """Return records of a stream; in a run, they become one of its inputs.
+
+    Args:
+        reference: `NAME`, `NAME@OFFSET` (those before it), `NAME@FROM:TO`, `NAME@-100:` (the last 100).
+        form: "records": values of JSON Lines, or mappings; "arrow": a table; "pandas": a frame.
+        branch: Its log, or a part of that.
+
+    Raises:
+        UnknownReferenceError, OffsetError: There is no such stream, or it does not go so far.
+    """
+    from retrodict.actions import stream_read as action
+
+    if form not in {"records", "arrow", "pandas"}:
+        raise UsageError(f"records come as 'records', 'arrow' or 'pandas', not {form!r}")
+    used = world.current(workspace)
+    found = action.read(used, reference, branch=branch)
+    if (run_ := world.run_under_way(used)) is not None:
+        action.note_read(used, found, run_)
+    return action.values(found, form)
 
 
 def load(reference: str, *, workspace: Workspace | None = None) -> Model | Predictor:

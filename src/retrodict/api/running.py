@@ -122,6 +122,7 @@ class Run:
         folder = self._folder.enter_context(running_folder(self._workspace, self._started))
         self._observer = Observer(folder, self._workspace.clock)
         self._observer.start()
+        self._folder.enter_context(world.within_run(self._started))
         self._is_open = True
         return self
 

@@ -7,13 +7,15 @@ import contextlib
 import os
 import subprocess
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from retrodict import workspace as workspaces
 from retrodict.actions.open import open_workspace
+from retrodict.actions.places import RUN_VARIABLE
 from retrodict.kernel.clock import SystemClock
 from retrodict.kernel.errors import RetrodictError
+from retrodict.kernel.types import EventId
 from retrodict.keys import open_signer
 from retrodict.serving import Service
 from retrodict.workspace import Workspace
@@ -24,6 +26,7 @@ _lock = threading.Lock()
 # By process, since an SQLite connection must not cross a fork.
 _opened: dict[tuple[int, Path], Workspace] = {}
 _services: dict[tuple[int, str], Service] = {}
+_runs: list[EventId] = []  # under way in this process, the innermost last
 
 
 def state_root() -> Path:
@@ -107,6 +110,24 @@ def service(given: Workspace | None = None) -> Service:
         if held is None or held.workspace is not workspace:
             held = _services[key] = Service(workspace, variables())
         return held
+
+
+def run_under_way(workspace: Workspace) -> EventId | None:
+    """Return the run of this workspace that this process is a part of, by its `run.started`, or None."""
+    named = _runs[-1] if _runs else os.environ.get(RUN_VARIABLE)
+    if not named or workspace.read_only or workspace.ledger.find(EventId(named)) is None:
+        return None
+    return EventId(named)
+
+
+@contextlib.contextmanager
+def within_run(started: EventId) -> Iterator[None]:
+    """Let what this process reads be read by a run."""
+    _runs.append(started)
+    try:
+        yield
+    finally:
+        _runs.remove(started)
 
 
 def publish(workspace: Workspace) -> None:

@@ -37,6 +37,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "add": ("add", "Version files and folders."),
     "run": ("run", "Run a command, and find what it read and wrote."),
     "runs": ("runs", "List what was run."),
+    "stream": ("stream", "Append to streams, and read them by offset."),
     "show": ("show", "Show one thing, with its bytes, neighbours and history."),
     "status": ("status", "Say what has changed since it was versioned."),
     "log": ("log", "List the entries of the log."),
@@ -411,6 +412,12 @@ def echo(text: str, *, to_stderr: bool = False) -> None:
     """Print a text that is data: nothing in it is changed."""
     with _printing():
         click.echo(text, nl=not text.endswith("\n") and text != "", err=to_stderr)
+
+
+def echo_bytes(data: bytes) -> None:
+    """Print bytes that are data, as they are."""
+    with _printing():
+        sys.stdout.buffer.write(data)
 
 
 def draw(rendered: RenderableType, *, to_stderr: bool = False) -> None:

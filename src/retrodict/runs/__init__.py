@@ -1,5 +1,15 @@
 """Executions of commands: the events that record them, and what is known of them."""
 
-from retrodict.runs.records import PROJECTION, Run, command_line, find, finished_body, runs, started_body
+from retrodict.runs.records import (
+    PROJECTION,
+    Run,
+    command_line,
+    find,
+    finished_body,
+    read_body,
+    reads,
+    runs,
+    started_body,
+)
 
-__all__ = ["PROJECTION", "Run", "command_line", "find", "finished_body", "runs", "started_body"]
+__all__ = ["PROJECTION", "Run", "command_line", "find", "finished_body", "read_body", "reads", "runs", "started_body"]

@@ -1,4 +1,4 @@
-"""`run.started` and `run.finished`: their bodies, their projection, their queries."""
+"""`run.started`, `run.read` and `run.finished`: their bodies, their projection, their queries."""
 
 from __future__ import annotations
 
@@ -52,6 +52,16 @@ class Run:
 def started_body(*, name: str, argv: Sequence[str], cwd: str, params: Mapping[str, str]) -> dict[str, object]:
     """Return the body of `run.started`; `cwd` is relative to the workspace where it lies inside."""
     return {"name": name, "argv": [_text(a) for a in argv], "cwd": _text(cwd), "params": dict(params)}
+
+
+def read_body(*, run: EventId, what: str, digest: str) -> dict[str, object]:
+    """Return the body of `run.read`: a version that a run has read by itself, not as a file.
+
+    Args:
+        run: The `run.started`.
+        what: The version, as references are written; `digest` names its content.
+    """
+    return {"run": run, "what": what, "digest": digest}
 
 
 def finished_body(
@@ -109,7 +119,7 @@ def _untext(value: object) -> str:
 
 
 class RunProjection:
-    """Table `runs_runs`, a row for each run, begun by its start and completed by its end."""
+    """Tables `runs_runs`, a row for each run, begun by its start and completed by its end, and `runs_reads`."""
 
     name = "runs"
     version = 2
@@ -117,9 +127,12 @@ class RunProjection:
         "runs_runs": "CREATE TABLE runs_runs (started_event TEXT PRIMARY KEY, event TEXT, entry INTEGER NOT NULL, "
         "name TEXT NOT NULL, argv TEXT NOT NULL, cwd TEXT NOT NULL, params TEXT NOT NULL, started TEXT NOT NULL, "
         "finished TEXT, duration_ns INTEGER, exit_code INTEGER, completeness TEXT, code TEXT, code_facts TEXT, "
-        "environment TEXT, metrics TEXT, agent TEXT NOT NULL) WITHOUT ROWID"
+        "environment TEXT, metrics TEXT, agent TEXT NOT NULL) WITHOUT ROWID",
+        "runs_reads": "CREATE TABLE runs_reads (event TEXT PRIMARY KEY, entry INTEGER NOT NULL, run TEXT NOT NULL) "
+        "WITHOUT ROWID",
     }
     indexes: Sequence[str] = (
+        "CREATE INDEX runs_reads_by_run ON runs_reads (run, entry)",
         "CREATE INDEX runs_by_event ON runs_runs (event)",
         "CREATE INDEX runs_by_name ON runs_runs (name)",
     )
@@ -143,6 +156,8 @@ class RunProjection:
                     event.agent,
                 ),
             )
+        elif event.kind == "run.read":
+            db.execute("INSERT INTO runs_reads VALUES (?, ?, ?)", (event.id, entry.index, str(body["run"])))
         elif event.kind == "run.finished":
             columns = "finished duration_ns exit_code completeness code code_facts environment metrics"
             db.execute(
@@ -203,6 +218,12 @@ def find(db: apsw.Connection, event: EventId) -> Run | None:
     """Return the run that an event started or finished."""
     found = _rows(db, "WHERE started_event = ? OR event = ?", (event, event))
     return found[0] if found else None
+
+
+def reads(db: apsw.Connection, run: EventId) -> list[int]:
+    """Return the entries that say what a run has read by itself, by its `run.started`."""
+    query = "SELECT entry FROM runs_reads WHERE run = ? ORDER BY entry"
+    return [int(str(row[0])) for row in db.execute(query, (run,)).fetchall()]
 
 
 def command_line(argv: Sequence[str]) -> str:

@@ -1,0 +1,332 @@
+"""`stream append`, `compact`, `merge`, `pin`: what puts records into a stream, or lays them out anew."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from retrodict import provenance, streams
+from retrodict.actions.places import workspace_path
+from retrodict.actions.streaming import stream_named
+from retrodict.actions.streams import create
+from retrodict.kernel.errors import UsageError
+from retrodict.kernel.types import Edge, EventId, Ref
+from retrodict.streams import kafka, records
+from retrodict.streams.formats import Block, blocked, fields, part, split
+from retrodict.workspace import Workspace
+
+COMPACT_RECORDS = 65_536
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StreamAppended:
+    """Records that are durable.
+
+    Attributes:
+        reference: The version that ends with them: `NAME@OFFSET`.
+        start, stop: Their offsets: [start, stop).
+        digest: Of all records up to them.
+        branch: Where they were appended; None: the main line.
+        index: The entry that records it; None: there was nothing to append.
+        size_bytes: As they are kept.
+    """
+
+    reference: str
+    name: str
+    start: int
+    stop: int
+    digest: str
+    branch: str | None
+    event: EventId | None
+    index: int | None
+    size_bytes: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StreamCompacted:
+    """What was put together: for each new segment its records [start, stop), and how many segments it replaces."""
+
+    name: str
+    segments: tuple[tuple[int, int, int], ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StreamMerged:
+    """The branches whose records were appended to the main line."""
+
+    name: str
+    merged: tuple[StreamAppended, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StreamPinned:
+    """A range of a Kafka partition that was copied: Kafka's offsets [first, until), where in the stream it stands."""
+
+    topic: str
+    partition: int
+    first: int
+    until: int
+    appended: StreamAppended
+
+
+def append(
+    workspace: Workspace, name: str, source: BinaryIO, *, path: Path | None = None, reason: str | None = None
+) -> StreamAppended:
+    """Append everything in a source: all of it, in one piece, or nothing. Durable when this returns.
+
+    Args:
+        path: The file that it is, where it is one: where its bytes are known here, they become the records' origin.
+
+    Raises:
+        UnknownReferenceError: There is no such stream.
+        RecordError: Something in it is no record of the stream's format.
+    """
+    stream = stream_named(workspace, name)
+    line = _own_line(workspace, stream)
+    parsed = streams.parse(stream.format, source, line.schema_bytes(line.schema))
+    uses = [] if path is None else _origin(workspace, path)
+    return _append(workspace, stream, parsed, reason=reason, uses=uses)
+
+
+def append_lines(
+    workspace: Workspace, name: str, chunks: Iterable[bytes], *, reason: str | None = None
+) -> Iterator[StreamAppended]:
+    """Append what comes in pieces (whole lines, for CSV the header in the first): each is durable when it is yielded.
+
+    Raises as `append` does; what was yielded before stays.
+    """
+    stream = stream_named(workspace, name)
+    header: bytes | None = None
+    for chunk in chunks:
+        line = _own_line(workspace, stream)
+        if stream.format == "csv":
+            if header is None:
+                header, found, _ = chunk.partition(b"\n")
+                header += found
+            else:
+                chunk = header + chunk
+        parsed = streams.parse(stream.format, io.BytesIO(chunk), line.schema_bytes(line.schema))
+        appended = _append(workspace, stream, parsed, reason=reason, uses=())
+        if appended.index is not None:
+            yield appended
+
+
+def append_values(workspace: Workspace, name: str, values: Any, *, reason: str | None = None) -> StreamAppended:
+    """Append values: for JSON Lines what JSON can hold, for CSV mappings, for Arrow a table, a frame or mappings.
+
+    Raises as `append` does.
+    """
+    stream = stream_named(workspace, name)
+    line = _own_line(workspace, stream)
+    schema = line.schema_bytes(line.schema)
+    try:
+        if stream.format == "arrow":
+            parsed = streams.parse_table(_as_table(values, schema), schema)
+        else:
+            text = _as_json_lines(values) if stream.format == "jsonl" else _as_csv(values, schema)
+            parsed = streams.parse(stream.format, io.BytesIO(text), schema)
+    except (TypeError, ValueError, AttributeError) as error:
+        raise streams.RecordError(f"they are no records of a stream of {stream.format}: {error}") from error
+    return _append(workspace, stream, parsed, reason=reason, uses=())
+
+
+def _as_json_lines(values: Iterable[object]) -> bytes:
+    return b"".join(json.dumps(value, ensure_ascii=False, allow_nan=False).encode() + b"\n" for value in values)
+
+
+def _as_csv(values: Iterable[Mapping[str, object]], schema: bytes | None) -> bytes:
+    rows = list(values)
+    columns = fields(schema) if schema is not None else list(rows[0]) if rows else []
+    text = io.StringIO()
+    writer = csv.DictWriter(text, columns, lineterminator="\n")
+    if schema is None:
+        writer.writeheader()
+    writer.writerows(rows)
+    return (b"" if schema is None else schema + b"\n") + text.getvalue().encode()
+
+
+def _as_table(values: Any, schema: bytes | None) -> Any:
+    import pyarrow as pa  # 57 ms
+
+    if isinstance(values, pa.Table):
+        return values
+    if hasattr(values, "to_dict"):
+        return pa.Table.from_pandas(values, preserve_index=False)
+    return pa.Table.from_pylist(list(values), schema=None if schema is None else streams.read_schema(schema))
+
+
+def _own_line(workspace: Workspace, stream: records.Stream) -> streams.Line:
+    return streams.Line(workspace, stream, streams.own_branch(workspace, stream))
+
+
+def _append(
+    workspace: Workspace,
+    stream: records.Stream,
+    parsed: streams.Parsed,
+    *,
+    reason: str | None,
+    uses: Iterable[Edge],
+    after: int | None = None,
+    origin: Mapping[str, object] | None = None,
+    merged: Mapping[str, object] | None = None,
+) -> StreamAppended:
+    prepared = streams.prepare(workspace, parsed.schema, parsed.blocks)
+    if not prepared.count:
+        line = _own_line(workspace, stream)
+        return StreamAppended(
+            reference=f"{stream.name}@{line.size}",
+            name=stream.name,
+            start=line.size,
+            stop=line.size,
+            digest=f"sha256:{line.root(line.size).hex()}",
+            branch=line.branch or None,
+            event=None,
+            index=None,
+            size_bytes=0,
+        )
+    done = streams.append(
+        workspace, stream.event, prepared, reason=reason, uses=tuple(uses), after=after, kafka=origin, merged=merged
+    )
+    return StreamAppended(
+        reference=f"{stream.name}@{done.stop}",
+        name=stream.name,
+        start=done.start,
+        stop=done.stop,
+        digest=f"sha256:{done.root}",
+        branch=done.branch or None,
+        event=done.event,
+        index=done.index,
+        size_bytes=prepared.size_bytes,
+    )
+
+
+def _origin(workspace: Workspace, path: Path) -> list[Edge]:
+    """Return the edge to a file whose bytes the store holds: something here made or added them."""
+    digest = workspace.objects.hash_file(path)
+    if not workspace.objects.has(digest):
+        return []
+    place = workspace_path(workspace, path)
+    maker = provenance.maker(workspace.views.database(), Ref(digest), place)
+    return [Edge(ref=Ref(digest), role="source", evidence="observed", path=place, made_by=maker)]
+
+
+def compact(workspace: Workspace, name: str, *, at_least: int = COMPACT_RECORDS) -> StreamCompacted:
+    """Put small neighbouring segments together, so that reading takes fewer steps; offsets and digests stay.
+
+    Args:
+        at_least: Segments of fewer records are put together.
+
+    Raises:
+        UnknownReferenceError: There is no such stream.
+        StreamMismatchError: What is held is not what was appended.
+    """
+    if at_least < 2:
+        raise UsageError("segments of fewer than 2 records cannot be smaller", hint="Leave --at-least out.")
+    stream = stream_named(workspace, name)
+    return StreamCompacted(
+        name=stream.name, segments=tuple(streams.compact(workspace, stream.event, at_least=at_least))
+    )
+
+
+def merge(workspace: Workspace, name: str, *, branch: str | None = None, reason: str | None = None) -> StreamMerged:
+    """Append the records of branches (or of one) to the main line; the branches stay as they are.
+
+    Raises:
+        UnknownReferenceError: There is no such stream or branch.
+        UsageError: Another log owns the stream, or there is nothing to merge.
+    """
+    stream = stream_named(workspace, name)
+    if streams.own_branch(workspace, stream) != streams.MAIN:
+        raise UsageError(
+            f"{name} belongs to the log {stream.owner}, which merges its branches",
+            hint=f"Merge there; or take it over: retrodict stream own {name} --reason '...'",
+        )
+    found = records.branches(workspace.views.database(), stream.event)
+    meant = [b for b in found if b.merged < b.stop and (branch is None or branch in b.name)]
+    if not meant:
+        raise UsageError(f"{name} has no branch with records to merge", hint=f"retrodict stream show {name}")
+    merged = []
+    for item in meant:
+        line = streams.Line(workspace, stream, item.name)
+        schema = line.schema_bytes(line.schema)
+        merged.append(
+            _append(
+                workspace,
+                stream,
+                streams.Parsed(schema=schema, blocks=_copied(line, item.merged, item.stop)),
+                reason=reason,
+                uses=line.lineage(item.merged, item.stop),
+                merged={"branch": item.name, "start": item.merged, "stop": item.stop},
+            )
+        )
+    return StreamMerged(name=stream.name, merged=tuple(merged))
+
+
+def _copied(line: streams.Line, start: int, stop: int) -> Iterator[Block]:
+    """Yield the records of a range as blocks of their own."""
+    for first, count, data, schema in line.kept(start, stop):
+        header = line.schema_bytes(schema)
+        if start <= first and first + count <= stop:
+            yield Block(records=split(line.stream.format, data, header), kept=data)
+        else:
+            yield part(line.stream.format, data, header, max(start - first, 0), min(stop - first, count))
+
+
+def pin(
+    workspace: Workspace,
+    name: str,
+    brokers: str,
+    topic: str,
+    partition: int,
+    *,
+    first: int | None = None,
+    until: int | None = None,
+    config: Mapping[str, str] | None = None,
+    reason: str | None = None,
+) -> StreamPinned:
+    """Copy a range of a Kafka partition into a stream, with Kafka's offsets; made where there is none of this name.
+
+    Args:
+        brokers: `host:port,...`; sealed in the record.
+        first: Kafka's offset; None: where the last pin of this stream ended, else the oldest.
+        until: The first offset that is not copied; None: the end as it is now.
+        config: More settings of librdkafka; not recorded, since there may be secrets in it.
+
+    Raises:
+        KafkaError: See there.
+        UsageError: The stream holds something else.
+        MissingExtraError: confluent-kafka is not installed.
+    """
+    if not records.streams(workspace.views.database(), name):
+        messages = kafka.read(brokers, topic, partition, start=first, stop=until, config=config or {})
+        create(workspace, name, format="jsonl", reason=reason)
+        stream, after = stream_named(workspace, name), 0
+    else:
+        stream = stream_named(workspace, name)
+        after = _own_line(workspace, stream).size
+        pinned = records.pinned_until(workspace.views.database(), stream.event)
+        if stream.format != "jsonl" or (pinned is None and after):
+            raise UsageError(f"{name} holds records that are not from Kafka", hint="Pin into a stream of another name.")
+        if pinned is not None and pinned[:2] != (topic, partition):
+            raise UsageError(
+                f"{name} is a copy of {pinned[0]}/{pinned[1]}", hint="Pin another partition into a stream of its own."
+            )
+        if pinned is not None and first is not None and first < pinned[2]:
+            raise UsageError(f"{name} has {topic}/{partition} until {pinned[2]} already", hint="Leave --from out.")
+        start = pinned[2] if first is None and pinned is not None else first
+        messages = kafka.read(brokers, topic, partition, start=start, stop=until, config=config or {})
+    lines = streams.Parsed(schema=None, blocks=blocked(messages.lines))
+    origin = {
+        "brokers": brokers,
+        "topic": topic,
+        "partition": partition,
+        "start": messages.start,
+        "stop": messages.stop,
+    }
+    appended = _append(workspace, stream, lines, reason=reason, uses=(), after=after, origin=origin)
+    return StreamPinned(topic=topic, partition=partition, first=messages.start, until=messages.stop, appended=appended)

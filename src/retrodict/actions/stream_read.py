@@ -1,0 +1,247 @@
+"""`stream read`: the records of a range, as bytes, values or a table; or as a file whose lineage leads to them."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from retrodict import runs, streams
+from retrodict.actions.places import workspace_path
+from retrodict.actions.streaming import Range, read_range, stream_named
+from retrodict.kernel.errors import UsageError
+from retrodict.kernel.types import Digest, Edge, EventId, Ref
+from retrodict.streams import records
+from retrodict.streams.formats import fields, read_batch, read_schema
+from retrodict.workspace import Batch, Workspace
+
+Form = Literal["records", "arrow", "pandas"]
+_STEP = 65_536  # records that a follower is given at once
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StreamRead:
+    """What was read.
+
+    Attributes:
+        reference: `NAME@FROM:TO`.
+        digest: Of all records before `stop`.
+        records: Values of JSON Lines, rows of a table as mappings; None where they went to a file.
+        path, content, index: The file, its bytes, and the entry that records where they come from.
+    """
+
+    reference: str
+    name: str
+    start: int
+    stop: int
+    digest: str
+    records: tuple[object, ...] | None
+    path: str | None = None
+    content: Digest | None = None
+    index: int | None = None
+
+
+def read(
+    workspace: Workspace,
+    reference: str,
+    *,
+    branch: str | None = None,
+    consumer: str | None = None,
+    limit: int | None = None,
+) -> Range:
+    """Return the range that is meant.
+
+    Args:
+        consumer: From where this consumer stands: then `reference` is the stream's name alone.
+        limit: At most so many records.
+
+    Raises:
+        UsageError: A consumer, and a range.
+        UnknownReferenceError, AmbiguousReferenceError, OffsetError: See there.
+    """
+    if consumer is not None and "@" in reference:
+        raise UsageError(
+            "a consumer reads from where it stands", hint="Give the stream's name alone, or no --consumer."
+        )
+    found = read_range(workspace, reference, branch)
+    start, stop = found.start, found.stop
+    if consumer is not None:
+        known = records.positions(workspace.views.database(), found.line.stream.event, consumer)
+        start = known[0].offset if known else 0
+    if limit is not None:
+        stop = min(stop, start + max(limit, 0))
+    return Range(line=found.line, start=min(start, stop), stop=stop)
+
+
+def lines(found: Range, *, header: bool = True) -> Iterator[bytes]:
+    """Yield a range as text, block by block: JSON Lines, CSV with its header, and the rows of Arrow as JSON Lines."""
+    line = found.line
+    if line.stream.format == "csv" and header and line.size:
+        yield (line.schema_bytes(line.schema) or b"") + b"\n"
+    if line.stream.format == "arrow":
+        for batch in batches(found):
+            yield b"".join(
+                json.dumps(row, default=_as_text, ensure_ascii=False).encode() + b"\n" for row in batch.to_pylist()
+            )
+    else:
+        for block in line.records(found.start, found.stop):
+            if block:
+                yield b"\n".join([*block, b""])
+
+
+def _as_text(value: object) -> str:
+    return value.hex() if isinstance(value, bytes) else str(value)
+
+
+def batches(found: Range) -> Iterator[Any]:
+    """Yield a range of a stream of Arrow as record batches."""
+    for first, count, data, schema in found.line.kept(found.start, found.stop):
+        batch = read_batch(data, found.line.schema_bytes(schema))
+        begin = max(found.start - first, 0)
+        yield batch.slice(begin, min(found.stop - first, count) - begin)
+
+
+def values(found: Range, form: Form = "records") -> Any:
+    """Return a range as a list of values (JSON) or of mappings (rows), as an Arrow table, or as a pandas frame.
+
+    Fields of CSV are text, as they stand there; Arrow's and pandas's are what these make of them.
+    """
+    line = found.line
+    if form == "records":
+        if line.stream.format == "jsonl":
+            return [json.loads(record) for block in line.records(found.start, found.stop) for record in block]
+        if line.stream.format == "csv":
+            header = fields(line.schema_bytes(line.schema) or b"")
+            rows = (fields(record) for block in line.records(found.start, found.stop) for record in block)
+            return [dict(zip(header, row, strict=True)) for row in rows]
+        return [row for batch in batches(found) for row in batch.to_pylist()]
+    table = _table(found)
+    return table if form == "arrow" else table.to_pandas()
+
+
+def _table(found: Range) -> Any:
+    import pyarrow as pa  # 57 ms
+
+    line = found.line
+    if line.stream.format == "arrow":
+        schema = line.schema_bytes(line.schema)
+        return pa.table({}) if schema is None else pa.Table.from_batches(list(batches(found)), read_schema(schema))
+    data = b"".join(lines(found))
+    if not data:
+        return pa.table({})
+    if line.stream.format == "csv":
+        from pyarrow import csv  # loaded when asked for
+
+        return csv.read_csv(pa.BufferReader(data), parse_options=csv.ParseOptions(newlines_in_values=True))
+    from pyarrow import json as arrow_json  # loaded when asked for
+
+    options = arrow_json.ReadOptions(block_size=max(len(data), 1))
+    return arrow_json.read_json(pa.BufferReader(data), read_options=options)
+
+
+def describe(found: Range, *, with_records: bool = True) -> StreamRead:
+    """Return a range as a record."""
+    return StreamRead(
+        reference=found.reference,
+        name=found.line.stream.name,
+        start=found.start,
+        stop=found.stop,
+        digest=f"sha256:{found.line.root(found.stop).hex()}",
+        records=tuple(values(found)) if with_records else None,
+    )
+
+
+def write(workspace: Workspace, found: Range, out: Path, *, reason: str | None = None) -> StreamRead:
+    """Write a range to a file, and record where its bytes come from: whatever reads it has these records as lineage.
+
+    Raises:
+        UsageError: It cannot be written.
+    """
+    temporary = out.with_name(f".{out.name}.{os.getpid()}.tmp")
+    try:
+        with temporary.open("wb") as file:
+            if found.line.stream.format == "arrow":
+                import pyarrow as pa  # 57 ms
+
+                schema = read_schema(found.line.schema_bytes(found.line.schema)) if found.line.size else pa.schema([])
+                with pa.ipc.new_file(file, schema) as writer:
+                    for batch in batches(found):
+                        writer.write_batch(batch)
+            else:
+                for data in lines(found):
+                    file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        content = workspace.objects.put_file(temporary)
+        temporary.replace(out)
+    except OSError as error:
+        raise UsageError(f"{out} cannot be written: {error.strerror}") from error
+    finally:
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+    place = workspace_path(workspace, out)
+    batch = Batch(workspace)
+    extra = {} if place is not None else {"sealed_path": batch.seal(str(out))}
+    event = batch.event(
+        "stream.materialized",
+        uses=streams.listed(batch, found.line.lineage(found.start, found.stop)),
+        makes=(Edge(ref=Ref(content), role="materialized", evidence="observed", path=place, extra=extra),),
+        body=records.materialized_body(
+            stream=found.line.stream.event,
+            branch=found.line.branch,
+            start=found.start,
+            stop=found.stop,
+            root=found.line.root(found.stop).hex(),
+        ),
+        reason=reason,
+    )
+    index = next(s.index for s in batch.append() if s.event.id == event.id)
+    return StreamRead(
+        reference=found.reference,
+        name=found.line.stream.name,
+        start=found.start,
+        stop=found.stop,
+        digest=f"sha256:{found.line.root(found.stop).hex()}",
+        records=None,
+        path=str(out),
+        content=content,
+        index=index,
+    )
+
+
+def follow(
+    workspace: Workspace, name: str, start: int, *, branch: str | None, wait: Callable[[], bool]
+) -> Iterator[Range]:
+    """Yield what is appended from `start` on, as it comes, until `wait` says that it is enough.
+
+    Args:
+        wait: Called where nothing is new; waits, and says whether to go on.
+    """
+    at, seen = start, -1
+    while True:
+        size = workspace.ledger.size()
+        if size != seen:  # the log has grown: perhaps by records of this stream
+            seen = size
+            found = read_range(workspace, stream_named(workspace, name).name, branch)
+            while at < found.stop:
+                stop = min(found.stop, at + _STEP)
+                yield Range(line=found.line, start=at, stop=stop)
+                at = stop
+        if not wait():
+            return
+
+
+def note_read(workspace: Workspace, found: Range, run: EventId) -> None:
+    """Record that a run has read a range: it becomes one of the run's inputs."""
+    batch = Batch(workspace)
+    batch.event(
+        "run.read",
+        uses=streams.listed(batch, found.line.lineage(found.start, found.stop)),
+        makes=(),
+        body=runs.read_body(run=run, what=found.reference, digest=f"sha256:{found.line.root(found.stop).hex()}"),
+    )
+    batch.append()

@@ -1,0 +1,34 @@
+"""Append-only streams (strategy *offsets*): a version is NAME@OFFSET, and carries the digest of its prefix."""
+
+from retrodict.streams.errors import KafkaError, OffsetError, RecordError, StreamMismatchError
+from retrodict.streams.formats import FORMATS, Format, Parsed, parse, parse_table, read_batch, read_schema
+from retrodict.streams.line import Line, Prepared, append, compact, listed, locked, own_branch, prepare
+from retrodict.streams.records import MAIN, PROJECTION, Append, Branch, Position, Stream
+
+__all__ = [
+    "FORMATS",
+    "MAIN",
+    "PROJECTION",
+    "Append",
+    "Branch",
+    "Format",
+    "KafkaError",
+    "Line",
+    "OffsetError",
+    "Parsed",
+    "Position",
+    "Prepared",
+    "RecordError",
+    "Stream",
+    "StreamMismatchError",
+    "append",
+    "compact",
+    "listed",
+    "locked",
+    "own_branch",
+    "parse",
+    "parse_table",
+    "prepare",
+    "read_batch",
+    "read_schema",
+]

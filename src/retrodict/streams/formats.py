@@ -1,0 +1,341 @@
+"""What a record is, by format: how what is appended is cut into records, and a block of them is read again.
+
+A block holds up to 1,024 records. Each record has canonical bytes, which its leaf in the stream's Merkle tree covers:
+
+* JSON Lines: the line, as it was given, without its line feed;
+* CSV (RFC 4180): the line or lines of the record, without the line break at its end;
+* Arrow: a JSON array of the row's cells, in which floats are their bits (`cells`).
+"""
+
+from __future__ import annotations
+
+import csv
+import itertools
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from json.scanner import make_scanner
+from typing import Any, BinaryIO, Literal, NoReturn
+
+from retrodict.kernel.errors import FormatError, UsageError
+from retrodict.streams.errors import RecordError
+
+Format = Literal["jsonl", "csv", "arrow"]
+FORMATS: tuple[Format, ...] = ("jsonl", "csv", "arrow")
+
+BLOCK = 1024  # records
+MAX_RECORD_BYTES = 64 << 20
+_READ_BYTES = 4 << 20
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Block:
+    """Up to 1,024 records: their canonical bytes, and the bytes that are kept."""
+
+    records: Sequence[bytes]
+    kept: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parsed:
+    """What is to be appended.
+
+    Attributes:
+        schema: CSV: the header line; Arrow: the schema, as Arrow serializes it; JSON Lines: None.
+        blocks: Read as they are asked for. Raises `RecordError`.
+    """
+
+    schema: bytes | None
+    blocks: Iterator[Block]
+
+
+def parse(form: Format, source: BinaryIO, schema: bytes | None) -> Parsed:
+    """Cut a source into records.
+
+    Args:
+        schema: That of the stream, or None while it has none; what is appended must have the same.
+
+    Raises:
+        RecordError: It has another one, or is not in this format.
+    """
+    match form:
+        case "jsonl":
+            return Parsed(schema=None, blocks=_json_lines(source))
+        case "csv":
+            return _csv(source, schema)
+        case "arrow":
+            return _arrow(source, schema)
+
+
+def split(form: Format, kept: bytes, schema: bytes | None) -> list[bytes]:
+    """Return the canonical bytes of the records in a block.
+
+    Raises:
+        FormatError: It is no block.
+    """
+    if form == "jsonl":
+        return kept.split(b"\n")[:-1]
+    if form == "csv":
+        return [record for _, record in _csv_records(iter(kept.split(b"\n")[:-1]))]
+    return rows(read_batch(kept, schema))
+
+
+def part(form: Format, kept: bytes, schema: bytes | None, start: int, stop: int) -> Block:
+    """Return the records [start, stop) of a block as a block of their own."""
+    if form == "arrow":
+        batch = read_batch(kept, schema).slice(start, stop - start)
+        return Block(records=rows(batch), kept=batch.serialize().to_pybytes())
+    records = split(form, kept, schema)[start:stop]
+    return Block(records=records, kept=b"\n".join([*records, b""]))
+
+
+def _lines(source: BinaryIO) -> Iterator[bytes]:
+    """Yield lines without their line feeds; the last needs none.
+
+    Raises:
+        RecordError: A line is too long to be a record.
+    """
+    rest: list[bytes] = []
+    weight = 0
+    while data := source.read(_READ_BYTES):
+        head, *lines = data.split(b"\n")
+        rest.append(head)
+        weight += len(head)
+        if weight > MAX_RECORD_BYTES:
+            raise RecordError(f"a line is longer than {MAX_RECORD_BYTES >> 20} MiB, which no record may be")
+        if lines:
+            yield b"".join(rest)
+            yield from lines[:-1]
+            rest, weight = [lines[-1]], len(lines[-1])
+    if weight:
+        yield b"".join(rest)
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is not JSON")
+
+
+_decoder = json.JSONDecoder(parse_constant=_refuse_constant)
+_scan: Any = make_scanner(_decoder)  # type: ignore[arg-type]  # half of the time that `decode` takes
+
+
+def _check_json(line: bytes, number: int) -> None:
+    try:
+        text = line.decode()
+        try:
+            _, end = _scan(text, 0)
+        except StopIteration:
+            end = -1
+        if end != len(text):
+            _decoder.decode(text)
+    except (ValueError, RecursionError) as error:
+        raise RecordError(f"line {number} is not JSON: {error}") from error
+
+
+def blocked(records: Iterable[bytes]) -> Iterator[Block]:
+    """Gather the records of a text format into blocks."""
+    block: list[bytes] = []
+    weight = 0
+    for record in records:
+        block.append(record)
+        weight += len(record)
+        if len(block) == BLOCK or weight >= MAX_RECORD_BYTES:
+            yield Block(records=block, kept=b"\n".join([*block, b""]))
+            block, weight = [], 0
+    if block:
+        yield Block(records=block, kept=b"\n".join([*block, b""]))
+
+
+def _json_lines(source: BinaryIO) -> Iterator[Block]:
+    def records() -> Iterator[bytes]:
+        for number, line in enumerate(_lines(source), 1):
+            if line and not line.isspace():
+                _check_json(line, number)
+                yield line
+
+    return blocked(records())
+
+
+def _csv_records(lines: Iterator[bytes]) -> Iterator[tuple[int, bytes]]:
+    """Yield (number of its first line, record): a line break inside quotes belongs to the record."""
+    parts: list[bytes] = []
+    started = quotes = weight = 0
+    for number, line in enumerate(lines, 1):
+        if not parts:
+            started = number
+            if line in (b"", b"\r"):
+                continue
+        parts.append(line)
+        weight += len(line)
+        quotes += line.count(b'"')
+        if quotes % 2 == 0:
+            yield started, b"\n".join(parts).removesuffix(b"\r")
+            parts, quotes, weight = [], 0, 0
+        elif weight > MAX_RECORD_BYTES:
+            break
+    if parts:
+        raise RecordError(f"line {started}: the quotes that open there are never closed")
+
+
+def fields(record: bytes) -> list[str]:
+    """Return the fields of a CSV record.
+
+    Raises:
+        ValueError, csv.Error: It is none.
+    """
+    return next(csv.reader([record.decode()], strict=True), [])
+
+
+def _csv(source: BinaryIO, schema: bytes | None) -> Parsed:
+    numbered = _csv_records(_lines(source))
+    number, header = next(numbered, (0, None))
+    if header is None:
+        return Parsed(schema=schema, blocks=iter(()))
+    header = header.removeprefix(b"\xef\xbb\xbf")
+    if schema is not None and header != schema:
+        raise RecordError(
+            f"its header is {header.decode(errors='replace')[:200]!r}, and the stream's is {schema.decode()[:200]!r}",
+            hint="Put the columns into the stream's order, or create another stream. Nothing was appended.",
+        )
+
+    def check(number: int, record: bytes) -> int:
+        try:
+            return len(fields(record))
+        except (ValueError, csv.Error) as error:
+            raise RecordError(f"line {number} is not CSV: {error}") from error
+
+    columns = check(number, header)
+
+    def records() -> Iterator[bytes]:
+        for number, record in numbered:
+            found = check(number, record)
+            if found != columns:
+                raise RecordError(f"line {number} has {found} fields, and the header has {columns}")
+            yield record
+
+    return Parsed(schema=header, blocks=blocked(records()))
+
+
+def _arrow(source: BinaryIO, schema: bytes | None) -> Parsed:
+    import pyarrow as pa  # 57 ms
+
+    data = source.read()
+    if not data:
+        return Parsed(schema=schema, blocks=iter(()))
+    try:
+        with pa.ipc.open_file(data) if data[:6] == b"ARROW1" else pa.ipc.open_stream(data) as reader:
+            table = reader.read_all()
+        table.validate(full=True)
+    except (pa.ArrowException, ValueError, OSError) as error:
+        raise RecordError(f"it is no Arrow file or stream: {error}") from error
+    return parse_table(table, schema)
+
+
+def parse_table(table: Any, schema: bytes | None) -> Parsed:
+    """Cut an Arrow table into records. Raises as `parse` does."""
+    import pyarrow as pa  # 57 ms
+
+    plain = pa.schema([field.with_type(_decoded_type(field.type)) for field in table.schema])
+    if schema is not None:
+        expected = read_schema(schema)
+        if not plain.equals(expected):
+            raise RecordError(
+                f"its columns are {_columns(plain)}, and the stream's are {_columns(expected)}",
+                hint="Cast them to the stream's, or create another stream. Nothing was appended.",
+            )
+        plain = expected
+    try:
+        for field in plain:
+            cells(pa.array([], field.type))  # refuses types without a canonical form before anything is read
+        table = table.cast(plain).combine_chunks()
+    except pa.ArrowException as error:
+        raise RecordError(f"it cannot be read: {error}") from error
+
+    def blocks() -> Iterator[Block]:
+        for start in range(0, table.num_rows, BLOCK):
+            piece = table.slice(start, BLOCK).combine_chunks()
+            (batch,) = piece.to_batches() or [pa.RecordBatch.from_pylist([], schema=plain)]
+            yield Block(records=rows(batch), kept=batch.serialize().to_pybytes())
+
+    return Parsed(schema=plain.serialize().to_pybytes(), blocks=blocks())
+
+
+def _decoded_type(kind: Any) -> Any:
+    import pyarrow as pa  # 57 ms
+
+    return kind.value_type if pa.types.is_dictionary(kind) else kind
+
+
+def _columns(schema: Any) -> str:
+    return ", ".join(f"{field.name} ({field.type})" for field in schema)[:400]
+
+
+def read_schema(schema: bytes | None) -> Any:
+    """Return the Arrow schema that `Parsed.schema` holds."""
+    import pyarrow as pa  # 57 ms
+
+    try:
+        return pa.ipc.read_schema(pa.py_buffer(schema or b""))
+    except (pa.ArrowException, OSError) as error:
+        raise FormatError(f"a stream's schema cannot be read: {error}") from error
+
+
+def read_batch(kept: bytes, schema: bytes | None) -> Any:
+    """Return the record batch of a block."""
+    import pyarrow as pa  # 57 ms
+
+    try:
+        batch = pa.ipc.read_record_batch(pa.py_buffer(kept), read_schema(schema))
+        batch.validate(full=True)
+    except (pa.ArrowException, OSError) as error:
+        raise FormatError(f"a block of a stream cannot be read: {error}") from error
+    return batch
+
+
+def rows(batch: Any) -> list[bytes]:
+    """Return the canonical bytes of each row of a record batch."""
+    columns = [cells(column) for column in batch.columns]
+    if not columns:
+        return [b"[]"] * batch.num_rows
+    return [f"[{','.join(row)}]".encode() for row in zip(*columns, strict=True)]
+
+
+def cells(array: Any) -> list[str]:
+    """Return the canonical text of each value: JSON, in which floats are their bits and dates are numbers.
+
+    Raises:
+        UsageError: There is no canonical form for this type.
+    """
+    import pyarrow as pa  # 57 ms
+
+    kind, types = array.type, pa.types
+    if types.is_null(kind):
+        return ["null"] * len(array)
+    if types.is_struct(kind):
+        below = [cells(part) for part in array.flatten()]
+        found = [f"[{','.join(row)}]" for row in zip(*below, strict=True)] if below else ["[]"] * len(array)
+    elif types.is_list(kind) or types.is_large_list(kind):
+        ends = array.offsets.to_pylist()
+        inner = cells(array.values.slice(ends[0], ends[-1] - ends[0]) if ends else array.values)
+        found = [f"[{','.join(inner[a - ends[0] : b - ends[0]])}]" for a, b in itertools.pairwise(ends)]
+    elif types.is_floating(kind):
+        bits = {16: pa.uint16(), 32: pa.uint32(), 64: pa.uint64()}[kind.bit_width]
+        found = [f'"{value:x}"' if value is not None else "" for value in array.view(bits).to_pylist()]
+    elif types.is_temporal(kind) and not types.is_interval(kind):
+        whole = pa.int64() if kind.bit_width == 64 else pa.int32()
+        found = [str(value) for value in array.view(whole).to_pylist()]
+    elif types.is_boolean(kind) or types.is_integer(kind):
+        found = [json.dumps(value) for value in array.to_pylist()]
+    elif types.is_decimal(kind):
+        found = [f'"{value}"' for value in array.to_pylist()]
+    elif types.is_string(kind) or types.is_large_string(kind):
+        found = [json.dumps(value, ensure_ascii=False) for value in array.to_pylist()]
+    elif types.is_binary(kind) or types.is_large_binary(kind) or types.is_fixed_size_binary(kind):
+        found = [f'"{(value or b"").hex()}"' for value in array.to_pylist()]
+    else:
+        raise UsageError(
+            f"a stream cannot hold a column of type {kind}", hint="Cast it to numbers, text, lists or structs of them."
+        )
+    if not array.null_count:
+        return found
+    return [value if valid else "null" for value, valid in zip(found, array.is_valid().to_pylist(), strict=True)]

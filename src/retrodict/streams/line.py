@@ -1,0 +1,487 @@
+"""One line of a stream (the main line, or a branch): its records by offset, its Merkle tree, and appending to it.
+
+Whoever appends holds the lock of the workspace's streams from looking where the line ends until the event is in the
+log: so offsets are assigned in the event, in one order, whatever number of processes append. What takes long (parsing,
+hashing, storing the records) is done before the lock is taken. The kernel frees the lock of a process that dies; what
+it had stored is bytes that nothing names. HAZARD: the lock is flock's, which does not reach across machines.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import chain
+
+from retrodict.kernel import merkle
+from retrodict.kernel.entry import encode_edge_list
+from retrodict.kernel.errors import UsageError
+from retrodict.kernel.merkle import EMPTY_ROOT, HASH_BYTES, node_hash
+from retrodict.kernel.types import MAX_EDGES, Digest, Edge, EdgeList, EventId, Ref
+from retrodict.streams import formats, records
+from retrodict.streams.errors import OffsetError, StreamMismatchError
+from retrodict.streams.formats import BLOCK, Block
+from retrodict.streams.records import MAIN, Append, Stream
+from retrodict.streams.segment import STEP, Part, Segment, grow, leaf_prefix, leaves, root_of
+from retrodict.workspace import Batch, Workspace
+
+PART_BYTES = 16 << 20
+INLINE_BYTES = 64 << 10  # what is smaller rides in the transaction of its event
+_READ_BYTES = 4 << 20
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prepared:
+    """Records that are ready to be appended: hashed, and stored unless they are small.
+
+    Attributes:
+        hashes: The leaf hashes, one after the other.
+        small: What is to ride with the event, by digest.
+        size_bytes: Of the records as they are kept.
+    """
+
+    schema: Digest | None
+    parts: Sequence[Part]
+    hashes: bytearray
+    small: Mapping[Digest, bytes]
+    size_bytes: int
+
+    @property
+    def count(self) -> int:
+        """How many records there are."""
+        return len(self.hashes) // HASH_BYTES
+
+
+def prepare(workspace: Workspace, schema: bytes | None, blocks: Iterable[Block]) -> Prepared:
+    """Hash and store records. Memory: 32 bytes for each record, and 16 MiB.
+
+    Raises:
+        RecordError: One is none; what was stored before it is bytes that nothing names.
+    """
+    batch = Batch(workspace)
+    named = None if schema is None else batch.blob(schema)
+    hashes = bytearray()
+    laid_out: list[list[tuple[int, int]]] = []
+    weights: list[int] = []
+    prefix = leaf_prefix(named)
+
+    def parts() -> Iterator[bytes]:
+        gathered: list[bytes] = []
+        sizes: list[tuple[int, int]] = []
+        weight = 0
+        for block in blocks:
+            hashes.extend(leaves(block.records, prefix))
+            gathered.append(block.kept)
+            sizes.append((len(block.records), len(block.kept)))
+            weight += len(block.kept)
+            if weight >= PART_BYTES:
+                laid_out.append(sizes)
+                weights.append(weight)
+                yield b"".join(gathered)
+                gathered, sizes, weight = [], [], 0
+        if sizes:
+            laid_out.append(sizes)
+            weights.append(weight)
+            yield b"".join(gathered)
+
+    found = parts()
+    first = next(found, b"")
+    second = next(found, None)
+    if second is None and len(first) <= INLINE_BYTES:
+        names = [batch.blob(first)] if first else []
+    else:
+        names = workspace.objects.put_many(chain([first], () if second is None else [second], found))
+    return Prepared(
+        schema=named,
+        parts=[Part(content=name, blocks=sizes) for name, sizes in zip(names, laid_out, strict=True)],
+        hashes=hashes,
+        small=batch.blobs,
+        size_bytes=sum(weights),
+    )
+
+
+class Line:
+    """The main line of a stream, or a branch, up to where it went when it was opened."""
+
+    def __init__(self, workspace: Workspace, stream: Stream, branch: str = MAIN) -> None:
+        self._workspace = workspace
+        self.stream = stream
+        self.branch = branch
+        db = workspace.views.database()
+        self._last = records.last(db, stream.event, branch)
+        self.base = 0  # the records before it are the main line's
+        if branch != MAIN:
+            found = next((b for b in records.branches(db, stream.event) if b.name == branch), None)
+            main = records.last(db, stream.event, MAIN)
+            self.base = (0 if main is None else main.stop) if found is None else found.base
+            if self._last is None:
+                self._last = main
+        self.size = 0 if self._last is None else self._last.stop
+        self._segment: Callable[[Digest], Segment] = lru_cache(maxsize=64)(self._load)
+        self._block_leaves: Callable[[int], bytes] = lru_cache(maxsize=8)(self._load_leaves)
+        self._schemas: dict[Digest, bytes] = {}
+
+    @property
+    def schema(self) -> Digest | None:
+        """The object with the stream's header or schema; None while there is none."""
+        return None if self._last is None else self._last.schema
+
+    def schema_bytes(self, schema: Digest | None) -> bytes | None:
+        """Return what an object with a schema holds."""
+        if schema is None:
+            return None
+        if schema not in self._schemas:
+            self._schemas[schema] = self._workspace.objects.get(schema)
+        return self._schemas[schema]
+
+    # Reading
+
+    def range(self, start: int | None, stop: int | None) -> tuple[int, int]:
+        """Return a range as offsets: negative ones count from the end, and open ends are filled in.
+
+        Raises:
+            OffsetError: The line does not go so far, or the range ends before it begins.
+        """
+        first = 0 if start is None else start if start >= 0 else max(self.size + start, 0)
+        end = self.size if stop is None else stop if stop >= 0 else self.size + stop
+        if end > self.size or first > self.size or end < 0:
+            raise OffsetError(f"{self.stream.name} has {self.size} records, and {max(first, end)} were asked for")
+        if end < first:
+            raise OffsetError(f"the range {first}:{end} ends before it begins")
+        return first, end
+
+    def places(self, start: int, stop: int) -> list[records.Place]:
+        """Return where the records [start, stop) lie now."""
+        db = self._workspace.views.database()
+        found: list[records.Place] = []
+        if start < self.base:
+            found += records.places(db, self.stream.event, MAIN, start, min(stop, self.base))
+        if stop > self.base:
+            found += records.places(db, self.stream.event, self.branch, max(start, self.base), stop)
+        return found
+
+    def _load(self, digest: Digest) -> Segment:
+        return Segment.decode(self._workspace.objects.get(digest))
+
+    def kept(self, start: int, stop: int) -> Iterator[tuple[int, int, bytes, Digest | None]]:
+        """Yield (offset of its first record, how many records, bytes, schema) for each block that holds [start, stop).
+
+        Raises:
+            MissingObjectError, AlteredObjectError: Bytes are not held as they were appended.
+        """
+        objects = self._workspace.objects
+        for place in self.places(start, stop):
+            segment = self._segment(place.segment)
+            end = min(stop, self.base) if place.branch != self.branch else stop
+            for part, begin, blocks, first in segment.blocks(max(start, place.start), min(end, place.stop)):
+                at, waiting = begin, list(blocks)
+                while waiting:
+                    size = number = 0
+                    while number < len(waiting) and (number == 0 or size + waiting[number][1] <= _READ_BYTES):
+                        size += waiting[number][1]
+                        number += 1
+                    data = memoryview(objects.read(part.content, at, size))
+                    for count, length in waiting[:number]:
+                        yield first, count, bytes(data[:length]), segment.schema
+                        first += count
+                        data = data[length:]
+                    at += size
+                    del waiting[:number]
+
+    def records(self, start: int, stop: int) -> Iterator[list[bytes]]:
+        """Yield the canonical bytes of the records [start, stop), block by block. Raises as `kept` does."""
+        for first, _, data, schema in self.kept(start, stop):
+            found = formats.split(self.stream.format, data, self.schema_bytes(schema))
+            yield found[max(start - first, 0) : max(stop - first, 0)]
+
+    def record(self, offset: int) -> bytes:
+        """Return the canonical bytes of one record.
+
+        Raises:
+            OffsetError: There is none.
+        """
+        if not 0 <= offset < self.size:
+            raise OffsetError(f"{self.stream.name} has {self.size} records, and no record {offset}")
+        return next(found[0] for found in self.records(offset, offset + 1) if found)
+
+    def leaf_prefix(self, offset: int) -> bytes:
+        """Return what the leaf hash of a record puts between its zero byte and the record."""
+        (place,) = self.places(offset, offset + 1)
+        return leaf_prefix(self._segment(place.segment).schema)[1:]
+
+    # The tree
+
+    def root(self, size: int) -> bytes:
+        """Return the root over the first `size` records: the digest of that prefix."""
+        if size == 0:
+            return EMPTY_ROOT
+        return merkle.range_hash(0, size, self.node)
+
+    def node(self, level: int, index: int) -> bytes:
+        """Return a node of the tree: over the records [index * 2^level, (index + 1) * 2^level)."""
+        if level < STEP:
+            block = self._block_leaves((index << level) >> STEP)
+            at = (index << level) % BLOCK * HASH_BYTES
+            return merkle.tree_hash([block[i : i + HASH_BYTES] for i in range(at, at + (HASH_BYTES << level), 32)])
+        if level % STEP == 0:
+            final = ((index + 1) << level) - 1
+            (place,) = self.places(final, final + 1)
+            return self._segment(place.segment).node(level, index)
+        return node_hash(self.node(level - 1, 2 * index), self.node(level - 1, 2 * index + 1))
+
+    def _load_leaves(self, block: int) -> bytes:
+        start, stop = block * BLOCK, min((block + 1) * BLOCK, self.size)
+        return b"".join(self._leaves(start, stop))
+
+    def _leaves(self, start: int, stop: int) -> Iterator[bytes]:
+        for first, _, data, schema in self.kept(start, stop):
+            found = formats.split(self.stream.format, data, self.schema_bytes(schema))
+            yield leaves(found[max(start - first, 0) : max(stop - first, 0)], leaf_prefix(schema))
+
+    def check(self, size: int) -> bytes:
+        """Read the first `size` records, and return the root that they make.
+
+        Raises:
+            StreamMismatchError: They do not make what the log says that they made when they were appended.
+            MissingObjectError, AlteredObjectError: Bytes are not held as they were appended.
+        """
+        db = self._workspace.views.database()
+        said = {a.stop: a.root for a in records.appends(db, self.stream.event, MAIN) if a.stop <= self._main_until()}
+        if self.branch != MAIN:
+            said |= {a.stop: a.root for a in records.appends(db, self.stream.event, self.branch)}
+        stops = sorted(said, reverse=True)
+        edge: list[bytes] = []
+        at = 0
+        for hashes in self._leaves(0, size):
+            rest, until = hashes, at + len(hashes) // HASH_BYTES
+            while at < until:
+                while stops and stops[-1] <= at:
+                    stops.pop()
+                stop = min(stops[-1], until) if stops else until
+                _, edge = grow(edge, at, rest[: (stop - at) * HASH_BYTES])
+                rest, at = rest[(stop - at) * HASH_BYTES :], stop
+                if stop in said and root_of(edge).hex() != said[stop]:
+                    raise StreamMismatchError(self.stream.name, stop, root_of(edge).hex(), said[stop])
+        if at != size:
+            raise OffsetError(f"{self.stream.name} holds {at} of {size} records")
+        return root_of(edge)
+
+    def edge(self) -> Sequence[bytes]:
+        """Return the edge of the tree over all records: what an append goes on from."""
+        return self.edge_at(self.size)
+
+    def edge_at(self, size: int) -> Sequence[bytes]:
+        """Return the edge of the tree over the records before the beginning or the end of a segment."""
+        if size == 0:
+            return ()
+        (place,) = self.places(size - 1, size)
+        return self._segment(place.segment).edge
+
+    def _main_until(self) -> int:
+        return self.size if self.branch == MAIN else self.base
+
+    def lineage(self, start: int, stop: int) -> list[Edge]:
+        """Return the edges of whoever uses the records [start, stop)."""
+        return [
+            Edge(
+                ref=Ref(place.segment),
+                role="stream",
+                evidence="observed",
+                made_by=place.event,
+                extra={"records": [max(start, place.start), min(stop, place.stop)]},
+            )
+            for place in self.places(start, stop)
+        ]
+
+
+def listed(batch: Batch, edges: Sequence[Edge]) -> Sequence[Edge | EdgeList]:
+    """Return edges as an event holds them: many of them as one object."""
+    if len(edges) <= MAX_EDGES:
+        return edges
+    return (EdgeList(digest=batch.blob(encode_edge_list(edges))),)
+
+
+@contextlib.contextmanager
+def locked(workspace: Workspace) -> Iterator[None]:
+    """Be the only one who appends to the streams of a workspace."""
+    descriptor = os.open(workspace.folder / "streams.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def own_branch(workspace: Workspace, stream: Stream) -> str:
+    """Return the line that this workspace appends to: the main line where its log owns the stream."""
+    return MAIN if workspace.ledger.origin == stream.owner else workspace.ledger.origin
+
+
+def append(
+    workspace: Workspace,
+    stream: EventId,
+    prepared: Prepared,
+    *,
+    reason: str | None = None,
+    uses: Sequence[Edge] = (),
+    after: int | None = None,
+    kafka: Mapping[str, object] | None = None,
+    merged: Mapping[str, object] | None = None,
+) -> Append:
+    """Append prepared records, all or none of them; they are durable when this returns.
+
+    Args:
+        after: Where they must begin; None: wherever the line ends.
+        kafka: Where they come from: "brokers" (sealed here), "topic", "partition", "start", "stop".
+        merged: The "branch" that they come from, and their "start" and "stop" there.
+
+    Raises:
+        UsageError: The line ends elsewhere, or got another schema since the records were prepared.
+    """
+    with locked(workspace):
+        (now,) = records.streams(workspace.views.database(), event=stream)
+        line = Line(workspace, now, own_branch(workspace, now))
+        if after is not None and after != line.size:
+            raise UsageError(f"{now.name} has {line.size} records by now, not {after}", hint="Try again.")
+        if line.size and line.schema != prepared.schema:
+            raise UsageError(f"{now.name} got other columns from another process", hint="Look at them, and try again.")
+        if merged is not None:
+            found = next(b for b in records.branches(workspace.views.database(), stream) if b.name == merged["branch"])
+            if found.merged != merged["start"]:
+                raise UsageError(f"another process has merged {now.name}", hint="Look at it: `retrodict stream show`.")
+        start, stop = line.size, line.size + prepared.count
+        batch = Batch(workspace)
+        batch.blobs.update(prepared.small)
+        nodes, edge = grow(line.edge(), start, prepared.hashes)
+        segment = Segment(start=start, stop=stop, schema=prepared.schema, parts=prepared.parts, nodes=nodes, edge=edge)
+        digest = _keep(workspace, batch, segment)
+        event = batch.event(
+            "stream.appended",
+            uses=listed(batch, uses),
+            makes=listed(batch, _makes(digest, prepared.schema, prepared.parts)),
+            body=records.appended_body(
+                stream=stream,
+                log=workspace.ledger.origin,
+                branch=line.branch,
+                start=start,
+                stop=stop,
+                root=root_of(edge).hex(),
+                segment=digest,
+                schema=prepared.schema,
+                size_bytes=prepared.size_bytes,
+                kafka=None if kafka is None else {**kafka, "brokers": batch.seal(str(kafka["brokers"]))},
+                merged=merged,
+            ),
+            reason=reason,
+        )
+        sequenced = next(s for s in batch.append() if s.event.id == event.id)
+    return Append(
+        event=event.id,
+        index=sequenced.index,
+        branch=line.branch,
+        start=start,
+        stop=stop,
+        root=root_of(edge).hex(),
+        segment=digest,
+        schema=prepared.schema,
+        at=event.at,
+        agent=event.agent,
+    )
+
+
+def compact(workspace: Workspace, stream: EventId, *, at_least: int) -> list[tuple[int, int, int]]:
+    """Put runs of small neighbouring segments into one each; return (start, stop, segments) for those that were.
+
+    What an offset means, and every digest, stays as it is: the new segments are checked against the log's before they
+    take the place of the old. What older events name is kept.
+
+    Args:
+        at_least: Segments with fewer records than this are put together.
+
+    Raises:
+        StreamMismatchError: What is held does not make the digests that the log says.
+    """
+    (now,) = records.streams(workspace.views.database(), event=stream)
+    line = Line(workspace, now, own_branch(workspace, now))
+    first = 0 if line.branch == MAIN else line.base
+    done = []
+    for places in _runs(line.places(first, line.size), at_least):
+        start, stop = places[0].start, places[-1].stop
+        blocks = _again(line, start, stop)
+        prepared = prepare(workspace, line.schema_bytes(line.schema), blocks)
+        nodes, edge = grow(line.edge_at(start), start, prepared.hashes)
+        with locked(workspace):
+            if line.places(start, stop) != places:
+                continue  # another process has been faster
+            said = records.appends(workspace.views.database(), stream, line.branch, start=stop - 1, stop=stop)[0].root
+            if root_of(edge).hex() != said:
+                raise StreamMismatchError(now.name, stop, root_of(edge).hex(), said)
+            batch = Batch(workspace)
+            batch.blobs.update(prepared.small)
+            segment = Segment(
+                start=start, stop=stop, schema=prepared.schema, parts=prepared.parts, nodes=nodes, edge=edge
+            )
+            digest = _keep(workspace, batch, segment)
+            replaced = [
+                Edge(ref=Ref(place.segment), role="segment", evidence="observed", made_by=place.event)
+                for place in places
+            ]
+            batch.event(
+                "stream.compacted",
+                uses=listed(batch, replaced),
+                makes=listed(batch, _makes(digest, prepared.schema, prepared.parts)),
+                body=records.compacted_body(
+                    stream=stream, branch=line.branch, start=start, stop=stop, root=said, segment=digest
+                ),
+            )
+            batch.append()
+        done.append((start, stop, len(places)))
+    return done
+
+
+def _runs(places: Sequence[records.Place], at_least: int) -> Iterator[list[records.Place]]:
+    """Yield neighbours that are small, two or more; none of them grows beyond sixteen times `at_least`."""
+    run: list[records.Place] = []
+    for place in [*places, None]:
+        is_small = place is not None and place.stop - place.start < at_least
+        if run and (not is_small or run[-1].stop - run[0].start >= 16 * at_least):
+            if len(run) > 1:
+                yield run
+            run = []
+        if is_small and place is not None:
+            run.append(place)
+
+
+def _again(line: Line, start: int, stop: int) -> Iterator[Block]:
+    """Yield records that are held as whole blocks."""
+    waiting: list[bytes] = []
+    for first, count, data, schema in line.kept(start, stop):
+        if count == BLOCK and not waiting:
+            yield Block(records=formats.split(line.stream.format, data, line.schema_bytes(schema)), kept=data)
+            continue
+        if line.stream.format == "arrow":  # a block of another length is a record batch all the same
+            yield Block(records=formats.split("arrow", data, line.schema_bytes(schema)), kept=data)
+            continue
+        assert start <= first
+        assert first + count <= stop
+        waiting += formats.split(line.stream.format, data, line.schema_bytes(schema))
+        while len(waiting) >= BLOCK:
+            yield Block(records=waiting[:BLOCK], kept=b"\n".join([*waiting[:BLOCK], b""]))
+            del waiting[:BLOCK]
+    if waiting:
+        yield Block(records=waiting, kept=b"\n".join([*waiting, b""]))
+
+
+def _keep(workspace: Workspace, batch: Batch, segment: Segment) -> Digest:
+    data = segment.encode()
+    return batch.blob(data) if len(data) <= INLINE_BYTES else workspace.objects.put(data)
+
+
+def _makes(segment: Digest, schema: Digest | None, parts: Sequence[Part]) -> list[Edge]:
+    named = [(segment, "segment"), *((part.content, "records") for part in parts)]
+    if schema is not None:
+        named.append((schema, "schema"))
+    return [Edge(ref=Ref(digest), role=role, evidence="observed") for digest, role in named]

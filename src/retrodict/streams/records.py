@@ -1,0 +1,340 @@
+"""Events of streams: their bodies, their projection, their queries.
+
+The records of a stream lie on its *main line*, which its owner appends to, and on *branches*, each named by the origin
+of the log that appended to it; the main line is the branch "".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, cast
+
+from retrodict.kernel.types import Digest, EventId
+from retrodict.ledger import Sequenced
+from retrodict.streams.formats import Format
+
+if TYPE_CHECKING:
+    import apsw
+
+MAIN = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stream:
+    """A stream, as its events say.
+
+    Attributes:
+        event: Its `stream.created`; `index` is its entry.
+        owner: The origin of the log that appends to its main line.
+    """
+
+    event: EventId
+    index: int
+    name: str
+    format: Format
+    owner: str
+    at: str
+    agent: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Append:
+    """One append, as it was made: records [start, stop), after which the tree over all records had `root` (hex).
+
+    Attributes:
+        event: Its `stream.appended`; `index` is its entry.
+        segment: The object that says where the records lie; compaction may have put another in its place.
+        schema: The object with the header or the schema, where the format has one.
+    """
+
+    event: EventId
+    index: int
+    branch: str
+    start: int
+    stop: int
+    root: str
+    segment: Digest
+    schema: Digest | None
+    at: str
+    agent: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """Where a range of records is read from now, and the event that says so."""
+
+    branch: str
+    start: int
+    stop: int
+    segment: Digest
+    event: EventId
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Position:
+    """How far a consumer has come: it has done with every record before `offset`."""
+
+    consumer: str
+    offset: int
+    event: EventId
+    at: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Branch:
+    """Records that another log than the owner's has appended after the main line's first `base` records.
+
+    Attributes:
+        name: The origin of that log.
+        stop: How many records the line has, those of the main line before `base` included.
+        merged: How many of these have been appended to the main line since, or are it.
+    """
+
+    name: str
+    base: int
+    stop: int
+    merged: int
+
+
+def created_body(*, name: str, format: Format, owner: str) -> dict[str, object]:  # noqa: A002 - the field's name on disk
+    """Return the body of `stream.created`."""
+    return {"name": name, "format": format, "owner": owner}
+
+
+def appended_body(
+    *,
+    stream: EventId,
+    log: str,
+    branch: str,
+    start: int,
+    stop: int,
+    root: str,
+    segment: Digest,
+    schema: Digest | None,
+    size_bytes: int,
+    kafka: Mapping[str, object] | None,
+    merged: Mapping[str, object] | None,
+) -> dict[str, object]:
+    """Return the body of `stream.appended`."""
+    return {
+        "stream": stream,
+        "log": log,
+        "branch": branch,
+        "start": start,
+        "stop": stop,
+        "root": root,
+        "segment": segment,
+        "schema": schema,
+        "size_bytes": size_bytes,
+        "kafka": kafka,
+        "merged": merged,
+    }
+
+
+def compacted_body(
+    *, stream: EventId, branch: str, start: int, stop: int, root: str, segment: Digest
+) -> dict[str, object]:
+    """Return the body of `stream.compacted`."""
+    return {"stream": stream, "branch": branch, "start": start, "stop": stop, "root": root, "segment": segment}
+
+
+def positioned_body(*, stream: EventId, consumer: str, offset: int) -> dict[str, object]:
+    """Return the body of `stream.positioned`."""
+    return {"stream": stream, "consumer": consumer, "offset": offset}
+
+
+def materialized_body(*, stream: EventId, branch: str, start: int, stop: int, root: str) -> dict[str, object]:
+    """Return the body of `stream.materialized`."""
+    return {"stream": stream, "branch": branch, "start": start, "stop": stop, "root": root}
+
+
+def moved_body(*, stream: EventId, owner: str) -> dict[str, object]:
+    """Return the body of `stream.moved`."""
+    return {"stream": stream, "owner": owner}
+
+
+class StreamProjection:
+    """Tables of streams, of their appends, of where records lie now, of positions, and of what was merged."""
+
+    name = "streams"
+    version = 1
+    tables: Mapping[str, str] = {
+        "streams_streams": "CREATE TABLE streams_streams (event TEXT PRIMARY KEY, entry INTEGER NOT NULL, "
+        "name TEXT NOT NULL, format TEXT NOT NULL, owner TEXT NOT NULL, at TEXT NOT NULL, agent TEXT NOT NULL) "
+        "WITHOUT ROWID",
+        "streams_appends": "CREATE TABLE streams_appends (event TEXT PRIMARY KEY, entry INTEGER NOT NULL, "
+        "stream TEXT NOT NULL, branch TEXT NOT NULL, start INTEGER NOT NULL, stop INTEGER NOT NULL, "
+        "root TEXT NOT NULL, segment TEXT NOT NULL, schema TEXT, at TEXT NOT NULL, agent TEXT NOT NULL, "
+        "topic TEXT, partition INTEGER, next INTEGER) WITHOUT ROWID",
+        "streams_places": "CREATE TABLE streams_places (stream TEXT NOT NULL, branch TEXT NOT NULL, "
+        "start INTEGER NOT NULL, stop INTEGER NOT NULL, segment TEXT NOT NULL, event TEXT NOT NULL, "
+        "PRIMARY KEY (stream, branch, start)) WITHOUT ROWID",
+        "streams_positions": "CREATE TABLE streams_positions (stream TEXT NOT NULL, consumer TEXT NOT NULL, "
+        "position INTEGER NOT NULL, event TEXT NOT NULL, at TEXT NOT NULL, PRIMARY KEY (stream, consumer)) "
+        "WITHOUT ROWID",
+        "streams_merged": "CREATE TABLE streams_merged (stream TEXT NOT NULL, branch TEXT NOT NULL, "
+        "stop INTEGER NOT NULL, PRIMARY KEY (stream, branch)) WITHOUT ROWID",
+    }
+    indexes: Sequence[str] = (
+        "CREATE INDEX streams_by_name ON streams_streams (name)",
+        "CREATE INDEX streams_appends_by_start ON streams_appends (stream, branch, start)",
+    )
+
+    def apply(self, db: apsw.Connection, entry: Sequenced, blob: Callable[[Digest], bytes]) -> None:
+        """Fold one entry."""
+        del blob
+        event, body = entry.event, cast("Mapping[str, Any]", entry.event.body)
+        match event.kind:
+            case "stream.created":
+                row = (event.id, entry.index, body["name"], body["format"], body["owner"], event.at, event.agent)
+                db.execute("INSERT INTO streams_streams VALUES (?, ?, ?, ?, ?, ?, ?)", row)
+            case "stream.moved":
+                db.execute("UPDATE streams_streams SET owner = ? WHERE event = ?", (body["owner"], body["stream"]))
+            case "stream.appended":
+                self._appended(db, entry, body)
+            case "stream.compacted":
+                where = (body["stream"], body["branch"], body["start"], body["stop"])
+                query = "DELETE FROM streams_places WHERE stream = ? AND branch = ? AND start >= ? AND stop <= ?"
+                db.execute(query, where)
+                db.execute("INSERT INTO streams_places VALUES (?, ?, ?, ?, ?, ?)", (*where, body["segment"], event.id))
+            case "stream.positioned":
+                position = (body["stream"], body["consumer"], body["offset"], event.id, event.at)
+                db.execute("INSERT OR REPLACE INTO streams_positions VALUES (?, ?, ?, ?, ?)", position)
+
+    def _appended(self, db: apsw.Connection, entry: Sequenced, body: Mapping[str, Any]) -> None:
+        event, kafka, merged = entry.event, body["kafka"] or {}, body["merged"]
+        where = (body["stream"], body["branch"], body["start"], body["stop"])
+        db.execute("INSERT INTO streams_places VALUES (?, ?, ?, ?, ?, ?)", (*where, body["segment"], event.id))
+        db.execute(
+            "INSERT INTO streams_appends VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            (
+                event.id,
+                entry.index,
+                *where,
+                body["root"],
+                body["segment"],
+                body["schema"],
+                event.at,
+                event.agent,
+                kafka.get("topic"),
+                kafka.get("partition"),
+                kafka.get("stop"),
+            ),
+        )
+        if merged is not None:
+            row = (body["stream"], merged["branch"], merged["stop"])
+            db.execute("INSERT OR REPLACE INTO streams_merged VALUES (?, ?, ?)", row)
+
+
+PROJECTION = StreamProjection()
+
+
+def streams(db: apsw.Connection, name: str | None = None, *, event: EventId | None = None) -> list[Stream]:
+    """Return all streams (of a name; or that an event created), by name."""
+    query = "SELECT event, entry, name, format, owner, at, agent FROM streams_streams"
+    if event is not None:
+        rows: list[Any] = db.execute(f"{query} WHERE event = ?", (event,)).fetchall()
+    elif name is not None:
+        rows = db.execute(f"{query} WHERE name = ? ORDER BY entry", (name,)).fetchall()
+    else:
+        rows = db.execute(f"{query} ORDER BY name, entry").fetchall()
+    return [
+        Stream(event=EventId(e), index=index, name=n, format=form, owner=owner, at=at, agent=agent)
+        for e, index, n, form, owner, at, agent in rows
+    ]
+
+
+_APPENDS = "SELECT event, entry, branch, start, stop, root, segment, schema, at, agent FROM streams_appends WHERE "
+
+
+def _as_appends(rows: list[Any]) -> list[Append]:
+    return [
+        Append(
+            event=EventId(row[0]),
+            index=row[1],
+            branch=row[2],
+            start=row[3],
+            stop=row[4],
+            root=row[5],
+            segment=Digest(row[6]),
+            schema=None if row[7] is None else Digest(row[7]),
+            at=row[8],
+            agent=row[9],
+        )
+        for row in rows
+    ]
+
+
+def last(db: apsw.Connection, stream: EventId, branch: str) -> Append | None:
+    """Return the last append to a line of its own: without those of the main line before a branch."""
+    query = f"{_APPENDS} stream = ? AND branch = ? ORDER BY start DESC LIMIT 1"
+    found = _as_appends(db.execute(query, (stream, branch)).fetchall())
+    return found[0] if found else None
+
+
+def appends(
+    db: apsw.Connection, stream: EventId, branch: str, *, start: int = 0, stop: int = 1 << 53, limit: int = -1
+) -> list[Append]:
+    """Return the appends that hold records of [start, stop) of a line of its own, in order; the last `limit`."""
+    query = f"{_APPENDS} stream = ? AND branch = ? AND stop > ? AND start < ? ORDER BY start DESC LIMIT ?"
+    return _as_appends(db.execute(query, (stream, branch, start, stop, limit)).fetchall())[::-1]
+
+
+def append_of(db: apsw.Connection, event: EventId) -> tuple[Stream, Append] | None:
+    """Return the append that an event records, with its stream."""
+    found = _as_appends(db.execute(f"{_APPENDS} event = ?", (event,)).fetchall())
+    rows: list[Any] = db.execute("SELECT stream FROM streams_appends WHERE event = ?", (event,)).fetchall()
+    return (streams(db, event=EventId(rows[0][0]))[0], found[0]) if found else None
+
+
+def count_appends(db: apsw.Connection, stream: EventId) -> int:
+    """Return how many appends a stream has had, on all its lines."""
+    rows: list[Any] = db.execute("SELECT count(*) FROM streams_appends WHERE stream = ?", (stream,)).fetchall()
+    return int(rows[0][0])
+
+
+def places(db: apsw.Connection, stream: EventId, branch: str, start: int, stop: int) -> list[Place]:
+    """Return where the records [start, stop) of a line of its own lie now, in order."""
+    query = (
+        "SELECT start, stop, segment, event FROM streams_places WHERE stream = ?1 AND branch = ?2 AND start < ?4 "
+        "AND start >= coalesce((SELECT max(start) FROM streams_places WHERE stream = ?1 AND branch = ?2 "
+        "AND start <= ?3), 0) ORDER BY start"
+    )
+    rows: list[Any] = db.execute(query, (stream, branch, start, stop)).fetchall()
+    return [
+        Place(branch=branch, start=a, stop=b, segment=Digest(segment), event=EventId(event))
+        for a, b, segment, event in rows
+        if b > start
+    ]
+
+
+def branches(db: apsw.Connection, stream: EventId) -> list[Branch]:
+    """Return the branches of a stream, by name."""
+    query = (
+        "SELECT a.branch, min(a.start), max(a.stop), coalesce(max(m.stop), min(a.start)) FROM streams_appends a "
+        "LEFT JOIN streams_merged m ON m.stream = a.stream AND m.branch = a.branch "
+        "WHERE a.stream = ? AND a.branch != '' GROUP BY a.branch ORDER BY a.branch"
+    )
+    rows: list[Any] = db.execute(query, (stream,)).fetchall()
+    return [Branch(name=name, base=base, stop=stop, merged=merged) for name, base, stop, merged in rows]
+
+
+def positions(db: apsw.Connection, stream: EventId, consumer: str | None = None) -> list[Position]:
+    """Return how far the consumers (or one) of a stream have come."""
+    query = (
+        "SELECT consumer, position, event, at FROM streams_positions "
+        "WHERE stream = ?1 AND (?2 IS NULL OR consumer = ?2) ORDER BY consumer"
+    )
+    rows: list[Any] = db.execute(query, (stream, consumer)).fetchall()
+    return [Position(consumer=name, offset=offset, event=EventId(event), at=at) for name, offset, event, at in rows]
+
+
+def pinned_until(db: apsw.Connection, stream: EventId) -> tuple[str, int, int] | None:
+    """Return (topic, partition, next offset) of the last append that came from Kafka."""
+    query = (
+        "SELECT topic, partition, next FROM streams_appends WHERE stream = ? AND topic IS NOT NULL "
+        "ORDER BY entry DESC LIMIT 1"
+    )
+    rows: list[Any] = db.execute(query, (stream,)).fetchall()
+    return None if not rows else (str(rows[0][0]), int(rows[0][1]), int(rows[0][2]))

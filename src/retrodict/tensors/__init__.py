@@ -1,0 +1,1 @@
+"""Arrays by version."""
