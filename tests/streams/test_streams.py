@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from tests.streams.conftest import append
 
 import retrodict as rd
+from retrodict import provenance
 from retrodict import streams as rooms
 from retrodict.actions import stream_append, stream_read, streams
 from retrodict.actions.lineage import lineage
@@ -445,8 +446,8 @@ def test_a_run_that_reads_a_stream_has_it_as_an_input(root: Path, workspace: Wor
     found = run(workspace, [sys.executable, "train.py"], cwd=root, environment=environment)
     assert found.exit_code == 0
     assert (root / "model.txt").read_text() == str(sum(range(10, 1500)))
-    event = workspace.ledger.event(found.entry).event
-    parts = [edge for edge in event.uses if getattr(edge, "role", "") == "stream"]
+    uses = provenance.edges(workspace.ledger.event(found.entry).event.uses, workspace.objects.get)
+    parts = [edge for edge in uses if edge.role == "stream"]
     assert [edge.extra["records"] for edge in parts] == [[10, 1000], [1000, 1500]]
     labels = " ".join(lineage(workspace, str(found.entry)).labels.values())
     assert "stream.appended (stream:s@1000)" in labels
@@ -461,8 +462,8 @@ def test_a_run_of_this_process_too(workspace: Workspace, monkeypatch: pytest.Mon
     with rd.run("training", workspace=workspace) as under_way:
         assert rd.read_stream("s@1", workspace=workspace) == [{"id": 1}]
     assert under_way.record is not None
-    uses = workspace.ledger.event(under_way.record.entry).event.uses
-    assert [edge.extra["records"] for edge in uses if getattr(edge, "role", "") == "stream"] == [[0, 1]]
+    uses = provenance.edges(workspace.ledger.event(under_way.record.entry).event.uses, workspace.objects.get)
+    assert [edge.extra["records"] for edge in uses if edge.role == "stream"] == [[0, 1]]
     assert rd.read_stream("s", workspace=workspace) == [{"id": 1}, {"id": 2}]
 
 

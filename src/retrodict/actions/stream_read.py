@@ -10,14 +10,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from retrodict import runs, streams
+from retrodict import runs
 from retrodict.actions.places import workspace_path
 from retrodict.actions.streaming import Range, read_range, stream_named
 from retrodict.kernel.errors import UsageError
 from retrodict.kernel.types import Digest, Edge, EventId, Ref
 from retrodict.streams import records
 from retrodict.streams.formats import fields, read_batch, read_schema
-from retrodict.workspace import Batch, Workspace
+from retrodict.workspace import Batch, Workspace, edges_or_list
 
 Form = Literal["records", "arrow", "pandas"]
 _STEP = 65_536  # records that a follower is given at once
@@ -188,7 +188,7 @@ def write(workspace: Workspace, found: Range, out: Path, *, reason: str | None =
     extra = {} if place is not None else {"sealed_path": batch.seal(str(out))}
     event = batch.event(
         "stream.materialized",
-        uses=streams.listed(batch, found.line.lineage(found.start, found.stop)),
+        uses=edges_or_list(batch, found.line.lineage(found.start, found.stop)),
         makes=(Edge(ref=Ref(content), role="materialized", evidence="observed", path=place, extra=extra),),
         body=records.materialized_body(
             stream=found.line.stream.event,
@@ -240,7 +240,7 @@ def note_read(workspace: Workspace, found: Range, run: EventId) -> None:
     batch = Batch(workspace)
     batch.event(
         "run.read",
-        uses=streams.listed(batch, found.line.lineage(found.start, found.stop)),
+        uses=edges_or_list(batch, found.line.lineage(found.start, found.stop)),
         makes=(),
         body=runs.read_body(run=run, what=found.reference, digest=f"sha256:{found.line.root(found.stop).hex()}"),
     )

@@ -2,7 +2,7 @@
 
 from retrodict.streams.errors import KafkaError, OffsetError, RecordError, StreamMismatchError
 from retrodict.streams.formats import FORMATS, Format, Parsed, parse, parse_table, read_batch, read_schema
-from retrodict.streams.line import Line, Prepared, append, compact, listed, locked, own_branch, prepare
+from retrodict.streams.line import Line, Prepared, append, compact, locked, own_branch, prepare
 from retrodict.streams.records import MAIN, PROJECTION, Append, Branch, Position, Stream
 
 __all__ = [
@@ -23,7 +23,6 @@ __all__ = [
     "StreamMismatchError",
     "append",
     "compact",
-    "listed",
     "locked",
     "own_branch",
     "parse",

@@ -235,7 +235,7 @@ def parse_table(table: Any, schema: bytes | None) -> Parsed:
     """Cut an Arrow table into records. Raises as `parse` does."""
     import pyarrow as pa  # 57 ms
 
-    plain = pa.schema([field.with_type(_decoded_type(field.type)) for field in table.schema])
+    plain = pa.schema([field.with_type(_plain_type(field.type)) for field in table.schema])
     if schema is not None:
         expected = read_schema(schema)
         if not plain.equals(expected):
@@ -260,10 +260,15 @@ def parse_table(table: Any, schema: bytes | None) -> Parsed:
     return Parsed(schema=plain.serialize().to_pybytes(), blocks=blocks())
 
 
-def _decoded_type(kind: Any) -> Any:
+def _plain_type(kind: Any) -> Any:
+    """Return the type in which a column is kept: what differs in layout alone, and not in values, is one."""
     import pyarrow as pa  # 57 ms
 
-    return kind.value_type if pa.types.is_dictionary(kind) else kind
+    if pa.types.is_dictionary(kind):
+        return _plain_type(kind.value_type)
+    if pa.types.is_large_string(kind) or pa.types.is_string_view(kind):
+        return pa.string()
+    return pa.binary() if pa.types.is_large_binary(kind) or pa.types.is_binary_view(kind) else kind
 
 
 def _columns(schema: Any) -> str:

@@ -17,16 +17,15 @@ from functools import lru_cache
 from itertools import chain
 
 from retrodict.kernel import merkle
-from retrodict.kernel.entry import encode_edge_list
 from retrodict.kernel.errors import UsageError
 from retrodict.kernel.merkle import EMPTY_ROOT, HASH_BYTES, node_hash
-from retrodict.kernel.types import MAX_EDGES, Digest, Edge, EdgeList, EventId, Ref
+from retrodict.kernel.types import Digest, Edge, EventId, Ref
 from retrodict.streams import formats, records
 from retrodict.streams.errors import OffsetError, StreamMismatchError
 from retrodict.streams.formats import BLOCK, Block
 from retrodict.streams.records import MAIN, Append, Stream
 from retrodict.streams.segment import STEP, Part, Segment, grow, leaf_prefix, leaves, root_of
-from retrodict.workspace import Batch, Workspace
+from retrodict.workspace import Batch, Workspace, edges_or_list
 
 PART_BYTES = 16 << 20
 INLINE_BYTES = 64 << 10  # what is smaller rides in the transaction of its event
@@ -297,13 +296,6 @@ class Line:
         ]
 
 
-def listed(batch: Batch, edges: Sequence[Edge]) -> Sequence[Edge | EdgeList]:
-    """Return edges as an event holds them: many of them as one object."""
-    if len(edges) <= MAX_EDGES:
-        return edges
-    return (EdgeList(digest=batch.blob(encode_edge_list(edges))),)
-
-
 @contextlib.contextmanager
 def locked(workspace: Workspace) -> Iterator[None]:
     """Be the only one who appends to the streams of a workspace."""
@@ -360,8 +352,8 @@ def append(
         digest = _keep(workspace, batch, segment)
         event = batch.event(
             "stream.appended",
-            uses=listed(batch, uses),
-            makes=listed(batch, _makes(digest, prepared.schema, prepared.parts)),
+            uses=edges_or_list(batch, uses),
+            makes=edges_or_list(batch, _makes(digest, prepared.schema, prepared.parts)),
             body=records.appended_body(
                 stream=stream,
                 log=workspace.ledger.origin,
@@ -431,8 +423,8 @@ def compact(workspace: Workspace, stream: EventId, *, at_least: int) -> list[tup
             ]
             batch.event(
                 "stream.compacted",
-                uses=listed(batch, replaced),
-                makes=listed(batch, _makes(digest, prepared.schema, prepared.parts)),
+                uses=edges_or_list(batch, replaced),
+                makes=edges_or_list(batch, _makes(digest, prepared.schema, prepared.parts)),
                 body=records.compacted_body(
                     stream=stream, branch=line.branch, start=start, stop=stop, root=said, segment=digest
                 ),
