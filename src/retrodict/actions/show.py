@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Literal
@@ -10,6 +9,7 @@ from typing import Literal
 from retrodict import datasets, predictions, provenance
 from retrodict.actions import looks, names
 from retrodict.actions.authorship import Authors, How
+from retrodict.actions.contents import difference
 from retrodict.actions.forgetting import forgetting
 from retrodict.actions.looks import Look
 from retrodict.kernel.errors import RetrodictError, UsageError
@@ -24,8 +24,7 @@ from retrodict.workspace import Workspace, agent_name, open_text, sealed_key, se
 _PREVIEW_BYTES = 2_000
 _PREVIEW_ENTRIES = 50
 _PREVIEW_ROWS = 20
-_COMPARED_BYTES = 256 * 1024  # larger files are not compared line by line
-_COMPARED_LINES = 60
+_CHANGED_LINES = 60
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,7 +68,8 @@ class Shown:
         body: Of an event, with the texts opened that can be opened.
         preview: Of an object, or of what a version holds: its first lines, or its first names where it is a tree; None
             for other bytes.
-        changes: Of a dataset's version: the lines (of a folder: the names) that differ from the version before it.
+        changes: Of a dataset's version: a sentence about what changed since the version before it, then the numbered
+            lines (of a folder: the names) that differ.
         values: Of a prediction, of the row that was named or of the first 20: by what they are ("as sent", "as the
             model saw it", "answer"), then by row; no rows where they are not held as they were recorded.
         authorship: Of an event: "authenticated": the agent's own key has signed it; else "claimed".
@@ -270,42 +270,13 @@ def _row(look: Look, kept: Kept, row: int) -> Mapping[str, object]:
 
 
 def _changes(workspace: Workspace, sequenced: Sequenced) -> Iterable[str]:
-    """Return the lines that differ between a dataset's version and the one that it replaced, as `diff -U0` does."""
+    """Return what differs between a dataset's version and the one that it replaced."""
     database = workspace.views.database()
     present = datasets.find(database, event=sequenced.event.id)
     replaced = [found for event in sequenced.event.replaces for found in datasets.find(database, event=event)]
     if not present or len(replaced) != 1:  # no dataset; the first version, or the end of a conflict
-        return
-    old, new = _lines(workspace, replaced[0].content), _lines(workspace, present[0].content)
-    if old is None or new is None:
-        return
-    names_ = (f"v{replaced[0].version}", f"v{present[0].version}")
-    lines = list(difflib.unified_diff(old, new, *names_, lineterm="", n=0))
-    yield from lines[:_COMPARED_LINES]
-    if len(lines) > _COMPARED_LINES:
-        yield f"... ({len(lines) - _COMPARED_LINES} more lines)"
-
-
-def _lines(workspace: Workspace, digest: Digest) -> list[str] | None:
-    """Return the lines of a text, or the names and digests in a folder; None for other, large or lost bytes."""
-    if sealed_key(workspace, digest) is not None:
-        return None
-    try:
-        return sorted(
-            f"{names.short(entry.digest)}  {path.decode('utf-8', 'surrogateescape')}"
-            for path, entry in workspace.objects.walk(digest)
-            if entry.kind != "tree"
-        )
-    except UsageError:
-        pass  # it is a file
-    except RetrodictError:
-        return None
-    try:
-        if workspace.objects.size(digest) > _COMPARED_BYTES:
-            return None
-        return workspace.objects.get(digest).decode().splitlines()
-    except (RetrodictError, UnicodeDecodeError):
-        return None
+        return ()
+    return difference(workspace, replaced[0].content, present[0].content, most=_CHANGED_LINES)
 
 
 def _preview(workspace: Workspace, digest: Digest) -> str | None:

@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING
 
 from retrodict import predictions
 from retrodict.actions import looks, names
+from retrodict.actions.contents import Row, count
 from retrodict.actions.explain import code, compared, fixes, served, upstream
 from retrodict.actions.explain.code import FeatureCode
-from retrodict.actions.explain.reading import Reader, Row, count, gap, listed
+from retrodict.actions.explain.reading import Reader, gap, listed
 from retrodict.actions.explain.served import Served
 from retrodict.actions.explain.upstream import Source, Upstream
 from retrodict.actions.explanation import QUESTIONS, Answer, Explanation, Fact, Part, Subject, Versus

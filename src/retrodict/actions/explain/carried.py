@@ -8,7 +8,8 @@ from typing import Final
 
 from retrodict import predictions
 from retrodict.actions import payloads
-from retrodict.actions.explain.reading import Reader, count, gap, listed
+from retrodict.actions.contents import count
+from retrodict.actions.explain.reading import Reader, gap, listed
 from retrodict.actions.explain.rerun import Cast, RerunError, quiet
 from retrodict.actions.explain.served import Served
 from retrodict.actions.explain.upstream import Upstream, path_of, table_of

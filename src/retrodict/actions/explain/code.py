@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from retrodict import runs
-from retrodict.actions.explain.reading import Reader, count, gap, listed, worst
+from retrodict.actions.contents import count
+from retrodict.actions.explain.reading import Reader, gap, listed, worst
 from retrodict.actions.explain.upstream import Upstream, path_of
 from retrodict.actions.explanation import Fact
 from retrodict.environments.difference import by_name, compare, normalised

@@ -9,7 +9,8 @@ from typing import Final
 
 from retrodict import runs
 from retrodict.actions import derivation
-from retrodict.actions.explain.reading import Reader, command, count, gap, listed
+from retrodict.actions.contents import count
+from retrodict.actions.explain.reading import Reader, command, gap, listed
 from retrodict.actions.explain.served import Served, by_name
 from retrodict.actions.explain.upstream import Source, Upstream, path_of
 from retrodict.actions.explanation import Fact

@@ -8,8 +8,9 @@ from typing import Final
 
 from retrodict import predictions
 from retrodict.actions import payloads
+from retrodict.actions.contents import count
 from retrodict.actions.explain.fixes import Way, ways
-from retrodict.actions.explain.reading import Reader, count, gap
+from retrodict.actions.explain.reading import Reader, gap
 from retrodict.actions.explain.rerun import Cast, RerunError, quiet
 from retrodict.actions.explain.served import Served, served
 from retrodict.actions.explanation import Alternative, Fact

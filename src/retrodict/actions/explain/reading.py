@@ -7,12 +7,13 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final, Literal
 
 from retrodict import datasets, provenance
-from retrodict.actions import looks, names
+from retrodict.actions import contents, looks, names
 from retrodict.actions.authorship import Authors
+from retrodict.actions.contents import Row
 from retrodict.actions.explanation import Fact, Named, State
 from retrodict.actions.forgetting import forgetting
 from retrodict.actions.looks import Look
-from retrodict.kernel.errors import IntegrityError, RetrodictError, UnavailableError, UsageError
+from retrodict.kernel.errors import IntegrityError, RetrodictError, UnavailableError
 from retrodict.kernel.types import Digest, Edge, EventId, Evidence, is_digest
 from retrodict.ledger import Sequenced
 from retrodict.models import records as models
@@ -23,8 +24,6 @@ from retrodict.workspace import Workspace, agent_name, forgotten_by, open_text, 
 
 _SMALL_BYTES: Final = 256 * 1024  # smaller objects are read again in any case,
 _ALLOWANCE_BYTES: Final = 4 * 1024 * 1024  # as long as all of them together are not more than this
-
-Row = tuple[tuple[str, object], ...]
 
 
 class Reader:
@@ -148,22 +147,11 @@ class Reader:
 
     def is_tree(self, digest: Digest) -> bool:
         """Say whether an object is a folder."""
-        try:
-            next(self.workspace.objects.list_tree(digest), None)
-        except UsageError:
-            return False
-        return True
+        return contents.is_tree(self.workspace, digest)
 
     def blob(self, digest: Digest | None, limit: int | None = None) -> bytes | None:
-        """Return an object's bytes; None where it is not held as it was, or larger than `limit` bytes."""
-        if digest is None or sealed_key(self.workspace, digest) is not None:
-            return None  # a personal file is not read for an explanation
-        try:
-            if limit is not None and self.workspace.objects.size(digest) > limit:
-                return None
-            return self.workspace.objects.get(digest)
-        except RetrodictError:
-            return None
+        """Return an object's bytes; None where it is not held as it was, personal, or larger than `limit` bytes."""
+        return None if digest is None else contents.blob(self.workspace, digest, limit)
 
     def json(self, digest: object) -> Mapping[str, object]:
         """Return what a JSON object says; nothing where it is not held."""
@@ -176,14 +164,7 @@ class Reader:
 
     def files(self, tree: Digest | None) -> Iterator[tuple[str, Digest]]:
         """Yield path and digest of every file below a tree that is held."""
-        if tree is None:
-            return
-        try:
-            for path, entry in self.workspace.objects.walk(tree):
-                if entry.kind in ("file", "executable"):
-                    yield path.decode("utf-8", "replace"), entry.digest
-        except RetrodictError:
-            return
+        return iter(()) if tree is None else contents.files(self.workspace, tree)
 
     def row(self, kept: Kept, row: int) -> Row | None:
         """Return one row of logged values, to be shown; None where they are not held, or cannot be opened."""
@@ -317,15 +298,6 @@ def moment(at: str | None) -> str:
     '2019-11-07 20:34:00 UTC'
     """
     return "at an unknown time" if at is None else f"{at[:10]} {at[11:19]} UTC"
-
-
-def count(n: int, noun: str, plural: str | None = None) -> str:
-    """Return a number with its noun.
-
-    >>> count(1, "row"), count(1200, "row")
-    ('1 row', '1,200 rows')
-    """
-    return f"{n:,} {noun if n == 1 else plural or noun + 's'}"
 
 
 def listed(words: list[str] | tuple[str, ...], limit: int = 6) -> str:

@@ -7,7 +7,8 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
 from retrodict import predictions
-from retrodict.actions.explain.reading import Reader, Row, count, gap, listed, moment
+from retrodict.actions.contents import Row, count
+from retrodict.actions.explain.reading import Reader, gap, listed, moment
 from retrodict.actions.explanation import Fact, State, Table
 from retrodict.actions.metrics import read_metrics
 from retrodict.kernel.errors import RetrodictError

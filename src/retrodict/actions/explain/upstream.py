@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import csv
-import difflib
 import io
 import itertools
 import json
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
 from retrodict import datasets, provenance, runs
 from retrodict.actions import derivation
+from retrodict.actions.contents import Row, count, difference
 from retrodict.actions.explain import parquet
-from retrodict.actions.explain.reading import Reader, Row, count, gap, listed, moment
+from retrodict.actions.explain.reading import Reader, gap, listed, moment
 from retrodict.actions.explanation import Fact
 from retrodict.datasets import DatasetVersion
 from retrodict.kernel.errors import RetrodictError
@@ -25,9 +24,6 @@ from retrodict.models.records import ModelVersion
 from retrodict.runs import Run
 
 _COUNTED_BYTES: Final = 8 * 1024 * 1024  # larger files are not read only to count their rows
-_COMPARED_BYTES: Final = 4 * 1024 * 1024
-_COMPARED_LINES: Final = 4_000  # longer files are compared as bags of lines
-_SHOWN_LINES: Final = 24
 _SHOWN_WAYS: Final = 4
 _MOST_WAYS: Final = 64  # from one source
 
@@ -344,7 +340,7 @@ def _change(reader: Reader, old: DatasetVersion, new: DatasetVersion, when: str,
     sequenced = reader.find(new.event)
     assert sequenced is not None
     facts = tuple(fact for fact in _added(reader, new) if fact.says.startswith("source"))
-    lines = difference(reader, old.content, new.content, about)
+    lines = difference(reader.workspace, old.content, new.content, about=about)
     changed = f"; {lines[0]}" if lines else ""
     how = "added" if new.recipe is None else "derived"
     return Fact(
@@ -357,83 +353,6 @@ def _change(reader: Reader, old: DatasetVersion, new: DatasetVersion, when: str,
         lines=lines[1:],
         facts=facts,
     )
-
-
-def difference(reader: Reader, old: Digest, new: Digest, about: Row = ()) -> tuple[str, ...]:
-    """Return what changed between two versions: a sentence, then the lines that differ, numbered (at most 24)."""
-    try:
-        if reader.is_tree(old) or reader.is_tree(new):
-            return _tree_difference(dict(reader.files(old)), dict(reader.files(new)))
-    except RetrodictError:
-        return ("what changed cannot be said: a version is not held",)
-    before, after = reader.blob(old, _COMPARED_BYTES), reader.blob(new, _COMPARED_BYTES)
-    if before is None or after is None:
-        return ("what changed is not shown: a version is large or not held",)
-    try:
-        lines_before, lines_after = before.decode().splitlines(), after.decode().splitlines()
-    except UnicodeDecodeError:
-        return (f"the bytes differ ({len(before):,} and {len(after):,} bytes, no text)",)
-    return text_difference(lines_before, lines_after, about)
-
-
-def _tree_difference(before: dict[str, Digest], after: dict[str, Digest]) -> tuple[str, ...]:
-    lines = [f"- {name}" for name in sorted(before.keys() - after.keys())]
-    lines += [f"+ {name}" for name in sorted(after.keys() - before.keys())]
-    lines += [f"~ {name}" for name in sorted(before.keys() & after.keys()) if before[name] != after[name]]
-    return (f"{count(len(lines), 'file')} of {max(len(before), len(after)):,} changed", *_cut(lines))
-
-
-def text_difference(before: Sequence[str], after: Sequence[str], about: Row = ()) -> tuple[str, ...]:
-    """Return what changed between two texts: a sentence, then the lines that differ, numbered.
-
-    Args:
-        before: The lines of one.
-        after: The lines of the other.
-        about: Named values: changed lines of a table that hold one of them come first.
-
-    >>> text_difference(["a", "b"], ["a", "c"])
-    ('1 of 2 lines changed', '- 2: b', '+ 2: c')
-    """
-    total = max(len(before), len(after))
-    if total > _COMPARED_LINES:
-        gone, come = Counter(before) - Counter(after), Counter(after) - Counter(before)
-        changes = [[f"- {line}"] for line in gone.elements()] + [[f"+ {line}"] for line in come.elements()]
-        changed = max(gone.total(), come.total())
-    else:
-        changes, changed = [], 0
-        matcher = difflib.SequenceMatcher(None, before, after, autojunk=False)
-        for kind, i, i_end, j, j_end in matcher.get_opcodes():
-            if kind != "equal":
-                changed += max(i_end - i, j_end - j)
-                olds = [f"- {n + 1}: {before[n]}" for n in range(i, i_end)]
-                news = [f"+ {n + 1}: {after[n]}" for n in range(j, j_end)]
-                pairs = itertools.zip_longest(olds, news)
-                changes += [[line for line in pair if line is not None] for pair in pairs]
-    if not changes:
-        return ("no line changed, only how lines end",)
-    told: list[list[str]] = []
-    rest: list[list[str]] = []
-    for change in changes:
-        (told if any(_concerns(line, about) for line in change) else rest).append(change)
-    says = f"{changed:,} of {count(total, 'line')} changed"
-    if told:
-        says += f", {len(told):,} of them with a value of this input"
-    return says, *_cut([line for change in (*told, *rest) for line in change])
-
-
-def _concerns(line: str, about: Row) -> bool:
-    """Say whether a line of a table has an input's word in a cell (and, where it names inputs, that input's name)."""
-    cells = set(next(csv.reader([line.partition(": ")[2]]), []))
-    named = {name for name, _ in about} & cells
-    return any(
-        isinstance(value, str) and len(value) > 1 and value in cells and (not named or name in named)
-        for name, value in about
-    )
-
-
-def _cut(lines: list[str]) -> tuple[str, ...]:
-    rest = len(lines) - _SHOWN_LINES
-    return tuple(lines) if rest <= 0 else (*lines[:_SHOWN_LINES], f"... and {count(rest, 'line')} more")
 
 
 def table_of(reader: Reader, digest: Digest, path: str) -> Any:
