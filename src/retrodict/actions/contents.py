@@ -63,6 +63,8 @@ def difference(
         about: Named values: changed lines of a table that hold one of them come first.
         most: How many lines are told.
     """
+    if any(sealed_key(workspace, digest) is not None for digest in (old, new)):
+        return ("what changed is not shown: a version is personal",)
     try:
         if is_tree(workspace, old) or is_tree(workspace, new):
             return _tree_difference(dict(files(workspace, old)), dict(files(workspace, new)), most)
@@ -70,7 +72,7 @@ def difference(
         return ("what changed cannot be said: a version is not held",)
     before, after = blob(workspace, old, _COMPARED_BYTES), blob(workspace, new, _COMPARED_BYTES)
     if before is None or after is None:
-        return ("what changed is not shown: a version is large, personal or not held",)
+        return ("what changed is not shown: a version is large or not held",)
     try:
         lines_before, lines_after = before.decode().splitlines(), after.decode().splitlines()
     except UnicodeDecodeError:
