@@ -66,9 +66,9 @@ def supervise(
     folder = os.path.realpath(os.fsencode(cwd))
     request = Request(
         command=Command(
-            argv=argv,
+            argv=list(argv),
             cwd=os.fsdecode(folder),
-            environment=dict(environment),
+            environment=dict(environment),  # os.environ could not be sent to another process
             mask=signal.pthread_sigmask(signal.SIG_BLOCK, ()),
         ),
         preserve_to=None if preserve_to is None else preserve_to.absolute(),
