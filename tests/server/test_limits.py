@@ -21,6 +21,7 @@ from tests.server.running import Running, tensor
 
 from retrodict.server import Limits
 from retrodict.server.measures import JsonFormatter
+from retrodict.server.run import log_to_stderr
 from retrodict.testing.workbench import make_workspace, register_source
 
 MIB = 1024 * 1024
@@ -155,11 +156,35 @@ def test_a_connection_that_says_nothing_is_closed(served: Running) -> None:
         (HEAD + b"99999999999999\r\nconnection: close\r\n\r\n", b"HTTP/1.1 413 "),
     ],
 )  # fmt: skip
-def test_what_is_no_request_is_refused_as_json(served: Running, data: bytes, starts: bytes) -> None:
-    answer = raw(served, data)
+def test_what_is_no_request_is_refused_as_json_and_logged(
+    served: Running, data: bytes, starts: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.INFO, "retrodict.server"):
+        answer = raw(served, data)
     assert answer.startswith(starts)
     assert b'{"error":' in answer
     assert served.is_well()
+    status = starts.split()[1].decode()
+    refused = [record for record in caplog.records if record.name == "retrodict.server"]
+    assert [str(record.fields["status"]) for record in refused] == [status]  # type: ignore[attr-defined]
+    assert f'status="{status}"' in served.client.get("/metrics").text
+
+
+def test_every_line_of_the_log_is_json_uvicorns_too(capfd: pytest.CaptureFixture[str]) -> None:
+    loggers = [logging.getLogger(name) for name in ("retrodict.server", "uvicorn")]
+    before = [(log.handlers[:], log.level, log.propagate) for log in loggers]
+    try:
+        for log in loggers:
+            log.handlers.clear()
+        log_to_stderr()
+        logging.getLogger("uvicorn.error").warning("Invalid HTTP request received.")
+        logging.getLogger("retrodict.server").info("loaded", extra={"fields": {"version": "m@v1"}})
+    finally:
+        for log, (handlers, level, propagate) in zip(loggers, before, strict=True):
+            log.handlers[:], log.propagate = handlers, propagate
+            log.setLevel(level)
+    lines = [json.loads(line) for line in capfd.readouterr().err.splitlines()]
+    assert [line["event"] for line in lines] == ["Invalid HTTP request received.", "loaded"]
 
 
 def test_half_a_request_and_a_closed_socket_leave_nothing(served: Running) -> None:

@@ -15,8 +15,9 @@ import pytest
 from retrodict.actions import payloads
 from retrodict.actions.alias import alias
 from retrodict.actions.dispute import dispute, disputes, resolve
+from retrodict.actions.import_log import import_log
 from retrodict.actions.predict import predict, read_input
-from retrodict.actions.predictions import import_log, search, to_csv
+from retrodict.actions.predictions import search, to_csv
 from retrodict.actions.record import record_prediction
 from retrodict.kernel.errors import AmbiguousReferenceError, UnknownReferenceError, UsageError
 from retrodict.predictions import Payload
@@ -226,7 +227,7 @@ def test_a_declared_answer_may_name_a_version_on_record(asked: Workspace) -> Non
     assert (edge.role, edge.evidence) == ("model", "declared")  # type: ignore[union-attr]
     with pytest.raises(UnknownReferenceError):
         record_prediction(asked, system="batch", model="decide@v9", inputs=[1], outputs=[2])
-    with pytest.raises(UsageError, match="2 row"):
+    with pytest.raises(UsageError, match="rows of inputs: 2"):
         record_prediction(asked, system="batch", model="decide", inputs=[1, 2], outputs=[2])
 
 

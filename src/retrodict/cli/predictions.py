@@ -70,7 +70,7 @@ def command(ctx: click.Context, /, as_csv: bool, as_json: bool, **options: Any) 
 @click.option("--json", "as_json", is_flag=True, help="Print the record as JSON instead of text.")
 def import_command(log: Path, system: str | None, mapping: tuple[str, ...], as_json: bool) -> None:
     """Take over the answers in the CSV file LOG, as declared: date, model, model version, feature inputs, output."""
-    from retrodict.actions.predictions import import_log  # loaded when asked for
+    from retrodict.actions.import_log import import_log  # loaded when asked for
     from retrodict.render import text
 
     with door.workspace(writes=True) as workspace:

@@ -8,6 +8,7 @@ from retrodict.kernel import lazy
 
 if TYPE_CHECKING:
     from retrodict.predictions.records import (
+        CSV_COLUMNS,
         PROJECTION,
         Call,
         Dispute,
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     )
 
 _HOMES = {
+    "CSV_COLUMNS": "records",
     "Call": "records",
     "Dispute": "records",
     "Kept": "records",
@@ -52,6 +54,7 @@ _HOMES = {
 }
 
 __all__ = [
+    "CSV_COLUMNS",
     "PROJECTION",
     "Call",
     "Dispute",

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
     from retrodict.ledger import Sequenced
 
+CSV_COLUMNS = ("date", "model", "model version", "feature inputs", "output")  # of an audit trail as CSV
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Payload:

@@ -36,12 +36,13 @@ if TYPE_CHECKING:  # the modules behind these types would double the time that `
     from retrodict.actions.export import Exported
     from retrodict.actions.export_key import KeyExported
     from retrodict.actions.forget import Forgotten, Reach
+    from retrodict.actions.import_log import Imported
     from retrodict.actions.init import Initialized
     from retrodict.actions.keys import Identity, Received, Shared
     from retrodict.actions.log import Log
     from retrodict.actions.models import Models
     from retrodict.actions.predict import Predicted
-    from retrodict.actions.predictions import Imported, PredictionRow, Predictions
+    from retrodict.actions.predictions import PredictionRow, Predictions
     from retrodict.actions.register import Registered
     from retrodict.actions.restore import Restored
     from retrodict.actions.rotate_key import Rotated

@@ -143,7 +143,9 @@ class App:
             reply = _refusal(error)
             self._note(error, endpoint, reply.status)
         except RecursionError:
-            reply = _Reply(400, {"error": "the body is nested too deeply"})
+            deep = RequestError("the body is nested too deeply")
+            reply = _refusal(deep)
+            self._note(deep, endpoint, reply.status)
         except Exception:  # noqa: BLE001 - the last door: a defect of ours must not end the connection without a word
             _log.exception("internal error", extra={"fields": {"method": scope["method"], "endpoint": endpoint}})
             reply = _Reply(500, {"error": "internal error; the server's log tells more"})
@@ -162,6 +164,13 @@ class App:
         if isinstance(error, ModelFailedError):
             fields |= {"model": error.model, "prediction": error.prediction}
         _log.log(logging.ERROR if status >= 500 else logging.WARNING, "refused", extra={"fields": fields})
+
+    def note_early(self, status: int) -> None:
+        """Count and log what was refused before it was a request: no HTTP, too long a head, too slow."""
+        reason = RequestError.slug
+        self.measures.request("none", str(status))
+        self.measures.refusals.labels(reason).inc()
+        _log.warning("refused", extra={"fields": {"endpoint": "none", "status": status, "reason": reason}})
 
     async def _reply(self, scope: Scope, receive: Receive) -> _Reply:
         path, method = scope["path"].rstrip("/") or "/", scope["method"]

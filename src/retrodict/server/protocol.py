@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Callable
 from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol  # 100 ms; loaded by a server only
@@ -11,11 +12,12 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol  # 100 ms; l
 HEADER_BYTES = 64 * 1024
 
 
-def protocol(request_s: float) -> type[HttpToolsProtocol]:
+def protocol(request_s: float, refused: Callable[[int], None]) -> type[HttpToolsProtocol]:
     """Return the class that uvicorn makes one of for each connection.
 
     Args:
         request_s: How long a request may take from its first byte to its last, and a new connection to begin one.
+        refused: Told the status of each refusal: the application never sees what was refused.
     """
 
     class Protocol(HttpToolsProtocol):
@@ -84,6 +86,7 @@ def protocol(request_s: float) -> type[HttpToolsProtocol]:
             body = json.dumps({"error": says}).encode()
             head = f"HTTP/1.1 {status}\r\ncontent-type: application/json\r\ncontent-length: {len(body)}\r\n"
             self._stop_timer()
+            refused(int(status[:3]))
             self.transport.write(f"{head}connection: close\r\n\r\n".encode() + body)
             self.transport.close()
 

@@ -115,7 +115,7 @@ class Server:
             log_config=None,
             timeout_graceful_shutdown=GRACE_S,
             server_header=False,
-            http=protocol(self._limits.request_s),
+            http=protocol(self._limits.request_s, self._app.note_early),
             ws="none",
         )
         server = Uvicorn(config)
@@ -185,13 +185,19 @@ def serve(
     ready: Callable[[str], None] | None = None,
 ) -> None:
     """Serve models until SIGTERM or SIGINT; see `Server`. Its log goes to the standard error, JSON a line."""
-    if not _log.handlers:
-        to_stderr = logging.StreamHandler()
-        to_stderr.setFormatter(JsonFormatter())
-        _log.addHandler(to_stderr)
-        _log.setLevel(logging.INFO)
-        _log.propagate = False
+    log_to_stderr()
     Server(workspace, models, host=host, port=port, token=token, tokens=tokens, limits=limits).run(ready)
+
+
+def log_to_stderr() -> None:
+    """Let what the server and uvicorn have to say go to the standard error, one JSON object a line."""
+    to_stderr = logging.StreamHandler()
+    to_stderr.setFormatter(JsonFormatter())
+    for log, level in ((_log, logging.INFO), (logging.getLogger("uvicorn"), logging.WARNING)):
+        if not log.handlers:
+            log.addHandler(to_stderr)
+            log.setLevel(level)
+            log.propagate = False
 
 
 def _is_loopback(host: str) -> bool:
