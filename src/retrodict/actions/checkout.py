@@ -10,7 +10,7 @@ from pathlib import Path
 
 from retrodict import datasets
 from retrodict.actions import derivation, looks, names
-from retrodict.actions.forgetting import Forgetting, forgetting
+from retrodict.actions.forgetting import Forgetting, find_forgetting
 from retrodict.actions.personal_files import PersonalFiles
 from retrodict.kernel.errors import UsageError
 from retrodict.kernel.protocols import Progress
@@ -76,7 +76,7 @@ def checkout(
     files = PersonalFiles(workspace)
     key = sealed_key(workspace, content)
     if key is not None:
-        forgotten = forgetting(workspace, key)
+        forgotten = find_forgetting(workspace, key)
         if forgotten is not None:
             return CheckedOut(
                 reference=reference,
@@ -105,7 +105,7 @@ def checkout(
         if is_folder:
             size, erased = files.unseal_folder(content, key, destination)
             for member in erased:
-                because = forgetting(workspace, member.key or "")
+                because = find_forgetting(workspace, member.key or "")
                 if because is not None:
                     left_out[display(member.path)] = because
         else:

@@ -21,7 +21,7 @@ class Forgetting:
         return f"forgotten on {self.at[:10]} by {self.by} (entry {self.entry}){because}"
 
 
-def forgetting(workspace: Workspace, key: str) -> Forgetting | None:
+def find_forgetting(workspace: Workspace, key: str) -> Forgetting | None:
     """Return what destroyed a key, or None."""
     entry = forgotten_by(workspace, key)
     if entry is None:

@@ -10,7 +10,7 @@ from retrodict import datasets, predictions, provenance
 from retrodict.actions import looks, names
 from retrodict.actions.authorship import Authors, How
 from retrodict.actions.contents import difference
-from retrodict.actions.forgetting import forgetting
+from retrodict.actions.forgetting import find_forgetting
 from retrodict.actions.looks import Look
 from retrodict.kernel.errors import RetrodictError, UsageError
 from retrodict.kernel.types import Digest, Edge, EdgeList, EventId, Ref
@@ -281,7 +281,7 @@ def _changes(workspace: Workspace, sequenced: Sequenced) -> Iterable[str]:
 
 def _preview(workspace: Workspace, digest: Digest) -> str | None:
     if (key := sealed_key(workspace, digest)) is not None:
-        forgotten = forgetting(workspace, key)
+        forgotten = find_forgetting(workspace, key)
         return "(personal: `retrodict checkout` opens it)" if forgotten is None else f"({forgotten})"
     if workspace.objects.state(digest) != "held":
         return None

@@ -11,7 +11,7 @@ from retrodict.actions import contents, looks, names
 from retrodict.actions.authorship import Authors
 from retrodict.actions.contents import Row
 from retrodict.actions.explanation import Fact, Named, State
-from retrodict.actions.forgetting import forgetting
+from retrodict.actions.forgetting import find_forgetting
 from retrodict.actions.looks import Look
 from retrodict.kernel.errors import IntegrityError, RetrodictError, UnavailableError
 from retrodict.kernel.types import Digest, Edge, EventId, Evidence, is_digest
@@ -232,7 +232,7 @@ class Reader:
         """Return a line about an object."""
         state, rehashed = self.state(digest)
         key = sealed_key(self.workspace, digest) if state == "erased" else None
-        forgotten = None if key is None else forgetting(self.workspace, key)
+        forgotten = None if key is None else find_forgetting(self.workspace, key)
         if state == "missing" and digest in self._released:
             says += f", let go (entry {self._released[digest]})"
         return Fact(
