@@ -7,7 +7,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Final, Literal
 
 from retrodict import datasets
 from retrodict.actions.personal_files import PersonalFiles
@@ -16,6 +16,8 @@ from retrodict.kernel.errors import UsageError
 from retrodict.kernel.protocols import Progress
 from retrodict.kernel.types import Digest, Edge, EventId, Ref
 from retrodict.workspace import FOLDER, Batch, Workspace, edges_or_list
+
+_IN_A_LIST: Final = 20_000  # files of a sealed folder: what lists objects is small, for whoever looks what is needed
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,7 +101,9 @@ def add(
             stored, key, parts = sealed.stored, sealed.key, sealed.parts
         else:
             if personal is False:
-                was = [head.content for head in heads if head.key is not None] + list(files.find_all(path))
+                was = [head.content for head in heads if head.key is not None] + [
+                    found for _, found in files.copies(path)
+                ]
                 if was:
                     clean.append(path)
                 uses = [Edge(ref=Ref(ref), role="sealed-as", evidence="declared") for ref in dict.fromkeys(was)]
@@ -177,4 +181,10 @@ def add(
 def _sealed(batch: Batch, key: str, parts: Sequence[tuple[Digest, str]]) -> dict[str, object]:
     """Return what the entry says of a sealed version: in the order of the ciphertexts, which tells nothing of names."""
     listed = [{"ref": ref, "key": part} for ref, part in sorted(dict(parts).items())]
-    return {"key": key, "files": batch.blob(json.dumps(listed).encode())} if listed else {"key": key}
+    lists = [
+        batch.blob(json.dumps(listed[start : start + _IN_A_LIST]).encode())
+        for start in range(0, len(listed), _IN_A_LIST)
+    ]
+    if not lists:
+        return {"key": key}
+    return {"key": key, "files": lists[0] if len(lists) == 1 else batch.blob(json.dumps(lists).encode())}

@@ -2,47 +2,21 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, Literal
 
 from retrodict.actions import people, replaying
-from retrodict.kernel.errors import RetrodictError
+from retrodict.actions.holding import Holder, holders_of, listed_or_blob
 from retrodict.kernel.protocols import Progress
-from retrodict.kernel.types import Digest, Edge, EventId, Ref
+from retrodict.kernel.types import Edge, EventId, Ref
 from retrodict.replay import replay_prediction
 from retrodict.workspace import (
     Batch,
     Workspace,
     destroy_forgotten,
     edges_or_list,
-    holders,
-    open_text,
-    sealed_text,
 )
-
-_KEYS_IN_ENTRY: Final = 200  # more of them are listed in an object
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Holder:
-    """A place that held the keys, or the values.
-
-    Attributes:
-        kind: "workspace": here; "clone": another workspace that was given keys, or gave them; "export": the person's
-            data in a file; "backup".
-        where: In words: a public key, a file, an address.
-        event: What says so, and its entry; None for here.
-        state: Whether the destruction is known there.
-    """
-
-    kind: Literal["workspace", "clone", "export", "backup"]
-    where: str
-    event: EventId | None
-    entry: int | None
-    state: Literal["confirmed", "not confirmed"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -144,19 +118,16 @@ def forget(
         *(Edge(ref=Ref(event), role="model-version", evidence="observed") for event in found.models),
         *(Edge(ref=Ref(event), role="replay", evidence="observed") for event in replays),
     ]
-    listed = json.dumps(keys).encode()
     event = batch.event(
         "subject.forgotten",
         uses=edges_or_list(batch, edges),
         makes=(),
         body={
             "subjects": list(found.names),
-            "keys": keys if len(keys) <= _KEYS_IN_ENTRY else batch.blob(listed),
+            "keys": listed_or_blob(batch, keys),
             "calls": len(found.calls),
             "shared": len(found.reach.shared),
-            "holders": [
-                {"kind": holder.kind, "event": holder.event, "state": holder.state} for holder in found.reach.holders
-            ],
+            "holders": [holder.as_body() for holder in found.reach.holders],
         },
         reason=reason,
     )
@@ -175,7 +146,6 @@ def _find(workspace: Workspace, identity: str) -> _Found:
     for sequenced in texts.values():
         keys += sorted(people.text_keys(sequenced) - set(keys))
     versions = {str(about.sequenced.event.body.get("model")): about.sequenced.event.body for about in calls}
-    own = Holder(kind="workspace", where=str(workspace.folder), event=None, entry=None, state="confirmed")
     reached = Reach(
         subjects=tuple(sorted(names)),
         keys=len(keys),
@@ -193,33 +163,9 @@ def _find(workspace: Workspace, identity: str) -> _Found:
             if item.event.kind in ("prediction.disputed", "dispute.resolved")
         ),
         texts=len(keys) - len(subjects),
-        holders=(own, *_holders(workspace, names, set(keys), min((a.sequenced.index for a in calls), default=0))),
+        holders=holders_of(
+            workspace, set(keys), subjects=names, since=min((a.sequenced.index for a in calls), default=0)
+        ),
     )
     registered = tuple(EventId(event) for event in versions if event != "None")
     return _Found(reach=reached, names=reached.subjects, keys=tuple(keys), calls=calls, models=registered)
-
-
-def _holders(workspace: Workspace, names: set[str], keys: set[str], since: int) -> Iterator[Holder]:
-    """Yield the places outside that held one of the keys, or the person's values; there were none before `since`."""
-    for index in holders(workspace):
-        sequenced = workspace.logs.event(index)
-        event, body = sequenced.event, sequenced.event.body
-        match event.kind:
-            case "keys.shared" | "keys.received":
-                if keys & _listed(workspace, body.get("keys")):
-                    where = str(body.get("to") or body.get("from"))
-                    yield Holder(kind="clone", where=where, event=event.id, entry=index, state="not confirmed")
-            case "subject.exported":
-                if names & {str(name) for name in body.get("subjects", ())}:  # type: ignore[attr-defined]
-                    where = f"the file that was written then ({body.get('rows')} rows)"
-                    yield Holder(kind="export", where=where, event=event.id, entry=index, state="not confirmed")
-            case "backup.made" if body.get("what") != "store" and index > since:  # that of a store holds no keys
-                where = open_text(workspace, sealed_text(body.get("destination"))) or "a backup"
-                yield Holder(kind="backup", where=where, event=event.id, entry=index, state="not confirmed")
-
-
-def _listed(workspace: Workspace, digest: object) -> set[str]:
-    try:
-        return {str(key) for key in json.loads(workspace.objects.get(Digest(str(digest))))}
-    except (RetrodictError, ValueError):
-        return set()

@@ -218,17 +218,16 @@ class PersonalFiles:
     def _plain(self, path: Path) -> Digest:
         return self._workspace.objects.hash_file(path, remember=False)
 
-    def find_all(self, path: Path) -> Iterator[Digest]:
-        """Yield the objects of the personal files whose very bytes lie at `path`, or below it."""
+    def copies(self, path: Path) -> Iterator[tuple[Path, Digest]]:
+        """Yield where the very bytes of personal files lie, at `path` or below it, and the objects of them."""
         for file in _files(path):
             if (found := self.find(file)) is not None:
-                yield found
+                yield file, found
 
     def declare_clean(self, path: Path) -> None:
         """Know a file, or all in a folder, no longer as personal."""
         if self._keys is not None:
-            known = [file for file in _files(path) if self.find(file) is not None]
-            self._keys.drop_files(self._plain(file).encode() for file in known)
+            self._keys.drop_files(self._plain(file).encode() for file, _ in self.copies(path))
 
     # Opening
 

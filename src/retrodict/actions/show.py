@@ -19,7 +19,7 @@ from retrodict.models import records as models
 from retrodict.predictions import Kept
 from retrodict.predictions.errors import ErasedError, SealedValuesError
 from retrodict.predictions.glance import read_row
-from retrodict.workspace import Workspace, agent_name, open_text, sealed_key, sealed_text
+from retrodict.workspace import Workspace, agent_name, forgotten_by, open_text, sealed_key, sealed_text
 
 _PREVIEW_BYTES = 2_000
 _PREVIEW_ENTRIES = 50
@@ -34,7 +34,7 @@ class EdgeRow:
     Attributes:
         ref: What to paste: an abbreviated digest or the entry of an event.
         maker: The entry of the event that made it, where that is known.
-        state: Of the bytes: held (and re-hashed now), missing or altered.
+        state: Of the bytes: held (and re-hashed now), missing or altered; or erased: they cannot be read any more.
     """
 
     role: str
@@ -42,7 +42,7 @@ class EdgeRow:
     path: str | None
     evidence: str
     maker: int | None
-    state: Literal["held", "missing", "altered"]
+    state: Literal["held", "missing", "altered", "erased"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -190,7 +190,10 @@ def _edges(workspace: Workspace, edges: Iterable[Edge | EdgeList]) -> Iterable[E
     for edge in provenance.edges(edges, workspace.objects.get):
         made_by = None if edge.made_by is None else workspace.logs.find(edge.made_by)
         if edge.ref.startswith("b3-"):
-            ref, state = names.short(edge.ref), workspace.objects.state(Digest(edge.ref))
+            digest = Digest(edge.ref)
+            key = sealed_key(workspace, digest)
+            is_erased = key is not None and forgotten_by(workspace, key) is not None
+            ref, state = names.short(edge.ref), "erased" if is_erased else workspace.objects.state(digest)
         else:
             other = workspace.logs.find(EventId(edge.ref))
             ref, state = (edge.ref, "missing") if other is None else (str(other.index), "held")

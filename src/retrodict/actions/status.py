@@ -17,7 +17,7 @@ from retrodict.kernel.note import decode_checkpoint
 from retrodict.kernel.types import Digest
 from retrodict.models import records as models
 from retrodict.objects import digest_of
-from retrodict.workspace import Workspace
+from retrodict.workspace import Workspace, forgotten_by
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,6 +80,8 @@ def status(workspace: Workspace) -> Status:
             continue
         path = workspace.root / version.path
         if not path.exists() and not path.is_symlink():
+            if version.key is not None and forgotten_by(workspace, version.key) is not None:
+                continue  # nobody can bring it back
             paths.append(PathStatus(path=version.path, dataset=label, state="missing"))
             continue
         try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Callable
 
 import click
 
@@ -11,31 +12,63 @@ from retrodict.cli import door
 
 
 @door.verb("forget", example='retrodict forget --subject c-1017 --reason "asked to be forgotten"')
-@click.option("--subject", required=True, metavar="ID", help="Who, as it stands in the field of the questions.")
-@click.option("--reason", help="Why; it is kept, so it should not name the person.")
+@click.argument("reference", required=False, shell_complete=door.complete_reference)
+@click.option("--subject", metavar="ID", help="A person, as it stands in the field of the questions.")
+@click.option("--file", "files", multiple=True, metavar="NAME", help="Of a folder: only this file, or all below it.")
+@click.option("--all-versions", is_flag=True, help="Every version of that file or folder.")
+@click.option("--derived", is_flag=True, help="Also what runs made of it and sealed, and what they printed.")
+@click.option("--reason", help="Why; it is kept, so it should not name the person. A file is forgotten for a reason.")
 @click.option("--yes", is_flag=True, help="Do it without asking.")
-def command(subject: str, reason: str | None, yes: bool, as_json: bool) -> None:
-    """Destroy a person's keys: their values, and texts about them, can never be read again; every proof still holds.
+def command(
+    reference: str | None,
+    subject: str | None,
+    files: tuple[str, ...],
+    all_versions: bool,
+    derived: bool,
+    reason: str | None,
+    yes: bool,
+    as_json: bool,
+) -> None:
+    """Destroy the keys of a person (--subject), or of the personal file or folder REFERENCE; every proof still holds.
 
-    First says what that reaches, and asks. Predictions that are about others, too, are made again before, and the
-    verdicts recorded: afterwards nobody can. Exit 1: it was not done.
+    What they had sealed can never be read again. First says what that reaches, and asks. Predictions that are about
+    others than the person, too, are made again before, and the verdicts recorded: afterwards nobody can. Exit 1: it was
+    not done.
     """
-    from retrodict.actions.forget import forget, reach  # loaded when asked for
+    from retrodict.actions import forget, forget_files  # loaded when asked for
     from retrodict.render import text
 
+    if (reference is None) == (subject is None):
+        raise click.UsageError("name either a personal file (dataset:NAME) or a person (--subject ID)")
+    if subject is not None and (files or all_versions or derived):
+        raise click.UsageError("--file, --all-versions and --derived are for files, not for a person")
     with door.workspace(writes=True) as workspace, door.progress("forgetting") as progress:
-        if not yes:
-            planned = reach(workspace, subject)
-            door.show(planned, as_json=as_json, text=text.reach)
-            if not sys.stdin.isatty() or not click.confirm("This cannot be undone. Forget?", err=True):
-                click.echo("Nothing was done; --yes does it without asking.", err=True)
-                sys.exit(1)
-        record = forget(
-            workspace,
-            subject,
-            reason=reason,
-            variables=os.environ,
-            uv_cache=door.cache_root() / "environments",
-            progress=progress,
-        )
-    door.show(record, as_json=as_json, text=text.forgotten)
+        if subject is not None:
+            if not yes:
+                _ask(lambda: door.show(forget.reach(workspace, subject), as_json=as_json, text=text.reach))
+            person = forget.forget(
+                workspace,
+                subject,
+                reason=reason,
+                variables=os.environ,
+                uv_cache=door.cache_root() / "environments",
+                progress=progress,
+            )
+            door.show(person, as_json=as_json, text=text.forgotten)
+        elif reference is not None:
+            if not yes:
+                planned = forget_files.reach(
+                    workspace, reference, files=files, all_versions=all_versions, derived=derived
+                )
+                _ask(lambda: door.show(planned, as_json=as_json, text=text.files_reach))
+            done = forget_files.forget(
+                workspace, reference, reason=reason or "", files=files, all_versions=all_versions, derived=derived
+            )
+            door.show(done, as_json=as_json, text=text.files_forgotten)
+
+
+def _ask(show: Callable[[], None]) -> None:
+    show()
+    if not sys.stdin.isatty() or not click.confirm("This cannot be undone. Forget?", err=True):
+        click.echo("Nothing was done; --yes does it without asking.", err=True)
+        sys.exit(1)

@@ -452,8 +452,10 @@ class KeyRing:
 
     def drop_files(self, names: Iterable[bytes]) -> None:
         """Know files no longer."""
-        with self._writing() as db:
-            db.executemany("DELETE FROM files WHERE tag = ?", [(self.file_tag(name),) for name in names])
+        tags = [(self.file_tag(name),) for name in names]  # before the lock is held: the names may be looked up here
+        if tags:
+            with self._writing() as db:
+                db.executemany("DELETE FROM files WHERE tag = ?", tags)
 
     def file_sizes(self) -> frozenset[int]:
         """Return the sizes, in bytes, of the files that are known: others need not be hashed to know them."""

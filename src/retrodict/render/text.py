@@ -36,6 +36,7 @@ if TYPE_CHECKING:  # the modules behind these types would double the time that `
     from retrodict.actions.export import Exported
     from retrodict.actions.export_key import KeyExported
     from retrodict.actions.forget import Forgotten, Reach
+    from retrodict.actions.forget_files import FilesForgotten, FilesReach
     from retrodict.actions.import_log import Imported
     from retrodict.actions.init import Initialized
     from retrodict.actions.keys import Identity, Received, Shared
@@ -751,6 +752,40 @@ def forgotten(record: Forgotten) -> RenderableType:
         Text(f"forgotten: {record.destroyed} keys destroyed  entry {record.index}"),
         *_reach(record.reach),
         *([table(["shared", "made again before"], verdicts)] if verdicts else []),
+    )
+
+
+def files_reach(record: FilesReach) -> RenderableType:
+    """Render what `forget` of files would reach."""
+    return Group(*_files_reach(record))
+
+
+def _files_reach(record: FilesReach) -> list[RenderableType]:
+    learned = ": what they learned stays in them" if record.models else ""
+    lines = [
+        f"{', '.join(record.references)}: {record.files} files, {record.keys} keys",
+        f"versions        {', '.join(record.versions) or 'none'}",
+        f"read by runs    {_numbers(record.runs)}",
+        f"printed texts   {record.printed or 'none'}",
+        f"models          {', '.join(record.models) or 'none'}{learned}",
+        f"predictions     {record.predictions or 'none'}",
+    ]
+    lines += [f"in the clear    {path}: the same bytes lie there; delete them yourself" for path in record.copies]
+    parts: list[RenderableType] = [Text("\n".join(lines))]
+    if record.derived:
+        made = [(item.path or "(sealed name)", item.entry, item.state) for item in record.derived]
+        parts.append(table(["made of it", "by run", "state"], made, wrap=["made of it"]))
+        if any(item.state == "sealed" for item in record.derived):
+            parts.append(Text("What is sealed stays readable here; --derived destroys it, too."))
+    rows = [(holder.kind, holder.where, holder.entry, holder.state) for holder in record.holders]
+    parts.append(table(["held by", "where", "entry", "destroyed there"], rows, wrap=["where"]))
+    return parts
+
+
+def files_forgotten(record: FilesForgotten) -> RenderableType:
+    """Render `forget` of files."""
+    return Group(
+        Text(f"forgotten: {record.destroyed} keys destroyed  entry {record.index}"), *_files_reach(record.reach)
     )
 
 

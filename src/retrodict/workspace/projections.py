@@ -66,6 +66,7 @@ class WorkspaceProjection:
                 db.execute(query, (entry.index, since, str(body["signer"])))
 
 
+_FORGETTING = frozenset({"subject.forgotten", "file.forgotten"})
 # Kinds of events after which keys, or personal values, lie in another place too.
 _GIVING = frozenset({"keys.shared", "keys.received", "subject.exported", "backup.made"})
 
@@ -74,7 +75,7 @@ class PersonalProjection:
     """Which keys were destroyed by which entry, which objects are personal files, and what was given away."""
 
     name = "personal"
-    version = 2
+    version = 3
     tables: Mapping[str, str] = {
         "personal_forgotten": "CREATE TABLE personal_forgotten (key TEXT PRIMARY KEY, entry INTEGER NOT NULL) "
         "WITHOUT ROWID",
@@ -90,7 +91,7 @@ class PersonalProjection:
             db.execute("INSERT OR IGNORE INTO personal_files VALUES (?, ?)", (ref, key))
         if entry.event.kind in _GIVING:
             db.execute("INSERT INTO personal_given VALUES (?)", (entry.index,))
-        if entry.event.kind == "subject.forgotten":
+        if entry.event.kind in _FORGETTING:
             rows = [(key, entry.index) for key in forgotten_keys(body, blob)]
             db.executemany("INSERT OR IGNORE INTO personal_forgotten VALUES (?, ?)", rows)
 
@@ -100,7 +101,7 @@ PERSONAL: Projection = PersonalProjection()
 
 
 def forgotten_keys(body: Mapping[str, object], blob: Callable[[Digest], bytes]) -> list[str]:
-    """Return the keys that a `subject.forgotten` says are destroyed.
+    """Return the keys that a `subject.forgotten` or `file.forgotten` says are destroyed.
 
     Raises:
         FormatError: It does not say so.
@@ -109,7 +110,7 @@ def forgotten_keys(body: Mapping[str, object], blob: Callable[[Digest], bytes]) 
     if isinstance(listed, str):
         listed = json.loads(blob(Digest(listed)))
     if not isinstance(listed, list | tuple) or not all(isinstance(key, str) for key in listed):
-        raise FormatError("a subject.forgotten that names no keys")
+        raise FormatError("a forgetting that names no keys")
     return [str(key) for key in listed]
 
 
@@ -121,5 +122,10 @@ def sealed_objects(body: Mapping[str, object], blob: Callable[[Digest], bytes]) 
             listed = more.get("files")
         case listed:
             pass
-    for item in json.loads(blob(Digest(listed))) if isinstance(listed, str) else ():
-        yield str(item["ref"]), str(item["key"])
+    pending = [listed] if isinstance(listed, str) else []
+    while pending:
+        for item in json.loads(blob(Digest(pending.pop()))):
+            if isinstance(item, str):  # a list in several pieces
+                pending.append(item)
+            else:
+                yield str(item["ref"]), str(item["key"])
