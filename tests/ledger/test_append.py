@@ -237,6 +237,15 @@ def test_a_prefix_finds_ids_with_and_without_dashes(ledger: Ledger, draft: Draft
     assert ledger.find(EventId("nothing")) is None
 
 
+def test_a_look_tells_how_long_the_log_is_and_what_is_new_in_it(ledger: Ledger, draft: Draft) -> None:
+    assert ledger.look(0, (b"x",)) == (0, False)
+    ledger.append([draft(n=1), draft(n=2), draft(n=3)])
+    assert ledger.look(0, (b"nothing", b'"n":2')) == (3, True)
+    assert ledger.look(1, (b'"n":2',)) == (3, True)
+    assert ledger.look(2, (b'"n":2', b'"n":1')) == (3, False)
+    assert ledger.look(3, (b'"n":2',)) == (3, False)
+
+
 def test_there_is_no_entry_beyond_the_end(ledger: Ledger) -> None:
     for index in (0, -1, 2**70):
         with pytest.raises(UsageError, match="no entry"):

@@ -8,6 +8,7 @@ import json
 import logging
 import resource
 import socket
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -248,6 +249,42 @@ def test_refusals_are_logged_without_what_was_sent(served: Running, caplog: pyte
     text = served.client.get("/metrics").text
     assert 'retrodict_refusals_total{reason="bad-field"}' in text
     assert secret not in text
+
+
+def test_an_internal_error_is_logged_by_type_and_place_without_a_value(
+    served: Running, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    secret = "Grace Hopper"
+
+    def broken(*_: object) -> object:
+        try:
+            return dict[str, object]()[secret]
+        except KeyError as error:
+            raise RuntimeError(f"no row for {secret}") from error
+
+    monkeypatch.setattr("retrodict.server.app._read_request", broken)
+    with caplog.at_level(logging.WARNING, "retrodict.server"):
+        answer = served.infer("echo", {"inputs": [tensor("x", "FP64", [1.0])]}, **{"x-caller": secret})
+    assert answer.status_code == 500
+    assert answer.json() == {"error": "internal error; the server's log tells more"}
+    (record,) = caplog.records
+    line = JsonFormatter().format(record)
+    found = json.loads(line)
+    assert found["errors"] == ["builtins.KeyError", "builtins.RuntimeError"]
+    assert all(places[-1].endswith(" broken") for places in found["places"])
+    assert secret not in line + caplog.text
+
+
+def test_the_servers_log_names_an_error_without_its_text() -> None:
+    try:
+        raise ValueError("Grace Hopper")
+    except ValueError:
+        record = logging.getLogger("uvicorn.error").makeRecord(
+            "uvicorn.error", logging.ERROR, __file__, 1, "Exception in ASGI application\n", (), sys.exc_info()
+        )
+    line = JsonFormatter().format(record)
+    assert json.loads(line)["errors"] == ["builtins.ValueError"]
+    assert "Grace Hopper" not in line
 
 
 JSON = st.recursive(

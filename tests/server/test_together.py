@@ -203,6 +203,54 @@ def test_a_model_that_is_not_row_wise_is_asked_question_by_question(workspace: W
     assert not any(call.parts for call in calls(workspace.views.database()))
 
 
+def ask_from_threads(served: Running, questions: list[list[float]]) -> list[threading.Thread]:
+    threads = [
+        threading.Thread(target=served.infer, args=("m", {"inputs": [tensor("x", "FP64", question)]}))
+        for question in questions
+    ]
+    for thread in threads:
+        thread.start()
+    return threads
+
+
+def test_a_model_that_waits_for_others_is_asked_by_several_threads_at_once(workspace: Workspace) -> None:
+    # Nobody is answered before four are asked at the same time.
+    source = "import threading\nBARRIER = threading.Barrier(4)\ndef predict(x):\n    BARRIER.wait(60)\n    return x\n"
+    register_source(workspace, "m", source)
+    served = Running(workspace, ["m"])
+    try:
+        for thread in ask_from_threads(served, [[1.0], [2.0], [3.0], [4.0]]):
+            thread.join(60)
+            assert not thread.is_alive()
+        assert [call.status for call in calls(workspace.views.database())] == ["ok"] * 4
+    finally:
+        served.stop()
+
+
+def test_a_call_that_hangs_keeps_nobody_else_waiting(workspace: Workspace) -> None:
+    folder = workspace.root / "gate"
+    folder.mkdir()
+    source = GATE.format(folder=str(folder)) + "def predict(x):\n    if x[0] < 0:\n        gate()\n    return x * 2\n"
+    register_source(workspace, "m", source)
+    served = Running(workspace, ["m"])
+    try:
+        quick = {"inputs": [tensor("x", "FP64", [1.0])]}
+        for _ in range(20):  # it is known to be quick
+            assert served.infer("m", quick).status_code == 200
+        (hanging,) = ask_from_threads(served, [[-1.0]])
+        wait_until(lambda: (folder / "asked").exists())
+        for thread in ask_from_threads(served, [[1.0]] * 12):
+            thread.join(30)
+            assert not thread.is_alive()
+        assert hanging.is_alive()
+        (folder / "open").touch()
+        hanging.join(30)
+        assert not hanging.is_alive()
+    finally:
+        (folder / "open").touch()
+        served.stop()
+
+
 def test_a_frame_of_many_callers_is_kept_as_sent_and_as_seen(workspace: Workspace) -> None:
     register_object(workspace, "credit", LogisticRegression().fit(FRAME, TARGET), example=FRAME.head(3))
     served = Running(workspace, ["credit"])

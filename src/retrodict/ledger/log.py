@@ -275,6 +275,17 @@ class Ledger:
         with self._database.reading() as db:
             return _head(db)[1]
 
+    def look(self, start: int, parts: Sequence[bytes]) -> tuple[int, bool]:
+        """Return how many entries there are, and whether one from `start` on has one of `parts` in its bytes.
+
+        One query, since every prediction asks it. The bytes are not held against their leaf hashes.
+        """
+        found = " OR ".join(["instr(data, ?)"] * len(parts))
+        query = f"SELECT max(idx) + 1, max({found}) FROM entries WHERE idx >= ?"  # noqa: S608 - no values in it
+        with self._database.reading() as db:
+            size, has = fetch(db, query, (*parts, start))[0]
+        return (start, False) if size is None else (size, bool(has))
+
     def entry(self, index: int) -> bytes:
         """Return the bytes of an entry.
 

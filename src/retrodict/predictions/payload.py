@@ -147,14 +147,22 @@ def _schema(fields: tuple[tuple[str, pa.DataType], ...], description: str) -> tu
 
 
 def _message(
-    codec: str, columns: Sequence[tuple[str, pa.Array]], description: Mapping[str, object], meta: Mapping[str, object]
+    codec: str,
+    columns: Sequence[tuple[str, pa.Array]],
+    description: Mapping[str, object] | str,
+    meta: Mapping[str, object],
 ) -> Encoded:
+    """Return the messages; `description` may be the text that `_described` makes of it."""
     import pyarrow as pa  # 57 ms
 
     fields = tuple((name, column.type) for name, column in columns)
-    schema, data = _schema(fields, json.dumps(description, separators=(",", ":"), sort_keys=True))
+    schema, data = _schema(fields, description if isinstance(description, str) else _described(description))
     batch = pa.RecordBatch.from_arrays([column for _, column in columns], schema=schema)
     return Encoded(codec=codec, schema=data, batch=batch.serialize().to_pybytes(), meta=meta)
+
+
+def _described(description: Mapping[str, object]) -> str:
+    return json.dumps(description, separators=(",", ":"), sort_keys=True)
 
 
 def _binary(cells: Sequence[tuple[str, bytes]]) -> list[tuple[str, pa.Array]]:
@@ -373,7 +381,12 @@ def _encode_tensor(array: np.ndarray[Any, Any], where: str) -> Encoded:
         about, column = _pack(array.reshape(-1), [where])
         return _message("tensor/1", [("value", column)], about | {"whole": list(array.shape)}, meta)
     about, column = _pack(array, [where])
-    return _message("tensor/1", [("value", column)], about | {"shape": list(array.shape[1:])}, meta)
+    return _message("tensor/1", [("value", column)], _tensor_text(tuple(about.items()), array.shape[1:]), meta)
+
+
+@functools.lru_cache(maxsize=512)
+def _tensor_text(about: tuple[tuple[str, object], ...], shape: tuple[int, ...]) -> str:
+    return _described({**dict(about), "shape": list(shape)})
 
 
 def _read_tensor(description: Any, columns: pa.RecordBatch, meta: Mapping[str, Any]) -> Any:

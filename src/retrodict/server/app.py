@@ -41,7 +41,7 @@ from retrodict.server.exchange import (
     send_json,
     split,
 )
-from retrodict.server.measures import CONTENT_TYPE, Measures
+from retrodict.server.measures import CONTENT_TYPE, Measures, described
 from retrodict.server.scheduler import Reply, Scheduler
 from retrodict.server.tensors import Wanted
 from retrodict.server.tokens import Tokens
@@ -146,8 +146,9 @@ class App:
             deep = RequestError("the body is nested too deeply")
             reply = _refusal(deep)
             self._note(deep, endpoint, reply.status)
-        except Exception:  # noqa: BLE001 - the last door: a defect of ours must not end the connection without a word
-            _log.exception("internal error", extra={"fields": {"method": scope["method"], "endpoint": endpoint}})
+        except Exception as error:  # noqa: BLE001 - the last door: a defect must not end the connection without a word
+            fields = {"method": scope["method"], "endpoint": endpoint, **described(error)}
+            _log.error("internal error", extra={"fields": fields})
             reply = _Reply(500, {"error": "internal error; the server's log tells more"})
         self.measures.request(endpoint, str(reply.status))
         bare = scope["method"] == "HEAD"

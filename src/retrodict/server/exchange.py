@@ -11,6 +11,7 @@ from retrodict.server.errors import RequestError
 
 JSON_BYTES: Final = 16 * 1024 * 1024  # parsed, it takes up to ten times as much; binary tensors may be longer
 _PIECE: Final = 1 << 20
+_ENCODER: Final = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))  # making one takes longer than using it
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -182,7 +183,7 @@ async def send_json(
         tails: Binary tensors that follow the JSON; None: none do.
         bare: Leave the body out (HEAD).
     """
-    body = json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "backslashreplace")
+    body = _ENCODER.encode(value).encode("utf-8", "backslashreplace")
     kind = b"application/json"
     if tails is not None:
         headers = [*headers, (b"inference-header-content-length", b"%d" % len(body))]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import traceback
 from collections.abc import Callable
 from typing import Any
 
@@ -23,6 +24,7 @@ class Measures:
         # By label: looking them up takes longer than counting.
         self._requests: dict[tuple[str, str], Counter] = {}
         self._answers: dict[str, Histogram] = {}
+        self._calls: dict[str, tuple[Histogram, Counter]] = {}
         self.requests = Counter(
             "retrodict_requests", "Requests by what they ran into.", ["endpoint", "status"], registry=self._registry
         )
@@ -65,12 +67,33 @@ class Measures:
 
     def scored(self, model: str, questions: int, rows: int) -> None:
         """Count one call of a model."""
-        self.questions.labels(model).observe(questions)
-        self.rows.labels(model).inc(rows)
+        counts = self._calls.get(model)
+        if counts is None:
+            counts = self._calls[model] = (self.questions.labels(model), self.rows.labels(model))
+        counts[0].observe(questions)
+        counts[1].inc(rows)
 
     def text(self) -> bytes:
         """Return everything in Prometheus's text format."""
         return generate_latest(self._registry)
+
+
+def described(error: BaseException | None) -> dict[str, object]:
+    """Return what may be logged of an error: its type and where it came from. Its text may hold personal values.
+
+    What it was raised from comes with it: both fields are lists, the first cause first.
+    """
+    causes: list[BaseException] = []
+    while error is not None and error not in causes:
+        causes.insert(0, error)
+        error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+    return {
+        "errors": [f"{type(cause).__module__}.{type(cause).__qualname__}" for cause in causes],
+        "places": [
+            [f"{frame.filename}:{frame.lineno} {frame.name}" for frame in traceback.extract_tb(cause.__traceback__)]
+            for cause in causes
+        ],
+    }
 
 
 class JsonFormatter(logging.Formatter):
@@ -81,9 +104,9 @@ class JsonFormatter(logging.Formatter):
         fields: dict[str, Any] = {
             "at": self.formatTime(record, "%Y-%m-%dT%H:%M:%S") + f".{int(record.msecs):03d}Z",
             "level": record.levelname.lower(),
-            "event": record.getMessage(),
+            "event": record.getMessage().strip(),
             **getattr(record, "fields", {}),
         }
         if record.exc_info:
-            fields["traceback"] = self.formatException(record.exc_info)
+            fields |= described(record.exc_info[1])
         return json.dumps(fields, ensure_ascii=False, default=str)

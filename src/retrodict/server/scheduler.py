@@ -2,7 +2,9 @@
 
 Questions wait in a lane for each name that is served. A lane of a row-wise model has one thread: whatever queued while
 it scored is scored by the next call, without a timer, and recorded as the call that it was. Other models are asked
-question by question, in several threads at once.
+question by question. As long as each answer takes less than `QUICK_S`, one thread asks them too: threads that compute
+in Python only take the interpreter from each other. A model that is slower, since it waits for others or computes
+outside Python, is asked by several threads at once.
 
 A call of several questions that fails, or whose answer does not have a row for each row asked, stays on record as what
 happened; each of its questions is then asked alone, so that nobody's row can spoil another's answer.
@@ -12,6 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Hashable, Mapping
 from concurrent.futures import Executor, Future
@@ -32,6 +35,8 @@ MOST_ROWS = 4096  # of questions that are scored together
 MOST_QUESTIONS = 128  # likewise; an entry holds what is to be said of each
 MOST_APPENDED = 8  # calls that one thread makes before it puts them on record
 THREADS = 8
+QUICK_S = 0.002  # a call that takes longer is worth a thread beside it; twice what small models and their record take
+_FORGETS = 1.1  # by how much what the quickest of the last calls took grows with each call
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
@@ -44,7 +49,7 @@ class Question:
         answer: Done, in the event loop, when the answer is durable.
     """
 
-    inputs: Mapping[str, np.ndarray[Any, Any]]
+    inputs: Mapping[str, np.ndarray[Any, Any]] = field(repr=False)  # values are never logged
     asker: Asker
     form: Hashable
     answer: asyncio.Future[Reply]
@@ -79,9 +84,42 @@ class _Lane:
     threads: int = 0
     is_row_wise: bool = False
     not_row_wise: set[EventId] = field(default_factory=set)  # versions that did not keep what they promised
+    quickest_s: float = 0.0  # of the last calls; 0 where there was none
+    began: dict[int, float] = field(default_factory=dict)  # thread -> since when its call is under way
+    is_watched: bool = False
 
     def may_start(self) -> bool:
-        return self.threads < (1 if self.is_row_wise else THREADS)
+        """Say whether another thread would help what waits; the lock is held."""
+        return self.threads < (1 if self.is_row_wise else THREADS) and self._at_work() < self.most_threads
+
+    def has_too_many(self) -> bool:
+        """Say whether the thread that asks is one too many; the lock is held."""
+        return self.threads > 1 if self.is_row_wise else self._at_work() > self.most_threads
+
+    @property
+    def most_threads(self) -> int:
+        """How many threads may ask at once."""
+        return 1 if self.is_row_wise or self.quickest_s < QUICK_S else THREADS
+
+    def _at_work(self) -> int:
+        """Return how many threads there are beside those that wait: in a call that is not quick, or for the disk."""
+        long_ago = time.perf_counter() - QUICK_S
+        return self.threads - sum(since < long_ago for since in list(self.began.values()))
+
+    def begin(self) -> float:
+        """Note that this thread's call begins."""
+        now = self.began[threading.get_ident()] = time.perf_counter()
+        return now
+
+    def end(self, since: float) -> float:
+        """Note that the call ended, and return how long it took.
+
+        The quickest of the last calls counts, since any may have had to wait for the processor.
+        """
+        self.began.pop(threading.get_ident(), None)
+        took = time.perf_counter() - since
+        self.quickest_s = min(took, self.quickest_s * _FORGETS or took)
+        return took
 
     def take(self) -> list[list[Question]]:
         """Return the next questions, those of one list to be scored together; the lock is held.
@@ -150,14 +188,35 @@ class Scheduler:
     def _queue(self, lane: _Lane, questions: list[Question]) -> None:
         with lane.lock:
             lane.waiting.extend(questions)
-            if not lane.may_start():
-                return
-            lane.threads += 1
-        self._pool.submit(self._work, lane)
+            starts = lane.may_start()
+            lane.threads += starts
+            watches = not starts and not lane.is_row_wise and not lane.is_watched
+            lane.is_watched |= watches
+        if starts:
+            self._pool.submit(self._work, lane)
+        if watches:
+            assert self._loop is not None
+            self._loop.call_soon_threadsafe(self._loop.call_later, QUICK_S, self._watch, lane)
+
+    def _watch(self, lane: _Lane) -> None:
+        """Start another thread where those that there are wait; again and again, while questions wait for them."""
+        with lane.lock:
+            lane.is_watched = bool(lane.waiting) and not lane.is_row_wise
+            starts = lane.is_watched and lane.may_start()
+            lane.threads += starts
+        if starts:
+            self._pool.submit(self._work, lane)
+        if lane.is_watched:
+            assert self._loop is not None
+            self._loop.call_later(QUICK_S, self._watch, lane)
 
     def _work(self, lane: _Lane) -> None:
         """Answer what waits in a lane, until nothing does."""
         while True:
+            with lane.lock:
+                if not lane.waiting or lane.has_too_many():
+                    lane.threads -= 1
+                    return
             failure, ready = None, None
             try:
                 ready = self._service.ready(lane.reference)  # a new version is loaded before it answers
@@ -165,8 +224,7 @@ class Scheduler:
             except BaseException as error:  # noqa: BLE001 - handed to who asked
                 failure = error
             with lane.lock:
-                too_many = lane.is_row_wise and lane.threads > 1
-                calls = [] if too_many else lane.take()
+                calls = [] if lane.has_too_many() else lane.take()
                 if not calls:
                     lane.threads -= 1
                     return
@@ -180,7 +238,8 @@ class Scheduler:
         """Let the model answer each call, and put them on record together."""
         asked: list[Asked] = []
         askers: list[list[Question]] = []
-        for questions in calls:
+        for number, questions in enumerate(calls, 1):
+            began = lane.begin()
             try:
                 asked.append(self._ask(ready, questions))
                 askers.append(questions)
@@ -189,11 +248,18 @@ class Scheduler:
                     self._answer(lane, ready, [[question] for question in questions])
                 else:
                     self._deliver([(questions[0], error)])
+            if lane.end(began) > QUICK_S and not lane.is_row_wise and number < len(calls):
+                with lane.lock:  # those who are answered need not wait for the others
+                    lane.waiting.extendleft(reversed([question for later in calls[number:] for question in later]))
+                break
         if not asked:
             return
+        # Nobody waits: then a change of thread would only cost. Else the next are scored while these are committed.
+        is_lone = not lane.waiting and lane.threads == 1
+        if is_lone:
+            lane.began[threading.get_ident()] = 0.0  # whoever comes meanwhile needs another thread
         try:
-            # Nobody waits: then a change of thread would only cost. Else the next are scored while these are committed.
-            recording = self._service.record(asked, here=not lane.waiting and lane.threads == 1)
+            recording = self._service.record(asked, here=is_lone)
         except BaseException as error:  # noqa: BLE001 - handed to who asked
             if len(asked) > 1:  # one of them cannot be written
                 for questions in askers:
@@ -201,6 +267,8 @@ class Scheduler:
             else:
                 self._deliver([(question, error) for question in askers[0]])
             return
+        finally:
+            lane.began.pop(threading.get_ident(), None)
         recording.add_done_callback(lambda done: self._recorded(lane, ready, askers, done))
 
     def _ask(self, ready: Ready, questions: list[Question]) -> Asked:

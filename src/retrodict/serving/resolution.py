@@ -42,13 +42,10 @@ class Resolver:
         """
         with self._lock:
             ledger = self._workspace.ledger
-            size = ledger.size()
-            while self._seen < size:
-                data = ledger.entry(self._seen)
-                self._seen += 1
-                if any(mover in data for mover in _MOVERS):
-                    self._known.clear()
-                    self._seen = size
+            size, moved = ledger.look(self._seen, _MOVERS)
+            if moved:
+                self._known.clear()
+            self._seen = size
             found = self._known.get(reference)
             if found is None:
                 found = self._known[reference] = _resolve(self._workspace.views.database(), reference)
