@@ -203,4 +203,4 @@ class Streams(RuleBasedStateMachine):
 
 
 TestStreams = Streams.TestCase
-TestStreams.settings = settings(max_examples=12, stateful_step_count=15, deadline=None)
+TestStreams.settings = settings(max_examples=6, stateful_step_count=15, deadline=None)

@@ -17,7 +17,7 @@ from retrodict.actions.streams import create
 from retrodict.kernel.errors import UsageError
 from retrodict.kernel.types import Edge, EventId, Ref
 from retrodict.streams import kafka, records
-from retrodict.streams.formats import Block, blocked, fields, part, split
+from retrodict.streams.formats import blocked, fields
 from retrodict.workspace import Workspace
 
 COMPACT_RECORDS = 65_536
@@ -258,23 +258,13 @@ def merge(workspace: Workspace, name: str, *, branch: str | None = None, reason:
             _append(
                 workspace,
                 stream,
-                streams.Parsed(schema=schema, blocks=_copied(line, item.merged, item.stop)),
+                streams.Parsed(schema=schema, blocks=line.again(item.merged, item.stop)),
                 reason=reason,
                 uses=line.lineage(item.merged, item.stop),
                 merged={"branch": item.name, "start": item.merged, "stop": item.stop},
             )
         )
     return StreamMerged(name=stream.name, merged=tuple(merged))
-
-
-def _copied(line: streams.Line, start: int, stop: int) -> Iterator[Block]:
-    """Yield the records of a range as blocks of their own."""
-    for first, count, data, schema in line.kept(start, stop):
-        header = line.schema_bytes(schema)
-        if start <= first and first + count <= stop:
-            yield Block(records=split(line.stream.format, data, header), kept=data)
-        else:
-            yield part(line.stream.format, data, header, max(start - first, 0), min(stop - first, count))
 
 
 def pin(

@@ -99,10 +99,9 @@ def _as_text(value: object) -> str:
 
 def batches(found: Range) -> Iterator[Any]:
     """Yield a range of a stream of Arrow as record batches."""
-    for first, count, data, schema in found.line.kept(found.start, found.stop):
-        batch = read_batch(data, found.line.schema_bytes(schema))
-        begin = max(found.start - first, 0)
-        yield batch.slice(begin, min(found.stop - first, count) - begin)
+    for block in found.line.kept(found.start, found.stop):
+        batch = read_batch(block.data, found.line.schema_bytes(block.schema))
+        yield batch.slice(block.found.start, len(block.found))
 
 
 def values(found: Range, form: Form = "records") -> Any:

@@ -80,12 +80,14 @@ def split(form: Format, kept: bytes, schema: bytes | None) -> list[bytes]:
     return rows(read_batch(kept, schema))
 
 
-def part(form: Format, kept: bytes, schema: bytes | None, start: int, stop: int) -> Block:
-    """Return the records [start, stop) of a block as a block of their own."""
-    if form == "arrow":
-        batch = read_batch(kept, schema).slice(start, stop - start)
-        return Block(records=rows(batch), kept=batch.serialize().to_pybytes())
-    records = split(form, kept, schema)[start:stop]
+def part_of_batch(kept: bytes, schema: bytes | None, start: int, stop: int) -> Block:
+    """Return the records [start, stop) of a block of Arrow as a block of their own."""
+    batch = read_batch(kept, schema).slice(start, stop - start)
+    return Block(records=rows(batch), kept=batch.serialize().to_pybytes())
+
+
+def text_block(records: Sequence[bytes]) -> Block:
+    """Return records of a text format as a block."""
     return Block(records=records, kept=b"\n".join([*records, b""]))
 
 
@@ -140,10 +142,10 @@ def blocked(records: Iterable[bytes]) -> Iterator[Block]:
         block.append(record)
         weight += len(record)
         if len(block) == BLOCK or weight >= MAX_RECORD_BYTES:
-            yield Block(records=block, kept=b"\n".join([*block, b""]))
+            yield text_block(block)
             block, weight = [], 0
     if block:
-        yield Block(records=block, kept=b"\n".join([*block, b""]))
+        yield text_block(block)
 
 
 def _json_lines(source: BinaryIO) -> Iterator[Block]:

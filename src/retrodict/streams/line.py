@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import chain
+from typing import NamedTuple
 
 from retrodict.kernel import merkle
 from retrodict.kernel.errors import UsageError
@@ -102,6 +103,15 @@ def prepare(workspace: Workspace, schema: bytes | None, blocks: Iterable[Block])
     )
 
 
+class Kept(NamedTuple):
+    """A block of `size` records as it is kept, of which those with the numbers `found` are in a range."""
+
+    data: bytes
+    schema: Digest | None
+    size: int
+    found: range
+
+
 class Line:
     """The main line of a stream, or a branch, up to where it went when it was opened."""
 
@@ -165,8 +175,8 @@ class Line:
     def _load(self, digest: Digest) -> Segment:
         return Segment.decode(self._workspace.objects.get(digest))
 
-    def kept(self, start: int, stop: int) -> Iterator[tuple[int, int, bytes, Digest | None]]:
-        """Yield (offset of its first record, how many records, bytes, schema) for each block that holds [start, stop).
+    def kept(self, start: int, stop: int) -> Iterator[Kept]:
+        """Yield the blocks that hold the records [start, stop), in order.
 
         Raises:
             MissingObjectError, AlteredObjectError: Bytes are not held as they were appended.
@@ -174,8 +184,10 @@ class Line:
         objects = self._workspace.objects
         for place in self.places(start, stop):
             segment = self._segment(place.segment)
-            end = min(stop, self.base) if place.branch != self.branch else stop
-            for part, begin, blocks, first in segment.blocks(max(start, place.start), min(end, place.stop)):
+            # A segment of a branch may hold records of the main line again, and one of the main line go on beyond it.
+            low, high = (start, min(stop, self.base)) if place.branch != self.branch else (max(start, self.base), stop)
+            low, high = max(low, place.start), min(high, place.stop)
+            for part, begin, blocks, first in segment.blocks(low, high):
                 at, waiting = begin, list(blocks)
                 while waiting:
                     size = number = 0
@@ -184,7 +196,8 @@ class Line:
                         number += 1
                     data = memoryview(objects.read(part.content, at, size))
                     for count, length in waiting[:number]:
-                        yield first, count, bytes(data[:length]), segment.schema
+                        found = range(max(low - first, 0), min(high - first, count))
+                        yield Kept(bytes(data[:length]), segment.schema, count, found)
                         first += count
                         data = data[length:]
                     at += size
@@ -192,9 +205,12 @@ class Line:
 
     def records(self, start: int, stop: int) -> Iterator[list[bytes]]:
         """Yield the canonical bytes of the records [start, stop), block by block. Raises as `kept` does."""
-        for first, _, data, schema in self.kept(start, stop):
-            found = formats.split(self.stream.format, data, self.schema_bytes(schema))
-            yield found[max(start - first, 0) : max(stop - first, 0)]
+        for block in self.kept(start, stop):
+            yield self._split(block)
+
+    def _split(self, block: Kept) -> list[bytes]:
+        found = formats.split(self.stream.format, block.data, self.schema_bytes(block.schema))
+        return found[block.found.start : block.found.stop]
 
     def record(self, offset: int) -> bytes:
         """Return the canonical bytes of one record.
@@ -236,9 +252,26 @@ class Line:
         return b"".join(self._leaves(start, stop))
 
     def _leaves(self, start: int, stop: int) -> Iterator[bytes]:
-        for first, _, data, schema in self.kept(start, stop):
-            found = formats.split(self.stream.format, data, self.schema_bytes(schema))
-            yield leaves(found[max(start - first, 0) : max(stop - first, 0)], leaf_prefix(schema))
+        for block in self.kept(start, stop):
+            yield leaves(self._split(block), leaf_prefix(block.schema))
+
+    def again(self, start: int, stop: int) -> Iterator[Block]:
+        """Yield the records [start, stop) as blocks to be appended: those of text in full ones."""
+        waiting: list[bytes] = []
+        for block in self.kept(start, stop):
+            is_whole = len(block.found) == block.size
+            if is_whole and (self.stream.format == "arrow" or (block.size == BLOCK and not waiting)):
+                yield Block(records=self._split(block), kept=block.data)
+            elif self.stream.format == "arrow":
+                schema = self.schema_bytes(block.schema)
+                yield formats.part_of_batch(block.data, schema, block.found.start, block.found.stop)
+            else:
+                waiting += self._split(block)
+                while len(waiting) >= BLOCK:
+                    yield formats.text_block(waiting[:BLOCK])
+                    del waiting[:BLOCK]
+        if waiting:
+            yield formats.text_block(waiting)
 
     def check(self, size: int) -> bytes:
         """Read the first `size` records, and return the root that they make.
@@ -402,8 +435,7 @@ def compact(workspace: Workspace, stream: EventId, *, at_least: int) -> list[tup
     done = []
     for places in _runs(line.places(first, line.size), at_least):
         start, stop = places[0].start, places[-1].stop
-        blocks = _again(line, start, stop)
-        prepared = prepare(workspace, line.schema_bytes(line.schema), blocks)
+        prepared = prepare(workspace, line.schema_bytes(line.schema), line.again(start, stop))
         nodes, edge = grow(line.edge_at(start), start, prepared.hashes)
         with locked(workspace):
             if line.places(start, stop) != places:
@@ -426,7 +458,13 @@ def compact(workspace: Workspace, stream: EventId, *, at_least: int) -> list[tup
                 uses=edges_or_list(batch, replaced),
                 makes=edges_or_list(batch, _makes(digest, prepared.schema, prepared.parts)),
                 body=records.compacted_body(
-                    stream=stream, branch=line.branch, start=start, stop=stop, root=said, segment=digest
+                    stream=stream,
+                    log=workspace.ledger.origin,
+                    branch=line.branch,
+                    start=start,
+                    stop=stop,
+                    root=said,
+                    segment=digest,
                 ),
             )
             batch.append()
@@ -445,26 +483,6 @@ def _runs(places: Sequence[records.Place], at_least: int) -> Iterator[list[recor
             run = []
         if is_small and place is not None:
             run.append(place)
-
-
-def _again(line: Line, start: int, stop: int) -> Iterator[Block]:
-    """Yield records that are held as whole blocks."""
-    waiting: list[bytes] = []
-    for first, count, data, schema in line.kept(start, stop):
-        if count == BLOCK and not waiting:
-            yield Block(records=formats.split(line.stream.format, data, line.schema_bytes(schema)), kept=data)
-            continue
-        if line.stream.format == "arrow":  # a block of another length is a record batch all the same
-            yield Block(records=formats.split("arrow", data, line.schema_bytes(schema)), kept=data)
-            continue
-        assert start <= first
-        assert first + count <= stop
-        waiting += formats.split(line.stream.format, data, line.schema_bytes(schema))
-        while len(waiting) >= BLOCK:
-            yield Block(records=waiting[:BLOCK], kept=b"\n".join([*waiting[:BLOCK], b""]))
-            del waiting[:BLOCK]
-    if waiting:
-        yield Block(records=waiting, kept=b"\n".join([*waiting, b""]))
 
 
 def _keep(workspace: Workspace, batch: Batch, segment: Segment) -> Digest:

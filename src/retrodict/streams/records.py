@@ -133,10 +133,18 @@ def appended_body(
 
 
 def compacted_body(
-    *, stream: EventId, branch: str, start: int, stop: int, root: str, segment: Digest
+    *, stream: EventId, log: str, branch: str, start: int, stop: int, root: str, segment: Digest
 ) -> dict[str, object]:
     """Return the body of `stream.compacted`."""
-    return {"stream": stream, "branch": branch, "start": start, "stop": stop, "root": root, "segment": segment}
+    return {
+        "stream": stream,
+        "log": log,
+        "branch": branch,
+        "start": start,
+        "stop": stop,
+        "root": root,
+        "segment": segment,
+    }
 
 
 def positioned_body(*, stream: EventId, consumer: str, offset: int) -> dict[str, object]:
@@ -194,17 +202,30 @@ class StreamProjection:
             case "stream.appended":
                 self._appended(db, entry, body)
             case "stream.compacted":
-                where = (body["stream"], body["branch"], body["start"], body["stop"])
-                query = "DELETE FROM streams_places WHERE stream = ? AND branch = ? AND start >= ? AND stop <= ?"
-                db.execute(query, where)
-                db.execute("INSERT INTO streams_places VALUES (?, ?, ?, ?, ?, ?)", (*where, body["segment"], event.id))
+                self._compacted(db, entry, body)
             case "stream.positioned":
                 position = (body["stream"], body["consumer"], body["offset"], event.id, event.at)
                 db.execute("INSERT OR REPLACE INTO streams_positions VALUES (?, ?, ?, ?, ?)", position)
 
+    def _compacted(self, db: apsw.Connection, entry: Sequenced, body: Mapping[str, Any]) -> None:
+        query = "SELECT 1 FROM streams_appends WHERE stream = ? AND branch = ? AND stop = ? AND root = ?"
+        for branch in (body["branch"], body["log"]):
+            if db.execute(query, (body["stream"], branch, body["stop"], body["root"])).fetchall():
+                where = (body["stream"], branch, body["start"], body["stop"])
+                delete = "DELETE FROM streams_places WHERE stream = ? AND branch = ? AND start >= ? AND stop <= ?"
+                db.execute(delete, where)
+                row = (*where, body["segment"], entry.event.id)
+                db.execute("INSERT INTO streams_places VALUES (?, ?, ?, ?, ?, ?)", row)
+                return
+
     def _appended(self, db: apsw.Connection, entry: Sequenced, body: Mapping[str, Any]) -> None:
         event, kafka, merged = entry.event, body["kafka"] or {}, body["merged"]
-        where = (body["stream"], body["branch"], body["start"], body["stop"])
+        branch = body["branch"]
+        if branch == MAIN:
+            end = last(db, body["stream"], MAIN)
+            if body["start"] != (0 if end is None else end.stop):
+                branch = body["log"]  # two logs took themselves for the owner: what the other did not know is a branch
+        where = (body["stream"], branch, body["start"], body["stop"])
         db.execute("INSERT INTO streams_places VALUES (?, ?, ?, ?, ?, ?)", (*where, body["segment"], event.id))
         db.execute(
             "INSERT INTO streams_appends VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
