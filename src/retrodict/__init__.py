@@ -18,11 +18,14 @@ _API = (
     "explain",
     "init",
     "load",
+    "new_version",
     "open",
+    "open_array",
     "read_stream",
     "record_prediction",
     "remote_step",
     "run",
+    "samples",
     "search_predictions",
 )
 

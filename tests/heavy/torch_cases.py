@@ -15,9 +15,12 @@ import pandas as pd
 import pytest
 import torch
 
+import retrodict as rd
 from retrodict.actions.explain import explain
 from retrodict.actions.register import register
 from retrodict.actions.replay import replay
+from retrodict.actions.tensors import import_array
+from retrodict.kernel.errors import UsageError
 from retrodict.models import UnloadableModelError, load_model, package
 from retrodict.models.loading import read_description
 from retrodict.serving import Service
@@ -180,3 +183,23 @@ def test_what_carried_an_answer_is_sampled_or_enumerated(workspace: Workspace) -
     eight = found.answers[7]
     assert eight.attributions, eight.facts
     assert {item.result.names for item in eight.attributions} == {("a", "b", "c")}
+
+
+def test_samples_of_a_tensor_go_through_a_data_loader(tmp_path: Path) -> None:
+    """By this process, and by workers that open the version for themselves."""
+    values = np.arange(40, dtype=np.float32).reshape(10, 2, 2)
+    with make_workspace(tmp_path) as workspace:
+        np.save(tmp_path / "x.npy", values)
+        np.save(tmp_path / "y.npy", np.arange(10))
+        import_array(workspace, "x", tmp_path / "x.npy")
+        import_array(workspace, "y", tmp_path / "y.npy")
+        dataset = rd.samples("x", workspace=workspace).torch(
+            rd.samples("y", workspace=workspace), transform=lambda sample: sample * 2
+        )
+        for workers in (0, 2):
+            seen = list(torch.utils.data.DataLoader(dataset, batch_size=4, num_workers=workers))
+            assert [tuple(batch.shape) for batch, _ in seen] == [(4, 2, 2), (4, 2, 2), (2, 2, 2)]
+            assert torch.equal(torch.cat([batch for batch, _ in seen]), torch.from_numpy(values * 2))
+            assert torch.cat([labels for _, labels in seen]).tolist() == list(range(10))
+        with pytest.raises(UsageError):
+            rd.samples("x", workspace=workspace).torch([1, 2])

@@ -24,8 +24,10 @@ from retrodict.workspace import Workspace, refuse_writing
 
 if TYPE_CHECKING:
     from retrodict.actions.stream_append import StreamAppended
+    from retrodict.api.arrays import NewVersion
     from retrodict.api.running import Run
     from retrodict.render.explanation import ShownExplanation
+    from retrodict.tensors.samples import Samples
 
 __all__ = [
     "Model",
@@ -34,11 +36,14 @@ __all__ = [
     "explain",
     "init",
     "load",
+    "new_version",
     "open",
+    "open_array",
     "read_stream",
     "record_prediction",
     "remote_step",
     "run",
+    "samples",
     "search_predictions",
 ]
 
@@ -177,7 +182,7 @@ def append_stream(
     """
     from retrodict.actions import stream_append as action
 
-    used = world.current(workspace)
+    used = world.current(workspace, writes=True)
     refuse_writing(used)
     done = action.append_values(used, name, records, reason=reason)
     world.publish(used)
@@ -210,6 +215,58 @@ def read_stream(
     if (run_ := world.run_under_way(used)) is not None:
         action.note_read(used, found, run_)
     return action.values(found, form)
+
+
+def open_array(reference: str, *, path: str = "", workspace: Workspace | None = None) -> Any:
+    """Return a version of a tensor as a Zarr v3 array, read-only: slices are read without a checkout, and verified.
+
+    In a run, the version becomes one of its inputs.
+
+    Args:
+        reference: `images` (its newest version), `images@v3`; any versioned folder that is a Zarr v3 array.
+        path: Of an array in a group.
+
+    Raises:
+        UnknownReferenceError, AmbiguousReferenceError: See there.
+        NoTensorError: It holds no array.
+        MissingExtraError: zarr is not installed.
+    """
+    from retrodict.api.arrays import opened
+
+    return opened(world.current(workspace), reference, path)
+
+
+def new_version(
+    name: str,
+    *,
+    ids: Sequence[str | int] | None = None,
+    reason: str | None = None,
+    workspace: Workspace | None = None,
+) -> NewVersion:
+    """Write the next version of a tensor: `with rd.new_version("images") as array: array[7] = ...`.
+
+    Only chunks that change are stored. It is recorded when the block ends; after an error nothing is.
+
+    Args:
+        ids: For each sample, where they change: after `array.resize`, say.
+
+    Raises:
+        UnknownReferenceError: There is no such tensor.
+        TensorConflictError: At the end of the block: another version changed the same chunks in between.
+    """
+    from retrodict.api.arrays import NewVersion
+
+    return NewVersion(world.current(workspace, writes=True), name, ids, reason)
+
+
+def samples(reference: str, *, workspace: Workspace | None = None) -> Samples:
+    """Return a version of a tensor as a sequence of numpy arrays, one for each sample; `.torch()` for PyTorch.
+
+    Raises as `open_array` does.
+    """
+    from retrodict.api.arrays import samples as made
+
+    return made(workspace, reference)
 
 
 def load(reference: str, *, workspace: Workspace | None = None) -> Model | Predictor:

@@ -79,9 +79,16 @@ def current(given: Workspace | None = None, *, writes: bool = False) -> Workspac
     Raises:
         NoWorkspaceError: There is none here.
     """
-    if given is not None:
-        return given
-    root = workspaces.find_root(folder())
+    return given if given is not None else at(workspaces.find_root(folder()), writes=writes)
+
+
+def at(place: str | Path, *, writes: bool = False) -> Workspace:
+    """Return the workspace whose root is `place`, opened once in this process; it stays open until the exit.
+
+    Raises:
+        NoWorkspaceError: There is none.
+    """
+    root = Path(place)
     key = (os.getpid(), root)
     with _lock:
         if writes and key in _opened and _opened[key].is_copy:

@@ -37,6 +37,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "add": ("add", "Version files and folders."),
     "run": ("run", "Run a command, and find what it read and wrote."),
     "runs": ("runs", "List what was run."),
+    "tensor": ("tensor", "Keep arrays by version, and read slices of any."),
     "stream": ("stream", "Append to streams, and read them by offset."),
     "show": ("show", "Show one thing, with its bytes, neighbours and history."),
     "status": ("status", "Say what has changed since it was versioned."),

@@ -1,0 +1,531 @@
+"""`tensor create`, `import`, `list`, `show`, `read`, `diff`, and new versions of a few chunks."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from retrodict import datasets, provenance, runs
+from retrodict.actions import names
+from retrodict.actions.places import workspace_path
+from retrodict.kernel.errors import MissingExtraError, UnknownReferenceError, UsageError
+from retrodict.kernel.types import Digest, Edge, EventId, Ref
+from retrodict.tensors import IDS, NoTensorError, TensorConflictError
+from retrodict.workspace import Batch, Workspace
+
+if TYPE_CHECKING:
+    from retrodict.tensors.array import Difference, SampleId
+    from retrodict.tensors.store import Changes, ObjectsStore
+
+_SHOWN_IDS = 5
+_SLICE = re.compile(r"(?P<start>-?\d+)?(?P<colon>:)?(?P<stop>-?\d+)?(?::(?P<step>\d+))?\Z")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TensorShown:
+    """One version of a tensor.
+
+    Attributes:
+        reference: What to paste: `dataset:NAME@vN`.
+        samples: The length of the first axis.
+        ids: The first sample ids; empty where there are none. `has_ids` says which.
+        index: The entry that added it; `is_new` False: the bytes were those of the current version already.
+    """
+
+    reference: str
+    name: str
+    version: int
+    content: Digest
+    shape: tuple[int, ...]
+    dtype: str
+    chunks: tuple[int, ...]
+    samples: int
+    has_ids: bool
+    ids: tuple[str | int, ...]
+    size_bytes: int
+    index: int
+    is_new: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tensors:
+    """The newest version of each tensor."""
+
+    rows: tuple[TensorShown, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TensorRead:
+    """A slice of a version. `values` is nested lists, None where they went to the file `path`."""
+
+    reference: str
+    shape: tuple[int, ...]
+    dtype: str
+    values: object
+    path: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TensorDiff:
+    """What differs between two versions; see `retrodict.tensors.array.Difference`."""
+
+    first: str
+    second: str
+    is_same: bool
+    difference: Difference
+
+
+def needed() -> None:
+    """Do nothing where zarr is installed.
+
+    Raises:
+        MissingExtraError: It is not.
+    """
+    try:
+        import zarr  # noqa: F401 - 400 ms, and an extra
+    except ModuleNotFoundError as error:
+        raise MissingExtraError("an array by version", "tensors") from error
+
+
+def find(workspace: Workspace, reference: str) -> datasets.DatasetVersion:
+    """Return the version that a reference means.
+
+    Raises:
+        UnknownReferenceError, AmbiguousReferenceError: See there.
+        UsageError: It is no dataset, or is personal.
+        NoTensorError: It holds no array.
+    """
+    resolved = names.resolve(workspace, reference)
+    found = [] if resolved.event is None else datasets.find(workspace.views.database(), event=resolved.event)
+    if not found:
+        raise UsageError(f"{reference} is no dataset", hint="`retrodict tensor list` lists the tensors.")
+    if found[0].key is not None:
+        raise UsageError(f"{reference} is sealed, and is read as a whole", hint="`retrodict checkout` opens it.")
+    if not _is_tensor(workspace, found[0]):
+        raise NoTensorError(f"{reference} holds no array of Zarr version 3")
+    return found[0]
+
+
+def _is_tensor(workspace: Workspace, version: datasets.DatasetVersion) -> bool:
+    if version.type != "tree" or version.key is not None or not workspace.objects.has(version.content):
+        return False
+    return any(entry.name == b"zarr.json" for entry in workspace.objects.list_tree(version.content))
+
+
+def open_store(workspace: Workspace, version: datasets.DatasetVersion) -> ObjectsStore:
+    """Return the store of a version, to be read.
+
+    Raises:
+        MissingExtraError: zarr is not installed.
+    """
+    needed()
+    from retrodict.tensors.store import Files, ObjectsStore  # brings zarr
+
+    return ObjectsStore(workspace.objects, Files(workspace.objects, version.content))
+
+
+def label(version: datasets.DatasetVersion) -> str:
+    """Return what to paste for a version."""
+    return f"dataset:{version.name}@v{version.version}"
+
+
+def note_read(workspace: Workspace, version: datasets.DatasetVersion, run: EventId) -> None:
+    """Record that a run has read a version: it becomes one of the run's inputs."""
+    batch = Batch(workspace)
+    edge = Edge(ref=Ref(version.content), role="tensor", evidence="observed", made_by=version.event)
+    body = runs.read_body(run=run, what=label(version), digest=version.content)
+    batch.event("run.read", uses=(edge,), makes=(), body=body)
+    batch.append()
+
+
+def list_tensors(workspace: Workspace) -> Tensors:
+    """Return the newest version of each tensor."""
+    found = [v for v in datasets.versions(workspace.views.database()) if v.is_current and _is_tensor(workspace, v)]
+    rows = []
+    for version in found:
+        with contextlib.suppress(NoTensorError):  # a group, or an older version of Zarr
+            rows.append(_shown(workspace, version))
+    return Tensors(rows=tuple(rows))
+
+
+def show(workspace: Workspace, reference: str) -> TensorShown:
+    """Return one version. Raises as `find` does."""
+    return _shown(workspace, find(workspace, reference))
+
+
+def _shown(workspace: Workspace, version: datasets.DatasetVersion, *, is_new: bool = False) -> TensorShown:
+    store = open_store(workspace, version)
+    from retrodict.tensors.array import facts, ids_of, open_array  # brings zarr
+
+    found, ids = facts(open_array(store)), ids_of(store)
+    return TensorShown(
+        reference=label(version),
+        name=version.name,
+        version=version.version,
+        content=version.content,
+        shape=found.shape,
+        dtype=found.dtype,
+        chunks=found.chunks,
+        samples=found.shape[0] if found.shape else 1,
+        has_ids=ids is not None,
+        ids=tuple(ids or ())[:_SHOWN_IDS],
+        size_bytes=version.size_bytes,
+        index=version.index,
+        is_new=is_new,
+    )
+
+
+def create(
+    workspace: Workspace,
+    name: str,
+    shape: Sequence[int],
+    dtype: str,
+    *,
+    chunks: Sequence[int] | None = None,
+    fill: float = 0,
+    ids: Path | None = None,
+    reason: str | None = None,
+) -> TensorShown:
+    """Make a tensor in which every value is `fill`.
+
+    Raises:
+        UsageError: There is one of this name, or no such array can be.
+    """
+    if datasets.current(workspace.views.database(), name):
+        raise UsageError(f"there is {name} already", hint="`rd.new_version` changes a part of it.")
+    draft = Draft(workspace, name, None)
+    from retrodict.tensors import array  # brings zarr
+
+    array.create(draft.store, shape, dtype, chunks=chunks, fill=fill)
+    return draft.save(ids=None if ids is None else read_ids(ids), reason=reason)
+
+
+def import_array(
+    workspace: Workspace,
+    name: str,
+    path: Path,
+    *,
+    chunks: Sequence[int] | None = None,
+    ids: Path | None = None,
+    reason: str | None = None,
+) -> TensorShown:
+    """Version an array: a `.npy` file, or the folder of a Zarr v3 array; only chunks that are new are kept.
+
+    Args:
+        chunks: The shape of chunks, for a `.npy` file; by default as the version before it has, else at most 64 KiB.
+        ids: A file with a name for each sample along the first axis: `.npy`, or text with one on each line. By default
+            those of the version before it, where there are as many.
+
+    Raises:
+        NoTensorError: It is neither.
+        UsageError: It does not exist, or there are other ids than samples.
+    """
+    datasets.check_name(name)
+    if not path.exists():
+        raise UsageError(f"{path} does not exist")
+    heads = datasets.current(workspace.views.database(), name)
+    base = heads[0] if len(heads) == 1 and _is_tensor(workspace, heads[0]) else None
+    given = None if ids is None else read_ids(ids)
+    if path.is_dir():
+        if chunks is not None:
+            raise UsageError("the chunks of a Zarr folder stay as they are", hint="Leave --chunks out.")
+        stored = workspace.objects.add(path)
+        draft = Draft(workspace, name, base, content=stored.digest, files=stored.files)
+    else:
+        draft = Draft(workspace, name, base, content=None)
+        _fill(draft, path, chunks)
+    if given is None and base is not None:
+        from retrodict.tensors.array import ids_of  # brings zarr
+
+        before = ids_of(open_store(workspace, base))
+        given = before if before is not None and len(before) == draft.samples() else None
+    return draft.save(ids=given, reason=reason, uses=_origin(workspace, path))
+
+
+def _fill(draft: Draft, path: Path, chunks: Sequence[int] | None) -> None:
+    import numpy as np  # an extra
+
+    from retrodict.tensors import array  # brings zarr
+
+    try:
+        source = np.load(path, mmap_mode="r", allow_pickle=False)
+    except (ValueError, OSError, EOFError) as error:
+        raise NoTensorError(f"{path} is no .npy file with numbers: {error}") from error
+    if not isinstance(source, np.ndarray):
+        raise NoTensorError(f"{path} holds several arrays, and a tensor is one")
+    if chunks is None and draft.base is not None:
+        before = array.open_array(open_store(draft.workspace, draft.base))
+        if before.shape[1:] == source.shape[1:] and before.dtype == source.dtype:
+            chunks = before.chunks
+    made = array.create(draft.store, source.shape, source.dtype, chunks=chunks, fill=0)
+    array.fill(made, source)
+
+
+def _origin(workspace: Workspace, path: Path) -> list[Edge]:
+    """Return the edge to a file whose bytes the store holds: something here made or added them."""
+    if path.is_dir():
+        return []
+    digest = workspace.objects.hash_file(path)
+    if not workspace.objects.has(digest):
+        return []
+    place = workspace_path(workspace, path)
+    maker = provenance.maker(workspace.views.database(), Ref(digest), place)
+    return [Edge(ref=Ref(digest), role="source", evidence="observed", path=place, made_by=maker)]
+
+
+def read_ids(path: Path) -> list[SampleId]:
+    """Read sample ids from a file: a `.npy` of text or whole numbers, `.jsonl`, or text with one id on each line.
+
+    Raises:
+        UsageError: It cannot be read, or holds what cannot be an id.
+    """
+    needed()
+    import numpy as np  # an extra
+
+    from retrodict.tensors.array import check_ids  # brings zarr
+
+    try:
+        if path.suffix == ".npy":
+            found = [item.item() for item in np.load(path, allow_pickle=False).reshape(-1)]
+        elif path.suffix == ".jsonl":
+            found = [json.loads(line) for line in path.read_text("utf-8").splitlines()]
+        else:
+            found = path.read_text("utf-8").splitlines()
+    except (OSError, ValueError) as error:
+        raise UsageError(f"no sample ids can be read from {path}: {error}") from error
+    check_ids(found)
+    return found
+
+
+class Draft:
+    """The next version of a tensor, while it is written; nothing is on record before `save`.
+
+    Attributes:
+        store: What zarr writes through.
+        base: The version that it was begun from; None: there is none.
+    """
+
+    def __init__(
+        self,
+        workspace: Workspace,
+        name: str,
+        base: datasets.DatasetVersion | None,
+        *,
+        content: Digest | None = None,
+        files: int = 0,
+        goes_on: bool = False,
+    ) -> None:
+        """Begin with the files of `base` (`goes_on`), of a tree that is stored, or with none."""
+        needed()
+        from retrodict.tensors.store import Changes, Files, ObjectsStore  # brings zarr
+
+        datasets.check_name(name)
+        self.workspace = workspace
+        self.name = name
+        self.base = base
+        self._goes_on = goes_on
+        self._files = base.files if goes_on and base is not None else files
+        begun = base.content if goes_on and base is not None else content
+        self._changes: Changes = Changes(workspace.objects, Files(workspace.objects, begun))
+        self.store: ObjectsStore = ObjectsStore(workspace.objects, self._changes.files, self._changes)
+
+    def samples(self) -> int:
+        """Return the length of the first axis."""
+        from retrodict.tensors.array import open_array  # brings zarr
+
+        shape = open_array(self.store).shape
+        return shape[0] if shape else 1
+
+    def save(self, *, ids: Sequence[SampleId] | None, reason: str | None, uses: Sequence[Edge] = ()) -> TensorShown:
+        """Record the version; durable when it returns.
+
+        Args:
+            ids: For each sample; None: those that are there, if any.
+
+        Raises:
+            UsageError: There are other ids than samples.
+            TensorConflictError: Another version came in between, and changed what this one changes.
+        """
+        from retrodict.tensors.array import check_ids, encode_ids, ids_of  # brings zarr
+
+        if ids is not None:
+            check_ids(ids)
+            self._changes.set(IDS, encode_ids(ids))
+        found = ids_of(self.store)
+        if found is not None and len(found) != self.samples():
+            raise UsageError(
+                f"{self.name} has {self.samples()} samples, and there are {len(found)} sample ids",
+                hint="Give an id for each: --ids, or `ids=` of `rd.new_version`.",
+            )
+        workspace = self.workspace
+        self._changes.flush()
+        with _locked(workspace):
+            database = workspace.views.database()
+            heads = datasets.current(database, self.name)
+            files, onto = self._files, self._changes.files
+            if self._goes_on and self.base is not None and [head.event for head in heads] != [self.base.event]:
+                files, onto = self._moved_on(heads)
+            content, more = self._changes.save(onto)
+            same = next((head for head in heads if head.content == content), None)
+            if same is not None and len(heads) == 1:
+                return _shown(workspace, same)
+            version = max((v.version for v in datasets.versions(database, self.name)), default=0) + 1
+            uses = [*uses, *self._base_edges(heads)]
+            batch = Batch(workspace)
+            event = batch.event(
+                "dataset.added",
+                uses=uses,
+                makes=(Edge(ref=Ref(content), role="dataset", evidence="observed"),),
+                body={
+                    **datasets.added_body(
+                        name=self.name,
+                        version=version,
+                        content=content,
+                        type="tree",
+                        recipes=None,
+                        files=files + more,
+                        size_bytes=sum(entry.size for entry in workspace.objects.list_tree(content)),
+                        source=None,
+                        sealed=None,
+                    ),
+                    "strategy": "tensors",
+                },
+                reason=reason,
+                replaces=[head.event for head in heads],
+            )
+            batch.append()
+        (added,) = datasets.find(workspace.views.database(), event=event.id)
+        return _shown(workspace, added, is_new=True)
+
+    def _base_edges(self, heads: Sequence[datasets.DatasetVersion]) -> list[Edge]:
+        """Return the edges to the versions whose chunks go on in this one."""
+        if not self._goes_on or self.base is None:
+            return []
+        versions = {version.event: version for version in (self.base, *heads)}
+        return [
+            Edge(ref=Ref(version.content), role="version", evidence="observed", made_by=version.event)
+            for version in versions.values()
+        ]
+
+    def _moved_on(self, heads: Sequence[datasets.DatasetVersion]) -> tuple[int, Any]:
+        """Return the newest version's files, where nothing that changed there has changed here."""
+        from retrodict.tensors.store import Files  # brings zarr
+
+        head = heads[0] if len(heads) == 1 else None
+        if head is None or not _is_tensor(self.workspace, head):
+            raise TensorConflictError(f"{self.name} was given another kind of version, or several, in between")
+        now, before = Files(self.workspace.objects, head.content), self._changes.files
+        theirs = {key: entry.digest for key, entry in now.walk()}
+        ours = {key: entry.digest for key, entry in before.walk()}
+        both = sorted(key for key in self._changes.changed if theirs.get(key) != ours.get(key))
+        shape = {"zarr.json", IDS} & self._changes.changed.keys()
+        if both or (shape and any(theirs.get(key) != ours.get(key) for key in theirs.keys() | ours.keys())):
+            what = ", ".join(both[:3]) or "its shape or ids"
+            raise TensorConflictError(f"{self.name} is at v{head.version} by now, which has changed {what} too")
+        return head.files, now
+
+
+@contextlib.contextmanager
+def _locked(workspace: Workspace) -> Iterator[None]:
+    """Be the only one who records a version of a tensor; the kernel frees the lock of a process that dies."""
+    descriptor = os.open(workspace.folder / "tensors.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def begin(workspace: Workspace, name: str) -> Draft:
+    """Begin the next version of a tensor from its newest.
+
+    Raises:
+        UnknownReferenceError: There is none of this name.
+        UsageError: It has two newest versions, or holds no array.
+    """
+    asked = name.removeprefix("dataset:")
+    heads = datasets.current(workspace.views.database(), asked)
+    if not heads:
+        known = sorted({version.name for version in datasets.versions(workspace.views.database())})
+        raise UnknownReferenceError(asked, names.near(asked, known))
+    if len(heads) > 1:
+        raise UsageError(f"{asked} has {len(heads)} newest versions", hint="Settle which one it is first.")
+    return Draft(workspace, asked, find(workspace, label(heads[0])), goes_on=True)
+
+
+def read(workspace: Workspace, reference: str, slices: str = "", *, out: Path | None = None) -> TensorRead:
+    """Read a slice of a version, without a checkout.
+
+    Args:
+        slices: As in numpy: `0:10,:,3`; nothing: all of it.
+        out: A `.npy` file to write it to.
+
+    Raises:
+        UsageError: It is no slice of this array, or the file cannot be written. And as `find` does.
+    """
+    version = find(workspace, reference)
+    store = open_store(workspace, version)
+    import numpy as np  # an extra
+
+    from retrodict.tensors.array import open_array  # brings zarr
+
+    array = open_array(store)
+    index = parse_slices(slices)
+    try:
+        values = np.asarray(array[index] if index else array[...])
+    except (IndexError, ValueError) as error:
+        raise UsageError(f"[{slices}] is no part of an array of shape {list(array.shape)}: {error}") from error
+    if out is not None:
+        try:
+            with out.open("wb") as file:
+                np.save(file, values, allow_pickle=False)
+        except OSError as error:
+            raise UsageError(f"{out} cannot be written: {error.strerror}") from error
+    return TensorRead(
+        reference=label(version),
+        shape=values.shape,
+        dtype=str(values.dtype),
+        values=values.tolist() if out is None else None,
+        path=None if out is None else str(out),
+    )
+
+
+def parse_slices(text: str) -> tuple[slice | int, ...]:
+    """Return what is between the brackets of numpy's indexing: whole numbers and slices.
+
+    Raises:
+        UsageError: It is something else.
+
+    >>> parse_slices("0:10,:,3")
+    (slice(0, 10, None), slice(None, None, None), 3)
+    """
+    parts: list[slice | int] = []
+    for part in text.strip("[] ").split(",") if text.strip("[] ") else []:
+        match = _SLICE.match(part.strip())
+        if match is None or not (match["colon"] or match["start"]):
+            raise UsageError(f"{part!r} is no slice", hint="Write 3, 0:10, 5: or 0:100:2 for each axis, with commas.")
+        start, stop, step = (None if match[name] is None else int(match[name]) for name in ("start", "stop", "step"))
+        if match["colon"] is None:
+            assert start is not None
+            parts.append(start)
+        else:
+            parts.append(slice(start, stop, step))
+    return tuple(parts)
+
+
+def diff(workspace: Workspace, first: str, second: str) -> TensorDiff:
+    """Say which samples differ between two versions. Raises as `find` does."""
+    one, other = find(workspace, first), find(workspace, second)
+    a, b = open_store(workspace, one), open_store(workspace, other)
+    from retrodict.tensors.array import compare  # brings zarr
+
+    found = compare(a, b)
+    is_same = not (found.layout or found.added or found.removed or found.changed or found.moved)
+    return TensorDiff(first=label(one), second=label(other), is_same=is_same, difference=found)
