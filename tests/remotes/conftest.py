@@ -11,12 +11,14 @@ import pytest
 from tests.backups.conftest import S3, s3, s3_server
 
 from retrodict.actions.add import add
+from retrodict.actions.arriving import Pulled
 from retrodict.actions.clone import Cloned, clone
 from retrodict.actions.init import init
 from retrodict.actions.open import open_workspace
-from retrodict.actions.pull import Pulled, pull
-from retrodict.actions.push import Pushed, push
+from retrodict.actions.pull import pull
+from retrodict.actions.push import push
 from retrodict.actions.remote import add_remote
+from retrodict.actions.sending import Pushed
 from retrodict.actions.verify import verify
 from retrodict.kernel.clock import SystemClock
 from retrodict.workspace import Workspace, publish

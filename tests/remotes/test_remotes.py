@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import json
 import shutil
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from tests.remotes.conftest import Person
 
+from retrodict.actions import arriving
 from retrodict.actions.add import add
+from retrodict.actions.alias import alias
+from retrodict.actions.backup import backup
+from retrodict.actions.bundle import bundle, take_bundle
 from retrodict.actions.clone import clone
 from retrodict.actions.explain import explain
 from retrodict.actions.fetch import fetch
@@ -18,14 +23,16 @@ from retrodict.actions.keys import identity, receive, share
 from retrodict.actions.log import log
 from retrodict.actions.log_proof import log_proof
 from retrodict.actions.predict import predict
+from retrodict.actions.register import register
 from retrodict.actions.remote import add_remote, remotes, remove_remote
 from retrodict.actions.replay import replay
+from retrodict.actions.restore import restore
 from retrodict.actions.settle import settle
 from retrodict.actions.status import status
 from retrodict.actions.verify import verify
 from retrodict.backups import DamagedRemoteError, Depot, Head
 from retrodict.kernel.clock import SystemClock
-from retrodict.kernel.errors import UnknownReferenceError, UsageError
+from retrodict.kernel.errors import IntegrityError, UnavailableError, UnknownReferenceError, UsageError
 from retrodict.kernel.types import EntryNumber
 from retrodict.ledger import ForkError, OldStoreError
 from retrodict.objects import open_remote
@@ -206,9 +213,6 @@ def test_models_and_aliases_are_shared_explained_and_settled(tmp_path: Path) -> 
     ada.push()
     bob = Person("Bob", tmp_path / "bob", tmp_path / "bob-keys", ada.url)
     bob.clone()
-    from retrodict.actions.alias import alias
-    from retrodict.actions.register import register
-
     with bob.open() as workspace:
         answer = predict(workspace, "line@champion", [{"x": 4.0}])
         assert answer.outputs[0] is not None
@@ -418,8 +422,6 @@ def test_a_killed_pull_is_taken_up(ada: Person, bob: Person, monkeypatch: pytest
     bob.clone()
     ada.write("x\n2\n")
     ada.push()
-    from retrodict.actions import arriving
-
     for step in ("_record", "destroy_forgotten"):
         ada.write(step)
         ada.push()
@@ -509,8 +511,6 @@ def test_nothing_is_cloned_from_an_empty_place(bob: Person, hub: Path) -> None:
 
 
 def test_a_place_can_hold_a_backup_too(ada: Person, bob: Person) -> None:
-    from retrodict.actions.backup import backup
-
     ada.write("x\n1\n")
     with ada.open() as workspace:
         backup(workspace, open_remote(ada.url))
@@ -521,3 +521,69 @@ def test_a_place_can_hold_a_backup_too(ada: Person, bob: Person) -> None:
     bob.pull()
     bob.sound()
     assert Depot(open_remote(ada.url)).contents().heads
+
+
+def test_a_backup_holds_the_logs_of_others_too(ada: Person, bob: Person, tmp_path: Path) -> None:
+    ada.write("x\n1\n")
+    ada.push()
+    bob.clone()
+    bob.write("bob\n", "bob.csv")
+    place = tmp_path / "backup"
+    with bob.open() as workspace:
+        assert not backup(workspace, open_remote(str(place))).findings
+        order = [entry.event.id for _, entry in workspace.logs.read({}, workspace.logs.counts())]
+    shutil.rmtree(bob.root / ".retrodict")
+    restored = restore(open_remote(str(place)), bob.root, bob.state, SystemClock(), agent="Bob")
+    assert restored.standing == "continues"
+    assert bob.order()[: len(order) - 1] == order[:-1]
+    with bob.open() as workspace:
+        assert [log.ledger.origin for log in workspace.logs.held()[1:]] == [ada.origin()]
+        found = verify(workspace)
+        assert not [finding for finding in found.findings if finding.what.startswith("logs/")], found.findings
+        assert not [finding for finding in found.findings if finding.what == "format.json"], found.findings
+
+
+def test_a_received_log_that_is_no_longer_listed_is_named(ada: Person, bob: Person) -> None:
+    ada.write("x\n1\n")
+    ada.push()
+    bob.clone()
+    path = bob.root / ".retrodict" / "format.json"
+    value = json.loads(path.read_bytes())
+    value["logs"] = value["logs"][:1]
+    path.write_text(json.dumps(value))
+    with bob.open() as workspace:
+        found = verify(workspace)
+        assert found.answer == "no"
+        assert any(f.what == "format.json" and ada.origin() in f.message for f in found.findings)
+
+
+def test_a_bundle_carries_everything_to_a_machine_without_a_network(ada: Person, bob: Person, tmp_path: Path) -> None:
+    ada.write("x\n" * 100_000)
+    with ada.open() as workspace:
+        made = bundle(workspace, tmp_path / "a.bundle")
+        assert made.new_packs >= 1
+        with pytest.raises(UsageError, match="exists already"):
+            bundle(workspace, tmp_path / "a.bundle")
+    bob.begin()
+    with bob.open() as workspace:
+        taken = take_bundle(workspace, tmp_path / "a.bundle")
+        assert [log.origin for log in taken.logs] == [ada.origin()]
+        again = take_bundle(workspace, tmp_path / "a.bundle")
+        assert (again.logs, again.new_packs) == ((), 0)
+    bob.sound()
+    data = (tmp_path / "a.bundle").read_bytes()
+    cyd = replace(bob, name="Cyd", root=tmp_path / "cyd", state=tmp_path / "cyd-keys").begin()
+    for at in range(0, len(data), max(1, len(data) // 40)):
+        (tmp_path / "bad.bundle").write_bytes(data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :])
+        with cyd.open() as workspace, suppress(IntegrityError, UnavailableError):
+            take_bundle(workspace, tmp_path / "bad.bundle")  # what is taken is as it was made: see below
+    for cut in (0, 10, len(data) // 2, len(data) - 1):
+        (tmp_path / "bad.bundle").write_bytes(data[:cut])
+        with cyd.open() as workspace, pytest.raises(IntegrityError):
+            take_bundle(workspace, tmp_path / "bad.bundle")
+    with cyd.open() as workspace:
+        with pytest.raises(UsageError):
+            take_bundle(workspace, tmp_path / "none.bundle")
+        take_bundle(workspace, tmp_path / "a.bundle")
+    cyd.sound()
+    assert not list(tmp_path.glob(".a.bundle*"))

@@ -2,20 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from retrodict.actions.conflicts import Conflict, find_conflicts
 from retrodict.actions.remotes import Transfer, is_first_key
 from retrodict.backups import Contents, DamagedBackupError, DamagedRemoteError, Depot, Head, side_by_side
 from retrodict.kernel import merkle
 from retrodict.kernel.errors import FormatError
 from retrodict.kernel.note import Checkpoint, SignatureError, decode_checkpoint, verify_note
-from retrodict.kernel.protocols import Progress
+from retrodict.kernel.protocols import Clock, Progress
 from retrodict.kernel.types import EventId
 from retrodict.keys import LogVerifier
 from retrodict.ledger import Arrival, Extent, ForkError, HeldLog, OldStoreError, Piece, RefusedLogError, extend
-from retrodict.workspace import Batch, Layout, LogFile, Workspace, destroy_forgotten, log_keys, log_path
+from retrodict.workspace import (
+    Batch,
+    Layout,
+    LogFile,
+    Workspace,
+    alone,
+    destroy_forgotten,
+    log_keys,
+    log_path,
+    refuse_writing,
+)
 
 _DAY_US = 24 * 3600 * 1_000_000  # a tick is a time in microseconds; one a day ahead is of a clock that is wrong
 
@@ -39,6 +50,63 @@ class Refused:
 
     what: str
     because: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pulled:
+    """What a pull did.
+
+    Attributes:
+        remote: The name that was given, `place` the address.
+        logs: The logs of which something came.
+        new_packs: How many packs of objects came, `new_bytes` with how many bytes.
+        refused: What is there and was not taken.
+        conflicts: Names that were set on both sides; `settle` ends each.
+    """
+
+    remote: str
+    place: str
+    logs: tuple[PulledLog, ...]
+    new_packs: int
+    new_bytes: int
+    refused: tuple[Refused, ...]
+    conflicts: tuple[Conflict, ...]
+
+
+def receive(
+    workspace: Workspace, name: str, depot: Depot, *, only_logs: bool = False, progress: Progress | None
+) -> Pulled:
+    """Take what a place holds and this workspace does not; each log becomes one to read, under its own name.
+
+    Objects come before the entries that name them. What was taken before this was cut off is not taken again.
+
+    Args:
+        name: What the place is called.
+        only_logs: Leave the objects there; `fetch` takes them later.
+
+    Raises:
+        OldStoreError, ForkError: The place has more, or another history, of the own log.
+        DamagedRemoteError: A pack is missing or altered; no log was taken.
+        RemoteError: It cannot be reached.
+        CopiedWorkspaceError, ReadOnlyStoreError: Nothing can be recorded here.
+    """
+    refuse_writing(workspace)
+    with alone(workspace.folder):
+        contents = depot.contents()
+        check_own(workspace, depot, contents)
+        packs = size = 0
+        if not only_logs:
+            packs, size = take_packs(workspace, depot, wanted_packs(workspace, depot, contents), progress)
+        logs, refused = take_logs(workspace, depot, contents, progress)
+    return Pulled(
+        remote=name,
+        place=depot.place,
+        logs=tuple(logs),
+        new_packs=packs,
+        new_bytes=size,
+        refused=tuple(refused),
+        conflicts=find_conflicts(workspace),
+    )
 
 
 def wanted_packs(workspace: Workspace, depot: Depot, contents: Contents) -> list[str]:
@@ -99,10 +167,15 @@ def take_logs(
         if log_hash == own.hash:
             continue
         held = next((log for log in workspace.logs.held() if log.hash == log_hash), None)
+
+        def is_known(event: EventId, log_hash: str = log_hash) -> bool:
+            others = (log for log in workspace.logs.held() if log.hash != log_hash)
+            return any(log.ledger.find(event) is not None for log in others)
+
         for head in heads:  # the one that has come furthest first; whoever writes the remote may have forged it
             try:
                 file = layout.log(log_hash) or layout.new_log(head.origin, head.key)
-                pulled = _take_log(workspace, depot, head, held, file)
+                pulled = take_log(workspace.folder, workspace.clock, depot, head, held, file, is_known)
             except (ForkError, RefusedLogError, DamagedRemoteError, DamagedBackupError, FormatError) as error:
                 refused.append(Refused(what=head.origin, because=error.message))
                 if isinstance(error, ForkError):
@@ -131,8 +204,21 @@ def _listed(workspace: Workspace, own: HeldLog, layout: Layout, file: LogFile) -
     return replace(layout, own_log=own_log, others=(*layout.others, file))
 
 
-def _take_log(workspace: Workspace, depot: Depot, head: Head, held: HeldLog | None, file: LogFile) -> PulledLog | None:
+def take_log(
+    folder: Path,
+    clock: Clock,
+    depot: Depot,
+    head: Head,
+    held: HeldLog | None,
+    file: LogFile,
+    is_known: Callable[[EventId], bool],
+) -> PulledLog | None:
     """Take what is new of one log; None where nothing is.
+
+    Args:
+        folder: `.retrodict`, in which it is to lie as `file` says.
+        held: The log as it is held; None: it is new.
+        is_known: Whether an event lies in another log here.
 
     Raises:
         ForkError: Its key has signed another history than the one that is held.
@@ -153,7 +239,8 @@ def _take_log(workspace: Workspace, depot: Depot, head: Head, held: HeldLog | No
         raise ForkError(size, head.size, f"{depot.place} ({head.origin})")
     if held is not None and head.size <= signed:
         return None
-    extent = _extend(workspace, depot, head, checkpoint, key, held, file, size)
+    arrival = Arrival(checkpoint=checkpoint, key=key, where=depot.place)
+    extent = _extend(log_path(folder, file), clock, depot, head, arrival, held, is_known)
     return PulledLog(
         name=file.tag,
         origin=head.origin,
@@ -171,15 +258,15 @@ def _check_signed(checkpoint: Checkpoint, known: Sequence[LogVerifier], depot: D
 
 
 def _extend(
-    workspace: Workspace,
+    path: Path,
+    clock: Clock,
     depot: Depot,
     best: Head,
-    checkpoint: Checkpoint,
-    key: LogVerifier,
+    arrival: Arrival,
     held: HeldLog | None,
-    file: LogFile,
-    size: int,
+    is_known: Callable[[EventId], bool],
 ) -> Extent:
+    size = 0 if held is None else held.ledger.size()
     payloads = 0 if held is None else held.ledger.extent().payloads
 
     def pieces() -> Iterator[Piece]:
@@ -194,20 +281,16 @@ def _extend(
                 yield Piece(piece.entries[max(0, size - before) :], piece.payloads)
             before = stretch.entries
 
-    def is_known(event: EventId) -> bool:
-        return any(log.ledger.find(event) is not None for log in workspace.logs.held() if log.hash != file.hash)
-
-    path = log_path(workspace.folder, file)
     path.parent.mkdir(exist_ok=True)
     if held is None:
         _remove(path)  # of a pull that was killed before it could list the file
     try:
         return extend(
             path,
-            Arrival(checkpoint=checkpoint, key=key, where=depot.place),
+            arrival,
             pieces(),
             follow=LogVerifier.from_text,
-            latest_tick=workspace.clock.now_ns() // 1000 + _DAY_US,
+            latest_tick=clock.now_ns() // 1000 + _DAY_US,
             is_known=is_known,
             is_new=held is None,
         )
@@ -216,7 +299,7 @@ def _extend(
             _remove(path)
         if not isinstance(error, ForkError):
             raise
-        if held is None or _root(depot, best) != checkpoint.root:
+        if held is None or _root(depot, best) != arrival.checkpoint.root:
             why = "its entries are not those that its checkpoint signs"
             raise RefusedLogError(best.origin, depot.place, why) from error
         raise

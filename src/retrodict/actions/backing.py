@@ -7,18 +7,20 @@ import os
 import re
 import shutil
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from retrodict import backups
-from retrodict.backups import DamagedBackupError, Keys, Manifest, PassphraseError, Vault
+from retrodict.actions.arriving import take_log
+from retrodict.backups import DamagedBackupError, Depot, Keys, Manifest, PassphraseError, Vault
 from retrodict.backups.records import What
 from retrodict.kernel.durable import sync_folder, write_file
 from retrodict.kernel.errors import UnavailableError, UsageError
 from retrodict.kernel.note import decode_checkpoint
 from retrodict.kernel.protocols import Clock, Progress, Remote
-from retrodict.ledger import Ledger
+from retrodict.ledger import Ledger, key_hash
 from retrodict.objects import ObjectStore, open_remote
-from retrodict.workspace import Batch, Workspace, format_file
+from retrodict.workspace import Batch, Layout, Workspace, format_file
 
 _SEALED = re.compile(r"keys/(?P<workspace>[0-9a-f]{32})-(?P<hash>[0-9a-f]{64})\Z")
 
@@ -93,6 +95,7 @@ def build(
             write_file(building / "keys.db", ring)
         write_file(building / ".gitignore", b"*\n")
         write_file(building / "format.json", format_file(workspace_id or last.workspace))
+        _build_received(vault, building, workspace_id or last.workspace, clock)
         os.rename(building, folder)
         sync_folder(folder.parent)
     except OSError as error:
@@ -102,6 +105,28 @@ def build(
         if not was_there and not folder.exists():
             with contextlib.suppress(OSError):
                 folder.parent.rmdir()
+
+
+def _build_received(vault: Vault, folder: Path, workspace_id: str, clock: Clock) -> None:
+    """Put the logs of others, which the log in `folder` says were received, beside it, as far as they lie there too."""
+    ledger = Ledger.open(folder / "ledger.db", clock, read_only=True)
+    try:
+        said = [*ledger.entries_of("log.pulled"), *ledger.entries_of("workspace.copied")]
+        origins = dict.fromkeys(str(sequenced.event.body["origin"]) for sequenced in said)
+        if not origins:
+            return
+        depot = Depot(vault.remote)
+        heads, layout = depot.contents().heads, Layout(workspace=workspace_id)
+        layout = replace(layout, own_log=layout.new_log(ledger.origin, None, "ledger.db"))
+        for origin in origins:
+            for head in heads.get(key_hash(origin), ())[:1]:
+                file = layout.new_log(head.origin, head.key)
+                take_log(folder, clock, depot, head, None, file, lambda event: ledger.find(event) is not None)
+                layout = replace(layout, others=(*layout.others, file))
+        if layout.others:
+            layout.write(folder)
+    finally:
+        ledger.close()
 
 
 def _check(path: Path, last: Manifest, vault: Vault, clock: Clock) -> None:

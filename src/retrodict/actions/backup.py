@@ -10,7 +10,8 @@ from dataclasses import dataclass
 
 from retrodict import backups
 from retrodict.actions.backing import record_backup
-from retrodict.backups import BackupAheadError, DamagedBackupError, Manifest, Part, Vault, hash_of
+from retrodict.actions.sending import send_log
+from retrodict.backups import BackupAheadError, DamagedBackupError, Depot, Manifest, Part, Vault, hash_of
 from retrodict.kernel import clock as clocks
 from retrodict.kernel.errors import AlteredObjectError, UnavailableError
 from retrodict.kernel.note import decode_checkpoint
@@ -68,6 +69,7 @@ def backup(
     with _alone(workspace):
         findings: list[Finding] = []
         before, after = _copy(workspace, vault, findings, progress, closing=closing)
+        _copy_received(workspace, vault, findings)
         recorded = None
         if not closing:
             recorded = _record(workspace, vault)
@@ -127,6 +129,23 @@ def _copy(
     vault.finish(manifest)
     vault.remove_torn([*chain, manifest])
     return before, manifest
+
+
+def _copy_received(workspace: Workspace, vault: Vault, findings: list[Finding]) -> None:
+    """Copy what is new of the logs of others, as `push` does."""
+    others = workspace.logs.held()[1:]
+    if not others:
+        return
+    depot = Depot(vault.remote)
+    contents = depot.contents()
+    for log in others:
+        note, heads = log.ledger.checkpoint(), contents.heads.get(log.hash, ())
+        signed = 0 if note is None else decode_checkpoint(note).size
+        if heads and heads[0].size >= signed:
+            continue
+        if send_log(workspace, depot, log, contents, ()) is None:
+            message = f"the log {log.ledger.origin} is not signed by a key that is known, so that it was not copied"
+            findings.append(Finding(level="missing", what=log.name, message=message))
 
 
 @contextlib.contextmanager

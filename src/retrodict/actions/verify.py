@@ -194,12 +194,15 @@ def verify(
 def _received(workspace: Workspace, progress: Progress | None) -> tuple[tuple[ReceivedLog, ...], list[Finding]]:
     """Check the logs of others: each by its own key, and by what this log says of it from when it came."""
     listed = Layout.read(workspace.folder).others
-    if not listed:
-        return (), []
+    said = [*workspace.ledger.entries_of("log.pulled"), *workspace.ledger.entries_of("workspace.copied")]
     found: list[ReceivedLog] = []
     findings: list[Finding] = []
+    origins = {file.origin for file in listed}
+    for origin in dict.fromkeys(str(s.event.body["origin"]) for s in said):
+        if origin not in origins:
+            message = f"the log {origin} was received, as entry {_first(said, origin)} says, and is not listed"
+            findings.append(Finding(level="missing", what="format.json", message=message))
     held = {log.hash: log for log in workspace.logs.held()}
-    said = [*workspace.ledger.entries_of("log.pulled"), *workspace.ledger.entries_of("workspace.copied")]
     for file in listed:
         log = held.get(file.hash)
         if log is None:
@@ -231,6 +234,10 @@ def _received(workspace: Workspace, progress: Progress | None) -> tuple[tuple[Re
             unprotected = max(0, size - signed)
             found.append(ReceivedLog(name=log.name, origin=file.origin, entries=size, unprotected=unprotected))
     return tuple(found), findings
+
+
+def _first(said: Sequence[Sequenced], origin: str) -> int:
+    return min(sequenced.index for sequenced in said if sequenced.event.body["origin"] == origin)
 
 
 def _entries(workspace: Workspace) -> Iterator[Sequenced]:

@@ -70,6 +70,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "pull": ("pull", "Take what others have pushed."),
     "fetch": ("fetch", "Take objects that are not held here."),
     "clone": ("clone", "Make a workspace of what a remote holds."),
+    "bundle": ("bundle", "Carry logs and objects in one file."),
     "settle": ("settle", "End a conflict of names."),
     "backup": ("backup", "Copy the record to another place."),
     "restore": ("restore", "Bring a workspace back from a backup."),

@@ -8,6 +8,7 @@ from retrodict.kernel import lazy
 
 if TYPE_CHECKING:
     from retrodict.objects.add import Added, display
+    from retrodict.objects.bundle import BundleRemote
     from retrodict.objects.names import digest_of
     from retrodict.objects.remotes import RemoteError, open_remote
     from retrodict.objects.store import ObjectStore
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "Added": "add",
+    "BundleRemote": "bundle",
     "ObjectStore": "store",
     "RemoteError": "remotes",
     "TreeEntry": "tree",
@@ -25,7 +27,17 @@ _HOMES = {
     "open_remote": "remotes",
 }
 
-__all__ = ["Added", "ObjectStore", "RemoteError", "TreeEntry", "Weight", "digest_of", "display", "open_remote"]
+__all__ = [
+    "Added",
+    "BundleRemote",
+    "ObjectStore",
+    "RemoteError",
+    "TreeEntry",
+    "Weight",
+    "digest_of",
+    "display",
+    "open_remote",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -12,12 +12,11 @@ from retrodict.render.text import conflicts, listing, table
 from retrodict.render.words import count, size
 
 if TYPE_CHECKING:
-    from retrodict.actions.arriving import PulledLog, Refused
+    from retrodict.actions.arriving import Pulled, PulledLog, Refused
     from retrodict.actions.clone import Cloned
     from retrodict.actions.fetch import Fetched
-    from retrodict.actions.pull import Pulled
-    from retrodict.actions.push import Pushed
     from retrodict.actions.remote import RemoteChanged, Remotes
+    from retrodict.actions.sending import Pushed
     from retrodict.actions.settle import Settled
 
 
