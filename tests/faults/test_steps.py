@@ -29,6 +29,9 @@ from retrodict.kernel.errors import UnavailableError
         ("views", 23),
         ("backup", 23),
         ("restore", 23),
+        ("copy", 23),
+        ("push", 11),
+        ("pull", 11),
     ],
 )
 def test_a_step_that_fails_loses_nothing_that_was_acknowledged(scenario: str, every: int) -> None:

@@ -19,10 +19,13 @@ from retrodict.actions.bundle import bundle, take_bundle
 from retrodict.actions.clone import clone
 from retrodict.actions.explain import explain
 from retrodict.actions.fetch import fetch
+from retrodict.actions.init import init
 from retrodict.actions.keys import identity, receive, share
 from retrodict.actions.log import log
 from retrodict.actions.log_proof import log_proof
+from retrodict.actions.open import open_workspace
 from retrodict.actions.predict import predict
+from retrodict.actions.push import push
 from retrodict.actions.register import register
 from retrodict.actions.remote import add_remote, remotes, remove_remote
 from retrodict.actions.replay import replay
@@ -31,12 +34,14 @@ from retrodict.actions.settle import settle
 from retrodict.actions.status import status
 from retrodict.actions.verify import verify
 from retrodict.backups import DamagedRemoteError, Depot, Head
+from retrodict.kernel import clock as clocks
 from retrodict.kernel.clock import SystemClock
 from retrodict.kernel.errors import IntegrityError, UnavailableError, UnknownReferenceError, UsageError
-from retrodict.kernel.types import EntryNumber
+from retrodict.kernel.types import EntryNumber, Event, EventId
 from retrodict.ledger import ForkError, OldStoreError
 from retrodict.objects import open_remote
 from retrodict.testing.workspaces import AGENT, build
+from retrodict.workspace import Batch, publish
 
 
 def files(folder: Path) -> dict[str, bytes]:
@@ -587,3 +592,84 @@ def test_a_bundle_carries_everything_to_a_machine_without_a_network(ada: Person,
         take_bundle(workspace, tmp_path / "a.bundle")
     cyd.sound()
     assert not list(tmp_path.glob(".a.bundle*"))
+
+
+class Ahead(SystemClock):
+    """A clock that is two days ahead."""
+
+    def now_ns(self) -> int:
+        return super().now_ns() + 2 * 24 * 3600 * 1_000_000_000
+
+
+def test_a_log_of_a_clock_that_is_far_ahead_is_refused(ada: Person, tmp_path: Path) -> None:
+    eve = Person("Eve", tmp_path / "eve", tmp_path / "eve-keys", ada.url)
+    init(eve.root, eve.state, Ahead(), agent="Eve")
+    with open_workspace(eve.root, eve.state, Ahead(), agent="Eve") as workspace:
+        add_remote(workspace, "origin", eve.url, folder=eve.root)
+        push(workspace)
+    (refused,) = ada.pull().refused
+    assert "tick" in refused.because
+    ada.sound()
+
+
+def drafted(kind: str, body: dict[str, object], event: str | None = None) -> Event:
+    clock = SystemClock()
+    return Event(
+        id=EventId(event) if event else clocks.event_id(clock),
+        kind=kind,
+        at=clocks.rfc3339(clock.now_ns()),
+        agent="a-00000000000000000000",
+        uses=(),
+        makes=(),
+        body=body,
+    )
+
+
+def test_entries_of_others_that_no_view_can_fold_stop_nobody(ada: Person, tmp_path: Path) -> None:
+    ada.write("x\n1\n")
+    eve = Person("Eve", tmp_path / "eve", tmp_path / "eve-keys", ada.url).begin()
+    with eve.open() as workspace:
+        bodies: list[dict[str, object]] = [{}, {"name": 7, "version": {}, "content": None}, {"name": "data.csv"}]
+        for body in bodies:
+            for kind in ("dataset.added", "model.registered", "alias.set", "prediction.made", "run.finished"):
+                workspace.ledger.append([drafted(kind, body)])
+        publish(workspace)
+        push(workspace)
+    assert ada.pull().refused == ()
+    ada.sound()
+    with ada.open() as workspace:
+        assert list(workspace.views.verify()) == []
+        assert status(workspace).conflicts == ()
+    ada.write("x\n2\n")
+
+
+def test_a_log_that_takes_the_events_of_another_is_refused(ada: Person, tmp_path: Path) -> None:
+    ada.write("x\n1\n")
+    with ada.open() as workspace:
+        stolen = workspace.ledger.event(2).event.id
+    eve = Person("Eve", tmp_path / "eve", tmp_path / "eve-keys", ada.url).begin()
+    with eve.open() as workspace:
+        workspace.ledger.append([drafted("anything.said", {}, stolen)])
+        publish(workspace)
+        push(workspace)
+    (refused,) = ada.pull().refused
+    assert "lies in another log" in refused.because
+    ada.sound()
+
+
+def test_another_log_neither_renames_nor_vouches_for_the_agents_of_this_one(ada: Person, tmp_path: Path) -> None:
+    ada.write("x\n1\n")
+    with ada.open() as workspace:
+        agent = workspace.ledger.event(2).event.agent
+    eve = Person("Eve", tmp_path / "eve", tmp_path / "eve-keys", ada.url).begin()
+    with eve.open() as workspace:
+        batch = Batch(workspace)
+        sealed = batch.seal("Not Ada")
+        workspace.ledger.append(
+            [drafted("agent.named", {"agent": agent, "name": sealed, "how": "claimed"})], batch.blobs
+        )
+        publish(workspace)
+        push(workspace)
+    ada.pull()
+    with ada.open() as workspace:
+        assert {row.agent for row in log(workspace).rows} == {"Ada"}

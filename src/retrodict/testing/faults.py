@@ -25,7 +25,7 @@ import traceback
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -35,10 +35,13 @@ from retrodict.actions.add import add
 from retrodict.actions.backing import open_place
 from retrodict.actions.backup import backup
 from retrodict.actions.backup_keys import backup_keys
+from retrodict.actions.clone import clone
 from retrodict.actions.dispute import dispute
 from retrodict.actions.init import init
 from retrodict.actions.open import open_workspace
 from retrodict.actions.predict import predict
+from retrodict.actions.pull import pull
+from retrodict.actions.push import push
 from retrodict.actions.register import register
 from retrodict.actions.restore import restore
 from retrodict.actions.rotate_key import rotate_key
@@ -163,7 +166,7 @@ def _refused() -> Exception:
 
 
 def _opened(folder: Path) -> Workspace:
-    return open_workspace(folder / "project", folder / "state", SystemClock(), agent=AGENT)
+    return open_workspace(folder / "project", folder / "state", SystemClock(), agent=AGENT, begins_log=True)
 
 
 def _init(folder: Path, tell: Tell) -> None:
@@ -240,6 +243,33 @@ def _restore(folder: Path, tell: Tell) -> None:
         tell(workspace)
 
 
+def _copy(folder: Path, tell: Tell) -> None:
+    """The workspace is a copy of one that is still there; it begins a log of its own."""
+    if not (folder / "original").exists():
+        shutil.copytree(folder / "project", folder / "original", symlinks=True)
+        _settle(folder, folder / "original")
+    with _opened(folder) as workspace:
+        tell(workspace)
+        predict(workspace, "twice", [{"x": 1}])
+        tell(workspace)
+
+
+def _push(folder: Path, tell: Tell) -> None:
+    with _opened(folder) as workspace:
+        push(workspace, str(folder / "pushed"))
+        tell(workspace)
+        predict(workspace, "twice", [{"x": 1}])
+        push(workspace, str(folder / "pushed"))
+        tell(workspace)
+
+
+def _pull(folder: Path, tell: Tell) -> None:
+    with _opened(folder) as workspace:
+        pull(workspace, str(folder / "hub"))
+        tell(workspace)
+        workspace.views.database()
+
+
 SCENARIOS: dict[str, Callable[[Path, Tell], None]] = {
     "init": _init,
     "record": _record,
@@ -249,6 +279,9 @@ SCENARIOS: dict[str, Callable[[Path, Tell], None]] = {
     "views": _views,
     "backup": _backup,
     "restore": _restore,
+    "copy": _copy,
+    "push": _push,
+    "pull": _pull,
 }
 
 
@@ -264,6 +297,13 @@ def prepare(folder: Path) -> None:
             backup(workspace, open_place(str(folder / "saved")))
             backup_keys(workspace, open_place(str(folder / "saved-keys")), b"passphrase")
             backup(workspace, open_place(str(folder / "saved")), closing=True)
+        init(folder / "other", folder / "state-of-other", SystemClock(), agent="Somebody Else")
+        (folder / "other" / "theirs.txt").write_text("theirs")
+        with open_workspace(
+            folder / "other", folder / "state-of-other", SystemClock(), agent="Somebody Else"
+        ) as workspace:
+            add(workspace, [folder / "other" / "theirs.txt"])
+            push(workspace, str(folder / "hub"))
         return 0
 
     assert _forked(work)[0] == 0
@@ -338,10 +378,10 @@ def attempt(prepared: Path, folder: Path, scenario: str, number: int, way: Way) 
     return Outcome(fired=code == DIED, problems=() if seen == 0 else (found.decode(errors="replace")[-2500:],))
 
 
-def _settle(folder: Path) -> None:
-    """Let the copy be where its key was made: it was copied with its key."""
+def _settle(folder: Path, project: Path | None = None) -> None:
+    """Let the copy be where its key was made: it was copied with its key. Or let another one be."""
     for place in (folder / "state").glob("*/place"):
-        store = folder / "project" / ".retrodict"
+        store = (project or folder / "project") / ".retrodict"
         status = store.stat()
         place.write_text(json.dumps({"path": str(store.resolve()), "device": status.st_dev, "inode": status.st_ino}))
 
@@ -363,6 +403,19 @@ def _look(folder: Path, scenario: str, acknowledged: list[tuple[int, str]]) -> i
         found = verify(workspace)
         if scenario == "backup":
             backup(workspace, open_place(str(folder / "backup")))
+        if scenario == "pull":
+            pull(workspace, str(folder / "hub"))
+            found = replace(found, findings=(*found.findings, *verify(workspace).findings))
+        if scenario == "push":
+            push(workspace, str(folder / "pushed"))
+            clone(
+                str(folder / "pushed"),
+                folder / "cloned",
+                folder / "state-of-clone",
+                SystemClock(),
+                agent=AGENT,
+                folder=folder,
+            )
     bad = [f for f in found.findings if f.level in ("altered", "missing")]
     print("\n".join(f"{f.level} {f.what}: {f.message}" for f in bad), flush=True)
     return 3 if bad else 0
