@@ -176,7 +176,7 @@ def test_names_that_clash_are_shown_and_settled_by_one_command(ada: Person, bob:
             settle(workspace, "data.csv", "v2")
         with pytest.raises(UnknownReferenceError):
             settle(workspace, "data.csv", "9")
-        with pytest.raises(UnknownReferenceError):
+        with pytest.raises(UsageError, match="means one thing only"):
             settle(workspace, "other.csv", "2")
         other = next(claim for claim in conflict.claims if claim.entry.is_of_another_log)
         done = settle(workspace, "dataset:data.csv", str(other.entry), reason="Bob's is right")

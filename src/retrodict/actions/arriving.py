@@ -10,7 +10,7 @@ from retrodict.actions.conflicts import Conflict, find_conflicts
 from retrodict.actions.remotes import Transfer, is_first_key
 from retrodict.backups import Contents, DamagedBackupError, DamagedRemoteError, Depot, Head, side_by_side
 from retrodict.kernel import merkle
-from retrodict.kernel.errors import FormatError
+from retrodict.kernel.errors import FormatError, UsageError
 from retrodict.kernel.note import Checkpoint, SignatureError, decode_checkpoint, verify_note
 from retrodict.kernel.protocols import Clock, Progress
 from retrodict.kernel.types import EventId
@@ -89,10 +89,11 @@ def receive(
         DamagedRemoteError: A pack is missing or altered; no log was taken.
         RemoteError: It cannot be reached.
         CopiedWorkspaceError, ReadOnlyStoreError: Nothing can be recorded here.
+        UsageError: No log lies there.
     """
     refuse_writing(workspace)
     with alone(workspace.folder):
-        contents = depot.contents()
+        contents = some_contents(depot)
         check_own(workspace, depot, contents)
         packs = size = 0
         if not only_logs:
@@ -107,6 +108,18 @@ def receive(
         refused=tuple(refused),
         conflicts=find_conflicts(workspace),
     )
+
+
+def some_contents(depot: Depot) -> Contents:
+    """Return what lies in a place.
+
+    Raises:
+        UsageError: No log does, not even a damaged one.
+    """
+    contents = depot.contents()
+    if not contents.heads and not contents.damaged:
+        raise UsageError(f"no log lies in {depot.place}", hint="`retrodict push` brings one there.")
+    return contents
 
 
 def wanted_packs(workspace: Workspace, depot: Depot, contents: Contents) -> list[str]:

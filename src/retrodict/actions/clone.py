@@ -9,10 +9,10 @@ from pathlib import Path
 
 from retrodict import datasets
 from retrodict import workspace as workspaces
-from retrodict.actions.arriving import PulledLog, Refused, take_logs, take_packs, wanted_packs
+from retrodict.actions.arriving import PulledLog, Refused, some_contents, take_logs, take_packs, wanted_packs
 from retrodict.actions.open import PROJECTIONS
 from retrodict.actions.remotes import NamedRemote, full_address, write_remotes
-from retrodict.backups import Depot
+from retrodict.backups import DamagedRemoteError, Depot
 from retrodict.kernel.errors import UsageError
 from retrodict.kernel.protocols import Clock, Progress
 from retrodict.models import records as models
@@ -75,10 +75,9 @@ def clone(
         raise UsageError(f"{into} is a workspace already", hint="Clone into another folder, or `retrodict pull` there.")
     address = full_address(url, folder)
     depot = Depot(open_remote(address))
-    contents = depot.contents()
+    contents = some_contents(depot)
     if not contents.heads:
-        damaged = f": {next(iter(contents.damaged.values()))}" if contents.damaged else ""
-        raise UsageError(f"no log lies in {depot.place}{damaged}", hint="`retrodict push` brings one there.")
+        raise DamagedRemoteError(f"{depot.place}: {'; '.join(contents.damaged.values())}")
     was_there = into.exists()
     made = workspaces.create(into, state_root, clock, PROJECTIONS, agent=agent)
     is_done = False

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from retrodict import provenance
 from retrodict.actions import names
-from retrodict.actions.arriving import take_packs, wanted_packs
+from retrodict.actions.arriving import some_contents, take_packs, wanted_packs
 from retrodict.actions.remotes import find_remote
 from retrodict.backups import Depot, side_by_side
 from retrodict.kernel.errors import RetrodictError, UsageError
@@ -62,7 +62,7 @@ def fetch(
     wanted = None if only is None else list(_needed(workspace, only, with_causes=with_causes))
     with alone(workspace.folder):
         packs = size = missing = 0
-        keys = wanted_packs(workspace, depot, depot.contents())
+        keys = wanted_packs(workspace, depot, some_contents(depot))
         if wanted is None:
             packs, size = take_packs(workspace, depot, keys, progress)
         else:

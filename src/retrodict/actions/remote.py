@@ -5,8 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from retrodict.actions.remotes import NamedRemote, check_remote_name, full_address, read_remotes, write_remotes
-from retrodict.kernel.errors import ReadOnlyStoreError, UnknownReferenceError, UsageError
+from retrodict.actions.remotes import (
+    NamedRemote,
+    check_remote_name,
+    full_address,
+    read_remotes,
+    unknown_remote,
+    write_remotes,
+)
+from retrodict.kernel.errors import ReadOnlyStoreError, UsageError
 from retrodict.objects import open_remote
 from retrodict.workspace import Workspace
 
@@ -59,11 +66,11 @@ def remove_remote(workspace: Workspace, name: str) -> RemoteChanged:
     """Forget a place; what lies there stays, and what came from there stays here.
 
     Raises:
-        UnknownReferenceError: There is none of that name.
+        UsageError: There is none of that name.
     """
     known = read_remotes(workspace)
     for remote in known:
         if remote.name == name:
             write_remotes(workspace, [other for other in known if other.name != name])
             return RemoteChanged(name=name, url=remote.url, is_added=False)
-    raise UnknownReferenceError(name, tuple(remote.name for remote in known))
+    raise unknown_remote(name, [remote.name for remote in known])

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import contextlib
+import difflib
 import json
 import os
 import re
@@ -16,7 +17,7 @@ from time import monotonic
 
 from retrodict.backups import Depot
 from retrodict.kernel.durable import write_file
-from retrodict.kernel.errors import FormatError, RetrodictError, UnavailableError, UnknownReferenceError, UsageError
+from retrodict.kernel.errors import FormatError, RetrodictError, UnavailableError, UsageError
 from retrodict.kernel.protocols import Progress
 from retrodict.keys import LogVerifier
 from retrodict.ledger import HeldLog, key_hash
@@ -80,8 +81,7 @@ def find_remote(workspace: Workspace, named: str | None) -> tuple[str, Depot]:
         named: Its name, or an address; None: the only one, or the one that is called `origin`.
 
     Raises:
-        UsageError: There is none, or several and none was named.
-        UnknownReferenceError: It is neither a name nor an address.
+        UsageError: There is none, several and none was named, or it is neither a name nor an address.
     """
     remotes = {remote.name: remote.url for remote in read_remotes(workspace)}
     if named is None:
@@ -94,7 +94,14 @@ def find_remote(workspace: Workspace, named: str | None) -> tuple[str, Depot]:
         return named, Depot(open_remote(remotes[named]))
     if "://" in named or "/" in named:
         return named, Depot(open_remote(full_address(named, Path(workspace.root))))
-    raise UnknownReferenceError(named, tuple(remotes))
+    raise unknown_remote(named, list(remotes))
+
+
+def unknown_remote(name: str, known: list[str]) -> UsageError:
+    """Return the error for a name that no remote has."""
+    near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
+    hint = f"Did you mean {' or '.join(near)}?" if near else "`retrodict remote` lists them; an address has a / in it."
+    return UsageError(f"there is no remote called {name!r}", hint=hint)
 
 
 def first_key(workspace: Workspace, log: HeldLog) -> LogVerifier | None:

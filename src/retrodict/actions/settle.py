@@ -39,13 +39,19 @@ def settle(workspace: Workspace, name: str, choice: str, *, reason: str | None =
         choice: The version, entry or event that it is to mean, as `status` lists it.
 
     Raises:
-        UnknownReferenceError: There is no such conflict, or no such claim in it.
-        UsageError: Two claims are called so.
+        UnknownReferenceError: There is no such claim.
+        UsageError: There is no such conflict, or two claims are called so.
     """
     there = find_conflicts(workspace)
     found = next((one for one in there if name in (one.name, one.name.partition(":")[2])), None)
     if found is None:
-        raise UnknownReferenceError(name, tuple(one.name for one in there))
+        listed = ", ".join(one.name for one in there)
+        hint = (
+            f"These are: {listed}."
+            if there
+            else "No name was set on both sides; `retrodict status` lists those that were."
+        )
+        raise UsageError(f"{name} means one thing only, or nothing", hint=hint)
     chosen = _chosen(found, choice)
     batch = Batch(workspace)
     about = workspace.logs.find(chosen.event)
@@ -56,19 +62,20 @@ def settle(workspace: Workspace, name: str, choice: str, *, reason: str | None =
 
 
 def _chosen(conflict: Conflict, choice: str) -> Claim:
-    bare = choice.removeprefix("v")
-    claims = [
-        claim
-        for claim in conflict.claims
-        if choice in (claim.what, str(claim.entry), claim.event)
-        or claim.what.rpartition("@")[2] in (choice, f"v{bare}")
-        or (claim.event.startswith(choice.removesuffix("...")) and len(choice) >= 8)
-    ]
+    """Return the claim that is called so: by its label or number, its entry, or its event.
+
+    Raises:
+        UnknownReferenceError: None is.
+        UsageError: Two are, as where both sides have made a version 2.
+    """
+    number = f"v{choice}" if choice.isdigit() else choice
+    claims = [claim for claim in conflict.claims if choice in (str(claim.entry), claim.event, claim.what)]
+    claims = claims or [claim for claim in conflict.claims if claim.what.rpartition("@")[2] == number]
     if not claims:
         raise UnknownReferenceError(choice, tuple(str(claim.entry) for claim in conflict.claims))
     if len(claims) > 1:
         entries = " or ".join(str(claim.entry) for claim in claims)
-        raise UsageError(f"{choice} is what both sides call theirs", hint=f"Name the entry: {entries}")
+        raise UsageError(f"{choice} is what both sides call theirs", hint=f"Name the entry: {entries}.")
     return claims[0]
 
 

@@ -287,15 +287,14 @@ def begin_log(workspace: Workspace, state_root: Path) -> None:
         state = StateDirectory.create(state_root / new_id, new_id, folder, clock, wrapping_key=old.wrapping_key)
         own = Layout(workspace=new_id).new_log(state.origin, str(state.verifier))
         key = None if old.verifier is None else str(old.verifier)
-        others = layout.others
-        copied = replace(layout, others=others).new_log(workspace.ledger.origin, key, layout.own)
+        copied = layout.new_log(workspace.ledger.origin, key, layout.own)
         try:
             (folder / LOGS).mkdir(exist_ok=True)
             _remove_torn(folder, layout)
             sync_folder(folder)
             Ledger.create(log_path(folder, own), own.origin, clock).close()
             sync_folder(folder / LOGS)
-            replace(layout, workspace=new_id, own=own.file, own_log=own, others=(copied, *others)).write(folder)
+            replace(layout, workspace=new_id, own=own.file, own_log=own, others=(copied, *layout.others)).write(folder)
         except OSError as error:
             raise UnavailableError(f"{folder} cannot be written: {error.strerror}") from error
 
