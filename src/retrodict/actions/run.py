@@ -284,7 +284,7 @@ def _read_by_itself(workspace: Workspace, started: EventId) -> list[Edge]:
     """Return the edges to versions of streams and tensors that a run has read, each once."""
     found: dict[tuple[object, ...], Edge] = {}
     for index in runs.reads(workspace.views.database(), started):
-        uses = workspace.ledger.event(index).event.uses
+        uses = workspace.logs.event(index).event.uses
         for edge in provenance.edges(uses, workspace.objects.get):
             found.setdefault((edge.ref, edge.made_by, str(edge.extra)), edge)
     return list(found.values())

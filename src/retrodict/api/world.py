@@ -122,7 +122,7 @@ def service(given: Workspace | None = None) -> Service:
 def run_under_way(workspace: Workspace) -> EventId | None:
     """Return the run of this workspace that this process is a part of, by its `run.started`, or None."""
     named = _runs[-1] if _runs else os.environ.get(RUN_VARIABLE)
-    if not named or workspace.read_only or workspace.ledger.find(EventId(named)) is None:
+    if not named or workspace.read_only or workspace.logs.find(EventId(named)) is None:
         return None
     return EventId(named)
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
-from retrodict.kernel.types import Digest, EventId
+from retrodict.kernel.types import Digest, EntryNumber, EventId
 from retrodict.ledger import Sequenced
 from retrodict.streams.formats import Format
 
@@ -261,7 +261,7 @@ def streams(db: apsw.Connection, name: str | None = None, *, event: EventId | No
     else:
         rows = db.execute(f"{query} ORDER BY name, entry").fetchall()
     return [
-        Stream(event=EventId(e), index=index, name=n, format=form, owner=owner, at=at, agent=agent)
+        Stream(event=EventId(e), index=EntryNumber(index), name=n, format=form, owner=owner, at=at, agent=agent)
         for e, index, n, form, owner, at, agent in rows
     ]
 
@@ -273,7 +273,7 @@ def _as_appends(rows: list[Any]) -> list[Append]:
     return [
         Append(
             event=EventId(row[0]),
-            index=row[1],
+            index=EntryNumber(row[1]),
             branch=row[2],
             start=row[3],
             stop=row[4],
