@@ -26,6 +26,7 @@ from retrodict.kernel.errors import UnavailableError
         ("rotate", 11),
         ("register", 11),
         ("run", 11),
+        ("stream", 23),
         ("views", 23),
         ("backup", 23),
         ("restore", 23),

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from json.scanner import make_scanner
 from typing import Any, BinaryIO, Literal, NoReturn
 
+from retrodict.kernel import canonical
 from retrodict.kernel.errors import FormatError, UsageError
 from retrodict.streams.errors import RecordError
 
@@ -41,7 +42,7 @@ class Parsed:
     """What is to be appended.
 
     Attributes:
-        schema: CSV: the header line; Arrow: the schema, as Arrow serializes it; JSON Lines: None.
+        schema: CSV: the header line; Arrow: the columns' names and types, as JSON; JSON Lines: None.
         blocks: Read as they are asked for. Raises `RecordError`.
     """
 
@@ -237,20 +238,16 @@ def parse_table(table: Any, schema: bytes | None) -> Parsed:
     """Cut an Arrow table into records. Raises as `parse` does."""
     import pyarrow as pa  # 57 ms
 
-    plain = pa.schema([field.with_type(_plain_type(field.type)) for field in table.schema])
-    if schema is not None:
-        expected = read_schema(schema)
-        if not plain.equals(expected):
-            raise RecordError(
-                f"its columns are {_columns(plain)}, and the stream's are {_columns(expected)}",
-                hint="Cast them to the stream's, or create another stream. Nothing was appended.",
-            )
-        plain = expected
+    kept = canonical.encode({"columns": [[field.name, _type_name(field.type)] for field in table.schema]})
+    plain = read_schema(kept)
+    if schema is not None and kept != schema:
+        raise RecordError(
+            f"its columns are {_columns(plain)}, and the stream's are {_columns(read_schema(schema))}",
+            hint="Cast them to the stream's, or create another stream. Nothing was appended.",
+        )
     try:
-        for field in plain:
-            cells(pa.array([], field.type))  # refuses types without a canonical form before anything is read
         table = table.cast(plain).combine_chunks()
-    except pa.ArrowException as error:
+    except (pa.ArrowException, ValueError) as error:
         raise RecordError(f"it cannot be read: {error}") from error
 
     def blocks() -> Iterator[Block]:
@@ -259,18 +256,70 @@ def parse_table(table: Any, schema: bytes | None) -> Parsed:
             (batch,) = piece.to_batches() or [pa.RecordBatch.from_pylist([], schema=plain)]
             yield Block(records=rows(batch), kept=batch.serialize().to_pybytes())
 
-    return Parsed(schema=plain.serialize().to_pybytes(), blocks=blocks())
+    return Parsed(schema=kept, blocks=blocks())
 
 
-def _plain_type(kind: Any) -> Any:
-    """Return the type in which a column is kept: what differs in layout alone, and not in values, is one."""
+def _type_name(kind: Any) -> object:
+    """Return the type in which a column is kept, as JSON: what differs in layout alone, and not in values, is one.
+
+    Raises:
+        UsageError: There is no canonical form for this type.
+    """
     import pyarrow as pa  # 57 ms
 
-    if pa.types.is_dictionary(kind):
-        return _plain_type(kind.value_type)
-    if pa.types.is_large_string(kind) or pa.types.is_string_view(kind):
-        return pa.string()
-    return pa.binary() if pa.types.is_large_binary(kind) or pa.types.is_binary_view(kind) else kind
+    types = pa.types
+    if types.is_dictionary(kind):
+        return _type_name(kind.value_type)
+    if types.is_struct(kind):
+        return ["struct", [[field.name, _type_name(field.type)] for field in kind]]
+    if types.is_list(kind) or types.is_large_list(kind):
+        return ["list", _type_name(kind.value_type)]
+    if types.is_decimal128(kind) or types.is_decimal256(kind):
+        return ["decimal128" if types.is_decimal128(kind) else "decimal256", kind.precision, kind.scale]
+    if types.is_timestamp(kind):
+        return ["timestamp", kind.unit, kind.tz]
+    if types.is_time(kind) or types.is_duration(kind):
+        name = "duration" if types.is_duration(kind) else "time32" if types.is_time32(kind) else "time64"
+        return [name, kind.unit]
+    if types.is_fixed_size_binary(kind):
+        return ["fixed_size_binary", kind.byte_width]
+    if types.is_large_string(kind) or types.is_string_view(kind):
+        return "string"
+    if types.is_large_binary(kind) or types.is_binary_view(kind):
+        return "binary"
+    known = [name for name in _PLAIN if _named_type(name) == kind]
+    if not known:
+        raise UsageError(
+            f"a stream cannot hold a column of type {kind}", hint="Cast it to numbers, text, lists or structs of them."
+        )
+    return known[0]
+
+
+_INTEGERS = ("int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64")
+_PLAIN = ("null", "bool_", *_INTEGERS, "float16", "float32", "float64", "string", "binary", "date32", "date64")
+_WITH_UNIT = ("timestamp", "time32", "time64", "duration", "decimal128", "decimal256")
+
+
+def _named_type(name: Any) -> Any:
+    """Return the type that `_type_name` gave this name.
+
+    Raises:
+        ValueError: It gave it to none.
+    """
+    import pyarrow as pa  # 57 ms
+
+    match name:
+        case str() if name in _PLAIN:
+            return getattr(pa, name)()
+        case ["struct", [*parts]]:
+            return pa.struct([(part, _named_type(below)) for part, below in parts])
+        case ["list", below]:
+            return pa.list_(_named_type(below))
+        case ["fixed_size_binary", int(width)]:
+            return pa.binary(width)
+        case [str(word), *details] if word in _WITH_UNIT:
+            return getattr(pa, word)(*details)
+    raise ValueError(f"{name!r} is no type")
 
 
 def _columns(schema: Any) -> str:
@@ -278,12 +327,17 @@ def _columns(schema: Any) -> str:
 
 
 def read_schema(schema: bytes | None) -> Any:
-    """Return the Arrow schema that `Parsed.schema` holds."""
+    """Return the Arrow schema that `Parsed.schema` holds.
+
+    Raises:
+        FormatError: It holds none.
+    """
     import pyarrow as pa  # 57 ms
 
     try:
-        return pa.ipc.read_schema(pa.py_buffer(schema or b""))
-    except (pa.ArrowException, OSError) as error:
+        columns = json.loads(schema or b"")["columns"]
+        return pa.schema([(name, _named_type(kind)) for name, kind in columns])
+    except (ValueError, KeyError, TypeError, pa.ArrowException) as error:
         raise FormatError(f"a stream's schema cannot be read: {error}") from error
 
 
@@ -311,7 +365,7 @@ def cells(array: Any) -> list[str]:
     """Return the canonical text of each value: JSON, in which floats are their bits and dates are numbers.
 
     Raises:
-        UsageError: There is no canonical form for this type.
+        FormatError: No column of a stream has this type.
     """
     import pyarrow as pa  # 57 ms
 
@@ -334,15 +388,13 @@ def cells(array: Any) -> list[str]:
     elif types.is_boolean(kind) or types.is_integer(kind):
         found = [json.dumps(value) for value in array.to_pylist()]
     elif types.is_decimal(kind):
-        found = [f'"{value}"' for value in array.to_pylist()]
+        found = ["" if value is None else f'"{value:f}"' for value in array.to_pylist()]
     elif types.is_string(kind) or types.is_large_string(kind):
         found = [json.dumps(value, ensure_ascii=False) for value in array.to_pylist()]
     elif types.is_binary(kind) or types.is_large_binary(kind) or types.is_fixed_size_binary(kind):
         found = [f'"{(value or b"").hex()}"' for value in array.to_pylist()]
     else:
-        raise UsageError(
-            f"a stream cannot hold a column of type {kind}", hint="Cast it to numbers, text, lists or structs of them."
-        )
+        raise FormatError(f"a block of a stream has a column of type {kind}")
     if not array.null_count:
         return found
     return [value if valid else "null" for value, valid in zip(found, array.is_valid().to_pylist(), strict=True)]

@@ -26,6 +26,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from io import BytesIO
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -46,6 +47,8 @@ from retrodict.actions.register import register
 from retrodict.actions.restore import restore
 from retrodict.actions.rotate_key import rotate_key
 from retrodict.actions.run import run
+from retrodict.actions.stream_append import append, compact
+from retrodict.actions.streams import create, position
 from retrodict.actions.verify import verify
 from retrodict.kernel.clock import SystemClock
 from retrodict.kernel.durable import RealDisk
@@ -211,6 +214,18 @@ def _run(folder: Path, tell: Tell) -> None:
         tell(workspace)
 
 
+def _stream(folder: Path, tell: Tell) -> None:
+    """A stream: a small append, one that is stored before its event, a position, and all put together."""
+    with _opened(folder) as workspace:
+        create(workspace, "s")
+        for count in (3, 12_000):
+            append(workspace, "s", BytesIO(b"".join(b'{"n":%d}\n' % n for n in range(count))))
+            tell(workspace)
+        position(workspace, "s", "a consumer", offset=5)
+        compact(workspace, "s")
+        tell(workspace)
+
+
 def _views(folder: Path, tell: Tell) -> None:
     (folder / "project" / ".retrodict" / "views.db").unlink(missing_ok=True)
     with _opened(folder) as workspace:
@@ -276,6 +291,7 @@ SCENARIOS: dict[str, Callable[[Path, Tell], None]] = {
     "rotate": _rotate,
     "register": _register,
     "run": _run,
+    "stream": _stream,
     "views": _views,
     "backup": _backup,
     "restore": _restore,
