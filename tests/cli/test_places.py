@@ -21,7 +21,7 @@ READS = (
     ["predictions"],
     ["disputes"],
     ["lineage", "dataset:a", "--down"],
-    ["checkout", "dataset:a", "/tmp/retrodict-read-only-check"],
+    ["checkout", "dataset:a", "../checked-out"],  # beside the project, which cannot be written
     ["verify"],
     ["explain", "REFERENCE"],
     ["replay", "REFERENCE"],
@@ -65,7 +65,6 @@ def _mounts(project: Path) -> None:
 
 @pytest.mark.usefixtures("_mounts")
 def test_everything_that_reads_works_on_a_read_only_store(prediction: str, project: Path) -> None:
-    Path("/tmp/retrodict-read-only-check").unlink(missing_ok=True)
     for arguments in READS:
         done = _mounted_read_only(project, [prediction if a == "REFERENCE" else a for a in arguments])
         assert (done.returncode, done.stderr) == (0, ""), arguments
