@@ -673,3 +673,26 @@ def test_another_log_neither_renames_nor_vouches_for_the_agents_of_this_one(ada:
     ada.pull()
     with ada.open() as workspace:
         assert {row.agent for row in log(workspace).rows} == {"Ada"}
+
+
+def test_a_forged_head_of_the_own_log_stops_neither_push_nor_pull(ada: Person, bob: Person, hub: Path) -> None:
+    ada.write("x\n1\n")
+    ada.push()
+    (true,) = heads(hub)
+    head = Head.decode(true.read_bytes())
+    for size in (head.size, head.size + 7):
+        note = head.note.replace(f"\n{head.size}\n", f"\n{size}\n")
+        forged(hub, size=size, root="00" * 32, note=note)
+        ada.pull()
+        ada.write(f"{size}\n")
+        done = ada.push()
+        assert done.behind == ()
+        with ada.open() as workspace:
+            assert done.logs[0].entries == workspace.ledger.size() - done.unsigned
+        for path in heads(hub):
+            if b'"root":"0000' in path.read_bytes():
+                path.unlink()
+        (true,) = heads(hub)
+        head = Head.decode(true.read_bytes())
+    bob.clone()
+    bob.sound()

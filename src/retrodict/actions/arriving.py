@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from retrodict.actions.conflicts import Conflict, find_conflicts
-from retrodict.actions.remotes import Transfer, is_first_key
+from retrodict.actions.remotes import Transfer, is_first_key, signed_heads
 from retrodict.backups import Contents, DamagedBackupError, DamagedRemoteError, Depot, Head, side_by_side
 from retrodict.kernel import merkle
 from retrodict.kernel.errors import FormatError, UsageError
@@ -155,7 +155,7 @@ def check_own(workspace: Workspace, depot: Depot, contents: Contents) -> None:
     """
     own = workspace.logs.held()[0]
     size = own.ledger.size()
-    for head in contents.heads.get(own.hash, ()):
+    for head in signed_heads(workspace, own, contents.heads.get(own.hash, ())):
         where = f"{depot.place} ({head.origin})"
         if head.size > size:
             raise OldStoreError(size, head.size, where)

@@ -10,19 +10,21 @@ import difflib
 import json
 import os
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 from time import monotonic
 
-from retrodict.backups import Depot
+from retrodict.backups import Depot, Head
 from retrodict.kernel.durable import write_file
-from retrodict.kernel.errors import FormatError, RetrodictError, UnavailableError, UsageError
+from retrodict.kernel.errors import FormatError, IntegrityError, RetrodictError, UnavailableError, UsageError
+from retrodict.kernel.note import decode_checkpoint, verify_note
 from retrodict.kernel.protocols import Progress
 from retrodict.keys import LogVerifier
 from retrodict.ledger import HeldLog, key_hash
 from retrodict.objects import open_remote
-from retrodict.workspace import Workspace
+from retrodict.workspace import Workspace, log_keys
 
 _FILE = "remotes.json"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}\Z")
@@ -126,6 +128,21 @@ def first_key(workspace: Workspace, log: HeldLog) -> LogVerifier | None:
 def is_first_key(key: LogVerifier, origin: str) -> bool:
     """Say whether a log's name holds the hash of this key: then nobody else can have named it so."""
     return key.name == origin and sha256(key.public_key).hexdigest()[:16] == key_hash(origin)
+
+
+def signed_heads(workspace: Workspace, log: HeldLog, heads: Sequence[Head]) -> list[Head]:
+    """Return the heads of a log that it has signed, as far as its keys are known here: others say nothing."""
+    first = first_key(workspace, log)
+    if first is None:
+        return list(heads)
+    known, found = log_keys(log, first), []
+    for head in heads:
+        with contextlib.suppress(IntegrityError):
+            checkpoint = decode_checkpoint(head.note.encode())
+            verify_note(checkpoint, known)
+            if (checkpoint.origin, checkpoint.size, checkpoint.root.hex()) == (head.origin, head.size, head.root):
+                found.append(head)
+    return found
 
 
 class Transfer:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from retrodict import backups
-from retrodict.actions.remotes import Transfer, first_key
+from retrodict.actions.remotes import Transfer, first_key, signed_heads
 from retrodict.backups import Contents, DamagedRemoteError, Depot, Head, Part, Stretch, side_by_side
 from retrodict.kernel import clock as clocks
 from retrodict.kernel.errors import AlteredObjectError, UnavailableError
@@ -74,6 +74,8 @@ def send(workspace: Workspace, name: str, depot: Depot, *, again: bool, progress
             for head, because in contents.damaged.items()
         ]
         held = workspace.logs.held()
+        heads = {log.hash: signed_heads(workspace, log, contents.heads.get(log.hash, ())) for log in held}
+        contents = replace(contents, heads={**contents.heads, **heads})
         for log in held:
             _refuse_another_history(log, contents, depot)
         packs, sent_packs, sent = _push_packs(workspace, depot, contents, findings, again=again, progress=progress)
