@@ -88,7 +88,8 @@ def demonstration(tmp_path_factory: pytest.TempPathFactory) -> Demonstration:
     with (base / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not told.exists():
-            (base / "credit-altered").mkdir()
+            shutil.rmtree(folder, ignore_errors=True)  # of another worker, whose demonstration failed
+            (base / "credit-altered").mkdir(exist_ok=True)
             (base / "credit-altered" / "precious").touch()  # somebody's, and none of the demonstration's business
             done = subprocess.run(
                 ["retrodict", "demo", "credit", "--dir", str(folder)],
