@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from retrodict import backups, datasets, keys, predictions, provenance
+from retrodict import backups, keys, predictions, provenance
 from retrodict.actions import names
 from retrodict.actions.authorship import Authors
 from retrodict.actions.cosigned import kept_checkpoints
 from retrodict.actions.public_keys import log_key, witness_keys
+from retrodict.actions.references import References, unheld
 from retrodict.kernel import merkle
 from retrodict.kernel.clock import rfc3339
 from retrodict.kernel.entry import SIGNATURE
 from retrodict.kernel.errors import (
     FormatError,
     IntegrityError,
-    MissingObjectError,
     NewerFormatError,
     RetrodictError,
     UsageError,
@@ -26,9 +26,9 @@ from retrodict.kernel.errors import (
 from retrodict.kernel.note import Checkpoint, SignatureError, decode_checkpoint, read_rotation, verify_note
 from retrodict.kernel.protocols import Progress, Verifier
 from retrodict.kernel.receipt import decode_kept
-from retrodict.kernel.types import Digest, Edge, EdgeList, EntryNumber, EventId, Finding, Ref
+from retrodict.kernel.types import EntryNumber, EventId, Finding, Ref
 from retrodict.ledger import Sequenced
-from retrodict.objects import TreeEntry, digest_of
+from retrodict.objects import digest_of
 from retrodict.predictions import personal
 from retrodict.workspace import Layout, Workspace, forgotten_by, sealed_objects
 
@@ -153,8 +153,8 @@ def verify(
         findings += workspace.objects.verify(progress=progress)
         findings += workspace.views.verify(progress=progress)
         findings += () if workspace.keys is None else workspace.keys.verify()
-        objects, unheld = _referenced(workspace, _entries(workspace), signatures, progress, rehash=False)
-        findings += [*unheld, *_layout(workspace), *_erased(workspace)]
+        objects, not_held = _referenced(workspace, _entries(workspace), signatures, progress, rehash=False)
+        findings += [*not_held, *_layout(workspace), *_erased(workspace)]
     else:
         resolved = names.resolve(workspace, reference)
         start = Ref(resolved.event or resolved.object or "")
@@ -164,11 +164,11 @@ def verify(
             if not node.ref.startswith("b3-") and (sequenced := _found(workspace, EventId(node.ref))) is not None
         ]
         restored = backups.restored_size(workspace.views.database())
-        objects, unheld = _referenced(workspace, events, signatures, progress, rehash=True, restored=restored)
-        findings += unheld
+        objects, not_held = _referenced(workspace, events, signatures, progress, rehash=True, restored=restored)
+        findings += not_held
         if resolved.object is not None:
             objects += 1
-            findings += _missing(workspace, resolved.object, reference, set(), rehash=True)
+            findings += unheld(workspace, resolved.object, reference, set(), rehash=True)
     entries = _size(workspace)
     protected = min(entries, max([_protected(workspace, verifier, anchor), *(kept_one.size for _, kept_one in kept)]))
     answer: Literal["yes", "no", "could not tell"] = "yes"
@@ -444,76 +444,26 @@ def _referenced(
         rehash: Read every byte again; without it what is held was verified before.
         restored: How many entries came from a backup, where that is not among the entries.
     """
-    seen: set[Digest] = set()
     findings: list[Finding] = []
     lost: list[tuple[int, Finding]] = []
-    let_go: dict[Digest, int] = {}
-    with contextlib.suppress(IntegrityError):  # named by the views' own check
-        let_go = datasets.released(workspace.views.database())
-    unfetched = 0
-    # Of a copy that has begun a log of its own, all that the copied log names came with it.
-    copied = {s.event.body["origin"] for s in workspace.ledger.entries_of("workspace.copied")}
-    own = {log.tag for log in workspace.logs.held() if log.tag is None or log.ledger.origin in copied}
+    references = References(workspace, rehash=rehash)
     for done, sequenced in enumerate(entries):
         is_own = not EntryNumber(sequenced.index).is_of_another_log
-        for digest, role in _objects(workspace, sequenced):
-            for finding in _missing(workspace, digest, f"entry {sequenced.index} ({role})", seen, rehash=rehash):
-                at = let_go.get(digest)
-                if at is not None and not workspace.logs.precedes(at, sequenced.index):
-                    findings.append(_let_go(finding, at))
-                elif finding.level != "missing" or EntryNumber(sequenced.index).tag in own:
-                    findings.append(finding)
-                else:
-                    unfetched += 1
+        findings += references.look(sequenced)
         if is_own:
             lost += [(sequenced.index, finding) for finding in _lost_texts(workspace, sequenced)]
             restored = max(restored, backups.restored_entries(sequenced.event))
         findings += signatures.look(sequenced)
         if progress is not None and done % 100 == 0:
             progress(done, None, "entries whose objects were looked up")
-    if unfetched:
-        message = f"{unfetched} objects that only logs of others name are not held; `retrodict fetch` brings them"
+    if references.unfetched:
+        message = (
+            f"{references.unfetched} objects that only logs of others name are not held; `retrodict fetch` brings them"
+        )
         findings.append(Finding(level="note", what="objects", message=message))
     # The first entries came from a backup, as the log says, and its keys may have been older: that is no news.
     findings += [replace(finding, level="note") if index < restored else finding for index, finding in lost]
-    return len(seen), findings
-
-
-def _let_go(finding: Finding, entry: int) -> Finding:
-    """Return what is found of an object that was let go: that it is missing was meant."""
-    if finding.level != "missing":
-        return finding
-    return replace(finding, level="note", message=f"{finding.message}: let go, as entry {entry} says")
-
-
-def _missing(
-    workspace: Workspace, digest: Digest, named_by: str, seen: set[Digest], *, rehash: bool
-) -> Iterator[Finding]:
-    objects = workspace.objects
-    stack = [(digest, named_by, True)]  # the last: it may be a folder
-    while stack:
-        digest, named_by, may_be_tree = stack.pop()
-        if digest in seen:
-            continue
-        seen.add(digest)
-        entries: list[TreeEntry] = []
-        state: Literal["held", "missing", "altered"] = "held"
-        try:
-            if may_be_tree and objects.is_tree(digest):
-                entries = list(objects.list_tree(digest))
-            elif rehash:
-                state = objects.state(digest)
-            elif not objects.has(digest):
-                state = "missing"
-        except MissingObjectError:
-            state = "missing"
-        except IntegrityError:
-            state = "altered"
-        if state != "held":
-            yield Finding(level=state, what=digest, message=f"object {digest}, named by {named_by}, is {state}")
-        for entry in reversed(entries):
-            name = entry.name.decode("utf-8", "replace")
-            stack.append((entry.digest, f"{named_by}/{name}", entry.kind == "tree"))
+    return references.objects, findings
 
 
 def _layout(workspace: Workspace) -> Iterator[Finding]:
@@ -583,47 +533,5 @@ def _sealed(value: object, name: str) -> Iterator[tuple[str, str]]:
         case list() | tuple():
             for item in value:
                 yield from _sealed(item, name)
-        case _:
-            return
-
-
-def _objects(workspace: Workspace, sequenced: Sequenced) -> Iterator[tuple[Digest, str]]:
-    """Yield every object that an entry names: in its edges, its texts and its body."""
-    event = sequenced.event
-    for edge in (*event.uses, *event.makes):
-        if isinstance(edge, EdgeList):
-            yield edge.digest, "edge list"
-    try:
-        edges: list[Edge] = [*provenance.edges((*event.uses, *event.makes), workspace.objects.get)]
-    except RetrodictError:
-        edges = [edge for edge in (*event.uses, *event.makes) if isinstance(edge, Edge)]
-    for edge in edges:
-        if edge.ref.startswith("b3-"):
-            yield Digest(edge.ref), edge.role
-    if event.reason is not None:
-        yield event.reason.digest, "reason"
-    yield from _in_body(event.body, "body")
-    yield from _in_body(event.extra, "envelope")
-    for name in ("inputs", "outputs", "raw"):
-        item = event.body.get(name)
-        if isinstance(item, Mapping) and item.get("segment_list") is not None:
-            with contextlib.suppress(RetrodictError):  # the list itself is named above: it is looked at there
-                for segment in personal.segments(predictions.kept(item), workspace.objects.get):
-                    yield segment.sealed, name
-    with contextlib.suppress(RetrodictError, ValueError, KeyError, TypeError):  # so is this one
-        for ref, _ in sealed_objects(event.body, workspace.objects.get):
-            yield Digest(ref), "files"
-
-
-def _in_body(value: object, name: str) -> Iterator[tuple[Digest, str]]:
-    match value:
-        case str() if value.startswith("b3-") and len(value) == 67:
-            yield Digest(value), name
-        case Mapping():
-            for key, item in value.items():
-                yield from _in_body(item, str(key))
-        case list() | tuple():
-            for item in value:
-                yield from _in_body(item, name)
         case _:
             return

@@ -60,6 +60,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "export": ("export", "Write down what is held about a person."),
     "keys": ("keys", "Share the keys of sealed values with another clone."),
     "verify": ("verify", "Re-derive every claim of the record."),
+    "fsck": ("fsck", "Name altered and missing objects; mend them."),
     "signers": ("signers", "Say whose keys sign whose events."),
     "advise": ("advise", "Say which strategy fits some data."),
     "du": ("du", "Say what the store's bytes are for."),

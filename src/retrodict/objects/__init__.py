@@ -9,6 +9,7 @@ from retrodict.kernel import lazy
 if TYPE_CHECKING:
     from retrodict.objects.add import Added, display
     from retrodict.objects.bundle import BundleRemote
+    from retrodict.objects.mend import BadFile, Copies, Mender
     from retrodict.objects.names import digest_of
     from retrodict.objects.remotes import RemoteError, open_remote
     from retrodict.objects.store import ObjectStore
@@ -17,7 +18,10 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "Added": "add",
+    "BadFile": "mend",
     "BundleRemote": "bundle",
+    "Copies": "mend",
+    "Mender": "mend",
     "ObjectStore": "store",
     "RemoteError": "remotes",
     "TreeEntry": "tree",
@@ -29,7 +33,10 @@ _HOMES = {
 
 __all__ = [
     "Added",
+    "BadFile",
     "BundleRemote",
+    "Copies",
+    "Mender",
     "ObjectStore",
     "RemoteError",
     "TreeEntry",

@@ -29,6 +29,7 @@ from retrodict.objects.add import Added, Adder, Ignore, display, hash_path, look
 from retrodict.objects.checkout import Checkout
 from retrodict.objects.errors import DamagedIndexError, StoreReadError, StoreWriteError
 from retrodict.objects.index import Index
+from retrodict.objects.mend import Mender
 from retrodict.objects.names import Kind, as_digest, as_name, digest_of, name_of
 from retrodict.objects.pack import PackFiles, list_keys, path_of
 from retrodict.objects.reader import Reader
@@ -530,6 +531,16 @@ class ObjectStore:
 
     def _sweeper(self) -> Sweeper:
         return Sweeper(self._index, self.folder, self._files, self._reader, self._disk)
+
+    def mender(self) -> Mender:
+        """Return what puts good copies in the place of bad ones.
+
+        Raises:
+            ReadOnlyStoreError: The store was opened read-only.
+        """
+        if self.read_only:
+            raise ReadOnlyStoreError("what is mended")
+        return Mender(self._index, self.folder, self._files, self._reader, self._disk, self.take_pack)
 
     def verify(self, *, progress: Progress | None = None) -> Iterator[Finding]:
         """Derive again every claim that the store makes; yield what does not hold.

@@ -13,6 +13,7 @@ from retrodict.render.words import count, duration, short, size
 if TYPE_CHECKING:
     from retrodict.actions.advise import Advice
     from retrodict.actions.du import DiskUse
+    from retrodict.actions.fsck import Checked
     from retrodict.actions.gc import Collection
     from retrodict.actions.release import Loss, Released
     from retrodict.actions.undelete import Undeleted
@@ -116,3 +117,29 @@ def _loss(loss: Loss) -> str:
 def undeleted(record: Undeleted) -> RenderableType:
     """Render `gc undelete`."""
     return Text(f"{count(record.records, 'record')} taken back" if record.records else "nothing was doomed")
+
+
+def checked(record: Checked) -> RenderableType:
+    """Render `fsck`."""
+    bad = sum(finding.level in ("altered", "missing") for finding in record.findings)
+    parts: list[RenderableType] = []
+    if record.entry is not None:
+        again = count(record.repaired, "object is good again", "objects are good again")
+        parts.append(
+            Text(
+                f"{again}, with copies from {record.place} ({size(record.received_bytes)} read there); "
+                f"{count(record.files, 'bad file')} replaced or removed; entry {record.entry}"
+            )
+        )
+    if record.is_index_rebuilt:
+        parts.append(Text("The index was made again from the packs."))
+    if not bad:
+        parts.append(Text("No object is altered or missing.", "green"))
+    elif record.place is None:
+        parts.append(Text("Something is altered or missing; `retrodict fsck --repair-from REMOTE` mends it.", "red"))
+    else:
+        parts.append(Text(f"Not repaired, since {record.place} has no good copy:", "red"))
+    if record.findings:
+        rows = [(finding.level, finding.what, finding.message) for finding in record.findings]
+        parts.append(table(["", "what", "because"], rows, wrap=["because"]))
+    return Group(*parts)
