@@ -11,7 +11,7 @@ import apsw
 import pytest
 
 from retrodict.kernel.clock import SystemClock
-from retrodict.kernel.errors import AlteredObjectError, MissingObjectError
+from retrodict.kernel.errors import AlteredObjectError, FormatError, MissingObjectError
 from retrodict.kernel.types import Digest
 from retrodict.objects import ObjectStore, TreeEntry, digest_of
 from retrodict.objects.errors import DamagedIndexError
@@ -45,8 +45,12 @@ def pack_files(folder: Path) -> list[Path]:
     return sorted((folder / "packs").iterdir())
 
 
+def no_base(kind: int, name: bytes, depth: int) -> bytes:
+    raise FormatError(f"nothing here is a difference: {kind}, {name!r}, {depth}")
+
+
 def scan_whole(data: bytes) -> list[Place | str]:
-    return [place for place in scan(data) if isinstance(place, Place) and payload_in(data, place) is not None]
+    return [place for place in scan(data) if isinstance(place, Place) and payload_in(data, place, no_base) is not None]
 
 
 def record_at(data: bytes, offset: int) -> Place | None:

@@ -11,7 +11,7 @@ from typing import Final, Literal
 
 from retrodict import datasets
 from retrodict.actions.personal_files import PersonalFiles
-from retrodict.actions.places import is_ignored, workspace_path
+from retrodict.actions.places import Ignored, workspace_path
 from retrodict.kernel.errors import UsageError
 from retrodict.kernel.protocols import Progress
 from retrodict.kernel.types import Digest, Edge, EventId, Ref
@@ -109,7 +109,8 @@ def add(
                 uses = [Edge(ref=Ref(ref), role="sealed-as", evidence="declared") for ref in dict.fromkeys(was)]
             else:
                 files.refuse(path)
-            stored = workspace.objects.add(path, ignore=is_ignored, progress=progress)
+            base = heads[-1].content if heads and heads[-1].key is None else None
+            stored = workspace.objects.add(path, ignore=Ignored(workspace.root, path), base=base, progress=progress)
         same = next((head for head in heads if head.content == stored.digest), None)
         if same is not None and len(heads) == 1:
             results.append(

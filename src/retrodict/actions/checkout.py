@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shlex
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -74,6 +74,16 @@ def checkout(
             raise UsageError(f"{reference} has no place of its own", hint="Say where to write it: checkout REF DEST.")
         destination = workspace.root / home
     files = PersonalFiles(workspace)
+
+    def allow(replaced: Iterable[tuple[bytes, Digest | None]]) -> None:
+        for name, known in replaced:
+            path = Path(os.fsdecode(name))
+            if files.find(path) is None and not workspace.objects.has(known or files.hash(path)):
+                raise UsageError(
+                    f"{display(path)} holds bytes that are not versioned and would be lost",
+                    hint=f"`retrodict add {shlex.quote(display(destination))}` first, or give another destination.",
+                )
+
     key = sealed_key(workspace, content)
     if key is not None:
         forgotten = find_forgetting(workspace, key)
@@ -86,21 +96,16 @@ def checkout(
                 forgotten=forgotten,
             )
         is_folder = any(version.type == "tree" for version in datasets.find(database, content=content))
-    if key is not None and is_folder:  # none of its files is what it is sealed as
-        below: Iterable[tuple[bytes, str, Digest]] = (
-            (member.path, member.kind, content) for member in files.members(content, key)
-        )
-    else:
-        below = _below(workspace, content, destination)
-    for path in _in_the_way(workspace, files, _wanted(content, destination, below)):
-        raise UsageError(
-            f"{display(path)} holds bytes that are not versioned and would be lost",
-            hint=f"`retrodict add {shlex.quote(display(destination))}` first, or give another destination.",
-        )
+    if not is_folder and destination.is_dir() and not workspace.objects.is_tree(content):
+        raise UsageError(f"{display(destination)} is a folder", hint=f"Name the file: {destination / 'FILE'}.")
     left_out: dict[str, Forgetting] = {}
     if key is None:
-        size = workspace.objects.checkout(content, destination, progress=progress)
+        size = workspace.objects.checkout(content, destination, allow=allow, progress=progress)
     else:
+        # None of the files of a personal folder is what it is sealed as.
+        members = files.members(content, key) if is_folder else ()
+        places = [destination, *(destination / os.fsdecode(member.path) for member in members)]
+        allow((os.fsencode(place), None) for place in places if place.is_file() and not place.is_symlink())
         looks.record_file(workspace, content)
         if is_folder:
             size, erased = files.unseal_folder(content, key, destination)
@@ -113,37 +118,3 @@ def checkout(
     return CheckedOut(
         reference=reference, content=content, destination=str(destination), size_bytes=size, left_out=left_out
     )
-
-
-def _below(workspace: Workspace, content: Digest, destination: Path) -> Iterator[tuple[bytes, str, Digest]]:
-    """Yield the name, kind and content of everything in a folder; nothing for a file."""
-    try:
-        yield from ((name, entry.kind, entry.digest) for name, entry in workspace.objects.walk(content))
-    except UsageError:  # a file
-        if destination.is_dir():
-            hint = f"Name the file: {destination / 'FILE'}."
-            raise UsageError(f"{display(destination)} is a folder", hint=hint) from None
-
-
-def _wanted(
-    content: Digest, destination: Path, below: Iterable[tuple[bytes, str, Digest]]
-) -> Iterator[tuple[Path, Digest]]:
-    """Yield the places that a checkout writes to, and what goes there."""
-    yield destination, content
-    linked: set[bytes] = set()  # what lies behind a link is not touched: the link itself makes way
-    for name, kind, digest in below:
-        path = destination / os.fsdecode(name)
-        if os.path.dirname(name) in linked or (kind == "tree" and path.is_symlink()):
-            linked.add(name)
-        else:
-            yield path, digest
-
-
-def _in_the_way(workspace: Workspace, files: PersonalFiles, wanted: Iterable[tuple[Path, Digest]]) -> Iterator[Path]:
-    """Yield the files that a checkout would replace and whose bytes are not held."""
-    objects = workspace.objects
-    for path, digest in wanted:
-        if path.is_file() and not path.is_symlink() and files.find(path) is None:
-            present = files.hash(path)
-            if present != digest and not objects.has(present):
-                yield path

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from retrodict import capture
-from retrodict.actions.places import is_ignored
+from retrodict.actions.places import tools_stores
 from retrodict.capture import Access, Capture
 from retrodict.datasets import DatasetVersion, DerivationError, Ingredient, Recipe
 from retrodict.kernel.errors import RetrodictError
@@ -156,7 +156,7 @@ def materialize(workspace: Workspace, version: DatasetVersion, environment: Mapp
     with bench() as folder:
         lay_out(workspace, recipe, folder)
         carried = carry_out(recipe, folder, environment=environment)
-        if workspace.objects.add(carried.output, ignore=is_ignored).digest != version.content:
+        if workspace.objects.add(carried.output, ignore=tools_stores).digest != version.content:
             raise DerivationError(
                 f"the bytes of {version.label} are not held, and its recipe makes others here",
                 hint=f"`retrodict derive verify {version.label}` says why.",

@@ -13,7 +13,7 @@ from pathlib import Path
 from retrodict import capture, datasets
 from retrodict.actions import derivation, names
 from retrodict.actions.keeping import code_tree
-from retrodict.actions.places import is_ignored, workspace_path
+from retrodict.actions.places import tools_stores, workspace_path
 from retrodict.capture import Capture, CodeFile
 from retrodict.datasets import DatasetVersion, DerivationError, Ingredient, Recipe
 from retrodict.kernel.errors import UsageError
@@ -127,7 +127,7 @@ def _record(
     warnings: list[str],
 ) -> Derived:
     batch = Batch(workspace)
-    stored = workspace.objects.add(carried.output, ignore=is_ignored)
+    stored = workspace.objects.add(carried.output, ignore=tools_stores)
     of_recipe = batch.blob(recipe.encode())
     database = workspace.views.database()
     heads = datasets.current(database, name)

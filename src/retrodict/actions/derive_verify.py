@@ -11,7 +11,7 @@ from typing import Literal, TypeAlias
 
 from retrodict import capture, datasets, environments
 from retrodict.actions import derivation, names
-from retrodict.actions.places import is_ignored
+from retrodict.actions.places import tools_stores
 from retrodict.datasets import DatasetVersion, DerivationError, Recipe
 from retrodict.environments import EnvironmentUnavailableError
 from retrodict.kernel.errors import IntegrityError, UnavailableError, UsageError
@@ -94,7 +94,7 @@ def derive_verify(
             with derivation.bench() as folder:
                 derivation.lay_out(workspace, recipe, folder)
                 carried = derivation.carry_out(recipe, folder, environment=settings, caches=caches)
-                contents.append(workspace.objects.add(carried.output, ignore=is_ignored).digest)
+                contents.append(workspace.objects.add(carried.output, ignore=tools_stores).digest)
                 environment, resources = carried.environment, carried.resources
                 if contents[-1] == version.content:
                     break

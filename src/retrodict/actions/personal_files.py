@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Final
 
 from retrodict import datasets
-from retrodict.actions.places import is_ignored, workspace_path
+from retrodict.actions.places import Ignored, tools_stores, workspace_path
 from retrodict.kernel.errors import UsageError
 from retrodict.kernel.types import Digest
 from retrodict.keys import KeyRing, KnownFile, Member, MemberKind, decode_folder, encode_folder
@@ -106,7 +106,7 @@ class PersonalFiles:
         Raises:
             PersonalFileError: It may not.
         """
-        for file in _files(path) if self.is_any else ():
+        for file in _files(path, Ignored(self._workspace.root, path)) if self.is_any else ():
             if self.is_personal(file):
                 raise PersonalFileError(f"{file} is personal, or was made from personal files")
 
@@ -121,7 +121,7 @@ class PersonalFiles:
         """
         if not path.is_dir():
             return self._seal([_from_file(self._workspace, path)])[0]
-        found = list(_walk(os.fsencode(path)))
+        found = list(_walk(os.fsencode(path), Ignored(self._workspace.root, path)))
         files = [_from_file(self._workspace, Path(os.fsdecode(at))) for _, kind, at in found if kind in _FILES]
         sealed = iter(self._seal(files))
         members, parts = [], []
@@ -219,8 +219,11 @@ class PersonalFiles:
         return self._workspace.objects.hash_file(path, remember=False)
 
     def copies(self, path: Path) -> Iterator[tuple[Path, Digest]]:
-        """Yield where the very bytes of personal files lie, at `path` or below it, and the objects of them."""
-        for file in _files(path):
+        """Yield where the very bytes of personal files lie, at `path` or below it, and the objects of them.
+
+        What `.retrodictignore` leaves out of a version is looked at all the same.
+        """
+        for file in _files(path, tools_stores):
             if (found := self.find(file)) is not None:
                 yield file, found
 
@@ -234,7 +237,7 @@ class PersonalFiles:
     def find_folder(self, path: Path) -> Digest | None:
         """Return the object of the personal folder that lies at `path` as it was sealed, or None."""
         members = []
-        for name, kind, at in _walk(os.fsencode(path)):
+        for name, kind, at in _walk(os.fsencode(path), Ignored(self._workspace.root, path)):
             if kind not in _FILES:
                 members.append(Member(path=name, kind=kind, target=os.readlink(at) if kind == "symlink" else None))
                 continue
@@ -375,7 +378,7 @@ def _sealed_file(digest: Digest, size: int, key: str, recipes: Digest | None, ne
     return SealedFile(stored=stored, key=key)
 
 
-def _walk(top: bytes) -> Iterator[tuple[bytes, MemberKind, bytes]]:
+def _walk(top: bytes, ignored: Ignored) -> Iterator[tuple[bytes, MemberKind, bytes]]:
     """Yield everything below a folder, each folder before what is in it: name from there, kind, path.
 
     Raises:
@@ -384,11 +387,12 @@ def _walk(top: bytes) -> Iterator[tuple[bytes, MemberKind, bytes]]:
     pending = [b""]
     while pending:
         folder = pending.pop()
+        skip = ignored(folder)
         with os.scandir(os.path.join(top, folder)) as found:
             entries = sorted(found, key=lambda entry: entry.name)
         for entry in entries:
             name = os.path.join(folder, entry.name)
-            if is_ignored(os.fsdecode(entry.name)):
+            if skip(entry.name, entry.is_dir(follow_symlinks=False)):
                 continue
             if entry.is_symlink():
                 yield name, "symlink", entry.path
@@ -401,13 +405,14 @@ def _walk(top: bytes) -> Iterator[tuple[bytes, MemberKind, bytes]]:
                 raise UsageError(f"{display(entry.path)} is no file, folder or link: it cannot be stored")
 
 
-def _files(path: Path) -> Iterator[Path]:
+def _files(path: Path, ignored: Callable[[bytes], Callable[[bytes, bool], bool]]) -> Iterator[Path]:
     if not path.is_dir():
         yield path
         return
     for folder, below, names in os.walk(path):
-        below[:] = [name for name in below if not is_ignored(name)]
-        yield from (Path(folder) / name for name in names)
+        skip = ignored(os.fsencode(folder)[len(os.fsencode(path)) :].lstrip(b"/"))
+        below[:] = [name for name in below if not skip(os.fsencode(name), True)]
+        yield from (Path(folder) / name for name in names if not skip(os.fsencode(name), False))
 
 
 def _pieces(path: Path) -> Iterator[bytes]:

@@ -10,13 +10,11 @@ from typing import Literal
 from retrodict import backups, datasets, predictions
 from retrodict.actions.conflicts import Conflict, find_conflicts
 from retrodict.actions.personal_files import PersonalFiles
-from retrodict.actions.places import is_ignored
+from retrodict.actions.places import Ignored
 from retrodict.kernel.clock import NS, parse_rfc3339
-from retrodict.kernel.errors import RetrodictError, UsageError
+from retrodict.kernel.errors import RetrodictError
 from retrodict.kernel.note import decode_checkpoint
-from retrodict.kernel.types import Digest
 from retrodict.models import records as models
-from retrodict.objects import digest_of
 from retrodict.workspace import Workspace, forgotten_by
 
 
@@ -128,39 +126,9 @@ def _differs(workspace: Workspace, files: PersonalFiles, path: Path, version: da
     """Say whether a file or folder is no longer what a version names; nothing is stored."""
     if version.key is not None and version.type == "tree":
         return not path.is_dir() or files.find_folder(path) != version.content
-    pending = [(path, version.content)]
-    while pending:
-        if _differs_itself(workspace, files, *pending.pop(), pending):
-            return True
-    return False
-
-
-def _differs_itself(
-    workspace: Workspace, files: PersonalFiles, path: Path, content: Digest, below: list[tuple[Path, Digest]]
-) -> bool:
-    """Do the same for a file, or for a folder without what is in it, which is added to `below`."""
-    objects = workspace.objects
-    if path.is_file():
+    content = version.content
+    if not path.is_dir():
         return files.find(path) != content and files.hash(path) != content
-    try:
-        listed = {entry.name: entry for entry in objects.list_tree(content)}
-    except UsageError:
-        return True  # it was a file
-    with os.scandir(os.fsencode(path)) as found:
-        present = [entry for entry in found if not is_ignored(os.fsdecode(entry.name))]
-    if {entry.name for entry in present} != set(listed):
-        return True
-    for entry in present:
-        known = listed[entry.name]
-        if entry.is_symlink():
-            if known.kind != "symlink" or digest_of(os.readlink(entry.path)) != known.digest:
-                return True
-        elif (
-            entry.is_dir() != (known.kind == "tree")
-            or (known.kind == "executable" and not entry.stat().st_mode & 0o100)
-            or known.kind == "symlink"
-        ):
-            return True
-        else:
-            below.append((path / os.fsdecode(entry.name), known.digest))
-    return False
+    is_private = (lambda file: files.is_personal(Path(os.fsdecode(file)))) if files.is_any else None
+    ignored = Ignored(workspace.root, path)
+    return workspace.objects.hash_folder(path, ignore=ignored, is_private=is_private) != content

@@ -15,10 +15,10 @@ from __future__ import annotations
 import os
 import stat as st
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from blake3 import blake3
 
@@ -27,20 +27,24 @@ from retrodict.kernel.protocols import Clock, Progress
 from retrodict.kernel.types import Digest
 from retrodict.objects import tree
 from retrodict.objects.errors import ChangedFileError, UnreadableFileError
+from retrodict.objects.foldercache import RECORD, UNKNOWN, FolderCache, Row, parse
 from retrodict.objects.index import Index
-from retrodict.objects.names import Kind, as_digest
+from retrodict.objects.names import Kind, as_digest, name_of
 from retrodict.objects.raw import RAW_FROM
 from retrodict.objects.recipe import CUT_FROM
-from retrodict.objects.statcache import StatCache
-from retrodict.objects.tree import EntryKind, TreeEntry
+from retrodict.objects.statcache import RACY_NS, StatCache
 from retrodict.objects.writer import Writer
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future
 
 _ATTEMPTS = 3
 _BATCH_FILES, _BATCH_BYTES = 256, 4 << 20
 _BLOCK = 1 << 20
 _SPECIAL = {st.S_IFSOCK: "a socket", st.S_IFIFO: "a pipe", st.S_IFBLK: "a block device", st.S_IFCHR: "a device"}
 
-Ignore = Callable[[str], bool]
+Skip = Callable[[bytes, bool], bool]  # (name in a folder, is it a folder itself) -> leave it out
+Ignore = Callable[[bytes], Skip | None]  # path of a folder relative to the one that is added -> what to skip in it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -165,10 +169,10 @@ def read_small(path: bytes | Path, *, follow: bool = False) -> tuple[os.stat_res
     raise ChangedFileError(display(path))
 
 
-def hash_path(path: bytes | Path) -> tuple[os.stat_result, bytes]:
+def hash_path(path: bytes | Path, *, follow: bool = True) -> tuple[os.stat_result, bytes]:
     """Return a file's stat data and the name of its bytes; nothing is stored."""
     for _ in range(_ATTEMPTS):
-        with OpenFile(path) as file:
+        with OpenFile(path, follow=follow) as file:
             whole, size = blake3(), 0
             while block := file.read(_BLOCK):
                 whole.update(block)
@@ -179,236 +183,572 @@ def hash_path(path: bytes | Path) -> tuple[os.stat_result, bytes]:
 
 
 def store_file(
-    path: bytes | Path, writer: Writer, progress: Callable[[int], None] | None = None, *, follow: bool = True
+    path: bytes | Path,
+    writer: Writer,
+    progress: Callable[[int], None] | None = None,
+    *,
+    follow: bool = True,
+    base: bytes | None = None,
 ) -> tuple[os.stat_result, bytes]:
-    """Store a file of any size; return its stat data and the name of its bytes."""
+    """Store a file of any size; return its stat data and the name of its bytes. `base` names what it was before."""
     for _ in range(_ATTEMPTS):
         with OpenFile(path, follow=follow) as file:
             if file.stat.st_size < CUT_FROM:
                 data = file.read(CUT_FROM)
                 size = len(data)
-                name = writer.keep(Kind.BLOB, data) if file.held_still(size) else b""
+                name = writer.keep(Kind.BLOB, data, base) if file.held_still(size) else b""
             elif file.stat.st_size >= RAW_FROM and (clone := writer.clone(file.fd)) is not None:
                 with clone:
                     if file.held_still(clone.size_bytes):
-                        return file.stat, writer.keep_clone(clone, progress)
+                        return file.stat, writer.keep_clone(clone, progress, base)
                 continue
             else:
-                name, size = writer.keep_stream(file.read_into, progress)
+                name, size = writer.keep_stream(file.read_into, progress, base)
             if name and file.held_still(size):
                 return file.stat, name
     raise ChangedFileError(display(path))
 
 
-@dataclass(slots=True)
-class _Item:
-    """A name found in a folder, and what is known about it so far."""
+class Listed:
+    """What was found in a folder; a long listing is kept packed, so that a million entries take some 60 MB."""
 
-    name: bytes
-    kind: EntryKind
-    stat: os.stat_result
-    content: bytes = b""
-    size: int = 0
+    __slots__ = ("buckets", "counts", "found", "path", "stat")
 
-
-class _Folder:
-    __slots__ = ("items", "path")
-
-    def __init__(self, path: bytes) -> None:
+    def __init__(self, path: bytes, stat: os.stat_result) -> None:
         self.path = path
-        self.items: list[_Item] = []
+        self.stat = stat
+        self.found: list[tuple[bytes, bytes]] = []  # (name, record), of a folder with one leaf
+        self.buckets: list[bytearray] = []  # records by the first byte of the hash of their names, of one with more
+        self.counts: list[int] = []
+
+    def take_entry(self, entry: os.DirEntry[bytes]) -> os.stat_result:
+        """Take what a folder was found to hold; return its stat data."""
+        stat = entry.stat(follow_symlinks=False)
+        name = entry.name
+        kind = stat.st_mode & 0o170000
+        if kind == st.S_IFREG:
+            code = b"x" if stat.st_mode & 0o100 else b"f"
+        elif kind == st.S_IFDIR:
+            # The name of its tree is not known yet.
+            self._take(name, RECORD.pack(b"t", len(name), 0, 0, 0, 0) + name + bytes(32))
+            return stat
+        else:
+            code = b"l" if kind == st.S_IFLNK else UNKNOWN
+        inode = stat.st_ino if stat.st_dev == self.stat.st_dev else 0  # of another file system: never believed
+        record = RECORD.pack(code, len(name), inode, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns)
+        self._take(name, record + name)
+        return stat
+
+    def _take(self, name: bytes, record: bytes) -> None:
+        if not self.buckets:
+            self.found.append((name, record))
+            if len(self.found) > tree.LEAF:
+                self.buckets, self.counts = [bytearray() for _ in range(256)], [0] * 256
+                found, self.found = self.found, []
+                for entry in found:
+                    self._take(*entry)
+            return
+        bucket = blake3(name).digest(1)[0]
+        self.buckets[bucket] += record
+        self.counts[bucket] += 1
+
+    def within(self, part: bytes) -> list[tuple[bytes, bytes]]:
+        """Return the entries (name, record) that belong to one leaf of a listing, whatever listing that is."""
+        if not self.buckets:
+            found = self.found
+            if not part:
+                return found
+        else:
+            low = part[0] << 4 if part else 0
+            high = low + 16 if len(part) == 1 else 256
+            if len(part) > 1:
+                low, high = low + part[1], low + part[1] + 1
+            found = [entry for i in range(low, high) for entry in parse(self.buckets[i])]
+            if len(part) <= 2:
+                return found
+        return [entry for entry in found if tree.digits(entry[0]).startswith(part)]
+
+
+class _Folder(Listed):
+    """A folder on the way: what was found in it, and what is still waited for."""
+
+    __slots__ = ("leaves", "parent", "stale", "subfolders", "waiting")
+
+    def __init__(self, path: bytes, stat: os.stat_result, parent: _Folder | None) -> None:
+        super().__init__(path, stat)
+        self.parent = parent
+        self.subfolders: dict[bytes, tuple[bytes, int]] = {}
+        self.leaves: dict[bytes, tuple[int, int, bytes]] = {}  # by part: (entries, bytes below, node)
+        self.stale: set[bytes] = set()
+        self.waiting = 0  # for that many folders below, then for that many leaves
+
+    def parts(self) -> Iterator[tuple[bytes, list[tuple[bytes, bytes]]]]:
+        """Yield (part, its entries) for each leaf of the listing, and forget them."""
+        if not self.buckets:
+            found, self.found = self.found, []
+            yield b"", found
+            return
+        for digit in range(16):
+            mine = range(16 * digit, 16 * digit + 16)
+            if 0 < sum(self.counts[i] for i in mine) <= tree.LEAF:
+                yield bytes([digit]), [entry for i in mine for entry in self._empty(i)]
+                continue
+            for i in mine:
+                if self.counts[i]:
+                    yield from _split(bytes([digit, i % 16]), self._empty(i))
+
+    def completed(self, name: bytes, record: bytes) -> bytes:
+        """Return the record of an entry; that of a folder with the name and size of its tree."""
+        if name not in self.subfolders:
+            return record
+        tree_name, size = self.subfolders[name]
+        return RECORD.pack(b"t", len(name), 0, size, 0, 0) + name + tree_name
+
+    def _empty(self, bucket: int) -> list[tuple[bytes, bytes]]:
+        packed, self.buckets[bucket] = self.buckets[bucket], bytearray()
+        return list(parse(packed))
+
+
+def _split(part: bytes, entries: list[tuple[bytes, bytes]]) -> Iterator[tuple[bytes, list[tuple[bytes, bytes]]]]:
+    if len(entries) <= tree.LEAF:
+        yield part, entries
+        return
+    slots: list[list[tuple[bytes, bytes]]] = [[] for _ in range(tree.FAN_OUT)]
+    for entry in entries:
+        slots[tree.nibble(entry[0], len(part))].append(entry)
+    for digit, slot in enumerate(slots):
+        if slot:
+            yield from _split(part + bytes([digit]), slot)
+
+
+class _Leaf:
+    """One leaf of a listing of which something must be read."""
+
+    __slots__ = ("contents", "folder", "missing", "names", "old", "part", "records")
+
+    def __init__(self, folder: _Folder, part: bytes, entries: list[tuple[bytes, bytes]], old: Row | None) -> None:
+        self.folder = folder
+        self.part = part
+        self.names = [name for name, _ in entries]
+        self.records = [record for _, record in entries]
+        self.contents = [b""] * len(entries)
+        self.missing = 0
+        self.old = old
+
+
+class _Item(NamedTuple):
+    """A file or link that must be read."""
+
+    leaf: _Leaf
+    at: int
+    path: bytes
+    is_link: bool
+    size: int
+    base: bytes | None  # what it was before
 
 
 class Adder:
-    """Adds one path."""
+    """Names one path, and stores what is in it."""
 
-    def __init__(self, index: Index, writer: Writer, cache: StatCache, clock: Clock, progress: Progress | None) -> None:
+    def __init__(
+        self,
+        index: Index,
+        files: StatCache,
+        folders: FolderCache,
+        packs: Callable[[], list[bytes]],
+        clock: Clock,
+        progress: Progress | None,
+        *,
+        writer: Writer | None,
+        ignore: Ignore | None = None,
+        is_private: Callable[[bytes], bool] | None = None,
+    ) -> None:
+        """Without a `writer` nothing is stored. Of a file that `is_private` nothing is remembered."""
         self._index = index
         self._writer = writer
-        self._cache = cache
+        self._files = files
+        self._cache = folders
+        self._packs = packs
         self._clock = clock
         self._progress = progress
+        self._ignore = ignore
+        self._is_private = is_private
+        self._count = 0
         self._unchanged = 0
         self._done = 0
-        self._total = 0
-        self._remember: list[tuple[os.stat_result, bytes]] = []
+        self._bytes = 0
+        self._large: set[bytes] = set()
+        self._rows: list[Row] = []
+        self._stale: list[tuple[int, int, bytes]] = []
+        self._seals = 0
+        self._epoch = 0
+        self._doomed: set[bytes] = set()
         self._since_ns = 0
+        self._ready: list[_Folder] = []
+        self._batch: list[_Item] = []
+        self._weight = 0
+        self._pending: deque[tuple[list[_Item], Future[list[_Read]]]] = deque()
+        self._root: tuple[bytes, int] | None = None
 
-    def add(self, path: Path, ignore: Ignore | None, own: os.stat_result) -> Added:
-        """Store `path`; `own` is the store's folder."""
+    def add(self, path: Path, own: os.stat_result, base: bytes | None = None) -> Added:
+        """Store `path`; `own` is the store's folder, `base` the name of what the path held before."""
         stat = look(path)
         self._since_ns = self._clock.now_ns()
         if not st.S_ISDIR(stat.st_mode):
-            return self._file(path, stat)
-        folders = list(_walk(os.fsencode(path), ignore, (own.st_dev, own.st_ino)))
-        files = [(folder, item) for folder in folders for item in folder.items if item.kind != "tree"]
-        self._total = len(files)
-        self._contents(files)
-        trees: dict[bytes, tuple[bytes, int]] = {}
-        for folder in reversed(folders):  # a folder stands before those inside it
-            entries = []
-            for item in folder.items:
-                if item.kind == "tree":
-                    item.content, item.size = trees.pop(os.path.join(folder.path, item.name))
-                entries.append(
-                    TreeEntry(name=item.name, kind=item.kind, digest=as_digest(item.content), size=item.size)
-                )
-            trees[folder.path] = tree.build(entries, self._writer.keep_tree)
-        root, size = trees[folders[0].path]
-        large = {item.content for _, item in files if item.size >= CUT_FROM}
-        return self._finish(root, "tree", large, len(files), size)
+            return self._file(path, stat, base)
+        root, size = self._folder(path, stat, own)
+        return self._finish(root, "tree", self._large, self._count, size)
 
-    def _file(self, path: Path, stat: os.stat_result) -> Added:
-        name = self._known([stat]).get((stat.st_dev, stat.st_ino))
-        if name is None:
-            self._total = stat.st_size
-            stat, name = store_file(path, self._writer, self._bytes_read)
-            self._remember.append((stat, name))
+    def name(self, path: Path, own: os.stat_result) -> bytes:
+        """Return the name that the folder `path` would be stored under."""
+        self._since_ns = self._clock.now_ns()
+        root, _ = self._folder(path, look(path), own)
+        self._cache.remember(self._rows, (), self._stale)
+        return root
+
+    def _file(self, path: Path, stat: os.stat_result, base: bytes | None) -> Added:
+        writer = self._storing()
+        name = self._files.lookup([stat]).get((stat.st_dev, stat.st_ino)) or known_in_folder(self._cache, path, stat)
+        remember = []
+        if name is None or Kind.BLOB not in self._index.held([name], to_rely_on=True).get(name, ()):
+            stat, name = store_file(path, writer, lambda n: self._bytes_read(n, stat.st_size), base=base)
+            remember.append((stat, name))
         else:
             self._unchanged = 1
-        return self._finish(name, "file", {name} if stat.st_size >= CUT_FROM else set(), 1, stat.st_size)
+        added = self._finish(name, "file", {name} if stat.st_size >= CUT_FROM else set(), 1, stat.st_size)
+        # Only what is durable may be remembered as stored.
+        self._files.remember(remember, self._since_ns)
+        return added
 
-    def _bytes_read(self, n: int) -> None:
+    def _storing(self) -> Writer:
+        assert self._writer is not None
+        return self._writer
+
+    def _bytes_read(self, n: int, total: int) -> None:
         self._done += n
         if self._progress is not None:
-            self._progress(self._done, self._total, "bytes")
+            self._progress(self._done, total, "bytes")
 
     def _finish(self, root: bytes, kind: Literal["file", "tree"], large: set[bytes], files: int, size: int) -> Added:
-        self._writer.finish()  # only now does the index know the recipes
+        writer = self._storing()
+        writer.finish()  # only now does the index know the recipes
         pairs = [(blob, self._index.recipes(blob)) for blob in sorted(large)]
         lines = [f"{as_digest(blob)} {as_digest(found[0][0])}\n" for blob, found in pairs if found]
-        recipes = as_digest(self._writer.keep(Kind.BLOB, "".join(lines).encode())) if lines else None
-        self._writer.finish()
-        # Only what is durable may be remembered as stored.
-        self._cache.remember(self._remember, self._since_ns)
+        recipes = as_digest(writer.keep(Kind.BLOB, "".join(lines).encode())) if lines else None
+        writer.finish()
+        if kind == "tree":
+            self._cache.remember(self._rows, self._packs(), self._stale)
         return Added(
             digest=as_digest(root),
             kind=kind,
             recipes=recipes,
             files=files,
             size_bytes=size,
-            new_bytes=self._writer.stored_bytes,
+            new_bytes=writer.stored_bytes,
             unchanged=self._unchanged,
         )
 
-    def _known(self, stats: list[os.stat_result]) -> dict[tuple[int, int], bytes]:
-        """Return the contents of files that have not changed and that the store holds."""
-        known = self._cache.lookup(stats)
-        held = self._index.held(set(known.values()), to_rely_on=True)
-        return {key: name for key, name in known.items() if Kind.BLOB in held.get(name, ())}
+    # Folders
 
-    def _contents(self, files: list[tuple[_Folder, _Item]]) -> None:
-        """Fill in the content of every file and link; what is not known by its stat data is read and stored."""
+    def _folder(self, path: Path, stat: os.stat_result, own: os.stat_result) -> tuple[bytes, int]:
+        """Name everything below `path`, folders after what is in them; return (name of its tree, bytes below)."""
         from concurrent.futures import ThreadPoolExecutor  # 10 ms, with the logging that it brings
 
-        small: list[tuple[bytes, _Item]] = []
+        if self._writer is not None:
+            self._epoch = self._cache.epoch(self._packs())
+            self._doomed = self._index.doomed()
+        top = os.fsencode(path)
+        to_scan = [_Folder(top, stat, None)]
         with ThreadPoolExecutor(1) as pool:  # two would fight this thread for the interpreter
-            pending: deque[tuple[list[tuple[bytes, _Item]], object]] = deque()
-            weight = 0
-
-            def settle(limit: int) -> None:
-                while len(pending) > limit:
-                    batch, future = pending.popleft()
-                    self._store(batch, future.result())  # type: ignore[attr-defined]
 
             def submit() -> None:
-                nonlocal small, weight
-                if small:
-                    pending.append((small, pool.submit(_read_batch, small)))
-                    small, weight = [], 0
-                settle(3)
+                if self._batch:
+                    read = _read_batch if self._writer is not None else _hash_batch
+                    self._pending.append((self._batch, pool.submit(read, self._batch)))
+                    self._batch, self._weight = [], 0
 
-            for start in range(0, len(files), 4096):
-                part = files[start : start + 4096]
-                known = self._known([item.stat for _, item in part if item.kind != "symlink"])
-                for folder, item in part:
-                    content = known.get((item.stat.st_dev, item.stat.st_ino)) if item.kind != "symlink" else None
-                    path = os.path.join(folder.path, item.name)
-                    if content is not None:
-                        item.content, item.size = content, item.stat.st_size
-                        self._unchanged += 1
-                        self._done += 1
-                    elif item.stat.st_size >= CUT_FROM and item.kind != "symlink":
-                        stat, item.content = store_file(path, self._writer, follow=False)
-                        item.size = stat.st_size
-                        self._remember.append((stat, item.content))
-                        self._done += 1
-                    else:
-                        small.append((path, item))
-                        weight += item.stat.st_size
-                        if len(small) >= _BATCH_FILES or weight >= _BATCH_BYTES:
-                            submit()
-                self._report()
-            submit()
-            settle(0)
+            def settle(limit: int) -> None:
+                while len(self._pending) > limit:
+                    batch, future = self._pending.popleft()
+                    self._settle(batch, future.result())
+
+            while self._root is None:
+                if self._ready:
+                    for leaf in self._evaluate(self._ready.pop()):
+                        for item in leaf:
+                            self._batch.append(item)
+                            self._weight += item.size
+                            if len(self._batch) >= _BATCH_FILES or self._weight >= _BATCH_BYTES:
+                                submit()
+                                settle(3)
+                elif to_scan:
+                    to_scan += self._scan(to_scan.pop(), top, own)
+                else:
+                    submit()
+                    settle(0)
         self._report()
+        return self._root
 
-    def _store(
-        self, batch: list[tuple[bytes, _Item]], contents: list[tuple[os.stat_result | None, bytes, bytes]]
-    ) -> None:
-        fitting = []
-        for (path, item), (stat, name, data) in zip(batch, contents, strict=True):
-            if len(data) >= CUT_FROM:  # it has grown since the folder was listed
-                stat, name = store_file(path, self._writer, follow=False)
-                item.size = stat.st_size
-            else:
-                item.size = len(data)
-                fitting.append((name, data))
-            item.content = name
-            if stat is not None:
-                self._remember.append((stat, name))
-        self._writer.keep_named(Kind.BLOB, fitting)
-        self._done += len(batch)
-        self._report()
-
-    def _report(self) -> None:
-        if self._progress is not None:
-            self._progress(self._done, self._total, "files")
-
-
-def _read_batch(batch: list[tuple[bytes, _Item]]) -> list[tuple[os.stat_result | None, bytes, bytes]]:
-    """Return (stat data, name, bytes) of each file or link; runs in a thread of its own."""
-    contents: list[tuple[os.stat_result | None, bytes, bytes]] = []
-    for path, item in batch:
-        if item.kind == "symlink":
-            try:
-                target = os.readlink(path)
-            except OSError as error:
-                raise ChangedFileError(display(path)) from error
-            contents.append((None, blake3(target).digest(), target))
-        else:
-            stat, data = read_small(path)
-            contents.append((stat, blake3(data).digest(), data))
-    return contents
-
-
-def _walk(root: bytes, ignore: Ignore | None, own: tuple[int, int]) -> Iterator[_Folder]:
-    """Yield every folder below `root` with what is in it, each before those inside it."""
-    stack = [root]
-    while stack:
-        folder = _Folder(stack.pop())
-        relative = folder.path[len(root) :].lstrip(b"/")
+    def _scan(self, folder: _Folder, top: bytes, own: os.stat_result) -> list[_Folder]:
+        """List one folder; return those in it."""
+        relative = folder.path[len(top) :].lstrip(b"/")
+        skip = None if self._ignore is None else self._ignore(relative)
+        subfolders: list[_Folder] = []
         try:
             with os.scandir(folder.path) as found:
                 for entry in found:
-                    if ignore is not None and ignore(os.fsdecode(os.path.join(relative, entry.name))):
+                    if skip is not None and skip(entry.name, entry.is_dir(follow_symlinks=False)):
                         continue
-                    stat = entry.stat(follow_symlinks=False)
-                    mode = stat.st_mode
-                    kind: EntryKind
-                    if st.S_ISDIR(mode):
-                        if (stat.st_dev, stat.st_ino) == own:
+                    is_folder = entry.is_dir(follow_symlinks=False)
+                    if is_folder:
+                        inner = entry.stat(follow_symlinks=False)
+                        if (inner.st_dev, inner.st_ino) == (own.st_dev, own.st_ino):
                             continue
-                        stack.append(entry.path)
-                        kind = "tree"
-                    elif st.S_ISLNK(mode):
-                        kind = "symlink"
-                    else:
-                        _refuse_special(entry.path, mode)
-                        kind = "executable" if mode & st.S_IXUSR else "file"
-                    folder.items.append(_Item(entry.name, kind, stat))
+                    stat = folder.take_entry(entry)
+                    if is_folder:
+                        subfolders.append(_Folder(entry.path, stat, folder))
+                        continue
+                    _refuse_special(entry.path, stat.st_mode)
+                    self._count += 1
         except FileNotFoundError as error:
             raise ChangedFileError(display(folder.path)) from error
         except OSError as error:
             raise UnreadableFileError(display(folder.path), error) from error
-        yield folder
+        folder.stale = set(self._cache.parts(folder.stat.st_dev, folder.stat.st_ino))
+        folder.waiting = len(subfolders)
+        if not subfolders:
+            self._ready.append(folder)
+        return subfolders
+
+    def _evaluate(self, folder: _Folder) -> Iterator[list[_Item]]:
+        """Go through the leaves of a folder, all folders below being named; yield what of each must be read."""
+        folder.waiting = 1  # no leaf that is done meanwhile is the last
+        for part, entries in folder.parts():
+            folder.stale.discard(part)
+            if folder.subfolders:
+                entries = [(name, folder.completed(name, record)) for name, record in entries]
+            entries.sort()
+            old = self._cache.row(folder.stat.st_dev, folder.stat.st_ino, part)
+            if old is not None and old.entries == b"".join([record for _, record in entries]) and self._holds(old):
+                folder.leaves[part] = len(entries), old.size, old.node
+                self._large.update(old.large[i : i + 32] for i in range(0, len(old.large), 32))
+                self._unchanged += old.files
+                self._done += old.files
+                continue
+            folder.waiting += 1
+            leaf = _Leaf(folder, part, entries, old)
+            items = self._changed(leaf)
+            leaf.missing = len(items)
+            if not items:
+                self._leaf_done(leaf)
+            yield items
+        self._part_done(folder)
+        self._report()
+
+    def _holds(self, row: Row) -> bool:
+        """Say whether the store holds all that is in a leaf (where it need not: yes)."""
+        if self._writer is None or self._is_held(row):
+            return True
+        contents = {row.contents[i : i + 32] for i in range(0, len(row.contents), 32)}
+        held = self._index.held(contents | {row.node}, to_rely_on=True)
+        if len(held) < len(contents | {row.node}):
+            return False
+        self._rows.append(row._replace(epoch=self._epoch))
+        return True
+
+    def _is_held(self, row: Row) -> bool:
+        """Say whether it is known that all that is in a leaf is held, and nothing of it doomed."""
+        if row.epoch != self._epoch or self._epoch == 0:
+            return False
+        contents = row.contents
+        return not self._doomed or not (
+            row.node in self._doomed or any(contents[i : i + 32] in self._doomed for i in range(0, len(contents), 32))
+        )
+
+    def _changed(self, leaf: _Leaf) -> list[_Item]:
+        """Fill in what is known of a leaf's entries; return what must be read."""
+        old: dict[bytes, tuple[bytes, bytes]] = {}
+        if leaf.old is not None:
+            contents = leaf.old.contents
+            for i, (name, record) in enumerate(parse(leaf.old.entries)):
+                old[name] = record, contents[32 * i : 32 * i + 32]
+        held: Collection[bytes] | None = None
+        if self._writer is not None and leaf.old is not None and not self._is_held(leaf.old):
+            held = self._index.held({content for _, content in old.values()}, to_rely_on=True)
+        items = []
+        prefix = leaf.folder.path + b"/"
+        for i, (name, record) in enumerate(zip(leaf.names, leaf.records, strict=True)):
+            kind = record[:1]
+            if kind == b"t":
+                leaf.contents[i] = record[-32:]
+                continue
+            before = old.get(name)
+            if before is not None and before[0] == record and (held is None or before[1] in held):
+                leaf.contents[i] = before[1]
+                self._unchanged += 1
+                self._done += 1
+                continue
+            size = RECORD.unpack_from(record)[3]
+            items.append(_Item(leaf, i, prefix + name, kind == b"l", size, before and before[1]))
+        return items
+
+    def _settle(self, batch: list[_Item], read: list[_Read]) -> None:
+        """Take in what was read of a batch."""
+        small: list[tuple[bytes, bytes]] = []
+        bases: dict[bytes, bytes] = {}
+        for item, (stat, name, data) in zip(batch, read, strict=True):
+            if data is None and self._writer is not None:  # large, or grown since the folder was listed
+                stat, name = store_file(item.path, self._writer, follow=False, base=item.base)
+            elif data is not None:
+                small.append((name, data))
+                if item.base is not None:
+                    bases[name] = item.base
+            leaf, at = item.leaf, item.at
+            leaf.contents[at] = name
+            kind, length, inode, size, mtime, ctime = RECORD.unpack_from(leaf.records[at])
+            if stat is None:
+                size = len(data or b"")
+            else:
+                size, mtime, ctime = stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns
+                inode = stat.st_ino if stat.st_dev == leaf.folder.stat.st_dev else 0
+            is_private = self._is_private is not None and self._is_private(item.path)
+            leaf.records[at] = (
+                RECORD.pack(kind, length, 0 if is_private else inode, size, mtime, ctime) + leaf.names[at]
+            )
+        if self._writer is not None:
+            self._writer.keep_named(Kind.BLOB, small, bases)
+        for item in batch:
+            item.leaf.missing -= 1
+            if not item.leaf.missing:
+                self._leaf_done(item.leaf)
+        self._done += len(batch)
+        self._report()
+
+    def _leaf_done(self, leaf: _Leaf) -> None:
+        """Name a leaf all of whose contents are known."""
+        unknown_from = self._since_ns - RACY_NS
+        rows, nodes, large = [], [], []
+        files = total = 0
+        for name, record, content in zip(leaf.names, leaf.records, leaf.contents, strict=True):
+            kind, _, inode, size, mtime, ctime = RECORD.unpack_from(record)
+            nodes.append((kind, name, size, content))
+            total += size
+            if kind != b"t":
+                files += 1
+                if size >= CUT_FROM:
+                    large.append(content)
+                if inode == 0 or mtime >= unknown_from or ctime >= unknown_from:
+                    record = UNKNOWN + record[1:]
+            rows.append(record)
+        payload = tree.encode_leaf(nodes, total)
+        node = self._keep_node(payload, None if leaf.old is None else leaf.old.node)
+        self._large.update(large)
+        folder = leaf.folder
+        if self._writer is not None and self._writer.seals != self._seals:  # what was kept before is durable now
+            self._cache.remember(self._rows, (), ())
+            self._rows, self._seals = [], self._writer.seals
+        self._rows.append(
+            Row(
+                device=folder.stat.st_dev,
+                inode=folder.stat.st_ino,
+                part=leaf.part,
+                epoch=self._epoch,
+                node=node,
+                files=files,
+                size=total,
+                entries=b"".join(rows),
+                contents=b"".join(leaf.contents),
+                large=b"".join(large),
+            )
+        )
+        folder.leaves[leaf.part] = len(rows), total, node
+        self._part_done(folder)
+
+    def _keep_node(self, payload: bytes, base: bytes | None) -> bytes:
+        if self._writer is None:
+            return name_of(Kind.TREE, payload)
+        return self._writer.keep_tree(payload, base)
+
+    def _part_done(self, folder: _Folder) -> None:
+        """Count one more leaf; with the last one the folder has its name."""
+        folder.waiting -= 1
+        if folder.waiting:
+            return
+        self._stale += [(folder.stat.st_dev, folder.stat.st_ino, part) for part in folder.stale]
+        _, size, root = tree.assemble(folder.leaves, lambda node: self._keep_node(node, None))
+        parent = folder.parent
+        if parent is None:
+            self._root = root, size
+            return
+        parent.subfolders[os.path.basename(folder.path)] = root, size
+        parent.waiting -= 1
+        if not parent.waiting:
+            self._ready.append(parent)
+
+    def _report(self) -> None:
+        if self._progress is not None:
+            self._progress(self._done, self._count if self._root is not None else None, "files")
+
+
+_Read = tuple[os.stat_result | None, bytes, bytes | None]  # stat data, name, bytes; a large file comes without bytes
+
+
+def _read_batch(batch: list[_Item]) -> list[_Read]:
+    """Read small files and links; runs in a thread of its own."""
+    contents: list[_Read] = []
+    for item in batch:
+        if item.is_link:
+            contents.append(_read_link(item.path))
+            continue
+        if item.size >= CUT_FROM:
+            contents.append((None, b"", None))
+            continue
+        stat, data = read_small(item.path)
+        contents.append((stat, b"", None) if len(data) >= CUT_FROM else (stat, blake3(data).digest(), data))
+    return contents
+
+
+def _hash_batch(batch: list[_Item]) -> list[_Read]:
+    """Name files and links of any size; runs in a thread of its own."""
+    contents: list[_Read] = []
+    for item in batch:
+        if item.is_link:
+            contents.append(_read_link(item.path))
+        elif item.size >= CUT_FROM:
+            contents.append((*hash_path(item.path, follow=False), None))
+        else:
+            stat, data = read_small(item.path)
+            if len(data) >= CUT_FROM:
+                contents.append((*hash_path(item.path, follow=False), None))
+            else:
+                contents.append((stat, blake3(data).digest(), None))
+    return contents
+
+
+def _read_link(path: bytes) -> _Read:
+    try:
+        target = os.readlink(path)
+    except OSError as error:
+        raise ChangedFileError(display(path)) from error
+    return None, blake3(target).digest(), target
+
+
+def known_in_folder(cache: FolderCache, path: Path, stat: os.stat_result) -> bytes | None:
+    """Return the name of a file's bytes, where the folder that it lies in is known and the file has not changed."""
+    name = os.fsencode(path.name)
+    digits = tree.digits(name)
+    try:
+        above = os.stat(path.parent)
+    except OSError:
+        return None
+    for part in cache.parts(above.st_dev, above.st_ino):
+        if not digits.startswith(part):
+            continue
+        row = cache.row(above.st_dev, above.st_ino, part)
+        for i, (entry, record) in enumerate(parse(row.entries if row is not None else b"")):
+            if entry == name and row is not None:
+                kind, _, *known = RECORD.unpack_from(record)
+                now = [stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns]
+                is_file = kind in (b"f", b"x") and stat.st_dev == above.st_dev and st.S_ISREG(stat.st_mode)
+                return row.contents[32 * i : 32 * i + 32] if is_file and known == now else None
+    return None

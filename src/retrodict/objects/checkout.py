@@ -17,7 +17,8 @@ import contextlib
 import errno
 import os
 import stat as st
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 from blake3 import blake3
@@ -25,36 +26,64 @@ from blake3 import blake3
 from retrodict.kernel.durable import REAL_DISK
 from retrodict.kernel.errors import FormatError, MissingObjectError, UsageError
 from retrodict.kernel.protocols import Progress
-from retrodict.objects.add import display
+from retrodict.kernel.types import Digest
+from retrodict.objects import tree
+from retrodict.objects.add import Listed, display, known_in_folder
 from retrodict.objects.errors import CheckoutConflictError, StoreWriteError
-from retrodict.objects.names import as_digest, as_name
+from retrodict.objects.foldercache import RECORD, FolderCache, Row, parse
+from retrodict.objects.names import Kind, as_digest, name_of
+from retrodict.objects.pack import decode_at_once, decode_each
 from retrodict.objects.reader import Reader
 from retrodict.objects.recipe import CUT_FROM
 from retrodict.objects.statcache import StatCache
-from retrodict.objects.tree import TreeEntry
 
+_CREATE = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _BLOCK = 1 << 20
+_FILES = (b"f", b"x")
+_BATCH, _BATCH_BYTES = 1000, 8 << 20
+_MANY = 5000  # files from which on it pays to load what decodes many at once
+
+
+Replaced = Iterable[tuple[bytes, Digest | None]]  # (path of a file, name of its bytes where that is known)
+_Entry = tuple[bytes, int, bytes, bytes]  # code of the kind, bytes, name of the content, name: a row of `tree.rows`
+
+
+@dataclass(slots=True)
+class _Planned:
+    """What is to be done in one folder. One that is not there yet gets everything: it is listed again then."""
+
+    path: tuple[bytes, ...]
+    tree: bytes
+    is_new: bool
+    folders: list[bytes]
+    entries: list[_Entry]
+    modes: list[_Entry]  # whose bytes are right, and the executable bit is not
+    in_the_way: list[tuple[bytes, bytes | None]]  # files that are replaced: name, and that of their bytes
 
 
 class Checkout:
     """Writes one object to one place."""
 
-    def __init__(self, reader: Reader, cache: StatCache, progress: Progress | None) -> None:
+    def __init__(self, reader: Reader, files: StatCache, folders: FolderCache, progress: Progress | None) -> None:
         self._reader = reader
-        self._cache = cache
+        self._files = files
+        self._folders = folders
         self._progress = progress
         self._written = 0
-        self._files = 0
+        self._done = 0
         self._total: int | None = None
 
-    def write(self, name: bytes, destination: Path) -> int:
-        """Write the file or folder `name` to `destination`; return the bytes written (0: all was there already)."""
+    def write(self, name: bytes, destination: Path, allow: Callable[[Replaced], None] | None) -> int:
+        """Write the file or folder `name` to `destination`; return the bytes written (0: all was there already).
+
+        `allow` is told, before anything is written, which files will be replaced, and may raise.
+        """
         try:
             if self._reader.is_tree(name):
-                self._tree(name, destination)
+                self._tree(name, destination, allow)
             else:
-                self._single(name, destination)
+                self._single(name, destination, allow)
         except (FileExistsError, NotADirectoryError) as error:
             raise CheckoutConflictError(f"{display(destination)} or a folder above it is a file") from error
         except OSError as error:
@@ -62,133 +91,297 @@ class Checkout:
             raise StoreWriteError(display(where), error) from error
         return self._written
 
-    def _single(self, name: bytes, destination: Path) -> None:
+    def _single(self, name: bytes, destination: Path, allow: Callable[[Replaced], None] | None) -> None:
         if not self._reader.has(name):
             raise MissingObjectError(as_digest(name))
         if destination.name in ("", ".."):
             raise UsageError(f"{display(destination)} is a folder, and {as_digest(name)} is a file")
+        leaf = os.fsencode(destination.name)
+        code, present = b"f", None
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+            stat = os.lstat(destination)
+            if st.S_ISREG(stat.st_mode):
+                code = b"x" if stat.st_mode & st.S_IXUSR else b"f"
+                present = self._files.lookup([stat]).get((stat.st_dev, stat.st_ino))
+                present = present or known_in_folder(self._folders, destination, stat)
+                size = self._reader.size(name)
+                if stat.st_size == size and (present or hash_at(destination)) == name:
+                    self._tell(1)
+                    return
+                if allow is not None:
+                    allow([(os.fsencode(destination), None if present is None else as_digest(present))])
         destination.parent.mkdir(parents=True, exist_ok=True)
         folder = os.open(destination.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
-            leaf = os.fsencode(destination.name)
-            executable = False
-            with contextlib.suppress(FileNotFoundError):
-                executable = bool(os.stat(leaf, dir_fd=folder, follow_symlinks=False).st_mode & st.S_IXUSR)
-            kind = "executable" if executable else "file"
-            size = self._reader.size(name)
-            entry = TreeEntry(name=leaf, kind=kind, digest=as_digest(name), size=size)  # type: ignore[arg-type]
-            self._entry(folder, entry, os.fsencode(destination))
+            self._entry(folder, (code, self._reader.size(name), name, leaf), os.fsencode(destination))
         finally:
             os.close(folder)
 
-    def _tree(self, root: bytes, destination: Path) -> None:
-        folders = self._plan(root)
+    def _tree(self, root: bytes, destination: Path, allow: Callable[[Replaced], None] | None) -> None:
+        self._total = 0
+        folders = self._plan(root, os.fsencode(destination))
+        if allow is not None:
+            top_path = os.fsencode(destination)
+            allow(
+                (os.path.join(top_path, *planned.path, name), None if known is None else as_digest(known))
+                for planned in folders
+                for name, known in planned.in_the_way
+            )
         destination.mkdir(parents=True, exist_ok=True)
         top = os.open(destination, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
-            for path, entries in folders:
-                folder = _descend(top, path)
+            for planned in folders:
+                folder = _descend(top, planned.path)
                 try:
-                    for entry in entries:
-                        where = os.path.join(os.fsencode(destination), *path, entry.name)
-                        if entry.kind == "tree":
-                            _make_folder(folder, entry.name, where)
-                        else:
-                            self._entry(folder, entry, where)
+                    self._in_folder(folder, os.path.join(os.fsencode(destination), *planned.path), planned)
                 finally:
                     os.close(folder)
         finally:
             os.close(top)
 
-    def _plan(self, root: bytes) -> list[tuple[tuple[bytes, ...], list[TreeEntry]]]:
-        """Return all folders, each before those inside it; everything that they need is held, or nothing is begun."""
-        plan: list[tuple[tuple[bytes, ...], list[TreeEntry]]] = []
-        stack: list[tuple[tuple[bytes, ...], bytes]] = [((), root)]
-        files = 0
-        while stack:
-            path, name = stack.pop()
-            entries = self._reader.entries(name)
-            plan.append((path, entries))
-            contents = [as_name(e.digest) for e in entries if e.kind != "tree"]
-            self._reader.require(contents)
-            files += len(contents)
-            stack += [((*path, e.name), as_name(e.digest)) for e in entries if e.kind == "tree"]
-        self._total = files
+    def _in_folder(self, folder: int, where: bytes, planned: _Planned) -> None:
+        for name in planned.folders:
+            _make_folder(folder, name, os.path.join(where, name))
+        for code, _, _, name in planned.modes:
+            _set_executable(folder, name, code == b"x")
+        if not planned.is_new:
+            self._entries(folder, where, planned.entries, is_new=False)
+            return
+        for _, payload in tree.leaves(planned.tree, self._reader.node):
+            entries = tree.rows(payload)
+            for code, _, _, name in entries:
+                if code == b"t":
+                    _make_folder(folder, name, os.path.join(where, name))
+            self._entries(folder, where, [entry for entry in entries if entry[0] != b"t"], is_new=True)
+
+    def _entries(self, folder: int, where: bytes, entries: list[_Entry], *, is_new: bool) -> None:
+        """Write files and links; small ones many at a time, as they lie in the packs."""
+        batch: dict[bytes, list[_Entry]] = {}
+        weight = 0
+        for entry in entries:
+            if entry[0] == b"l" or entry[1] >= CUT_FROM:
+                self._entry(folder, entry, os.path.join(where, entry[3]))
+                continue
+            batch.setdefault(entry[2], []).append(entry)
+            weight += entry[1]
+            if len(batch) >= _BATCH or weight >= _BATCH_BYTES:
+                self._small(folder, where, batch, is_new)
+                batch, weight = {}, 0
+        self._small(folder, where, batch, is_new)
+
+    def _small(self, folder: int, where: bytes, batch: dict[bytes, list[_Entry]], is_new: bool) -> None:
+        decoder = decode_at_once if (self._total or 0) >= _MANY else decode_each
+        for name, data in self._reader.load_many(batch, decoder) if batch else ():
+            for entry in batch[name]:
+                self._file(folder, entry, where, data, is_new)
+
+    def _file(self, folder: int, entry: _Entry, where: bytes, data: bytes, is_new: bool) -> None:
+        """Write a small file: into a folder of our own in its place, elsewhere beside it first."""
+        code, size, content, leaf = entry
+        if len(data) != size:
+            raise FormatError(f"a listing says that {as_digest(content)} has {size} bytes: it has {len(data)}")
+        name = leaf if is_new else _temporary()
+        try:
+            try:
+                fd = os.open(name, _CREATE, 0o777 if code == b"x" else 0o666, dir_fd=folder)
+            except FileExistsError:
+                if not is_new:
+                    raise
+                self._file(folder, entry, where, data, is_new=False)  # somebody else writes into the folder too
+                return
+            try:
+                try:
+                    _write_all(fd, [data])
+                finally:
+                    os.close(fd)
+                if not is_new:
+                    _move(folder, name, leaf, os.path.join(where, leaf))
+            except BaseException:
+                with contextlib.suppress(OSError):
+                    os.unlink(name, dir_fd=folder)
+                raise
+        except OSError as error:
+            if error.filename in (None, name):
+                error.filename = os.path.join(where, leaf)  # people know the place that they named
+            raise
+        self._written += size
+        self._tell(1)
+
+    def _tell(self, n: int) -> None:
+        self._done += n
+        if self._progress is not None:
+            self._progress(self._done, self._total, "files")
+
+    # What is to be done
+
+    def _plan(self, root: bytes, destination: bytes) -> list[_Planned]:
+        """Return what is to be done in each folder, before those in it; what it needs is held, or nothing is begun."""
+        plan: list[_Planned] = []
+        pending: list[tuple[tuple[bytes, ...], bytes, bool]] = [((), root, not os.path.isdir(destination))]
+        while pending:
+            path, name, is_new = pending.pop()
+            planned = _Planned(path, name, is_new, [], [], [], [])
+            below = self._plan_new(planned) if is_new else self._plan_folder(planned, os.path.join(destination, *path))
+            pending += [((*path, leaf), content, is_new or leaf in planned.folders) for leaf, content in below]
+            if is_new or planned.folders or planned.entries or planned.modes:
+                plan.append(planned)
+        self._tell(0)
         return plan
 
-    def _entry(self, folder: int, entry: TreeEntry, where: bytes) -> None:
-        if not self._stands(folder, entry):
-            temporary = b".retrodict-%d-%s" % (os.getpid(), os.urandom(6).hex().encode())
-            try:
-                if entry.kind == "symlink":
-                    os.symlink(_target(self._reader.whole(as_name(entry.digest))), temporary, dir_fd=folder)
-                else:
-                    self._file(folder, temporary, entry)
-                _move(folder, temporary, entry.name, where)
-            except BaseException as error:
-                if isinstance(error, OSError) and error.filename in (None, temporary):
-                    error.filename = where  # people know the place that they named, not what is written beside it
-                with contextlib.suppress(OSError):
-                    os.unlink(temporary, dir_fd=folder)
-                raise
-            self._written += entry.size
-        self._files += 1
-        if self._progress is not None:
-            self._progress(self._files, self._total, "files")
+    def _plan_new(self, planned: _Planned) -> list[tuple[bytes, bytes]]:
+        below = []
+        for _, payload in tree.leaves(planned.tree, self._reader.node):
+            entries = tree.rows(payload)
+            below += [(name, content) for code, _, content, name in entries if code == b"t"]
+            self._reader.require({content for code, _, content, _ in entries if code != b"t"})
+            self._total = (self._total or 0) + sum(code != b"t" for code, _, _, _ in entries)
+        return below
 
-    def _stands(self, folder: int, entry: TreeEntry) -> bool:
-        """Say whether what stands at the entry's name is what it should be (its executable bit is put right)."""
-        name = as_name(entry.digest)
+    def _plan_folder(self, planned: _Planned, where: bytes) -> list[tuple[bytes, bytes]]:
+        """Compare a folder that is there with what it must hold; return (name, tree) of the folders in it."""
+        stat = os.stat(where, follow_symlinks=bool(not planned.path))
+        present = Listed(where, stat)
+        with os.scandir(where) as found:
+            for entry in found:
+                present.take_entry(entry)
+        below: list[tuple[bytes, bytes]] = []
+        for part, payload in tree.leaves(planned.tree, self._reader.node):
+            here = present.within(part)
+            row = self._folders.row(stat.st_dev, stat.st_ino, part)
+            is_same = row is not None and row.files == len(here) and row.node == name_of(Kind.TREE, payload)
+            if is_same and row is not None and row.entries == b"".join([record for _, record in sorted(here)]):
+                self._total = (self._total or 0) + row.files
+                self._tell(row.files)
+                continue
+            known: dict[bytes, tuple[bytes, bytes]] = {}
+            for old in [row] if row is not None else self._rows_near(stat, part):
+                for i, (name, record) in enumerate(parse(old.entries)):
+                    known[name] = record, old.contents[32 * i : 32 * i + 32]
+            self._compare(planned, tree.rows(payload), dict(here), known, where, below)
+        self._reader.require({content for _, _, content, _ in planned.entries})
+        return below
+
+    def _rows_near(self, stat: os.stat_result, part: bytes) -> Iterator[Row]:
+        for other in self._folders.parts(stat.st_dev, stat.st_ino):
+            if part.startswith(other) or other.startswith(part):
+                row = self._folders.row(stat.st_dev, stat.st_ino, other)
+                if row is not None:
+                    yield row
+
+    def _compare(
+        self,
+        planned: _Planned,
+        wanted: list[_Entry],
+        here: dict[bytes, bytes],
+        known: dict[bytes, tuple[bytes, bytes]],
+        where: bytes,
+        below: list[tuple[bytes, bytes]],
+    ) -> None:
+        right = files = 0
+        for entry in wanted:
+            code, size, content, name = entry
+            record = here.get(name)
+            if code == b"t":
+                below.append((name, content))
+                if record is None or record[:1] != b"t":
+                    planned.folders.append(name)
+                    if record is not None and record[:1] in _FILES:
+                        planned.in_the_way.append((name, self._content(record, known.get(name))))
+                continue
+            files += 1
+            if record is None:
+                planned.entries.append(entry)
+                continue
+            kind = record[:1]
+            is_like = (kind in _FILES and code in _FILES) or (kind == code == b"l")
+            before = known.get(name)
+            if before is not None and before[0] == record:
+                found: bytes | None = before[1]
+            elif is_like and RECORD.unpack_from(record)[3] == size:
+                path = os.path.join(where, name)
+                found = hash_at(path) if code in _FILES else _link_at(path)
+            else:
+                found = self._content(record, before)
+            if is_like and found == content:
+                right += 1
+                if kind != code:
+                    planned.modes.append(entry)
+                continue
+            planned.entries.append(entry)
+            if kind in _FILES:
+                planned.in_the_way.append((name, found or None))
+        self._total = (self._total or 0) + files
+        self._tell(right)
+
+    @staticmethod
+    def _content(record: bytes, before: tuple[bytes, bytes] | None) -> bytes | None:
+        return before[1] if before is not None and before[0] == record else None
+
+    # Large files, and links
+
+    def _entry(self, folder: int, entry: _Entry, where: bytes) -> None:
+        code, size, content, name = entry
+        temporary = _temporary()
         try:
-            stat = os.stat(entry.name, dir_fd=folder, follow_symlinks=False)
-        except FileNotFoundError:
-            return False
-        if entry.kind == "symlink":
-            if not st.S_ISLNK(stat.st_mode) or stat.st_size != entry.size:
-                return False
-            return blake3(os.readlink(entry.name, dir_fd=folder)).digest() == name
-        if not st.S_ISREG(stat.st_mode) or stat.st_size != entry.size:
-            return False
-        known = self._cache.lookup([stat]).get((stat.st_dev, stat.st_ino))
-        if (known or _hash_at(folder, entry.name)) != name:
-            return False
-        if bool(stat.st_mode & st.S_IXUSR) != (entry.kind == "executable"):
-            mode = stat.st_mode & 0o777
-            mode = mode | (mode & 0o444) >> 2 if entry.kind == "executable" else mode & ~0o111
-            os.chmod(entry.name, mode | (st.S_IXUSR if entry.kind == "executable" else 0), dir_fd=folder)
-        return True
+            if code == b"l":
+                os.symlink(_target(self._reader.whole(content)), temporary, dir_fd=folder)
+            else:
+                self._large(folder, temporary, entry)
+            _move(folder, temporary, name, where)
+        except BaseException as error:
+            if isinstance(error, OSError) and error.filename in (None, temporary):
+                error.filename = where  # people know the place that they named, not what is written beside it
+            with contextlib.suppress(OSError):
+                os.unlink(temporary, dir_fd=folder)
+            raise
+        self._written += size
+        self._tell(1)
 
-    def _file(self, folder: int, temporary: bytes, entry: TreeEntry) -> None:
-        flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-        fd = os.open(temporary, flags, 0o777 if entry.kind == "executable" else 0o666, dir_fd=folder)
+    def _large(self, folder: int, temporary: bytes, entry: _Entry) -> None:
+        code, size, content, _ = entry
+        fd = os.open(temporary, _CREATE, 0o777 if code == b"x" else 0o666, dir_fd=folder)
         try:
             if not self._shared(fd, entry):
-                _write_all(fd, self._reader.stream(as_name(entry.digest)))
-            size = os.fstat(fd).st_size
+                _write_all(fd, self._reader.stream(content))
+            found = os.fstat(fd).st_size
         finally:
             os.close(fd)
-        if size != entry.size:
-            raise FormatError(f"a listing says that {entry.digest} has {entry.size} bytes: it has {size}")
+        if found != size:
+            raise FormatError(f"a listing says that {as_digest(content)} has {size} bytes: it has {found}")
 
-    def _shared(self, fd: int, entry: TreeEntry) -> bool:
+    def _shared(self, fd: int, entry: _Entry) -> bool:
         """Clone the entry's raw file into `fd`; False leaves `fd` empty: there is none, or it cannot be or is altered.
 
         An altered one may be made up for by good copies of its chunks; if not, reading those tells what is wrong.
         """
-        if entry.size < CUT_FROM:
+        _, size, content, _ = entry
+        if size < CUT_FROM:
             return False
-        name = as_name(entry.digest)
-        raw = self._reader.raw(name)
+        raw = self._reader.raw(content)
         if raw is None:
             return False
         try:
             REAL_DISK.clone(raw.fd, fd)
-            if _hash(fd) == name:
+            if _hash(fd) == content:
                 return True
         except OSError:
             pass  # copying may work; if not, it tells
         os.ftruncate(fd, 0)
         return False
+
+
+def _temporary() -> bytes:
+    return b".retrodict-%d-%s" % (os.getpid(), os.urandom(6).hex().encode())
+
+
+def _set_executable(folder: int, name: bytes, executable: bool) -> None:
+    fd = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=folder)
+    try:
+        mode = os.fstat(fd).st_mode & 0o777
+        mode = mode | st.S_IXUSR | (mode & 0o444) >> 2 if executable else mode & ~0o111
+        os.fchmod(fd, mode)
+    finally:
+        os.close(fd)
 
 
 def _target(target: bytes) -> bytes:
@@ -204,15 +397,23 @@ def _write_all(fd: int, pieces: Iterable[bytes]) -> None:
             view = view[os.write(fd, view) :]
 
 
-def _hash_at(folder: int, name: bytes) -> bytes:
+def hash_at(path: bytes | Path) -> bytes:
+    """Return the name of a file's bytes, or nothing: it cannot be read."""
     try:
-        fd = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=folder)
+        fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError:
         return b""  # cannot be compared: it is replaced
     try:
         return _hash(fd)
     finally:
         os.close(fd)
+
+
+def _link_at(path: bytes) -> bytes:
+    try:
+        return blake3(os.readlink(path)).digest()
+    except OSError:
+        return b""
 
 
 def _hash(fd: int) -> bytes:

@@ -20,8 +20,18 @@ from retrodict.kernel import schema
 from retrodict.kernel.durable import Disk, sync_folder
 from retrodict.kernel.errors import FormatError, RetrodictError, UnavailableError
 from retrodict.objects.errors import DamagedIndexError, StoreBusyError, StoreReadError, StoreWriteError
-from retrodict.objects.names import Kind
-from retrodict.objects.pack import OpenedFile, PackFiles, Place, is_raw, list_keys, payload_in, scan
+from retrodict.objects.names import Kind, is_alike
+from retrodict.objects.pack import (
+    DELTA,
+    MAX_DEPTH,
+    OpenedFile,
+    PackFiles,
+    Place,
+    is_raw,
+    list_keys,
+    payload_in,
+    scan,
+)
 from retrodict.objects.raw import scan_raw
 from retrodict.objects.recipe import Recipe
 
@@ -37,7 +47,8 @@ CREATE TABLE IF NOT EXISTS doomed (name BLOB PRIMARY KEY, since INTEGER NOT NULL
 
 BUSY_MS = 60_000
 
-_COPIES = "SELECT o.*, p.name FROM objects o LEFT JOIN packs p ON p.id = o.pack WHERE o.name = ?"
+_COPIES_OF = "SELECT o.*, p.name FROM objects o LEFT JOIN packs p ON p.id = o.pack WHERE o.name"
+_COPIES = _COPIES_OF + " = ?"
 _HELD = "SELECT o.name, o.kind, p.name FROM objects o JOIN packs p ON p.id = o.pack WHERE o.name"
 _HELD_IN_CHUNKS = (
     "SELECT r.blob, 1, p.name FROM recipes r JOIN objects o ON o.name = r.recipe AND o.kind = 3"
@@ -196,6 +207,38 @@ class Index:
         rows = cast("list[tuple[bytes, int, int, int, int, int, int, bytes | None]]", self.select(_COPIES, (name,)))
         return [(Place(*row[:7]), row[7] or b"") for row in rows]
 
+    def places_of(self, names: Collection[bytes]) -> dict[bytes, list[tuple[Place, bytes]]]:
+        """Return the same for each of `names`; one of which there is no copy is left out."""
+        found: dict[bytes, list[tuple[Place, bytes]]] = {}
+        for batch in in_batches(sorted(names)):
+            query = f"{_COPIES_OF} IN ({','.join('?' * len(batch))})"
+            rows = cast("list[tuple[bytes, int, int, int, int, int, int, bytes | None]]", self.select(query, batch))
+            for row in rows:
+                found.setdefault(row[0], []).append((Place(*row[:7]), row[7] or b""))
+        return found
+
+    def base(self, kind: int, name: bytes, depth: int) -> bytes:
+        """Return the payload of what a record of `kind` at `depth` is a difference to.
+
+        Raises:
+            FormatError: It is not held, or not as it is named.
+        """
+        for place, key in self.places(name):
+            if is_alike(place.kind, kind):
+                with contextlib.suppress(FileNotFoundError, FormatError):
+                    return self._files.read(key, place, self.base, depth)
+        raise FormatError(f"what a record is a difference to is missing or altered: {name.hex()}")
+
+    def base_for(self, kind: int, name: bytes) -> tuple[bytes, int] | None:
+        """Return (payload, depth) of an object to which another one of `kind` may become a difference, or None."""
+        for place, key in self.places(name):
+            if is_alike(place.kind, kind):
+                with contextlib.suppress(FileNotFoundError, FormatError, StoreReadError):
+                    depth = self._files.base(key, place)[0] + 1
+                    if depth <= MAX_DEPTH:
+                        return self._files.read(key, place, self.base), depth
+        return None
+
     def recipes(self, blob: bytes) -> list[tuple[bytes, int]]:
         """Return (name of the recipe, size of the blob) for a blob that is kept in chunks."""
         rows = self.select("SELECT recipe, size FROM recipes WHERE blob=? ORDER BY recipe", (blob,))
@@ -258,7 +301,8 @@ class Index:
         [(pack,)] = db.execute("SELECT id FROM packs WHERE name=?", (key,)).fetchall()
         rows = sorted((p.name, pack, p.offset, p.kind, p.codec, p.stored, p.size) for p in places)
         db.executemany("INSERT OR IGNORE INTO objects VALUES (?, ?, ?, ?, ?, ?, ?)", rows)
-        db.executemany("INSERT OR IGNORE INTO recipes VALUES (?, ?, ?)", [(r.blob, r.name, r.size) for r in recipes])
+        for recipe in recipes:
+            self._add_recipe(recipe)
 
     def add_recipes(self, rows: Iterable[tuple[bytes, bytes, int]]) -> None:
         """Insert rows of recipes, as `forget` returns them; inside `writing`."""
@@ -284,6 +328,29 @@ class Index:
             marks = ",".join("?" * len(batch))
             found.update(row[0] for row in self.select(f"SELECT name FROM doomed WHERE name IN ({marks})", batch))  # type: ignore[misc]  # noqa: S608
         return found
+
+    def bases(self, names: set[bytes]) -> set[bytes]:
+        """Return what those of `names` that are kept as differences are made from, with what that is made from.
+
+        A file that is not there, or a record that is altered, tells nothing.
+        """
+        rows = self.select(_COPIES_OF.replace("WHERE o.name", "WHERE o.codec = 2"))
+        made_from: dict[bytes, list[bytes]] = {}
+        for row in cast("list[tuple[bytes, int, int, int, int, int, int, bytes | None]]", rows):
+            with contextlib.suppress(FileNotFoundError, FormatError):
+                made_from.setdefault(row[0], []).append(self._files.base(row[7] or b"", Place(*row[:7]))[1])
+        found: set[bytes] = set()
+        waiting = list(made_from.keys() & names)
+        while waiting:
+            for base in made_from.get(waiting.pop(), ()):
+                if base not in found:
+                    found.add(base)
+                    waiting.append(base)
+        return found
+
+    def doomed(self) -> set[bytes]:
+        """Return everything that is doomed."""
+        return {row[0] for row in cast("list[tuple[bytes]]", self.select("SELECT name FROM doomed"))}
 
     def in_pack(self, key: bytes) -> list[Place]:
         """Return the places of all records in a pack or raw file, in the order in which they lie there."""
@@ -358,40 +425,59 @@ class Index:
         """Index what is not in the index: a crash between the renaming of a file and its rows left it."""
         with self.writing():
             raw = []
+            recipes: list[Place] = []
             for key in self.unknown():  # again, under the lock: another process may have been faster
                 if is_raw(key):
                     raw.append(key)
                     continue
                 with contextlib.suppress(FileNotFoundError):
-                    self._adopt_pack(key)
+                    recipes += self._adopt_pack(key)
+            self._adopt_recipes(recipes)
         for key in raw:
             with contextlib.suppress(FileNotFoundError):
                 _, size, places = scan_raw(self._files.open(key))  # of any size, so not under the lock
                 with self.writing():
                     self.add(key, size, places, ())
 
-    def _adopt_pack(self, name: bytes) -> None:
+    def _adopt_pack(self, name: bytes) -> list[Place]:
+        """Insert the rows of a pack; return the places of its recipes that are differences to others."""
         data = self._files.load(name)
         places = [found for found in scan(data) if isinstance(found, Place)]
-        recipes = []
+        recipes, later = [], []
         for place in places:
-            payload = payload_in(data, place) if place.kind == Kind.RECIPE else None
-            if payload is not None:
+            if place.kind != Kind.RECIPE:
+                continue
+            if place.codec == DELTA:
+                later.append(place)  # what it is a difference to may lie in a pack that comes later
+            elif (payload := payload_in(data, place, self.base)) is not None:
                 with contextlib.suppress(FormatError):
                     recipes.append(Recipe.decode(payload))
         self.add(name, len(data), places, recipes)
+        return later
+
+    def _adopt_recipes(self, places: Iterable[Place]) -> None:
+        """Insert the rows of recipes; those of all packs are there."""
+        for place in places:
+            with contextlib.suppress(FormatError):
+                self._add_recipe(Recipe.decode(self.base(Kind.RECIPE, place.name, MAX_DEPTH + 1)))
+
+    def _add_recipe(self, recipe: Recipe) -> None:
+        row = (recipe.blob, recipe.name, recipe.size)
+        self._db.execute("INSERT OR IGNORE INTO recipes VALUES (?, ?, ?)", row)
 
     def rebuild(self) -> None:
         """Forget every row and read them again from the packs and raw files."""
         with self.writing():
             for table in ("packs", "objects", "recipes"):
                 self._db.execute(f"DELETE FROM {table}")  # noqa: S608
+            recipes: list[Place] = []
             for key in list_keys(self._store):
                 if is_raw(key):
                     _, size, places = scan_raw(self._files.open(key))
                     self.add(key, size, places, ())
                 else:
-                    self._adopt_pack(key)
+                    recipes += self._adopt_pack(key)
+            self._adopt_recipes(recipes)
 
     def close(self) -> None:
         """Close the database; the last to close folds its write-ahead log into it."""

@@ -27,6 +27,11 @@ class Kind(IntEnum):
 _CONTEXTS = {Kind.TREE: "retrodict tree v1", Kind.RECIPE: "retrodict recipe v1"}
 
 
+def is_alike(one: int, other: int) -> bool:
+    """Say whether objects of two kinds are named in the same way, so that one may be a difference to the other."""
+    return _CONTEXTS.get(Kind(one)) == _CONTEXTS.get(Kind(other))
+
+
 def name_of(kind: int, payload: bytes | memoryview) -> bytes:
     """Return the 32-byte name of an object of `kind`."""
     context = _CONTEXTS.get(Kind(kind))

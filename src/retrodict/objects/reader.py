@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from functools import lru_cache
 
 from blake3 import blake3
@@ -12,9 +12,11 @@ from retrodict.kernel.protocols import BlobSource
 from retrodict.objects import tree
 from retrodict.objects.index import Index
 from retrodict.objects.names import Kind, as_digest, name_of
-from retrodict.objects.pack import OpenedFile, PackFiles, is_raw, raw_key
+from retrodict.objects.pack import DELTA, RECORD, Decoder, OpenedFile, PackFiles, Place, is_raw, raw_key
 from retrodict.objects.recipe import Recipe
 from retrodict.objects.tree import TreeEntry
+
+_RUN, _GAP = 4 << 20, 64 << 10  # bytes that are read at once; that may lie unused between two records
 
 
 class Reader:
@@ -41,7 +43,7 @@ class Reader:
                 if place.kind not in kinds:
                     continue
                 try:
-                    return self._files.read(key, place)
+                    return self._files.read(key, place, self._index.base)
                 except FileNotFoundError:
                     moved = True
                 except FormatError:
@@ -58,6 +60,36 @@ class Reader:
         if where:
             raise AlteredObjectError(as_digest(name), " and ".join(where))
         raise MissingObjectError(as_digest(name))
+
+    def load_many(self, names: Collection[bytes], decoder: Decoder) -> Iterator[tuple[bytes, bytes]]:
+        """Yield (name, bytes) of blobs that are kept in one record each, in the order in which they lie in the packs.
+
+        Raises as `load` does.
+        """
+        wanted = []
+        for name, copies in self._index.places_of(names).items():
+            good = [(key, place) for place, key in copies if place.kind in (Kind.BLOB, Kind.CHUNK) and not is_raw(key)]
+            if good:
+                wanted.append(min(good, key=lambda copy: (copy[1].codec == DELTA, copy[0])))
+            else:
+                yield name, self.load(name, tuple(Kind))
+        wanted.sort(key=lambda copy: (copy[0], copy[1].offset))
+        run: list[Place] = []
+        for i, (key, place) in enumerate(wanted):
+            run.append(place)
+            following = wanted[i + 1] if i + 1 < len(wanted) else None
+            end = place.offset + RECORD.size + place.stored
+            is_near = following is not None and following[0] == key and following[1].offset - end < _GAP
+            if is_near and end - run[0].offset < _RUN:
+                continue
+            for near, payload in self._files.read_near(key, run, decoder):
+                if payload is None or name_of(near.kind, payload) != near.name:
+                    payload = self.load(near.name, tuple(Kind))
+                yield near.name, payload
+            run = []
+        for name in set(names) - {place.name for _, place in wanted}:
+            if not self._index.places(name):  # a source may have it
+                yield name, self.load(name, tuple(Kind))
 
     def recipe(self, blob: bytes) -> Recipe | None:
         """Return the recipe of a blob that is kept in chunks."""
@@ -142,7 +174,7 @@ class Reader:
         """Say whether some copy is claimed to be held; nothing is read."""
         return bool(self._index.held([name])) or self._from_sources(name) is not None
 
-    def require(self, names: Sequence[bytes]) -> None:
+    def require(self, names: Collection[bytes]) -> None:
         """Check that all `names` are claimed to be held.
 
         Raises:

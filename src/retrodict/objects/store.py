@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Literal
@@ -25,9 +25,10 @@ from retrodict.kernel.errors import (
 from retrodict.kernel.protocols import BlobSource, Clock, Progress
 from retrodict.kernel.types import Digest, Finding
 from retrodict.objects import tree
-from retrodict.objects.add import Added, Adder, Ignore, display, hash_path, look
-from retrodict.objects.checkout import Checkout
+from retrodict.objects.add import Added, Adder, Ignore, display, hash_path, known_in_folder, look
+from retrodict.objects.checkout import Checkout, Replaced
 from retrodict.objects.errors import DamagedIndexError, StoreReadError, StoreWriteError
+from retrodict.objects.foldercache import FolderCache
 from retrodict.objects.index import Index
 from retrodict.objects.mend import Mender
 from retrodict.objects.names import Kind, as_digest, as_name, digest_of, name_of
@@ -81,6 +82,7 @@ class ObjectStore:
             self._clean()
         self._index = Index(folder / "index.db", self._files, read_only=read_only)
         self._cache = StatCache(folder / "stat.db", cache_key, read_only=read_only)
+        self._folders = FolderCache(folder / "folders.db", cache_key, read_only=read_only)
         self._reader = Reader(self._index, self._files, self._sources)
 
     @classmethod
@@ -189,6 +191,7 @@ class ObjectStore:
     def close(self) -> None:
         """Let go of every file. What was acknowledged is durable with or without this."""
         self._cache.close()
+        self._folders.close()
         self._index.close()
         self._files.close()
 
@@ -248,12 +251,21 @@ class ObjectStore:
             root, _ = tree.build(entries, writer.keep_tree)
         return as_digest(root)
 
-    def add(self, path: Path, *, ignore: Ignore | None = None, progress: Progress | None = None) -> Added:
+    def add(
+        self,
+        path: Path,
+        *,
+        ignore: Ignore | None = None,
+        base: Digest | None = None,
+        progress: Progress | None = None,
+    ) -> Added:
         """Store a file or folder; what has not changed by its stat data is not read again.
 
         Args:
             path: File or folder; a link at this very path is followed, links inside are stored as links.
-            ignore: Says for a path relative to `path` whether to leave it out, a folder with all that is in it.
+            ignore: Says for a folder, by its path relative to `path`, what in it to leave out.
+            base: What a file held before: where little has changed, only the difference is stored. (Of what is in a
+                folder, the store knows that by itself.)
             progress: Told of files, or of the bytes of a single file.
 
         Raises:
@@ -262,8 +274,27 @@ class ObjectStore:
             UnreadableFileError: The system refuses to let a file or folder be read.
         """
         with self._writer(str(path)) as writer:
-            adder = Adder(self._index, writer, self._cache, self._clock, progress)
-            return adder.add(path, ignore, os.stat(self.folder))
+            adder = self._adder(writer, progress, ignore)
+            return adder.add(path, os.stat(self.folder), None if base is None else as_name(base))
+
+    def _adder(
+        self,
+        writer: Writer | None,
+        progress: Progress | None = None,
+        ignore: Ignore | None = None,
+        is_private: Callable[[bytes], bool] | None = None,
+    ) -> Adder:
+        return Adder(
+            self._index,
+            self._cache,
+            self._folders,
+            lambda: list_keys(self.folder),
+            self._clock,
+            progress,
+            writer=writer,
+            ignore=ignore,
+            is_private=is_private,
+        )
 
     # Reading
 
@@ -335,11 +366,25 @@ class ObjectStore:
                 below = self._reader.entries(as_name(entry.digest))
                 stack += [(path + b"/" + inner.name, inner) for inner in reversed(below)]
 
-    def checkout(self, digest: Digest, destination: Path, *, progress: Progress | None = None) -> int:
+    def checkout(
+        self,
+        digest: Digest,
+        destination: Path,
+        *,
+        allow: Callable[[Replaced], None] | None = None,
+        progress: Progress | None = None,
+    ) -> int:
         """Write a file or folder to `destination`; return how many bytes were written, or shared with the store.
 
         Files that are right already are not touched, files that differ are replaced, files that the tree does not
         know stay. Nothing is written outside `destination`, whatever links lie in its way.
+
+        Args:
+            digest: Of the file or tree.
+            destination: Where it is to stand.
+            allow: Told once, before anything is written, of each file that will be replaced: its path, and the name of
+                its bytes where that is known. It raises to have nothing done.
+            progress: Told of files.
 
         Raises:
             MissingObjectError: Something that it needs is not held; nothing was written.
@@ -347,7 +392,8 @@ class ObjectStore:
             CheckoutConflictError: A folder with files in it stands where a file must be.
             StoreWriteError: The disk is full or refuses.
         """
-        return Checkout(self._reader, self._cache, progress).write(as_name(digest), destination)
+        checkout = Checkout(self._reader, self._cache, self._folders, progress)
+        return checkout.write(as_name(digest), destination, allow)
 
     def hash_file(self, path: Path, *, remember: bool = True) -> Digest:
         """Return the name of a file's bytes, through the stat cache; stores nothing. Raises as `put_file` does.
@@ -361,12 +407,24 @@ class ObjectStore:
             raise UsageError(f"{path} is a folder, and only files have bytes")
         if not remember:
             return as_digest(hash_path(path)[1])
-        known = self._cache.lookup([stat]).get((stat.st_dev, stat.st_ino))
+        known = self._cache.lookup([stat]).get((stat.st_dev, stat.st_ino)) or known_in_folder(self._folders, path, stat)
         if known is None:
             since_ns = self._clock.now_ns()
             stat, known = hash_path(path)
             self._cache.remember([(stat, known)], since_ns)
         return as_digest(known)
+
+    def hash_folder(
+        self, path: Path, *, ignore: Ignore | None = None, is_private: Callable[[bytes], bool] | None = None
+    ) -> Digest:
+        """Return the name that `add` would store a folder under; stores nothing. Raises as `add` does.
+
+        Args:
+            path: The folder.
+            ignore: See `add`.
+            is_private: Says of a file that was read whether nothing of it may be remembered.
+        """
+        return as_digest(self._adder(None, None, ignore, is_private).name(path, os.stat(self.folder)))
 
     def resolve_prefix(self, prefix: str) -> list[Digest]:
         """Return the full names (at most 100) of objects that begin with `prefix`, such as "b3-9f2c"."""
@@ -558,6 +616,7 @@ class ObjectStore:
         except DamagedIndexError as error:
             yield Finding(level="altered", what=f"{self.folder.name}/index.db", message=error.message)
         yield from self._cache.verify()
+        yield from self._folders.verify()
 
 
 def _check_path(folder: Path) -> None:

@@ -80,7 +80,7 @@ class Sweeper:
                 waiting += self._chunks(name)
             if progress is not None:
                 progress(len(found), len(found) + len(waiting), "objects")
-        return found
+        return found | self._index.bases(found)
 
     def _below(self, node: bytes) -> list[bytes]:
         try:
@@ -170,7 +170,7 @@ class Sweeper:
             if kept:
                 writer = PackWriter(self._store / "tmp", self._disk)
                 for place in kept:
-                    stored = self._files.stored(pack, place)
+                    stored = self._files.stored(pack, place, self._index.base)
                     writer.add(Kind(place.kind), place.codec, place.size, place.name, stored)
                 sealed = writer.seal()
             with self._index.writing():

@@ -8,7 +8,7 @@ above it.
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -75,13 +75,10 @@ def build(entries: Iterable[TreeEntry], keep: Keep) -> tuple[bytes, int]:
 def _build(listing: Sequence[TreeEntry], depth: int, keep: Keep) -> tuple[bytes, int]:
     total = sum(entry.size for entry in listing)
     if len(listing) <= LEAF:
-        parts = [_HEAD.pack(_MAGIC, 0, len(listing), total)]
-        for e in listing:
-            parts += (_ENTRY.pack(_CODES[e.kind], len(e.name), e.size, as_name(e.digest)), e.name)
-        return keep(b"".join(parts)), total
+        return keep(encode_leaf([(_CODES[e.kind], e.name, e.size, as_name(e.digest)) for e in listing], total)), total
     slots: list[list[TreeEntry]] = [[] for _ in range(FAN_OUT)]
     for entry in listing:
-        slots[_nibble(entry.name, depth)].append(entry)
+        slots[nibble(entry.name, depth)].append(entry)
     parts = [_HEAD.pack(_MAGIC, 1, len(listing), total)]
     for part in slots:
         if part:
@@ -92,9 +89,41 @@ def _build(listing: Sequence[TreeEntry], depth: int, keep: Keep) -> tuple[bytes,
     return keep(b"".join(parts)), total
 
 
-def _nibble(name: bytes, depth: int) -> int:
+def encode_leaf(entries: Sequence[tuple[bytes, bytes, int, bytes]], total: int) -> bytes:
+    """Return a leaf: of (code of the kind, name, size, content), sorted by names that can stand in a folder."""
+    parts = [_HEAD.pack(_MAGIC, 0, len(entries), total)]
+    for code, name, size, content in entries:
+        parts += (_ENTRY.pack(code, len(name), size, content), name)
+    return b"".join(parts)
+
+
+def assemble(leaves: Mapping[bytes, tuple[int, int, bytes]], keep: Keep) -> tuple[int, int, bytes]:
+    """Store the branches above leaves that `build` would make; return (entries, bytes below, name) of the root.
+
+    Args:
+        leaves: (entries, bytes below, name) of each, by the hexadecimal digits that lead to it (a byte each).
+        keep: Stores a node.
+    """
+    if b"" in leaves:
+        return leaves[b""]
+    slots: list[dict[bytes, tuple[int, int, bytes]]] = [{} for _ in range(FAN_OUT)]
+    for part, leaf in leaves.items():
+        slots[part[0]][part[1:]] = leaf
+    below = [assemble(slot, keep) if slot else None for slot in slots]
+    count, total = sum(slot[0] for slot in below if slot), sum(slot[1] for slot in below if slot)
+    parts = [_HEAD.pack(_MAGIC, 1, count, total), *(_SLOT.pack(*slot) if slot else _NOTHING for slot in below)]
+    return count, total, keep(b"".join(parts))
+
+
+def nibble(name: bytes, depth: int) -> int:
+    """Return the slot of an entry called `name` in a branch at `depth`."""
     byte: int = blake3(name).digest()[depth // 2]
     return byte & 15 if depth % 2 else byte >> 4
+
+
+def digits(name: bytes) -> bytes:
+    """Return the slots at all depths that lead to an entry called `name`."""
+    return bytes(digit for byte in blake3(name).digest() for digit in (byte >> 4, byte & 15))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -125,25 +154,51 @@ def decode(payload: bytes) -> Node:
 
 
 def _leaf(payload: bytes, count: int, size: int) -> Node:
+    entries = tuple(
+        TreeEntry(name=name, kind=_KINDS[code], digest=as_digest(content), size=below)
+        for code, below, content, name in _rows(payload, count)
+    )
+    return Node(count=count, size=size, entries=entries)
+
+
+def _rows(payload: bytes, count: int) -> Iterator[tuple[bytes, int, bytes, bytes]]:
+    """Yield (code of the kind, bytes, name of the content, name) of each entry of a leaf."""
     if count > LEAF:
         raise FormatError(f"a tree leaf has {count} entries: more than {LEAF}")
-    entries: list[TreeEntry] = []
+    unpack, head, end = _ENTRY.unpack_from, _ENTRY.size, len(payload)
     offset = _HEAD.size
     last = b""
     for _ in range(count):
-        if offset + _ENTRY.size > len(payload):
+        if offset + head > end:
             raise FormatError("a tree node is cut short")
-        code, length, below, name_of_content = _ENTRY.unpack_from(payload, offset)
-        offset += _ENTRY.size
+        code, length, below, content = unpack(payload, offset)
+        offset += head
         name = payload[offset : offset + length]
         offset += length
-        if code not in _KINDS or len(name) != length or not is_name(name) or name <= last:
+        if code not in _KINDS or len(name) != length or name <= last or not is_name(name):
             raise FormatError(f"a tree node has an entry that must not be: {name!r}")
-        entries.append(TreeEntry(name=name, kind=_KINDS[code], digest=as_digest(name_of_content), size=below))
+        yield code, below, content, name
         last = name
-    if offset != len(payload):
+    if offset != end:
         raise FormatError("a tree node has bytes behind its last entry")
-    return Node(count=count, size=size, entries=tuple(entries))
+
+
+def rows(payload: bytes) -> list[tuple[bytes, int, bytes, bytes]]:
+    """Return (code of the kind, bytes, name of the content, name) of each entry of a leaf, checked as `decode` does."""
+    if len(payload) < _HEAD.size:
+        raise FormatError("a tree node is cut short")
+    magic, branch, count, size = _HEAD.unpack_from(payload)
+    if magic != _MAGIC or branch or payload[5:8] != bytes(3):
+        raise FormatError("a tree node has an unknown head")
+    found = list(_rows(payload, count))
+    if sum([row[1] for row in found]) != size:
+        raise FormatError("the sizes in a tree node do not add up")
+    return found
+
+
+def is_branch(payload: bytes) -> bool:
+    """Say whether a node claims to be a branch."""
+    return payload[4:5] == b"\1"
 
 
 def _branch(payload: bytes, count: int, size: int) -> Node:
@@ -158,6 +213,26 @@ def _branch(payload: bytes, count: int, size: int) -> Node:
     if sum(slot[1] for slot in slots) != count:
         raise FormatError("the slots of a tree branch do not add up")
     return Node(count=count, size=size, slots=tuple(slots))
+
+
+def leaves(root: bytes, load: Callable[[bytes], bytes]) -> Iterator[tuple[bytes, bytes]]:
+    """Yield (part, payload) of each leaf of a listing; `load` gives verified nodes. What is in a leaf is not looked at.
+
+    Raises:
+        FormatError: A node contradicts the one above it.
+    """
+    pending: list[tuple[bytes, bytes, tuple[int, int] | None]] = [(b"", root, None)]
+    while pending:
+        part, name, claim = pending.pop()
+        payload = load(name)
+        if is_branch(payload):
+            node = decode(payload)
+            below = [(part + bytes([i]), child, (count, size)) for i, count, size, child in node.slots]
+            pending += reversed(below)
+        if claim is not None and (len(payload) < _HEAD.size or _HEAD.unpack_from(payload)[2:] != claim):
+            raise FormatError("a tree node does not have the entries that its branch claims")
+        if not is_branch(payload):
+            yield part, payload
 
 
 def listing(root: bytes, load: Callable[[bytes], bytes]) -> list[TreeEntry]:
@@ -181,6 +256,6 @@ def _below(node: Node, depth: int, prefix: bytes, load: Callable[[bytes], bytes]
         if child.slots:
             yield from _below(child, depth + 1, path, load)
         for entry in child.entries:
-            if any(_nibble(entry.name, i) != part for i, part in enumerate(path)):
+            if any(nibble(entry.name, i) != part for i, part in enumerate(path)):
                 raise FormatError(f"an entry stands in the wrong part of a tree: {entry.name!r}")
             yield entry

@@ -20,7 +20,7 @@ from retrodict.kernel.types import Finding
 from retrodict.objects import tree
 from retrodict.objects.index import Index, Value
 from retrodict.objects.names import Kind, as_digest, as_name
-from retrodict.objects.pack import PackFiles, Place, is_raw, key_at, list_keys, path_of, payload_in, scan, within
+from retrodict.objects.pack import DELTA, PackFiles, Place, is_raw, key_at, list_keys, path_of, payload_in, scan, within
 from retrodict.objects.raw import scan_raw
 from retrodict.objects.reader import Reader
 from retrodict.objects.recipe import Recipe
@@ -140,7 +140,7 @@ class Verifier:
 
     def _is_there(self, key: bytes, row: Row) -> bool:
         try:
-            self._files.read(key, Place(row[0], 0, *row[2:]))  # type: ignore[arg-type]
+            self._files.read(key, Place(row[0], 0, *row[2:]), self._index.base)  # type: ignore[arg-type]
         except FormatError:
             return False
         return True
@@ -151,9 +151,11 @@ class Verifier:
             if not isinstance(found, Place):
                 yield self._finding("altered", path, found)
                 continue
-            payload = payload_in(data, found)
+            payload = payload_in(data, found, self._index.base)
             if payload is None:
                 message = f"its bytes at {found.offset} in {path} have another digest"
+                if found.codec == DELTA:
+                    message += ", or what they are a difference to is not held"
                 yield self._finding("altered", as_digest(found.name), message)
             else:
                 yield from self._understand(found, payload, path)

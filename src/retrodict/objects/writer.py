@@ -7,26 +7,29 @@ each with its rows, unless its writer died.
 
 from __future__ import annotations
 
+import contextlib
 import errno
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from io import BytesIO
 from pathlib import Path
-from types import TracebackType
+from types import MappingProxyType, TracebackType
 from typing import TYPE_CHECKING
 
 from blake3 import blake3
 
 from retrodict.kernel.durable import Disk, sync_folder
+from retrodict.kernel.errors import FormatError
 from retrodict.objects.errors import StoreReadError, StoreWriteError
 from retrodict.objects.index import Index
 from retrodict.objects.names import Kind, name_of
-from retrodict.objects.pack import PACK_BYTES, PackWriter, Place, Squeezer, path_of, raw_key
+from retrodict.objects.pack import DELTA, PACK_BYTES, PackWriter, Place, Squeezer, difference, path_of, raw_key
 from retrodict.objects.raw import RAW_NEW, Clone, places_of
 from retrodict.objects.recipe import CUT_FROM, Recipe, encode, name_chunks
 
 if TYPE_CHECKING:
     from concurrent.futures import ThreadPoolExecutor
 
+_DELTA_FROM = 256  # bytes; a difference to something takes at least 50
 _ROWS = 100_000  # a pack of many tiny objects is sealed earlier: its rows wait in memory
 
 
@@ -48,7 +51,9 @@ class Writer:
         self._recipes: list[Recipe] = []
         self._rows = 0
         self._pool: ThreadPoolExecutor | None = None
+        self._vain = 0  # how many differences in a row were not worth it
         self.stored_bytes = 0
+        self.seals = 0  # how often everything so far was made durable
 
     def __enter__(self) -> Writer:
         return self
@@ -63,31 +68,60 @@ class Writer:
             if self._pool is not None:
                 self._pool.shutdown()
 
-    def keep(self, kind: Kind, data: bytes) -> bytes:
-        """Store one object; return its name."""
+    def keep(self, kind: Kind, data: bytes, base: bytes | None = None) -> bytes:
+        """Store one object; return its name. `base` names what it was before, in case that little has changed."""
         if kind == Kind.BLOB and len(data) >= CUT_FROM:
-            return self.keep_stream(BytesIO(data).readinto)[0]
+            return self.keep_stream(BytesIO(data).readinto, base=base)[0]
         name = name_of(kind, data)
-        self.keep_named(kind, [(name, data)])
+        self.keep_named(kind, [(name, data)], {name: base} if base is not None else {})
         return name
 
-    def keep_tree(self, node: bytes) -> bytes:
+    def keep_tree(self, node: bytes, base: bytes | None = None) -> bytes:
         """Store one tree node; return its name."""
-        return self.keep(Kind.TREE, node)
+        return self.keep(Kind.TREE, node, base)
 
-    def keep_named(self, kind: Kind, objects: Sequence[tuple[bytes, bytes | memoryview]]) -> None:
-        """Store objects whose names (of these very bytes) are known already, each small enough for one record."""
+    def keep_named(
+        self,
+        kind: Kind,
+        objects: Sequence[tuple[bytes, bytes | memoryview]],
+        bases: Mapping[bytes, bytes] = MappingProxyType({}),
+    ) -> None:
+        """Store objects whose names (of these very bytes) are known already, each small enough for one record.
+
+        `bases` says for some which object each may be stored as a difference to.
+        """
         chunk = kind == Kind.CHUNK
         wanted = [
             pair for pair in objects if (pair[0], False) not in self._fresh and (pair[0], chunk) not in self._fresh
         ]
         held = self._index.held([name for name, _ in wanted], recipes=False, to_rely_on=True)
+        # What is doomed goes; nothing may be made from it.
+        sound = self._index.held(set(bases.values()), recipes=False, to_rely_on=True) if bases else {}
         for name, data in wanted:
             kinds = held.get(name, ())
             if kind in kinds or (chunk and Kind.BLOB in kinds) or (name, chunk) in self._fresh:
                 continue
-            codec, stored = self._squeezer.encode(data)
+            base = bases.get(name)
+            codec, stored = self._encode(kind, data, base if base in sound else None)
             self._append(kind, codec, len(data), name, stored)
+
+    def _encode(self, kind: Kind, data: bytes | memoryview, base: bytes | None) -> tuple[int, bytes | memoryview]:
+        """Return (codec, stored bytes): a difference to `base` where that is less than half of the bytes alone."""
+        delta = b""
+        # Where versions have little in common most differences are for nothing: then only some are tried.
+        if base is not None and len(data) >= _DELTA_FROM and (self._vain < 8 or self._vain % 64 == 0):
+            found = self._index.base_for(kind, base)
+            if found is not None:
+                delta = difference(data, found[0], base, found[1])
+                if len(delta) * 4 <= len(data):
+                    self._vain = 0
+                    return DELTA, delta
+        codec, stored = self._squeezer.encode(data)
+        if delta and len(delta) * 2 <= len(stored):
+            self._vain = 0
+            return DELTA, delta
+        self._vain += base is not None
+        return codec, stored
 
     def _append(self, kind: Kind, codec: int, size: int, name: bytes, stored: bytes | memoryview) -> None:
         try:
@@ -102,22 +136,36 @@ class Writer:
             self.finish()
 
     def keep_stream(
-        self, read_into: Callable[[memoryview], int], progress: Callable[[int], None] | None = None
+        self,
+        read_into: Callable[[memoryview], int],
+        progress: Callable[[int], None] | None = None,
+        base: bytes | None = None,
     ) -> tuple[bytes, int]:
         """Store a large blob in chunks; return (its name, its size in bytes).
 
         Args:
             read_into: Fills a buffer with more bytes and returns how many; 0 at the end.
             progress: Told how many bytes were taken.
+            base: Names what it was before.
         """
         whole = blake3()
         chunks: list[tuple[int, bytes]] = []
+        before = self._before(base)
         for part in self._chunks(read_into, whole, progress):
             chunks += [(len(data), name) for name, data in part]
-            self.keep_named(Kind.CHUNK, part)
+            self.keep_named(Kind.CHUNK, part, before.pair(name for name, _ in part))
         blob = whole.digest()
-        self._keep_recipe(blob, chunks)
+        self._keep_recipe(blob, chunks, base)
         return blob, sum(length for length, _ in chunks)
+
+    def _before(self, base: bytes | None) -> Earlier:
+        """Return the chunks of the blob `base`; none where it is not kept in any."""
+        for name, _ in self._index.recipes(base) if base is not None else ():
+            found = self._index.base_for(Kind.RECIPE, name)
+            if found is not None:
+                with contextlib.suppress(FormatError):
+                    return Earlier(Recipe.decode(found[0]).chunks)
+        return Earlier(())
 
     def clone(self, source: int) -> Clone | None:
         """Return a snapshot of an open file that shares its blocks, or None: it cannot be had here."""
@@ -126,7 +174,9 @@ class Writer:
         except OSError:
             return None
 
-    def keep_clone(self, clone: Clone, progress: Callable[[int], None] | None = None) -> bytes:
+    def keep_clone(
+        self, clone: Clone, progress: Callable[[int], None] | None = None, base: bytes | None = None
+    ) -> bytes:
         """Store the large blob that `clone` holds; return its name.
 
         It becomes a raw file, durable when this returns, unless the store holds much of it: then its new chunks are
@@ -144,10 +194,11 @@ class Writer:
         if is_raw:
             self._raw = clone, raw_key(blob), places  # before its recipe, which may fill the pack: both come at once
         else:
+            bases = self._before(base).pair(name for _, name in chunks)
             for place in new:
-                if self.keep(Kind.CHUNK, clone.read(place)) != place.name:
+                if self.keep(Kind.CHUNK, clone.read(place), bases.get(place.name)) != place.name:
                     raise StoreReadError(str(clone.temporary), OSError(errno.EIO, "what was read twice differs"))
-        self._keep_recipe(blob, chunks)
+        self._keep_recipe(blob, chunks, base)
         if is_raw:
             self.finish()
         return blob
@@ -164,14 +215,15 @@ class Writer:
             if progress is not None:
                 progress(sum(len(data) for _, data in part))
 
-    def _keep_recipe(self, blob: bytes, chunks: list[tuple[int, bytes]]) -> None:
+    def _keep_recipe(self, blob: bytes, chunks: list[tuple[int, bytes]], base: bytes | None) -> None:
         if Kind.BLOB in self._index.held([blob], to_rely_on=True).get(blob, ()):
             return  # a blob is never cut again
         payload = encode(blob, sum(length for length, _ in chunks), chunks)
         recipe = Recipe.decode(payload)
         if (recipe.name, False) not in self._fresh:
             self._recipes.append(recipe)
-            self.keep_named(Kind.RECIPE, [(recipe.name, payload)])
+            before = self._index.recipes(base) if base is not None else []
+            self.keep_named(Kind.RECIPE, [(recipe.name, payload)], {recipe.name: before[0][0]} if before else {})
 
     def finish(self) -> None:
         """Make everything so far durable and visible."""
@@ -202,6 +254,30 @@ class Writer:
                 raise StoreWriteError(str(self._store), error) from error
             raise
         self.stored_bytes += (raw[0].size_bytes if raw else 0) + (sealed.size_bytes if sealed else 0)
+        self.seals += 1
         self._fresh.clear()
         self._recipes = []
         self._rows = 0
+
+
+class Earlier:
+    """The chunks of an earlier version, in order, beside which those of a later one are laid."""
+
+    def __init__(self, chunks: Sequence[bytes]) -> None:
+        self._chunks = chunks
+        self._at = {name: i for i, name in enumerate(chunks)}
+        self._next = 0
+
+    def pair(self, names: Iterable[bytes]) -> dict[bytes, bytes]:
+        """Return for each of the next chunks that is new which earlier one it may be an edit of.
+
+        That is the one after those that came before it; behind the end, the last.
+        """
+        bases = {}
+        for name in names if self._chunks else ():
+            if (at := self._at.get(name)) is None:
+                bases[name] = self._chunks[min(self._next, len(self._chunks) - 1)]
+                self._next += 1
+            else:
+                self._next = at + 1
+        return bases
