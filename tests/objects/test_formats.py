@@ -14,6 +14,7 @@ from retrodict.kernel.clock import SystemClock
 from retrodict.kernel.types import Digest
 from retrodict.objects import ObjectStore, TreeEntry, digest_of
 from retrodict.objects.names import Kind, as_digest, name_of
+from retrodict.objects.pack import DELTA, RECORD, decode, difference
 from retrodict.testing.stores import Room
 
 DOCS = Path(__file__).parents[2] / "docs" / "formats"
@@ -55,6 +56,23 @@ def test_the_example_recipe_is_what_is_written(store: ObjectStore) -> None:
     payload = undump(example("pack.md", "A recipe"))
     assert store.get(as_digest(name_of(Kind.RECIPE, payload))) == payload
     assert blob in (DOCS / "pack.md").read_text()
+
+
+def test_the_example_difference_is_read_and_what_is_written_is_one() -> None:
+    base = b"".join(b"line %d of a text\n" % i for i in range(40))
+    changed = base.replace(b"line 20", b"LINE 20")
+    record = undump(example("pack.md", "a record of codec 2"))
+    stored = record[RECORD.size :]
+    assert RECORD.unpack_from(record)[1:] == (1, DELTA, 0, len(stored), len(changed), name_of(Kind.BLOB, changed))
+    asked = []
+
+    def load(name: bytes, depth: int) -> bytes:
+        asked.append((name, depth))
+        return base
+
+    assert decode(DELTA, stored, len(changed), load) == changed
+    assert decode(DELTA, difference(changed, base, name_of(Kind.BLOB, base), 1), len(changed), load) == changed
+    assert asked == [(name_of(Kind.BLOB, base), 1)] * 2
 
 
 def test_the_example_listing_is_what_is_written(store: ObjectStore) -> None:
