@@ -219,6 +219,7 @@ def tools(folder: Path, *, peers: bool) -> list[Tool]:
             )
         )
     if shutil.which("borg"):
+        first = "mkdir out && cd out && borg extract ../repository::$(borg list --short --first 1 ../repository)"
         env = os.environ | {
             "BORG_BASE_DIR": str(folder / "borg" / "base"),
             "BORG_UNKNOWN_UNENCRYPTED_REPO_ACCESS_IS_OK": "yes",
@@ -230,14 +231,7 @@ def tools(folder: Path, *, peers: bool) -> list[Tool]:
                 store="repository",
                 init=[["borg", "init", "-e", "none", "repository"]],
                 add=lambda n: [["borg", "create", f"repository::v{n}-{time.time_ns()}", "data"]],
-                restore=[
-                    [
-                        "sh",
-                        "-c",
-                        "mkdir out && cd out"
-                        " && borg extract ../repository::$(borg list --short --first 1 ../repository)",
-                    ]
-                ],
+                restore=[["sh", "-c", first]],
                 restored="out",
                 env=env,
             )

@@ -303,3 +303,28 @@ def test_a_folder_of_many_files_has_one_name_however_it_is_read(later: ObjectSto
     (home / "inner").write_bytes(b"no folder")
     later.checkout(first.digest, home)
     assert later.add(home).digest == first.digest
+
+
+def test_packs_that_arrive_in_any_order_tell_what_is_lacking(later: ObjectStore, tmp_path: Path) -> None:
+    made = random.Random(3).randbytes(3_000_000)
+    home = tmp_path / "home"
+    home.mkdir()
+    (home / "big").write_bytes(made)
+    (home / "small").write_bytes(text(1, 30))
+    later.add(home)
+    (home / "big").write_bytes(made[:1_000_000] + b"inserted" + made[1_000_000:])
+    (home / "small").write_bytes(edited(text(1, 30), 1))
+    last = later.add(home).digest
+    holding = {name: key for key in later.packs() for name in _names(later.names_in(key))}
+    with ObjectStore.create(tmp_path / "other", SystemClock()) as other:
+        for _ in range(10):
+            if not (lacking := other.lacking(last)):
+                break
+            for key in {holding[name] for name in lacking}:
+                other.take_pack(key, later.pack(key))
+        assert other.state(last) == "held"
+        assert list(other.verify()) == []
+
+
+def _names(joined: bytes) -> list[bytes]:
+    return [joined[i : i + 32] for i in range(0, len(joined), 32)]

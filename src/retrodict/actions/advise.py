@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Literal, TypeAlias
 
 from retrodict import datasets, provenance, runs
-from retrodict.actions.places import is_ignored, workspace_path
+from retrodict.actions.places import tools_stores, workspace_path
 from retrodict.datasets import DatasetVersion
 from retrodict.kernel.errors import UsageError
 from retrodict.kernel.types import Ref
@@ -161,7 +161,7 @@ def _stored(workspace: Workspace, files: Sequence[Path], folder: Path) -> tuple[
     began = time.process_time()
     with ObjectStore.create(folder, workspace.clock) as store:
         for path in files:
-            store.add(path, ignore=is_ignored)
+            store.add(path, ignore=tools_stores)
         taken = time.process_time() - began
         return store.dead(set()).stored_bytes, taken
 

@@ -49,6 +49,10 @@ BUSY_MS = 60_000
 
 _COPIES_OF = "SELECT o.*, p.name FROM objects o LEFT JOIN packs p ON p.id = o.pack WHERE o.name"
 _COPIES = _COPIES_OF + " = ?"
+_UNREAD = (
+    "SELECT o.*, p.name FROM objects o JOIN packs p ON p.id = o.pack WHERE o.kind = 3 AND o.codec = 2"
+    " AND NOT EXISTS (SELECT 1 FROM recipes r WHERE r.recipe = o.name)"
+)
 _HELD = "SELECT o.name, o.kind, p.name FROM objects o JOIN packs p ON p.id = o.pack WHERE o.name"
 _HELD_IN_CHUNKS = (
     "SELECT r.blob, 1, p.name FROM recipes r JOIN objects o ON o.name = r.recipe AND o.kind = 3"
@@ -329,23 +333,31 @@ class Index:
             found.update(row[0] for row in self.select(f"SELECT name FROM doomed WHERE name IN ({marks})", batch))  # type: ignore[misc]  # noqa: S608
         return found
 
-    def bases(self, names: set[bytes]) -> set[bytes]:
+    def bases(self, names: Iterable[bytes]) -> set[bytes]:
         """Return what those of `names` that are kept as differences are made from, with what that is made from.
 
         A file that is not there, or a record that is altered, tells nothing.
         """
-        rows = self.select(_COPIES_OF.replace("WHERE o.name", "WHERE o.codec = 2"))
-        made_from: dict[bytes, list[bytes]] = {}
-        for row in cast("list[tuple[bytes, int, int, int, int, int, int, bytes | None]]", rows):
-            with contextlib.suppress(FileNotFoundError, FormatError):
-                made_from.setdefault(row[0], []).append(self._files.base(row[7] or b"", Place(*row[:7]))[1])
         found: set[bytes] = set()
-        waiting = list(made_from.keys() & names)
+        waiting = set(names)
         while waiting:
-            for base in made_from.get(waiting.pop(), ()):
-                if base not in found:
-                    found.add(base)
-                    waiting.append(base)
+            made_from = set()
+            for batch in in_batches(sorted(waiting)):
+                query = f"{_COPIES_OF} IN ({','.join('?' * len(batch))}) AND o.codec = {DELTA}"
+                made_from |= self._made_from(self.select(query, batch))
+            waiting = made_from - found
+            found |= waiting
+        return found
+
+    def unread_recipes(self) -> set[bytes]:
+        """Return what recipes that cannot be read are made from: so what is lacking to read some large blob."""
+        return self._made_from(self.select(_UNREAD))
+
+    def _made_from(self, rows: Iterable[tuple[Value, ...]]) -> set[bytes]:
+        found = set()
+        for row in cast("Iterable[tuple[bytes, int, int, int, int, int, int, bytes | None]]", rows):
+            with contextlib.suppress(FileNotFoundError, FormatError):
+                found.add(self._files.base(row[7] or b"", Place(*row[:7]))[1])
         return found
 
     def doomed(self) -> set[bytes]:
@@ -402,6 +414,7 @@ class Index:
             sync_folder(path.parent, disk)
             if scanned is None:
                 self._adopt_pack(key)
+                self._adopt_recipes()
             else:
                 self.add(key, scanned[1], scanned[2], ())
 
@@ -425,41 +438,37 @@ class Index:
         """Index what is not in the index: a crash between the renaming of a file and its rows left it."""
         with self.writing():
             raw = []
-            recipes: list[Place] = []
             for key in self.unknown():  # again, under the lock: another process may have been faster
                 if is_raw(key):
                     raw.append(key)
                     continue
                 with contextlib.suppress(FileNotFoundError):
-                    recipes += self._adopt_pack(key)
-            self._adopt_recipes(recipes)
+                    self._adopt_pack(key)
+            self._adopt_recipes()
         for key in raw:
             with contextlib.suppress(FileNotFoundError):
                 _, size, places = scan_raw(self._files.open(key))  # of any size, so not under the lock
                 with self.writing():
                     self.add(key, size, places, ())
 
-    def _adopt_pack(self, name: bytes) -> list[Place]:
-        """Insert the rows of a pack; return the places of its recipes that are differences to others."""
+    def _adopt_pack(self, name: bytes) -> None:
+        """Insert the rows of a pack, but for those of recipes that are differences."""
         data = self._files.load(name)
         places = [found for found in scan(data) if isinstance(found, Place)]
-        recipes, later = [], []
+        recipes = []
         for place in places:
-            if place.kind != Kind.RECIPE:
-                continue
-            if place.codec == DELTA:
-                later.append(place)  # what it is a difference to may lie in a pack that comes later
-            elif (payload := payload_in(data, place, self.base)) is not None:
+            is_alone = place.kind == Kind.RECIPE and place.codec != DELTA
+            payload = payload_in(data, place, self.base) if is_alone else None
+            if payload is not None:
                 with contextlib.suppress(FormatError):
                     recipes.append(Recipe.decode(payload))
         self.add(name, len(data), places, recipes)
-        return later
 
-    def _adopt_recipes(self, places: Iterable[Place]) -> None:
-        """Insert the rows of recipes; those of all packs are there."""
-        for place in places:
+    def _adopt_recipes(self) -> None:
+        """Insert the rows of recipes that are differences: what they are made from may lie in a later pack."""
+        for row in cast("list[tuple[bytes]]", self.select(_UNREAD)):
             with contextlib.suppress(FormatError):
-                self._add_recipe(Recipe.decode(self.base(Kind.RECIPE, place.name, MAX_DEPTH + 1)))
+                self._add_recipe(Recipe.decode(self.base(Kind.RECIPE, row[0], MAX_DEPTH + 1)))
 
     def _add_recipe(self, recipe: Recipe) -> None:
         row = (recipe.blob, recipe.name, recipe.size)
@@ -470,14 +479,13 @@ class Index:
         with self.writing():
             for table in ("packs", "objects", "recipes"):
                 self._db.execute(f"DELETE FROM {table}")  # noqa: S608
-            recipes: list[Place] = []
             for key in list_keys(self._store):
                 if is_raw(key):
                     _, size, places = scan_raw(self._files.open(key))
                     self.add(key, size, places, ())
                 else:
-                    recipes += self._adopt_pack(key)
-            self._adopt_recipes(recipes)
+                    self._adopt_pack(key)
+            self._adopt_recipes()
 
     def close(self) -> None:
         """Close the database; the last to close folds its write-ahead log into it."""

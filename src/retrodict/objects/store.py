@@ -505,15 +505,20 @@ class ObjectStore:
             seen.add(name)
             try:
                 if not self._reader.has(name):
-                    lacking.add(name)
+                    lacking |= {name} | self._missing(self._index.unread_recipes())
+                elif missing := self._missing(self._index.bases([name])):
+                    lacking |= missing
                 elif self._reader.is_tree(name):
                     pending += [as_name(entry.digest) for entry in self._reader.entries(name)]
                 elif (recipe := self._reader.recipe(name)) is not None:
-                    held = self._index.held(set(recipe.chunks))
-                    lacking |= {chunk for chunk in recipe.chunks if chunk not in held}
+                    chunks = set(recipe.chunks)
+                    lacking |= self._missing(chunks | self._index.bases(chunks))
             except MissingObjectError as error:
                 lacking.add(as_name(Digest(error.digest)))
         return lacking
+
+    def _missing(self, names: set[bytes]) -> set[bytes]:
+        return names - self._index.held(names).keys() if names else names
 
     @classmethod
     def restore(
