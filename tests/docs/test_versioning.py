@@ -45,3 +45,11 @@ def test_every_command_about_strategies_works(
         (tmp_path / "events.jsonl").write_text('{"a": 1}\n' * n)
         assert shell.run("retrodict add events.jsonl")[1] == 0
     walk(PAGE.with_name("strategies.md").read_text(), shell, compare=True)
+
+
+def test_every_command_about_files_works(
+    tmp_path: Path, open_shell: Callable[[Path, Mapping[str, str]], Shell]
+) -> None:
+    shell = open_shell(tmp_path, variables(tmp_path) | {"RETRODICT_AGENT": "reader"})
+    assert shell.run("retrodict init")[1] == 0
+    walk(PAGE.with_name("files.md").read_text(), shell, compare=True)

@@ -225,7 +225,7 @@ def test_records_that_are_differences_to_each_other_are_refused(tmp_path: Path) 
         store.put(b"something")
     writer = PackWriter(folder / "tmp", REAL_DISK)
     for data, base in ((one, other), (other, one)):
-        stored = difference(data, base, name_of(Kind.BLOB, base), 1)
+        stored = difference(data, base, [name_of(Kind.BLOB, base)], 1)
         writer.add(Kind.BLOB, DELTA, len(data), name_of(Kind.BLOB, data), stored)
     sealed = writer.seal()
     sealed.temporary.rename(path_of(folder, sealed.name))

@@ -71,7 +71,7 @@ def test_the_example_difference_is_read_and_what_is_written_is_one() -> None:
         return base
 
     assert decode(DELTA, stored, len(changed), load) == changed
-    assert decode(DELTA, difference(changed, base, name_of(Kind.BLOB, base), 1), len(changed), load) == changed
+    assert decode(DELTA, difference(changed, base, [name_of(Kind.BLOB, base)], 1), len(changed), load) == changed
     assert asked == [(name_of(Kind.BLOB, base), 1)] * 2
 
 

@@ -595,14 +595,14 @@ class Adder:
     def _settle(self, batch: list[_Item], read: list[_Read]) -> None:
         """Take in what was read of a batch."""
         small: list[tuple[bytes, bytes]] = []
-        bases: dict[bytes, bytes] = {}
+        bases: dict[bytes, tuple[bytes, ...]] = {}
         for item, (stat, name, data) in zip(batch, read, strict=True):
             if data is None and self._writer is not None:  # large, or grown since the folder was listed
                 stat, name = store_file(item.path, self._writer, follow=False, base=item.base)
             elif data is not None:
                 small.append((name, data))
                 if item.base is not None:
-                    bases[name] = item.base
+                    bases[name] = (item.base,)
             leaf, at = item.leaf, item.at
             leaf.contents[at] = name
             kind, length, inode, size, mtime, ctime = RECORD.unpack_from(leaf.records[at])

@@ -34,13 +34,14 @@ from retrodict.objects.foldercache import RECORD, FolderCache, Row, parse
 from retrodict.objects.names import Kind, as_digest, name_of
 from retrodict.objects.pack import decode_at_once, decode_each
 from retrodict.objects.reader import Reader
-from retrodict.objects.recipe import CUT_FROM
+from retrodict.objects.recipe import CUT_FROM, MAX_CHUNK
 from retrodict.objects.statcache import StatCache
 
 _CREATE = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _BLOCK = 1 << 20
 _FILES = (b"f", b"x")
+_HOLE, _ZEROS = 16 << 10, bytes(MAX_CHUNK)
 _BATCH, _BATCH_BYTES = 1000, 8 << 20
 _MANY = 5000  # files from which on it pays to load what decodes many at once
 
@@ -146,6 +147,7 @@ class Checkout:
             _set_executable(folder, name, code == b"x")
         if not planned.is_new:
             self._entries(folder, where, planned.entries, is_new=False)
+            _check_names(folder, where, [*planned.folders, *(entry[3] for entry in planned.entries)])
             return
         for _, payload in tree.leaves(planned.tree, self._reader.node):
             entries = tree.rows(payload)
@@ -153,6 +155,7 @@ class Checkout:
                 if code == b"t":
                     _make_folder(folder, name, os.path.join(where, name))
             self._entries(folder, where, [entry for entry in entries if entry[0] != b"t"], is_new=True)
+            _check_names(folder, where, [entry[3] for entry in entries])
 
     def _entries(self, folder: int, where: bytes, entries: list[_Entry], *, is_new: bool) -> None:
         """Write files and links; small ones many at a time, as they lie in the packs."""
@@ -370,6 +373,25 @@ class Checkout:
         return False
 
 
+def _check_names(folder: int, where: bytes, written: list[bytes]) -> None:
+    """Check that what was written stands there, each under its own name.
+
+    Raises:
+        CheckoutConflictError: The file system takes different names for one (by letter case, or Unicode form).
+    """
+    if not written:
+        return
+    anew = os.open(b".", _FOLDER, dir_fd=folder)  # btrfs lists what was there when a folder was opened
+    try:
+        standing = set(map(os.fsencode, os.listdir(anew)))
+    finally:
+        os.close(anew)
+    for name in written:
+        if name not in standing:
+            path = display(os.path.join(where, name))
+            raise CheckoutConflictError(f"the file system does not keep {path} apart from another name, or respells it")
+
+
 def _temporary() -> bytes:
     return b".retrodict-%d-%s" % (os.getpid(), os.urandom(6).hex().encode())
 
@@ -391,10 +413,18 @@ def _target(target: bytes) -> bytes:
 
 
 def _write_all(fd: int, pieces: Iterable[bytes]) -> None:
+    """Write a file's bytes; long stretches of zeros become holes."""
+    is_hole = False
     for piece in pieces:
+        is_hole = len(piece) >= _HOLE and piece == _ZEROS[: len(piece)]
+        if is_hole:
+            os.lseek(fd, len(piece), os.SEEK_CUR)
+            continue
         view = memoryview(piece)
         while view:
             view = view[os.write(fd, view) :]
+    if is_hole:
+        os.ftruncate(fd, os.lseek(fd, 0, os.SEEK_CUR))
 
 
 def hash_at(path: bytes | Path) -> bytes:

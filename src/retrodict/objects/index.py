@@ -233,15 +233,22 @@ class Index:
                     return self._files.read(key, place, self.base, depth)
         raise FormatError(f"what a record is a difference to is missing or altered: {name.hex()}")
 
-    def base_for(self, kind: int, name: bytes) -> tuple[bytes, int] | None:
-        """Return (payload, depth) of an object to which another one of `kind` may become a difference, or None."""
-        for place, key in self.places(name):
-            if is_alike(place.kind, kind):
-                with contextlib.suppress(FileNotFoundError, FormatError, StoreReadError):
-                    depth = self._files.base(key, place)[0] + 1
-                    if depth <= MAX_DEPTH:
-                        return self._files.read(key, place, self.base), depth
-        return None
+    def base_for(self, kind: int, names: Sequence[bytes]) -> tuple[bytes, int] | None:
+        """Return (payloads joined, depth) of objects to which one of `kind` may become a difference, or None."""
+        payloads: list[bytes] = []
+        deepest = 0
+        for name in names:
+            for place, key in self.places(name):
+                if is_alike(place.kind, kind):
+                    with contextlib.suppress(FileNotFoundError, FormatError, StoreReadError):
+                        depth = self._files.bases(key, place)[0] + 1
+                        if depth <= MAX_DEPTH:
+                            payloads.append(self._files.read(key, place, self.base))
+                            deepest = max(deepest, depth)
+                            break
+            else:
+                return None
+        return b"".join(payloads), deepest
 
     def recipes(self, blob: bytes) -> list[tuple[bytes, int]]:
         """Return (name of the recipe, size of the blob) for a blob that is kept in chunks."""
@@ -357,7 +364,7 @@ class Index:
         found = set()
         for row in cast("Iterable[tuple[bytes, int, int, int, int, int, int, bytes | None]]", rows):
             with contextlib.suppress(FileNotFoundError, FormatError):
-                found.add(self._files.base(row[7] or b"", Place(*row[:7]))[1])
+                found.update(self._files.bases(row[7] or b"", Place(*row[:7]))[1])
         return found
 
     def doomed(self) -> set[bytes]:

@@ -14,7 +14,7 @@ import fcntl
 import os
 import struct
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
@@ -41,7 +41,8 @@ _RAW = b"raw/"
 PLAIN, ZSTD, DELTA = 0, 1, 2
 MAX_DEPTH = 16  # how many differences at most lie between a record and one that stands alone
 _KINDS = frozenset(Kind)
-_BASE = struct.Struct("<B32s")  # depth, name of the base; a zstd frame follows
+MAX_BASES = 8
+_BASES = struct.Struct("<BB")  # depth, number of bases; their names, 32 bytes each, and a zstd frame follow
 _FAR = 128 << 10  # in a base from here up zstd's tables for short matches do not see everything
 
 Load = Callable[[int, bytes, int], bytes]  # (kind, name of a base, depth above it) -> its payload, or FormatError
@@ -86,8 +87,8 @@ class Squeezer:
         return self._zstd.compress(data, zstd.ZstdCompressor.FLUSH_FRAME)
 
 
-def difference(data: bytes | memoryview, base: bytes, name: bytes, depth: int) -> bytes:
-    """Return what to store of `data` as a difference to `base`, the payload of the object `name`."""
+def difference(data: bytes | memoryview, base: bytes, names: Sequence[bytes], depth: int) -> bytes:
+    """Return what to store of `data` as a difference to `base`, the payloads of the objects `names` joined."""
     log = max(10, (len(base) + len(data)).bit_length())
     options: dict[int, int] = {
         zstd.CompressionParameter.compression_level: 3,
@@ -96,19 +97,20 @@ def difference(data: bytes | memoryview, base: bytes, name: bytes, depth: int) -
         zstd.CompressionParameter.enable_long_distance_matching: int(len(base) >= _FAR),
     }
     prefix = zstd.ZstdDict(base, is_raw=True).as_prefix
-    return _BASE.pack(depth, name) + zstd.compress(data, options=options, zstd_dict=prefix)
+    return _BASES.pack(depth, len(names)) + b"".join(names) + zstd.compress(data, options=options, zstd_dict=prefix)
 
 
-def base_of(stored: bytes | memoryview) -> tuple[int, bytes]:
-    """Return (depth, name of the base) of the stored bytes of a difference.
+def bases_of(stored: bytes | memoryview) -> tuple[int, list[bytes]]:
+    """Return (depth, names of the bases) of the stored bytes of a difference, or of enough of them.
 
     Raises:
-        FormatError: They are none, or claim a depth that must not be.
+        FormatError: They are none, or claim a depth or a number that must not be.
     """
-    if len(stored) < _BASE.size or not 1 <= stored[0] <= MAX_DEPTH:
-        raise FormatError("a record is not a difference to another")
-    depth, name = _BASE.unpack_from(stored)
-    return depth, name
+    depth, count = _BASES.unpack_from(stored) if len(stored) >= _BASES.size else (0, 0)
+    names = [bytes(stored[i : i + 32]) for i in range(_BASES.size, _BASES.size + 32 * count, 32)]
+    if not (1 <= depth <= MAX_DEPTH and 1 <= count <= MAX_BASES) or len(names[-1]) != 32:
+        raise FormatError("a record is not a difference to others")
+    return depth, names
 
 
 def decode(codec: int, stored: bytes | memoryview, size: int, load: Callable[[bytes, int], bytes]) -> bytes:
@@ -122,9 +124,10 @@ def decode(codec: int, stored: bytes | memoryview, size: int, load: Callable[[by
     if codec == ZSTD:
         decoder = zstd.ZstdDecompressor()
     elif codec == DELTA:
-        depth, name = base_of(stored)
-        decoder = zstd.ZstdDecompressor(zstd_dict=zstd.ZstdDict(load(name, depth), is_raw=True).as_prefix)
-        stored = stored[_BASE.size :]
+        depth, names = bases_of(stored)
+        prefix = zstd.ZstdDict(b"".join([load(name, depth) for name in names]), is_raw=True).as_prefix
+        decoder = zstd.ZstdDecompressor(zstd_dict=prefix)
+        stored = stored[_BASES.size + 32 * len(names) :]
     else:
         raise FormatError(f"a record of {len(stored)} bytes cannot hold {size} bytes under codec {codec}")
     try:
@@ -362,7 +365,7 @@ def _is_record(data: bytes, place: Place) -> bool:
     # Its base may lie anywhere, so only its frame can tell: that of its own bytes, and what comes behind it.
     after = place.offset + RECORD.size + place.stored
     try:
-        base_of(stored_in(data, place))
+        bases_of(stored_in(data, place))
     except FormatError:
         return False
     return after == len(data) - FOOTER.size or _header_at(data, after) is not None
@@ -448,7 +451,7 @@ class PackFiles:
         if record[: len(expected)] != expected:
             raise FormatError("a record header is altered")
         stored = memoryview(record)[len(expected) :]
-        if place.codec == DELTA and base_of(stored)[0] >= depth:
+        if place.codec == DELTA and bases_of(stored)[0] >= depth:
             raise FormatError("a record is a difference to one that is a difference to it")
         payload = decode(place.codec, stored, place.size, lambda *base: load(place.kind, *base))
         if name_of(place.kind, payload) != place.name:
@@ -493,12 +496,13 @@ class PackFiles:
         for place in places:
             yield place, plain.get(place)
 
-    def base(self, key: bytes, place: Place) -> tuple[int, bytes]:
-        """Return (depth, name of what it is a difference to) of the record at `place`; 0: of none. Raises as `read`."""
+    def bases(self, key: bytes, place: Place) -> tuple[int, list[bytes]]:
+        """Return (depth, names of what it is a difference to) of the record at `place`; 0: none. Raises as `read`."""
         if place.codec != DELTA:
-            return 0, b""
+            return 0, []
         try:
-            return base_of(os.pread(self._file(key).fd, _BASE.size, place.offset + RECORD.size))
+            length = min(place.stored, _BASES.size + 32 * MAX_BASES)
+            return bases_of(os.pread(self._file(key).fd, length, place.offset + RECORD.size))
         except FileNotFoundError:
             raise
         except (OSError, OverflowError) as error:

@@ -22,13 +22,24 @@ from retrodict.kernel.errors import FormatError
 from retrodict.objects.errors import StoreReadError, StoreWriteError
 from retrodict.objects.index import Index
 from retrodict.objects.names import Kind, name_of
-from retrodict.objects.pack import DELTA, PACK_BYTES, PackWriter, Place, Squeezer, difference, path_of, raw_key
+from retrodict.objects.pack import (
+    DELTA,
+    MAX_BASES,
+    PACK_BYTES,
+    PackWriter,
+    Place,
+    Squeezer,
+    difference,
+    path_of,
+    raw_key,
+)
 from retrodict.objects.raw import RAW_NEW, Clone, places_of
 from retrodict.objects.recipe import CUT_FROM, Recipe, encode, name_chunks
 
 if TYPE_CHECKING:
     from concurrent.futures import ThreadPoolExecutor
 
+_OVERLAP = 2048  # bytes that a chunk must have at its place in an earlier one for that to be of use
 _DELTA_FROM = 256  # bytes; a difference to something takes at least 50
 _ROWS = 100_000  # a pack of many tiny objects is sealed earlier: its rows wait in memory
 
@@ -73,7 +84,7 @@ class Writer:
         if kind == Kind.BLOB and len(data) >= CUT_FROM:
             return self.keep_stream(BytesIO(data).readinto, base=base)[0]
         name = name_of(kind, data)
-        self.keep_named(kind, [(name, data)], {name: base} if base is not None else {})
+        self.keep_named(kind, [(name, data)], {name: (base,)} if base is not None else {})
         return name
 
     def keep_tree(self, node: bytes, base: bytes | None = None) -> bytes:
@@ -84,11 +95,11 @@ class Writer:
         self,
         kind: Kind,
         objects: Sequence[tuple[bytes, bytes | memoryview]],
-        bases: Mapping[bytes, bytes] = MappingProxyType({}),
+        bases: Mapping[bytes, tuple[bytes, ...]] = MappingProxyType({}),
     ) -> None:
         """Store objects whose names (of these very bytes) are known already, each small enough for one record.
 
-        `bases` says for some which object each may be stored as a difference to.
+        `bases` says for some which objects each may be stored as a difference to.
         """
         chunk = kind == Kind.CHUNK
         wanted = [
@@ -96,31 +107,31 @@ class Writer:
         ]
         held = self._index.held([name for name, _ in wanted], recipes=False, to_rely_on=True)
         # What is doomed goes; nothing may be made from it.
-        sound = self._index.held(set(bases.values()), recipes=False, to_rely_on=True) if bases else {}
+        sound = self._index.held({b for names in bases.values() for b in names}, recipes=False, to_rely_on=True)
         for name, data in wanted:
             kinds = held.get(name, ())
             if kind in kinds or (chunk and Kind.BLOB in kinds) or (name, chunk) in self._fresh:
                 continue
-            base = bases.get(name)
-            codec, stored = self._encode(kind, data, base if base in sound else None)
+            base = bases.get(name, ())
+            codec, stored = self._encode(kind, data, base if all(b in sound for b in base) else ())
             self._append(kind, codec, len(data), name, stored)
 
-    def _encode(self, kind: Kind, data: bytes | memoryview, base: bytes | None) -> tuple[int, bytes | memoryview]:
-        """Return (codec, stored bytes): a difference to `base` where that is less than half of the bytes alone."""
+    def _encode(self, kind: Kind, data: bytes | memoryview, bases: tuple[bytes, ...]) -> tuple[int, bytes | memoryview]:
+        """Return (codec, stored bytes): a difference to `bases` where that takes off a quarter."""
         delta = b""
         # Where versions have little in common most differences are for nothing: then only some are tried.
-        if base is not None and len(data) >= _DELTA_FROM and (self._vain < 8 or self._vain % 64 == 0):
-            found = self._index.base_for(kind, base)
+        if bases and len(data) >= _DELTA_FROM and (self._vain < 8 or self._vain % 64 == 0):
+            found = self._index.base_for(kind, bases)
             if found is not None:
-                delta = difference(data, found[0], base, found[1])
+                delta = difference(data, found[0], bases, found[1])
                 if len(delta) * 4 <= len(data):
                     self._vain = 0
                     return DELTA, delta
         codec, stored = self._squeezer.encode(data)
-        if delta and len(delta) * 2 <= len(stored):
+        if delta and len(delta) * 4 <= len(stored) * 3:
             self._vain = 0
             return DELTA, delta
-        self._vain += base is not None
+        self._vain += bool(bases)
         return codec, stored
 
     def _append(self, kind: Kind, codec: int, size: int, name: bytes, stored: bytes | memoryview) -> None:
@@ -153,7 +164,7 @@ class Writer:
         before = self._before(base)
         for part in self._chunks(read_into, whole, progress):
             chunks += [(len(data), name) for name, data in part]
-            self.keep_named(Kind.CHUNK, part, before.pair(name for name, _ in part))
+            self.keep_named(Kind.CHUNK, part, before.pair((len(data), name) for name, data in part))
         blob = whole.digest()
         self._keep_recipe(blob, chunks, base)
         return blob, sum(length for length, _ in chunks)
@@ -161,11 +172,11 @@ class Writer:
     def _before(self, base: bytes | None) -> Earlier:
         """Return the chunks of the blob `base`; none where it is not kept in any."""
         for name, _ in self._index.recipes(base) if base is not None else ():
-            found = self._index.base_for(Kind.RECIPE, name)
+            found = self._index.base_for(Kind.RECIPE, (name,))
             if found is not None:
                 with contextlib.suppress(FormatError):
-                    return Earlier(Recipe.decode(found[0]).chunks)
-        return Earlier(())
+                    return Earlier(Recipe.decode(found[0]))
+        return Earlier(None)
 
     def clone(self, source: int) -> Clone | None:
         """Return a snapshot of an open file that shares its blocks, or None: it cannot be had here."""
@@ -194,10 +205,12 @@ class Writer:
         if is_raw:
             self._raw = clone, raw_key(blob), places  # before its recipe, which may fill the pack: both come at once
         else:
-            bases = self._before(base).pair(name for _, name in chunks)
+            bases = self._before(base).pair(chunks)
             for place in new:
-                if self.keep(Kind.CHUNK, clone.read(place), bases.get(place.name)) != place.name:
+                data = clone.read(place)
+                if name_of(Kind.CHUNK, data) != place.name:
                     raise StoreReadError(str(clone.temporary), OSError(errno.EIO, "what was read twice differs"))
+                self.keep_named(Kind.CHUNK, [(place.name, data)], bases)
         self._keep_recipe(blob, chunks, base)
         if is_raw:
             self.finish()
@@ -223,7 +236,7 @@ class Writer:
         if (recipe.name, False) not in self._fresh:
             self._recipes.append(recipe)
             before = self._index.recipes(base) if base is not None else []
-            self.keep_named(Kind.RECIPE, [(recipe.name, payload)], {recipe.name: before[0][0]} if before else {})
+            self.keep_named(Kind.RECIPE, [(recipe.name, payload)], {recipe.name: (before[0][0],)} if before else {})
 
     def finish(self) -> None:
         """Make everything so far durable and visible."""
@@ -261,23 +274,33 @@ class Writer:
 
 
 class Earlier:
-    """The chunks of an earlier version, in order, beside which those of a later one are laid."""
+    """The chunks of an earlier version, beside which those of a later one are laid."""
 
-    def __init__(self, chunks: Sequence[bytes]) -> None:
-        self._chunks = chunks
-        self._at = {name: i for i, name in enumerate(chunks)}
-        self._next = 0
+    def __init__(self, recipe: Recipe | None) -> None:
+        self._recipe = recipe
+        self._at = {name: i for i, name in enumerate(recipe.chunks)} if recipe is not None else {}
+        self._offset = 0  # in the later version
+        self._shift = 0  # by how much further the same bytes lie in the earlier one
 
-    def pair(self, names: Iterable[bytes]) -> dict[bytes, bytes]:
-        """Return for each of the next chunks that is new which earlier one it may be an edit of.
+    def pair(self, chunks: Iterable[tuple[int, bytes]]) -> dict[bytes, tuple[bytes, ...]]:
+        """Return for each of the next chunks (bytes, name) that is new which earlier ones it may be an edit of.
 
-        That is the one after those that came before it; behind the end, the last.
+        Those are what lies at its place, seen from the last chunk that both have; behind the end there is nothing.
         """
-        bases = {}
-        for name in names if self._chunks else ():
-            if (at := self._at.get(name)) is None:
-                bases[name] = self._chunks[min(self._next, len(self._chunks) - 1)]
-                self._next += 1
-            else:
-                self._next = at + 1
+        bases: dict[bytes, tuple[bytes, ...]] = {}
+        old = self._recipe
+        for length, name in chunks if old is not None else ():
+            start = self._offset + self._shift
+            self._offset += length
+            if (at := self._at.get(name)) is not None:
+                self._shift = old.ends[at] - self._offset  # type: ignore[union-attr]
+                continue
+            low, high = max(0, start), start + length
+            near = [
+                old.chunks[i]  # type: ignore[union-attr]
+                for i in old.within(low, max(0, high - low))  # type: ignore[union-attr]
+                if min(high, old.ends[i]) - max(low, old.start(i)) >= min(_OVERLAP, length)  # type: ignore[union-attr]
+            ]
+            if 0 < len(near) <= MAX_BASES:
+                bases[name] = tuple(near)
         return bases

@@ -1,0 +1,189 @@
+"""What folders may hold that is out of the ordinary: the rules of docs/files.md."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from retrodict.kernel.clock import SystemClock
+from retrodict.kernel.errors import AlteredObjectError, UsageError
+from retrodict.objects import ObjectStore
+from retrodict.objects.errors import CheckoutConflictError
+from retrodict.objects.names import as_name
+from retrodict.objects.pack import RECORD, Place, path_of, scan
+from retrodict.testing.stores import CACHE_KEY, bad
+
+
+def test_a_flipped_bit_is_never_checked_out_whatever_the_times_say(store: ObjectStore, tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    home.mkdir()
+    for i in range(50):
+        (home / f"{i}").write_bytes(b"file %d " % i * 100)
+    digest = store.add(home).digest
+    [spoilt] = [e for e in store.list_tree(digest) if e.name == b"17"]
+    [path] = [path_of(store.folder, bytes.fromhex(key)) for key in store.packs()]
+    data, times = bytearray(path.read_bytes()), path.stat()
+    for place in scan(bytes(data)):
+        if isinstance(place, Place) and place.name == as_name(spoilt.digest):
+            data[place.offset + RECORD.size + 9] ^= 4
+    path.chmod(0o644)
+    path.write_bytes(data)
+    path.chmod(0o444)
+    os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
+    with pytest.raises(AlteredObjectError):
+        store.checkout(digest, tmp_path / "out")
+    assert not (tmp_path / "out" / "17").exists()
+    for file in (tmp_path / "out").iterdir():
+        assert file.read_bytes() == (home / file.name).read_bytes()
+
+
+PEAK = """
+import resource, sys
+from pathlib import Path
+from retrodict.kernel.clock import SystemClock
+from retrodict.objects import ObjectStore
+with ObjectStore.create(Path(sys.argv[1]), SystemClock(), cache_key=bytes(32)) as store:
+    digest = store.add(Path(sys.argv[2])).digest
+    if len(sys.argv) > 3:
+        store.checkout(digest, Path(sys.argv[3]))
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
+"""
+
+
+def peak(*arguments: Path) -> int:
+    """Return the peak memory in bytes of adding, and checking out, in a process of its own."""
+    return int(subprocess.run([sys.executable, "-c", PEAK, *arguments], check=True, capture_output=True).stdout)
+
+
+def test_many_files_in_one_folder_take_little_memory(tmp_path: Path) -> None:
+    few, many = tmp_path / "few", tmp_path / "many"
+    for folder, count in ((few, 10), (many, 30_000)):
+        folder.mkdir()
+        for i in range(count):
+            os.link(few / "0", folder / f"{i}") if i else (folder / "0").write_bytes(b"same")
+    taken = peak(tmp_path / "two", many, tmp_path / "out") - peak(tmp_path / "one", few)
+    assert taken < 30_000 * 1500  # of which the interpreter's buffers, and the packs' rows, do not grow
+    assert len(os.listdir(tmp_path / "out")) == 30_000
+
+
+def test_one_long_line_is_never_held_as_a_whole(tmp_path: Path) -> None:
+    line = tmp_path / "line.jsonl"
+    made = random.Random(1)
+    with line.open("wb") as file:
+        file.write(b'{"values":[')
+        for _ in range(40):
+            file.write(b",".join(b"%d" % made.randrange(10**9) for _ in range(200_000)))
+        file.write(b"]}\n")
+    small = tmp_path / "small"
+    small.write_bytes(b"{}\n")
+    assert line.stat().st_size > 75_000_000
+    taken = peak(tmp_path / "two", line, tmp_path / "back.jsonl") - peak(tmp_path / "one", small)
+    assert taken < 60_000_000
+    assert (tmp_path / "back.jsonl").read_bytes() == line.read_bytes()
+
+
+def test_a_table_of_a_hundred_thousand_columns_comes_back(store: ObjectStore, tmp_path: Path) -> None:
+    table = tmp_path / "wide.csv"
+    rows = [",".join(f"{word}{i}" for i in range(100_000)) for word in ("column", "value", "other")]
+    table.write_text("\n".join(rows) + "\n")
+    assert store.get(store.add(table).digest) == table.read_bytes()
+
+
+def test_names_that_differ_in_case_or_unicode_form_are_different_names(store: ObjectStore, tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    home.mkdir()
+    names = ["readme", "README", "caf\u00e9", "cafe\u0301"]
+    for name in names:
+        (home / name).write_text(name)
+    store.checkout(store.add(home).digest, tmp_path / "out")
+    assert {path.name: path.read_text() for path in (tmp_path / "out").iterdir()} == dict(
+        zip(names, names, strict=True)
+    )
+
+
+def test_a_file_system_that_takes_two_names_for_one_is_told(
+    store: ObjectStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home = tmp_path / "home"
+    home.mkdir()
+    (home / "readme").write_bytes(b"one")
+    (home / "README").write_bytes(b"other")
+    digest = store.add(home).digest
+    true = os.listdir
+    monkeypatch.setattr(os, "listdir", lambda folder: sorted({name.lower() for name in true(folder)}))
+    with pytest.raises(CheckoutConflictError, match="README"):
+        store.checkout(digest, tmp_path / "out")
+
+
+def test_holes_come_back_as_holes(store: ObjectStore, tmp_path: Path) -> None:
+    sparse, back = tmp_path / "sparse", tmp_path / "back"
+    with sparse.open("wb") as file:
+        file.seek(40_000_000)
+        file.write(b"in the middle")
+        file.truncate(80_000_000)
+    added = store.add(sparse)
+    assert added.new_bytes < 500_000
+    store.checkout(added.digest, back)
+    assert back.read_bytes() == sparse.read_bytes()
+    assert back.stat().st_blocks * 512 < 4_000_000
+
+
+def test_a_pipe_that_takes_the_place_of_a_file_stops_nobody(
+    store: ObjectStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home = tmp_path / "home"
+    home.mkdir()
+    (home / "a").write_bytes(b"a")
+    from retrodict.objects import add
+
+    true = add.read_small
+
+    def meddle(path: bytes | Path, *, follow: bool = False) -> object:
+        os.unlink(path)
+        os.mkfifo(path)
+        return true(path, follow=follow)
+
+    monkeypatch.setattr(add, "read_small", meddle)
+    with pytest.raises(UsageError, match="pipe"):
+        store.add(home)
+
+
+ADDER = """
+import sys
+from pathlib import Path
+from retrodict.kernel.clock import SystemClock
+from retrodict.objects import ObjectStore
+with ObjectStore.open(Path(sys.argv[1]), SystemClock(), cache_key=bytes(range(32))) as store:
+    for _ in range(3):
+        for folder in sys.argv[2:]:
+            print(store.add(Path(folder)).digest, flush=True)
+"""
+
+
+def test_four_processes_add_the_same_folders_and_one_is_killed(tmp_path: Path) -> None:
+    made = random.Random(1)
+    folders = [tmp_path / f"data{i}" for i in range(3)]
+    for folder in folders:
+        folder.mkdir()
+        for i in range(1500):
+            (folder / f"{i}").write_bytes(made.randbytes(1000))
+    ObjectStore.create(tmp_path / "objects", SystemClock(), cache_key=CACHE_KEY).close()
+    command = [sys.executable, "-c", ADDER, str(tmp_path / "objects"), *map(str, folders)]
+    adders = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(4)]
+    time.sleep(0.7)
+    adders[0].send_signal(signal.SIGKILL)
+    said = [adder.communicate(timeout=120)[0].split() for adder in adders]
+    assert [adder.returncode for adder in adders] == [-signal.SIGKILL, 0, 0, 0]
+    assert said[1] == said[2] == said[3]
+    assert said[0] == said[1][: len(said[0])]
+    assert bad(tmp_path / "objects") == []
+    with ObjectStore.open(tmp_path / "objects", SystemClock(), cache_key=CACHE_KEY) as store:
+        assert [store.state(digest) for digest in said[1][:3]] == ["held"] * 3  # type: ignore[arg-type]
+        assert [store.add(folder).digest for folder in folders] == said[1][:3]
