@@ -101,7 +101,7 @@ def test_chains_of_differences_are_short_and_every_version_comes_back(later: Obj
 
 @settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
-    size=st.sampled_from([0, 300, 50_000, 300_000, 1_500_000]),
+    size=st.sampled_from([0, 5, 300, 50_000, 300_000, 1_500_000]),
     edits=st.lists(st.tuples(st.floats(0, 1), st.binary(max_size=600), st.integers(0, 5000)), max_size=6),
 )
 def test_whatever_is_edited_all_versions_come_back(
@@ -121,6 +121,15 @@ def test_whatever_is_edited_all_versions_come_back(
             seen[base] = data
         assert {digest: store.get(digest) for digest in seen} == seen
         assert list(store.verify()) == []
+
+
+def test_what_was_all_but_empty_before_is_stored_alone(later: ObjectStore, tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    home.mkdir()
+    for content in (b"", b"few", text(1, 50), b"", text(2, 50)):
+        (home / "a").write_bytes(content)
+        [entry] = later.list_tree(later.add(home).digest)
+        assert later.get(entry.digest) == content
 
 
 def test_edits_all_over_a_large_table_cost_the_edits(later: ObjectStore, tmp_path: Path) -> None:

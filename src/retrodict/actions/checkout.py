@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shlex
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -15,6 +15,7 @@ from retrodict.actions.personal_files import PersonalFiles
 from retrodict.kernel.errors import UsageError
 from retrodict.kernel.protocols import Progress
 from retrodict.kernel.types import Digest
+from retrodict.keys import Member
 from retrodict.models import records as models
 from retrodict.objects import display
 from retrodict.workspace import Workspace, sealed_key
@@ -104,7 +105,7 @@ def checkout(
     else:
         # None of the files of a personal folder is what it is sealed as.
         members = files.members(content, key) if is_folder else ()
-        places = [destination, *(destination / os.fsdecode(member.path) for member in members)]
+        places = [destination, *_not_behind_links(destination, members)]
         allow((os.fsencode(place), None) for place in places if place.is_file() and not place.is_symlink())
         looks.record_file(workspace, content)
         if is_folder:
@@ -118,3 +119,14 @@ def checkout(
     return CheckedOut(
         reference=reference, content=content, destination=str(destination), size_bytes=size, left_out=left_out
     )
+
+
+def _not_behind_links(destination: Path, members: Iterable[Member]) -> Iterator[Path]:
+    """Yield where the parts of a folder go: what lies behind a link is not touched, since the link itself makes way."""
+    linked: set[bytes] = set()
+    for member in members:  # a folder comes before what is in it
+        place = destination / os.fsdecode(member.path)
+        if os.path.dirname(member.path) in linked or (member.kind == "tree" and place.is_symlink()):
+            linked.add(member.path)
+        else:
+            yield place

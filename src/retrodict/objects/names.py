@@ -24,17 +24,17 @@ class Kind(IntEnum):
     CHUNK = 4  # a piece of a blob; named like a blob
 
 
-_CONTEXTS = {Kind.TREE: "retrodict tree v1", Kind.RECIPE: "retrodict recipe v1"}
+_CONTEXTS: dict[int, str] = {Kind.TREE: "retrodict tree v1", Kind.RECIPE: "retrodict recipe v1"}
 
 
 def is_alike(one: int, other: int) -> bool:
     """Say whether objects of two kinds are named in the same way, so that one may be a difference to the other."""
-    return _CONTEXTS.get(Kind(one)) == _CONTEXTS.get(Kind(other))
+    return _CONTEXTS.get(one) == _CONTEXTS.get(other)
 
 
 def name_of(kind: int, payload: bytes | memoryview) -> bytes:
     """Return the 32-byte name of an object of `kind`."""
-    context = _CONTEXTS.get(Kind(kind))
+    context = _CONTEXTS.get(kind)
     return (blake3(payload, derive_key_context=context) if context else blake3(payload)).digest()
 
 

@@ -43,6 +43,7 @@ MAX_DEPTH = 16  # how many differences at most lie between a record and one that
 _KINDS = frozenset(Kind)
 MAX_BASES = 8
 _BASES = struct.Struct("<BB")  # depth, number of bases; their names, 32 bytes each, and a zstd frame follow
+_SHORTEST = 8  # bytes of a prefix, for zstd
 _FAR = 128 << 10  # in a base from here up zstd's tables for short matches do not see everything
 
 Load = Callable[[int, bytes, int], bytes]  # (kind, name of a base, depth above it) -> its payload, or FormatError
@@ -125,8 +126,10 @@ def decode(codec: int, stored: bytes | memoryview, size: int, load: Callable[[by
         decoder = zstd.ZstdDecompressor()
     elif codec == DELTA:
         depth, names = bases_of(stored)
-        prefix = zstd.ZstdDict(b"".join([load(name, depth) for name in names]), is_raw=True).as_prefix
-        decoder = zstd.ZstdDecompressor(zstd_dict=prefix)
+        base = b"".join([load(name, depth) for name in names])
+        if len(base) < _SHORTEST:
+            raise FormatError("a record is a difference to less than zstd can take")
+        decoder = zstd.ZstdDecompressor(zstd_dict=zstd.ZstdDict(base, is_raw=True).as_prefix)
         stored = stored[_BASES.size + 32 * len(names) :]
     else:
         raise FormatError(f"a record of {len(stored)} bytes cannot hold {size} bytes under codec {codec}")

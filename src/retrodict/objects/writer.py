@@ -122,7 +122,7 @@ class Writer:
         # Where versions have little in common most differences are for nothing: then only some are tried.
         if bases and len(data) >= _DELTA_FROM and (self._vain < 8 or self._vain % 64 == 0):
             found = self._index.base_for(kind, bases)
-            if found is not None:
+            if found is not None and len(found[0]) >= _DELTA_FROM:  # zstd takes no prefix of a few bytes
                 delta = difference(data, found[0], bases, found[1])
                 if len(delta) * 4 <= len(data):
                     self._vain = 0
