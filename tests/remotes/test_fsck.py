@@ -15,6 +15,7 @@ from retrodict.actions.add import add
 from retrodict.actions.backup import backup
 from retrodict.actions.bundle import bundle
 from retrodict.actions.checkout import checkout
+from retrodict.actions.clone import clone
 from retrodict.actions.fsck import Checked, fsck
 from retrodict.actions.gc import gc
 from retrodict.actions.release import release
@@ -151,6 +152,13 @@ def test_a_clean_store_is_left_alone(full: Person) -> None:
     assert (check(full).answer, check(full, "origin").entry) == ("yes", None)
     with full.open() as workspace:
         assert (contents(full), workspace.ledger.size()) == (before, size)
+
+
+def test_what_nobody_has_fetched_is_not_missing(full: Person, bob: Person) -> None:
+    clone(full.url, bob.root, bob.state, SystemClock(), agent=bob.name, folder=bob.root, only_logs=True)
+    found = check(bob, "origin")
+    assert (found.answer, found.entry, [finding.level for finding in found.findings]) == ("yes", None, ["note"])
+    assert "retrodict fetch" in found.findings[0].message
 
 
 def test_an_altered_raw_file_is_mended(ada: Person, hub: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -28,7 +28,7 @@ class Checked:
 
     Attributes:
         answer: "yes": nothing is altered or missing (any more); "no": something is.
-        findings: What is altered or missing now; as notes, what was let go on purpose.
+        findings: What is altered or missing now; as notes, what was let go on purpose or never fetched.
         found: What was, where copies were looked for.
         place: Where they were looked for; None: nothing was changed.
         repaired: How many objects are good again.
@@ -160,6 +160,7 @@ def _look(workspace: Workspace, progress: Progress | None) -> tuple[Finding, ...
     for log in workspace.logs.held():
         for sequenced in log.ledger.sound():
             findings += references.look(log.numbered(sequenced))
+    findings += references.unfetched()
     bad = [Digest(finding.what) for finding in findings if _is_bad(finding) and is_digest(finding.what)]
     kinds = {_name(d): Kind.TREE if objects.is_tree(d) else Kind.BLOB if objects.has(d) else None for d in bad}
     found = _let_go(workspace, kinds, set(kinds))

@@ -17,11 +17,7 @@ from retrodict.workspace import Workspace, sealed_objects
 
 
 class References:
-    """Looks whether every object that entries name is held, down to the last file of a tree.
-
-    Attributes:
-        unfetched: How many are not held that only logs of others name: nobody has fetched them.
-    """
+    """Looks whether every object that entries name is held, down to the last file of a tree."""
 
     def __init__(self, workspace: Workspace, *, rehash: bool) -> None:
         """Begin; `rehash`: read every byte again, where nobody has verified what is held."""
@@ -34,7 +30,7 @@ class References:
         # Of a copy that has begun a log of its own, all that the copied log names came with it.
         copied = {s.event.body["origin"] for s in workspace.ledger.entries_of("workspace.copied")}
         self._own = {log.tag for log in workspace.logs.held() if log.tag is None or log.ledger.origin in copied}
-        self.unfetched = 0
+        self._unfetched = 0
 
     @property
     def objects(self) -> int:
@@ -53,7 +49,15 @@ class References:
                 elif finding.level != "missing" or EntryNumber(sequenced.index).tag in self._own:
                     yield finding
                 else:
-                    self.unfetched += 1
+                    self._unfetched += 1
+
+    def unfetched(self) -> Iterator[Finding]:
+        """Yield a note of what only logs of others name and nobody has fetched, where there is something."""
+        if self._unfetched:
+            message = (
+                f"{self._unfetched} objects that only logs of others name are not held; `retrodict fetch` brings them"
+            )
+            yield Finding(level="note", what="objects", message=message)
 
 
 def _as_let_go(finding: Finding, entry: int) -> Finding:

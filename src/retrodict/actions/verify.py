@@ -456,11 +456,7 @@ def _referenced(
         findings += signatures.look(sequenced)
         if progress is not None and done % 100 == 0:
             progress(done, None, "entries whose objects were looked up")
-    if references.unfetched:
-        message = (
-            f"{references.unfetched} objects that only logs of others name are not held; `retrodict fetch` brings them"
-        )
-        findings.append(Finding(level="note", what="objects", message=message))
+    findings += references.unfetched()
     # The first entries came from a backup, as the log says, and its keys may have been older: that is no news.
     findings += [replace(finding, level="note") if index < restored else finding for index, finding in lost]
     return references.objects, findings

@@ -125,11 +125,10 @@ def checked(record: Checked) -> RenderableType:
     parts: list[RenderableType] = []
     if record.entry is not None:
         again = count(record.repaired, "object is good again", "objects are good again")
+        files = count(record.files, "bad file is", "bad files are")
+        read = size(record.received_bytes)
         parts.append(
-            Text(
-                f"{again}, with copies from {record.place} ({size(record.received_bytes)} read there); "
-                f"{count(record.files, 'bad file')} replaced or removed; entry {record.entry}"
-            )
+            Text(f"{again} and {files} gone, with copies from {record.place} ({read} read there); entry {record.entry}")
         )
     if record.is_index_rebuilt:
         parts.append(Text("The index was made again from the packs."))
