@@ -11,8 +11,8 @@ from click.testing import CliRunner
 from retrodict.cli.door import VERBS, cli
 from retrodict.testing.commandline import commands, parse
 
-# What they print is not a record: a script for the shell, a server's log, a story.
-WITHOUT_RECORD = {"completion", "serve", "demo"}
+# What they print is not a record: a script for the shell, a server's log, a story, the bytes of a file.
+WITHOUT_RECORD = {"completion", "serve", "demo", "cat"}
 
 
 def _command(verb: str) -> click.Command:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Final, Literal
 
 from retrodict import datasets
+from retrodict.actions import pinning
 from retrodict.actions.personal_files import PersonalFiles
 from retrodict.actions.places import Ignored, workspace_path
 from retrodict.kernel.errors import UsageError
@@ -112,7 +113,7 @@ def add(
             base = heads[-1].content if heads and heads[-1].key is None else None
             stored = workspace.objects.add(path, ignore=Ignored(workspace.root, path), base=base, progress=progress)
         same = next((head for head in heads if head.content == stored.digest), None)
-        if same is not None and len(heads) == 1:
+        if same is not None and same.is_tracked and len(heads) == 1:
             results.append(
                 Added(
                     reference=f"dataset:{label}@v{same.version}",
@@ -176,6 +177,7 @@ def add(
         indexes = {sequenced.event.id: sequenced.index for sequenced in appended}
         for position, item in pending:
             results[position] = replace(item, index=indexes[item.event])
+    pinning.pin(workspace, [result.name for result in results if result is not None])
     return tuple(result for result in results if result is not None)
 
 

@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 import os
-import shlex
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from retrodict import datasets
-from retrodict.actions import derivation, looks, names
+from retrodict.actions import located, looks
 from retrodict.actions.forgetting import Forgetting, find_forgetting
+from retrodict.actions.located import Content
 from retrodict.actions.personal_files import PersonalFiles
+from retrodict.actions.ways import would_be_lost
 from retrodict.kernel.errors import UsageError
 from retrodict.kernel.protocols import Progress
 from retrodict.kernel.types import Digest
 from retrodict.keys import Member
-from retrodict.models import records as models
-from retrodict.objects import display
-from retrodict.workspace import Workspace, sealed_key
+from retrodict.objects import TreeEntry, display
+from retrodict.objects.tree import EntryKind
+from retrodict.workspace import Workspace
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,7 +46,7 @@ def checkout(
     environment: Mapping[str, str] | None = None,
     progress: Progress | None = None,
 ) -> CheckedOut:
-    """Write the bytes that `reference` names to `destination`, by default to where the dataset lay.
+    """Write the bytes that `reference` names to `destination`, by default to where they lay.
 
     The bytes of a derived version that were let go are made again, with the variables of `environment`. A file that is
     in the way, also inside a folder, is replaced only if its bytes are held, so that nothing is lost.
@@ -56,36 +56,22 @@ def checkout(
         SealedValuesError: It is personal, and its key is not held here, or no look can be recorded.
         MissingObjectError: Its bytes are not held. AlteredObjectError: They are not what they were.
     """
-    resolved = names.resolve(workspace, reference)
-    database = workspace.views.database()
-    content, home, is_folder = resolved.object, None, False
-    if resolved.event is not None:
-        for dataset in datasets.find(database, event=resolved.event):
-            content, home = dataset.content, dataset.path or None
-            if dataset.recipe is not None and workspace.objects.state(content) == "missing":
-                derivation.materialize(workspace, dataset, environment or {})
-        for model in models.find(database, event=resolved.event):
-            content = model.content
-    if content is None:
-        raise UsageError(
-            f"{reference} names no bytes", hint="Name a dataset, a model or an object (b3-...); `show` lists them."
-        )
+    found = located.locate(workspace, reference, environment=environment)
+    content, key, is_folder = found.digest, found.key, False
     if destination is None:
-        if home is None:
+        if found.home is None:
             raise UsageError(f"{reference} has no place of its own", hint="Say where to write it: checkout REF DEST.")
-        destination = workspace.root / home
+        destination = workspace.root / found.home
     files = PersonalFiles(workspace)
 
     def allow(replaced: Iterable[tuple[bytes, Digest | None]]) -> None:
         for name, known in replaced:
             path = Path(os.fsdecode(name))
             if files.find(path) is None and not workspace.objects.has(known or files.hash(path)):
-                raise UsageError(
-                    f"{display(path)} holds bytes that are not versioned and would be lost",
-                    hint=f"`retrodict add {shlex.quote(display(destination))}` first, or give another destination.",
-                )
+                raise would_be_lost(path, destination)
 
-    key = sealed_key(workspace, content)
+    if found.kind in ("executable", "symlink"):
+        return _entry(workspace, found, destination, allow)
     if key is not None:
         forgotten = find_forgetting(workspace, key)
         if forgotten is not None:
@@ -96,7 +82,7 @@ def checkout(
                 size_bytes=0,
                 forgotten=forgotten,
             )
-        is_folder = any(version.type == "tree" for version in datasets.find(database, content=content))
+        is_folder = found.kind == "tree"
     if not is_folder and destination.is_dir() and not workspace.objects.is_tree(content):
         raise UsageError(f"{display(destination)} is a folder", hint=f"Name the file: {destination / 'FILE'}.")
     left_out: dict[str, Forgetting] = {}
@@ -130,3 +116,17 @@ def _not_behind_links(destination: Path, members: Iterable[Member]) -> Iterator[
             linked.add(member.path)
         else:
             yield place
+
+
+def _entry(
+    workspace: Workspace,
+    found: Content,
+    destination: Path,
+    allow: Callable[[Iterable[tuple[bytes, Digest | None]]], None],
+) -> CheckedOut:
+    """Write one name of a folder that is more than its bytes: a link, or a file that can be run."""
+    name, size = os.fsencode(destination.name), workspace.objects.size(found.digest)
+    kind: EntryKind = "symlink" if found.kind == "symlink" else "executable"
+    alone = workspace.objects.put_tree([TreeEntry(name=name, kind=kind, digest=found.digest, size=size)])
+    written = workspace.objects.checkout(alone, destination.parent, allow=allow)
+    return CheckedOut(reference=found.printed, content=found.digest, destination=str(destination), size_bytes=written)

@@ -15,7 +15,7 @@ from retrodict.models.records import ModelVersion
 from retrodict.predictions import Call
 from retrodict.provenance.reference import Candidate, Resolved
 from retrodict.streams import records as streams
-from retrodict.workspace import Workspace, agent_name
+from retrodict.workspace import Workspace, agent_name, open_text, sealed_text
 
 if TYPE_CHECKING:
     import apsw
@@ -34,7 +34,14 @@ class _Names:
             found += [Candidate(event=v.event, printed=v.label) for v in _models(self._database, name, version)]
         if kind in (None, "dataset"):
             wanted = datasets.versions(self._database, name)
-            wanted = [v for v in wanted if (v.is_current if version is None else str(v.version) == _number(version))]
+            if version is None or _number(version).isdigit():
+                wanted = [
+                    v for v in wanted if (v.is_current if version is None else str(v.version) == _number(version))
+                ]
+            else:
+                tagged = datasets.tags(self._database, name)
+                at = {tag.version_event for tag in tagged if tag.is_current and tag.label == version}
+                wanted = [v for v in wanted if v.event in at]
             found += [Candidate(event=v.event, printed=f"dataset:{v.name}@v{v.version}") for v in wanted]
         if kind in (None, "stream"):
             found += _streams(self._database, name, version)
@@ -156,6 +163,7 @@ def written(workspace: Workspace, start: str, *, only_models: bool = False) -> S
     found = {v.name for v in versions} | {v.label for v in versions}
     found |= {f"{move.name}@{move.alias}" for move in models.aliases(database)}
     if not only_models:
+        found |= {f"{tag.name}@{tag.label}" for tag in datasets.tags(database) if tag.is_current}
         for dataset in datasets.versions(database):
             found |= {f"dataset:{dataset.name}", f"dataset:{dataset.name}@v{dataset.version}", dataset.name}
         found |= {run.name for run in runs.runs(database)}
@@ -196,7 +204,15 @@ def label(workspace: Workspace, sequenced: Sequenced) -> str:
             target = workspace.logs.find(EventId(str(body["version"])))
             version = "?" if target is None else target.event.body.get("version", "?")
             return f"{body['name']}@{body['alias']} -> v{version}"
-        case "run.started":
+        case "dataset.tagged":
+            target = workspace.ledger.find(EventId(str(body["version"])))
+            version = "?" if target is None else target.event.body.get("version", "?")
+            return f"dataset:{body['name']}@{body['label']} -> v{version}"
+        case "dataset.untracked":
+            return f"dataset:{body['name']}"
+        case "origin.fetched":
+            return open_text(workspace, sealed_text(body["url"])) or ""
+        case "run.started" | "run.declared":
             return f"run {body['name']}"
         case "run.finished":
             started = workspace.logs.find(EventId(str(body["run"])))

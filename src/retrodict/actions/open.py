@@ -18,6 +18,7 @@ __all__ = ["PROJECTIONS", "open_signer", "open_workspace"]
 PROJECTIONS: Sequence[Projection] = (
     backups.PROJECTION,
     datasets.PROJECTION,
+    datasets.MARKS,
     models.PROJECTION,
     predictions.PROJECTION,
     provenance.PROJECTION,

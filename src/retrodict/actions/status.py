@@ -63,7 +63,7 @@ class Status:
 def status(workspace: Workspace) -> Status:
     """Compare what lies in the project with the current versions of the datasets (through the stat cache)."""
     database = workspace.views.database()
-    current = [version for version in datasets.versions(database) if version.is_current]
+    current = [version for version in datasets.versions(database) if version.is_current and version.is_tracked]
     heads: dict[str, int] = {}
     for version in current:
         heads[version.name] = heads.get(version.name, 0) + 1

@@ -11,18 +11,30 @@ import click
 from retrodict.cli import door
 
 
-@door.verb("checkout", example="retrodict checkout dataset:data/credit_codes.csv@v1 /tmp/codes-1994.csv")
-@click.argument("reference", shell_complete=door.complete_reference)
+@door.verb(
+    "checkout",
+    example="retrodict checkout dataset:data/credit_codes.csv@v1 /tmp/codes-1994.csv\n"
+    "retrodict checkout data/images@v3/train\nretrodict checkout",
+)
+@click.argument("reference", required=False, shell_complete=door.complete_reference)
 @click.argument("destination", required=False, type=click.Path(path_type=Path))
-def command(reference: str, destination: Path | None, as_json: bool) -> None:
-    """Write what REFERENCE names to DESTINATION (default: where the dataset lay), every byte verified.
+def command(reference: str | None, destination: Path | None, as_json: bool) -> None:
+    """Write what REFERENCE names to DESTINATION (default: where it lay), every byte verified.
 
-    Exit 1: it was forgotten, or files in it were, which is said.
+    After a folder's reference may stand a path in it. Without a REFERENCE, the working copy is brought to what
+    retrodict.lock/ says. Exit 1: it was forgotten, or files in it were, which is said.
     """
     from retrodict.actions.checkout import checkout
-    from retrodict.render import text
+    from retrodict.actions.checkout_pinned import checkout_pinned
+    from retrodict.render import text, versions
 
     with door.workspace(records=True) as workspace, door.progress("checking out") as progress:
-        record = checkout(workspace, reference, destination, environment=dict(os.environ), progress=progress)
+        if reference is None:
+            pinned = checkout_pinned(workspace, environment=dict(os.environ), progress=progress)
+        else:
+            record = checkout(workspace, reference, destination, environment=dict(os.environ), progress=progress)
+    if reference is None:
+        door.show(pinned, as_json=as_json, text=versions.checked_out_pinned)
+        return
     door.show(record, as_json=as_json, text=text.checked_out)
     sys.exit(1 if record.forgotten or record.left_out else 0)

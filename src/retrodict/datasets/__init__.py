@@ -1,6 +1,18 @@
 """Versions of files and folders (strategies *copies* and *derived*): their events, and what is known of them."""
 
 from retrodict.datasets.errors import DerivationError
+from retrodict.datasets.marks import (
+    MARKS,
+    Fetched,
+    Tag,
+    check_label,
+    fetched,
+    fetched_body,
+    imported,
+    tagged_body,
+    tags,
+    untracked_body,
+)
 from retrodict.datasets.recipe import Ingredient, Recipe
 from retrodict.datasets.records import (
     PROJECTION,
@@ -17,18 +29,28 @@ from retrodict.datasets.records import (
 )
 
 __all__ = [
+    "MARKS",
     "PROJECTION",
     "DatasetVersion",
     "DerivationError",
+    "Fetched",
     "Ingredient",
     "Recipe",
+    "Tag",
     "added_body",
+    "check_label",
     "check_name",
     "current",
     "derived_body",
+    "fetched",
+    "fetched_body",
     "find",
+    "imported",
     "rederived_body",
     "released",
+    "tagged_body",
+    "tags",
+    "untracked_body",
     "verdicts",
     "versions",
 ]

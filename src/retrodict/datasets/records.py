@@ -25,6 +25,7 @@ class DatasetVersion:
         path: Where it lay, relative to the workspace ("" where it lay outside).
         key: Of a personal file: what opens `content`, which is its ciphertext; None: it is not personal.
         is_current: No later version has replaced it.
+        is_tracked: Nobody has said since that it is no longer followed.
         recipe: Of a derived version: the object that says how to make it again (`recipe.py`); None: it was added.
         cpu_us: Of a derived version: the CPU time that making it took, in microseconds.
     """
@@ -42,6 +43,7 @@ class DatasetVersion:
     at: str
     agent: str
     is_current: bool
+    is_tracked: bool
     recipe: Digest | None
     cpu_us: int | None
 
@@ -75,8 +77,16 @@ def added_body(
     size_bytes: int,
     source: Mapping[str, str] | None,
     sealed: Mapping[str, object] | None,
+    imported: Mapping[str, object] | None = None,
+    superseded_by: EventId | None = None,
 ) -> dict[str, object]:
-    """Return the body of `dataset.added`; `sealed`: of a personal one, its `key`, and the list of its `files`."""
+    """Return the body of `dataset.added`.
+
+    Args:
+        sealed: Of a personal one, its `key`, and the list of its `files`.
+        imported: What another system's record says of it, where it was taken over from there.
+        superseded_by: The later version that was on record before this one; it is not current then.
+    """
     return {
         "name": name,
         "version": version,
@@ -88,6 +98,8 @@ def added_body(
         "size_bytes": size_bytes,
         "source": source,
         "sealed": sealed,
+        "imported": imported,
+        "superseded_by": superseded_by,
     }
 
 
@@ -146,7 +158,7 @@ class DatasetProjection:
     """A row for each version, for each time that one was made again, and for each object that was let go."""
 
     name = "datasets"
-    version = 6
+    version = 7
     tables: Mapping[str, str] = {
         "datasets_versions": "CREATE TABLE datasets_versions (event TEXT PRIMARY KEY, entry INTEGER NOT NULL, "
         "name TEXT NOT NULL, version INTEGER NOT NULL, content TEXT NOT NULL, type TEXT NOT NULL, "
@@ -183,7 +195,7 @@ class DatasetProjection:
             db.execute("UPDATE datasets_versions SET is_current = 0 WHERE event = ?", (replaced,))
         path = next((e.path for e in event.makes if hasattr(e, "path") and e.path), "")
         db.execute(
-            "INSERT INTO datasets_versions VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 1, ?, ?, ?)",
+            "INSERT INTO datasets_versions VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (
                 event.id,
                 entry.index,
@@ -196,6 +208,7 @@ class DatasetProjection:
                 _column(path),
                 event.at,
                 event.agent,
+                int(body.get("superseded_by") is None),
                 sealed["key"] if isinstance(sealed := body.get("sealed"), Mapping) else None,
                 body.get("recipe"),
                 took["user_us"] + took["system_us"] if isinstance(took := body.get("resources"), Mapping) else None,
@@ -205,7 +218,8 @@ class DatasetProjection:
 
 PROJECTION = DatasetProjection()
 _COLUMNS = (
-    "event, entry, name, version, content, type, files, size_bytes, path, at, agent, is_current, key, recipe, cpu_us"
+    "event, entry, name, version, content, type, files, size_bytes, path, at, agent, is_current, key, recipe, cpu_us, "
+    "NOT EXISTS (SELECT 1 FROM marks_untracked WHERE marks_untracked.version = event)"
 )
 
 
@@ -237,6 +251,7 @@ def _rows(db: apsw.Connection, where: str, parameters: tuple[object, ...]) -> li
             key=row[12],
             recipe=None if row[13] is None else Digest(row[13]),
             cpu_us=row[14],
+            is_tracked=bool(row[15]),
         )
         for row in db.execute(query, parameters)
     ]

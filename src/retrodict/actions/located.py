@@ -1,0 +1,184 @@
+"""What a reference leads to: the bytes of a version, or of a file or folder inside one. No verb."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+
+from retrodict import datasets
+from retrodict.actions import derivation, looks, names
+from retrodict.kernel.errors import AmbiguousReferenceError, UnknownReferenceError, UsageError
+from retrodict.kernel.types import Digest, EventId
+from retrodict.models import records as models
+from retrodict.objects import TreeEntry
+from retrodict.predictions.errors import ErasedError, SealedValuesError
+from retrodict.workspace import Workspace, forgotten_by, sealed_key
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Content:
+    """Bytes that a reference names.
+
+    Attributes:
+        printed: How tables print the reference; it can be pasted.
+        event: The event that made the version; None: an object was named by its digest.
+        digest: Of the file, the link's target, or the tree.
+        kind: What it is.
+        inside: Its path inside the version; b"" for all of it.
+        home: Where it lay, relative to the workspace; None where it lay outside, or nowhere.
+        key: Of a personal file.
+    """
+
+    printed: str
+    event: EventId | None
+    digest: Digest
+    kind: str
+    inside: bytes
+    home: str | None
+    key: str | None
+
+    @property
+    def name(self) -> str:
+        """The file's own name, as far as it has one: its ending says what the bytes are."""
+        return os.fsdecode(self.inside) or self.home or self.printed.rpartition("@")[0] or self.printed
+
+
+def locate(workspace: Workspace, reference: str, *, environment: Mapping[str, str] | None = None) -> Content:
+    """Return what `reference` leads to; after a folder's reference may stand `/` and a path in it.
+
+    Args:
+        workspace: Where it is.
+        reference: As a person wrote it.
+        environment: The variables with which a derived version whose bytes were let go is made again; None: it is not.
+
+    Raises:
+        UnknownReferenceError, AmbiguousReferenceError: See there; or the folder holds nothing under the path.
+        UsageError: It names no bytes.
+    """
+    text = reference.rstrip("/") or reference
+    try:
+        return _version(workspace, text, environment)
+    except UnknownReferenceError as error:
+        unknown = error
+    end = text.rfind("/")
+    while end > 0:
+        head, tail = text[:end], text[end + 1 :]
+        try:
+            found = _version(workspace, head, environment)
+        except UnknownReferenceError:
+            end = text.rfind("/", 0, end)
+            continue
+        return below(workspace, found, os.fsencode(tail))
+    raise unknown
+
+
+def below(workspace: Workspace, folder: Content, path: bytes) -> Content:
+    """Return what lies at `path` in a folder.
+
+    Raises:
+        UnknownReferenceError: Nothing does.
+        UsageError: It is no folder.
+    """
+    refuse_personal(folder)
+    digest, kind = folder.digest, folder.kind
+    done: list[bytes] = []
+    for part in path.split(b"/"):
+        if kind != "tree":
+            where = os.fsdecode(b"/".join(done))
+            raise UsageError(f"{where or folder.printed} is no folder, so nothing lies in it")
+        entries = {entry.name: entry for entry in workspace.objects.list_tree(digest)}
+        if part not in entries:
+            whole, known = os.fsdecode(path), [os.fsdecode(name) for name in entries]
+            prefix = "/".join([folder.printed, *map(os.fsdecode, done)])
+            near = tuple(f"{prefix}/{name}" for name in names.near(os.fsdecode(part), known))
+            raise UnknownReferenceError(f"{folder.printed}/{whole}", near)
+        digest, kind = entries[part].digest, entries[part].kind
+        done.append(part)
+    home = None if folder.home is None else f"{folder.home}/{os.fsdecode(path)}"
+    printed = f"{folder.printed}/{os.fsdecode(path)}"
+    inside = folder.inside + b"/" + path if folder.inside else path
+    return replace(folder, printed=printed, digest=digest, kind=kind, inside=inside, home=home)
+
+
+def refuse_personal(found: Content) -> None:
+    """Do nothing, unless it is a personal folder: what it holds, its names too, is sealed.
+
+    Raises:
+        SealedValuesError: It is.
+    """
+    if found.kind == "tree" and found.key is not None:
+        raise SealedValuesError(
+            f"{found.printed} is a personal folder, and its names are sealed", hint="`retrodict checkout` opens it."
+        )
+
+
+def _version(workspace: Workspace, reference: str, environment: Mapping[str, str] | None) -> Content:
+    try:
+        resolved = names.resolve(workspace, reference)
+    except AmbiguousReferenceError as error:
+        # The name of a run or a model may be that of a dataset too; only one of them has the bytes that were asked for.
+        datasets_only = [c for c in error.candidates if c.startswith("dataset:")]
+        if len(datasets_only) != 1 or reference.startswith("b3-"):
+            raise
+        resolved = names.resolve(workspace, datasets_only[0])
+    database = workspace.views.database()
+    content, home = resolved.object, None
+    is_folder = False  # what a personal folder is kept as is no tree
+    named = datasets.find(database, event=resolved.event) if resolved.event else []
+    for dataset in named or (datasets.find(database, content=content) if content else []):
+        is_folder = dataset.type == "tree"
+    if resolved.event is not None:
+        for dataset in named:
+            content, home = dataset.content, dataset.path or None
+            is_derived = environment is not None and dataset.recipe is not None
+            if is_derived and workspace.objects.state(content) == "missing":
+                derivation.materialize(workspace, dataset, environment or {})
+        for model in models.find(database, event=resolved.event):
+            content = model.content
+    if content is None:
+        raise UsageError(
+            f"{reference} names no bytes", hint="Name a dataset, a model or an object (b3-...); `show` lists them."
+        )
+    return Content(
+        printed=named[0].label if named else resolved.printed,
+        event=resolved.event,
+        digest=content,
+        kind="tree" if is_folder or workspace.objects.is_tree(content) else "file",
+        inside=b"",
+        home=home,
+        key=sealed_key(workspace, content),
+    )
+
+
+def stream(workspace: Workspace, content: Content) -> Iterator[bytes]:
+    """Yield the bytes of a file, verified piece by piece; a personal one is opened, and that it was is recorded.
+
+    Raises:
+        UsageError: It is a folder.
+        MissingObjectError, AlteredObjectError: Its bytes are not held as they were.
+        ErasedError, SealedValuesError: It is personal, and its key is gone or not here, or no look can be recorded.
+    """
+    if content.kind == "tree":
+        raise UsageError(
+            f"{content.printed} is a folder", hint=f"`retrodict ls {content.printed}` lists what is in it."
+        )
+    if content.key is None:
+        return workspace.objects.stream(content.digest)
+    looks.record_file(workspace, content.digest)
+    opened = (
+        None
+        if workspace.keys is None
+        else workspace.keys.open_file(content.key, workspace.objects.stream(content.digest))
+    )
+    if opened is None:
+        entry = forgotten_by(workspace, content.key)
+        raise (
+            SealedValuesError("sealed: the key of this file is not held here") if entry is None else ErasedError(entry)
+        )
+    return iter(opened)
+
+
+def files_below(workspace: Workspace, digest: Digest) -> Iterator[tuple[bytes, TreeEntry]]:
+    """Yield (path, entry) of every file and link in a tree."""
+    return ((path, entry) for path, entry in workspace.objects.walk(digest) if entry.kind != "tree")

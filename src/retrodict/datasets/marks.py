@@ -1,0 +1,171 @@
+"""What is said of versions after they were added: tags, the end of tracking; and where bytes came from.
+
+`dataset.tagged`, `dataset.untracked` and `origin.fetched`, and what `dataset.added` says of another system's record:
+their bodies, their projection, its queries.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from retrodict.kernel.errors import UsageError
+from retrodict.kernel.types import Digest, Edge, EventId
+
+if TYPE_CHECKING:
+    import apsw
+
+    from retrodict.ledger import Sequenced
+
+_LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}\Z")
+_LOOKS_LIKE_A_VERSION = re.compile(r"v?\d+(\.\d+)*\Z|\d{4}-\d{2}(-\d{2})?", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tag:
+    """One setting of a tag: `version_event` is the version that it stands at; `event`, `index` are of the setting."""
+
+    event: EventId
+    index: int
+    name: str
+    label: str
+    version_event: EventId
+    is_current: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fetched:
+    """One `origin.fetched`: what lay at a URL, and where it was written."""
+
+    event: EventId
+    index: int
+    path: str
+    content: Digest
+
+
+def check_label(label: str) -> None:
+    """Check that `label` can be a tag.
+
+    Raises:
+        UsageError: It could not be told from a version or a date, or would not survive in a reference.
+    """
+    if not _LABEL.match(label):
+        raise UsageError(
+            f"{label!r} cannot be a tag", hint="Use letters, digits, '.', '_' and '-', at most 100 of them."
+        )
+    if _LOOKS_LIKE_A_VERSION.match(label):
+        raise UsageError(f"{label!r} cannot be a tag: it looks like a version or a date")
+
+
+def tagged_body(*, name: str, label: str, version: EventId) -> dict[str, object]:
+    """Return the body of `dataset.tagged`; `version` is the event that added it."""
+    return {"name": name, "label": label, "version": version}
+
+
+def untracked_body(*, name: str, versions: Sequence[EventId]) -> dict[str, object]:
+    """Return the body of `dataset.untracked`; `versions` are the events of those that were current."""
+    return {"name": name, "versions": list(versions)}
+
+
+def fetched_body(
+    *,
+    url: Mapping[str, str] | None,
+    content: Digest,
+    size_bytes: int,
+    etag: str | None,
+    last_modified: str | None,
+    date: str | None,
+) -> dict[str, object]:
+    """Return the body of `origin.fetched`."""
+    return {
+        "url": url,
+        "content": content,
+        "size_bytes": size_bytes,
+        "etag": etag,
+        "last_modified": last_modified,
+        "date": date,
+    }
+
+
+class MarkProjection:
+    """Tables `marks_tags`, `marks_untracked`, `marks_fetched` and `marks_imported`."""
+
+    name = "marks"
+    version = 1
+    tables: Mapping[str, str] = {
+        "marks_tags": "CREATE TABLE marks_tags (event TEXT PRIMARY KEY, entry INTEGER NOT NULL, name TEXT NOT NULL, "
+        "label TEXT NOT NULL, version TEXT NOT NULL, is_current INTEGER NOT NULL) WITHOUT ROWID",
+        "marks_untracked": "CREATE TABLE marks_untracked (version TEXT PRIMARY KEY, entry INTEGER NOT NULL) "
+        "WITHOUT ROWID",
+        "marks_fetched": "CREATE TABLE marks_fetched (entry INTEGER PRIMARY KEY, event TEXT NOT NULL, "
+        "path BLOB NOT NULL, content TEXT NOT NULL)",
+        "marks_imported": "CREATE TABLE marks_imported (entry INTEGER PRIMARY KEY, event TEXT NOT NULL, "
+        "system TEXT NOT NULL, key TEXT NOT NULL)",
+    }
+    indexes: Sequence[str] = (
+        "CREATE INDEX marks_tags_by_name ON marks_tags (name, label)",
+        "CREATE INDEX marks_fetched_by_path ON marks_fetched (path, entry)",
+        "CREATE INDEX marks_imported_by_key ON marks_imported (system, key)",
+    )
+
+    def apply(self, db: apsw.Connection, entry: Sequenced, blob: Callable[[Digest], bytes]) -> None:
+        """Fold one entry."""
+        del blob
+        event, body = entry.event, entry.event.body
+        match event.kind:
+            case "dataset.tagged":
+                for replaced in event.replaces:
+                    db.execute("UPDATE marks_tags SET is_current = 0 WHERE event = ?", (replaced,))
+                values = (event.id, entry.index, str(body["name"]), str(body["label"]), str(body["version"]))
+                db.execute("INSERT INTO marks_tags VALUES (?, ?, ?, ?, ?, 1)", values)
+            case "dataset.untracked":
+                versions = body["versions"]
+                assert isinstance(versions, list | tuple)
+                rows = [(str(version), entry.index) for version in versions]
+                db.executemany("INSERT OR IGNORE INTO marks_untracked VALUES (?, ?)", rows)
+            case "origin.fetched":
+                path = next((e.path for e in event.makes if isinstance(e, Edge) and e.path is not None), "")
+                place = path.encode("utf-8", "surrogateescape")
+                fetched = (entry.index, event.id, place, str(body["content"]))
+                db.execute("INSERT INTO marks_fetched VALUES (?, ?, ?, ?)", fetched)
+            case "dataset.added" | "run.declared":
+                match body.get("imported"):
+                    case {"system": str(system), "key": str(key)}:
+                        imported = (entry.index, event.id, system, key)
+                        db.execute("INSERT INTO marks_imported VALUES (?, ?, ?, ?)", imported)
+
+
+MARKS = MarkProjection()
+
+
+def tags(db: apsw.Connection, name: str | None = None) -> list[Tag]:
+    """Return every setting of the tags (of a dataset), oldest first."""
+    query = "SELECT event, entry, name, label, version, is_current FROM marks_tags"
+    if name is not None:
+        query += " WHERE name = ?"
+    return [
+        Tag(
+            event=EventId(row[0]),
+            index=row[1],
+            name=row[2],
+            label=row[3],
+            version_event=EventId(row[4]),
+            is_current=bool(row[5]),
+        )
+        for row in db.execute(f"{query} ORDER BY entry", () if name is None else (name,))
+    ]
+
+
+def fetched(db: apsw.Connection, path: str) -> list[Fetched]:
+    """Return what was fetched to a path of the workspace, newest first."""
+    query = "SELECT event, entry, content FROM marks_fetched WHERE path = ? ORDER BY entry DESC"
+    rows = db.execute(query, (path.encode("utf-8", "surrogateescape"),))
+    return [Fetched(event=EventId(row[0]), index=row[1], path=path, content=Digest(row[2])) for row in rows]
+
+
+def imported(db: apsw.Connection, system: str) -> dict[str, EventId]:
+    """Return what was taken over from another system's record: its key there -> the event here."""
+    rows = db.execute("SELECT key, event FROM marks_imported WHERE system = ? ORDER BY entry", (system,))
+    return {str(row[0]): EventId(str(row[1])) for row in rows}

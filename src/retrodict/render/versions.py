@@ -1,0 +1,281 @@
+"""Versions of files and folders as text: what changed, what there is, where it came from."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from rich.console import Group, RenderableType
+from rich.text import Text
+
+from retrodict.render.text import by, listing, table
+from retrodict.render.words import count, moment, short, size
+
+if TYPE_CHECKING:
+    from retrodict.actions.checkout_pinned import PinnedCheckout
+    from retrodict.actions.diff import Diff, FileChange
+    from retrodict.actions.get import Got
+    from retrodict.actions.history import History
+    from retrodict.actions.hooks import Hooks
+    from retrodict.actions.import_url import ImportedUrl
+    from retrodict.actions.lock import Locked
+    from retrodict.actions.ls import Listing
+    from retrodict.actions.tag import Tagged
+    from retrodict.actions.untrack import Untracked
+    from retrodict.diffs.tables import RowChange, TableChange
+    from retrodict.diffs.tensors import ArrayChange
+
+_COLUMNS = 12  # of a table are named one by one; more are counted
+
+
+def diff(record: Diff) -> RenderableType:
+    """Render `diff`."""
+    if not record.is_changed:
+        return Text(f"{record.before} and {record.after}: the same")
+    counts: dict[str, int] = {}
+    for file in record.files:
+        counts[file.change] = counts.get(file.change, 0) + 1
+    order = ("added", "removed", "renamed", "changed", "mode")
+    total = ", ".join(f"{counts[change]} {change}" for change in order if change in counts)
+    lines = [f"{record.before} -> {record.after}: {total}"]
+    for file in record.files:
+        lines += _file(file)
+    return Text("\n".join(lines))
+
+
+def _file(file: FileChange) -> Iterator[str]:
+    name = file.path if file.path_before is None else f"{file.path_before} -> {file.path}"
+    sizes = [size(n) for n in (file.size_before, file.size_after) if n is not None]
+    what = " -> ".join(dict.fromkeys(sizes))
+    if file.kind_before != file.kind_after and file.kind_before is not None and file.kind_after is not None:
+        what += f", {file.kind_before} -> {file.kind_after}"
+    yield f"{file.change:8} {name}  ({what})"
+    if file.note is not None:
+        yield f"         {file.note}"
+    if file.table is not None:
+        yield from _table(file.table)
+    for array in file.arrays or ():
+        yield from _array(array)
+    if file.text is not None:
+        yield from file.text
+        if len(file.text) < file.text_lines:
+            yield f"... ({file.text_lines - len(file.text)} more lines; --limit 0 shows all)"
+
+
+def _table(found: TableChange) -> Iterator[str]:
+    amounts = [
+        f"{found.rows_before} -> {count(found.rows_after, 'row')}",
+        f"{found.rows_added} added",
+        f"{found.rows_removed} removed",
+        f"{found.rows_changed} changed ({count(found.cells_changed, 'cell')})",
+    ]
+    how = f"by {', '.join(found.key)}" if found.key else "by order"
+    yield f"         {', '.join(amounts)}; {how}"
+    if found.is_in_order is False:
+        yield "         rows stand in another order"
+    for title, names in (("columns added", found.columns_added), ("columns removed", found.columns_removed)):
+        if names:
+            yield f"         {title}: {_names(names)}"
+    for name, (before, after) in found.columns_retyped.items():
+        yield f"         column {name}: {before} -> {after}"
+    if found.columns_reordered:
+        yield "         columns stand in another order"
+    if found.by_column:
+        yield f"         cells changed: {_names([f'{name} {n}' for name, n in found.by_column.items()])}"
+    for row in found.shown:
+        yield from _row(row, found.key)
+    hidden = found.rows_added + found.rows_removed + found.rows_changed - len(found.shown)
+    if hidden:
+        yield f"         ... ({count(hidden, 'more row')}; --limit 0 shows all)"
+
+
+def _names(names: tuple[str, ...] | list[str]) -> str:
+    more = f" and {len(names) - _COLUMNS} more" if len(names) > _COLUMNS else ""
+    return ", ".join(names[:_COLUMNS]) + more
+
+
+def _row(row: RowChange, key: tuple[str, ...]) -> Iterator[str]:
+    numbers = [str(n) for n in (row.row_before, row.row_after) if n is not None]
+    where = f"row {' -> '.join(dict.fromkeys(numbers))}"
+    if key:
+        where = ", ".join(f"{name}={value}" for name, value in zip(key, row.key, strict=True)) + f" ({where})"
+    match row.change:
+        case "changed":
+            cells = [f"{name}: {_cell(a)} -> {_cell(b)}" for name, (a, b) in row.cells.items()]
+            yield f"  ~ {where}  {_names(cells)}"
+        case "added":
+            yield f"  + {where}  {_names([_cell(b) for _, b in row.cells.values()])}"
+        case "removed":
+            yield f"  - {where}  {_names([_cell(a) for a, _ in row.cells.values()])}"
+
+
+def _cell(value: str | None) -> str:
+    if value is None:
+        return "(none)"
+    return value if value and value == value.strip() and "\n" not in value else repr(value)
+
+
+def _array(found: ArrayChange) -> Iterator[str]:
+    name = f"{found.name}: " if found.name else ""
+    sides = [
+        f"{dtype} {'x'.join(map(str, shape)) or 'scalar'}"
+        for dtype, shape in (
+            (found.dtype_before, found.shape_before),
+            (found.dtype_after, found.shape_after),
+        )
+        if dtype is not None and shape is not None
+    ]
+    kind = "" if found.change == "changed" else f"  {found.change}"
+    yield f"         {name}{' -> '.join(dict.fromkeys(sides))}{kind}"
+    if found.compared:
+        largest = "" if found.max_difference is None else f", by up to {found.max_difference!r}"
+        bits = found.differ - found.differ_in_value
+        only = f", {bits} of them only in their bits" if bits else ""
+        yield f"         {found.differ} of {count(found.compared, 'element')} differ{largest}{only}"
+    if found.samples_differ:
+        more = " ..." if found.samples_differ > len(found.samples) else ""
+        numbers = ", ".join(map(str, found.samples))
+        yield f"         in {count(found.samples_differ, 'sample')} along the first axis: {numbers}{more}"
+
+
+def listed(record: Listing) -> RenderableType:
+    """Render `ls`."""
+    if record.of is None:
+        return listing(
+            "Nothing is versioned.",
+            ["version", "size", "files", "tags", ""],
+            [
+                (
+                    row.reference,
+                    size(row.size_bytes),
+                    row.files,
+                    ", ".join(row.tags),
+                    "" if row.is_tracked else "untracked",
+                )
+                for row in record.rows
+            ],
+            wrap=[],
+        )
+    return listing(
+        "An empty folder.",
+        ["content", "size", "name"],
+        [
+            (
+                short(row.content),
+                size(row.size_bytes),
+                row.name + {"tree": "/", "executable": "*", "symlink": "@"}.get(row.kind, ""),
+            )
+            for row in record.rows
+        ],
+        wrap=[],
+    )
+
+
+def history(record: History) -> RenderableType:
+    """Render `history`."""
+    heading, agents = by([(row.agent, row.authorship) for row in record.versions])
+    rows = []
+    for row, agent in zip(record.versions, agents, strict=True):
+        notes = [*row.tags]
+        if row.is_current:
+            notes.append("current" if record.is_tracked else "untracked")
+        told = [row.reason]
+        if row.origin or row.source:
+            told.append(f"from {row.origin or row.source}")
+        if row.author is not None:
+            told.append(f"by {row.author}, {moment(row.authored)}, commit {(row.commit or '')[:10]}")
+        rows.append(
+            (
+                row.reference,
+                row.entry,
+                moment(row.at),
+                agent,
+                size(row.size_bytes),
+                ", ".join(notes),
+                "; ".join(text for text in told if text),
+            )
+        )
+    return table(["version", "entry", "at", heading, "size", "", "why, from where"], rows, wrap=["why, from where"])
+
+
+def tagged(record: Tagged) -> RenderableType:
+    """Render `tag`."""
+    if not record.is_new:
+        return Text(f"{record.reference} -> {record.version}  unchanged")
+    before = "new" if record.before is None else f"before: {record.before}"
+    return Text(f"{record.reference} -> {record.version}  ({before})  entry {record.index}")
+
+
+def untracked(record: Untracked) -> RenderableType:
+    """Render `untrack`."""
+    return Text(
+        f"{record.name} is no longer tracked; its {count(record.versions, 'version')} and the file stay"
+        f"  entry {record.index}"
+    )
+
+
+def imported_url(record: ImportedUrl) -> RenderableType:
+    """Render `import-url`."""
+    if not record.is_new:
+        why = "its origin says that it has not changed" if record.is_asked else "the origin's bytes are the same"
+        return Text(f"{record.reference}  unchanged: {why}")
+    return Text(
+        f"{record.reference}  {short(record.content)}  {size(record.size_bytes)}"
+        f"  (+{size(record.new_bytes)} stored)  entry {record.index}\n{_origin(record)}"
+    )
+
+
+def got(record: Got) -> RenderableType:
+    """Render `get`."""
+    if not record.is_new:
+        return Text(f"{record.path}  unchanged: its origin says so  entry {record.index}")
+    return Text(
+        f"{record.path}  {short(record.content)}  {size(record.size_bytes)}  entry {record.index}\n{_origin(record)}"
+    )
+
+
+def _origin(record: ImportedUrl | Got) -> str:
+    said = [
+        f"{title} {value}"
+        for title, value in (("ETag", record.etag), ("last modified", record.last_modified), ("answered", record.date))
+        if value is not None
+    ]
+    return f"from {record.url}" + (f" ({', '.join(said)})" if said else "")
+
+
+def locked(record: Locked) -> RenderableType:
+    """Render `lock`."""
+    parts: list[RenderableType] = [
+        listing("Nothing is tracked.", ["", "version"], [(p.change, p.reference) for p in record.pins], wrap=[])
+    ]
+    if record.not_ignored:
+        parts.append(Text("Git does not ignore these, and would take them in: put them into .gitignore."))
+        parts += [Text(f"  /{path}") for path in record.not_ignored]
+    return Group(*parts)
+
+
+def checked_out_pinned(record: PinnedCheckout) -> RenderableType:
+    """Render `checkout` without a reference."""
+    lines = []
+    for item in record.placed:
+        if item.change == "unchanged":
+            continue
+        if item.change == "removed":
+            lines.append(f"removed  {item.path}  (not pinned; `retrodict checkout {item.reference}` brings it back)")
+        else:
+            lines.append(f"written  {item.path}  {item.reference}  {size(item.size_bytes)}")
+    unchanged = sum(item.change == "unchanged" for item in record.placed)
+    lines += [
+        f"left     {item.path}/{name}  (no version has it)"
+        for item in record.placed
+        for name in (item.kept if item.change != "unchanged" else ())
+    ]
+    return Text("\n".join([*lines, f"{count(unchanged, 'name')} as pinned already, every byte verified"]))
+
+
+def hooks(record: Hooks) -> RenderableType:
+    """Render `hooks`."""
+    rows = [
+        (hook.state if not hook.chained else f"{hook.state}, after another one", hook.path) for hook in record.hooks
+    ]
+    return table(["", "hook"], rows)

@@ -1,0 +1,201 @@
+"""Versions of files and folders at the command line: diff, ls, cat, history, tag, untrack, checkout of a part."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from tests.cli.conftest import Command
+
+
+@pytest.fixture
+def images(project: Path, retrodict: Command) -> Path:
+    """A folder in two versions."""
+    folder = project / "data" / "images"
+    (folder / "train").mkdir(parents=True)
+    (folder / "labels.csv").write_text("id,label\n1,cat\n2,dog\n3,cow\n")
+    (folder / "train" / "one.bin").write_bytes(b"\0one")
+    (folder / "train" / "two.txt").write_text("a\nb\nc\n")
+    (folder / "run.sh").write_text("#!/bin/sh\n")
+    (folder / "run.sh").chmod(0o755)
+    os.symlink("train/one.bin", folder / "link")
+    assert retrodict("init").code == 0
+    assert retrodict("add", "data/images", "--reason", "first").code == 0
+    (folder / "labels.csv").write_text("id,label\n1,cat\n2,fox\n4,hen\n3,cow\n")
+    (folder / "train" / "one.bin").rename(folder / "train" / "uno.bin")
+    (folder / "train" / "two.txt").write_text("a\nB\nc\n")
+    (folder / "train" / "three.txt").write_text("new\n")
+    (folder / "run.sh").chmod(0o644)
+    assert retrodict("add", "data/images", "--reason", "second", "--source", "the zoo").code == 0
+    return folder
+
+
+def test_diff_tells_names_rows_and_lines(images: Path, retrodict: Command) -> None:
+    done = retrodict("diff", "data/images@v1", "data/images@v2", "--json")
+    assert done.code == 0, done.err
+    files = {file["path"]: file for file in done.record["files"]}
+    assert {path: file["change"] for path, file in files.items()} == {
+        "labels.csv": "changed",
+        "run.sh": "mode",
+        "train/uno.bin": "renamed",
+        "train/two.txt": "changed",
+        "train/three.txt": "added",
+    }
+    assert files["train/uno.bin"]["path_before"] == "train/one.bin"
+    assert files["labels.csv"]["table"]["rows_added"] == 1
+    assert files["labels.csv"]["table"]["cells_changed"] == 1
+    assert files["train/two.txt"]["text"] == ["@@ -1,3 +1,3 @@", " a", "-b", "+B", " c"]
+    told = retrodict("diff", "data/images@v1/labels.csv", "data/images@v2/labels.csv", "--key", "id")
+    assert "~ id=2 (row 1)  label: dog -> fox" in told.out
+    assert "+ id=4 (row 2)  4, hen" in told.out
+
+
+def test_diff_without_a_second_version_looks_at_the_working_copy(images: Path, retrodict: Command) -> None:
+    assert retrodict("diff", "data/images", "--exit-code").code == 0
+    (images / "train" / "two.txt").write_text("a\nB\nC\n")
+    for words in (["data/images"], ["data/images@v2/train"], ["data/images/train/two.txt"], []):
+        done = retrodict("diff", *words, "--exit-code")
+        assert done.code == 1, words
+        assert "-c" in done.out.splitlines(), words
+    (images / "train" / "two.txt").unlink()
+    assert [f["change"] for f in retrodict("diff", "data/images", "--json").record["files"]] == ["removed"]
+
+
+def test_a_same_size_edit_with_its_time_put_back_is_seen(images: Path, retrodict: Command) -> None:
+    path = images / "train" / "three.txt"
+    before = path.stat()
+    path.write_text("neW\n")
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert retrodict("diff", "data/images", "--exit-code").code == 1
+
+
+def test_a_file_and_a_folder_are_not_compared(images: Path, retrodict: Command) -> None:
+    done = retrodict("diff", "data/images@v1", "data/images@v2/labels.csv")
+    assert (done.code, "is a folder" in done.err) == (2, True)
+
+
+def test_ls_lists_and_every_reference_can_be_pasted(images: Path, retrodict: Command) -> None:
+    assert "dataset:data/images@v2" in retrodict("ls").out
+    for row in retrodict("ls", "data/images@v1", "-R", "--json").record["rows"]:
+        again = retrodict("ls", row["reference"], "--json")
+        assert again.code == 0, again.err
+        if row["kind"] != "tree":
+            assert again.record["rows"][0]["content"] == row["content"]
+    assert [r["name"] for r in retrodict("ls", "data/images@v1", "train", "--json").record["rows"]] == [
+        "one.bin",
+        "two.txt",
+    ]
+
+
+def test_cat_pipes_the_very_bytes(images: Path, project: Path, retrodict: Command) -> None:
+    command = [sys.executable, "-m", "retrodict", "cat", "data/images@v1/train/one.bin", "data/images/train/two.txt"]
+    done = subprocess.run(command, cwd=project, capture_output=True, check=True)
+    assert done.stdout == b"\0onea\nB\nc\n"
+    assert done.stderr == b""
+    reader = subprocess.run(
+        f"{sys.executable} -m retrodict cat data/images@v1/train/two.txt | head -c 1; echo ${{PIPESTATUS[0]}}",
+        cwd=project, shell=True, executable="/bin/bash", capture_output=True, check=True,
+    )  # fmt: skip
+    assert reader.stdout == b"a0\n"
+
+
+def test_cat_gives_no_altered_byte(images: Path, project: Path, retrodict: Command) -> None:
+    for pack in (project / ".retrodict" / "objects" / "packs").rglob("*"):
+        if pack.is_file():
+            data = pack.read_bytes()
+            at = data.find(b"label\n1,cat\n2,dog")
+            if at >= 0:
+                pack.chmod(0o644)
+                pack.write_bytes(data[:at] + b"L" + data[at + 1 :])
+                break
+    else:
+        pytest.skip("the bytes are compressed in the pack")
+    done = retrodict("cat", "data/images@v1/labels.csv")
+    assert (done.code, done.out) == (2, "")
+
+
+def test_a_path_that_is_not_there_gets_near_ones(images: Path, retrodict: Command) -> None:
+    done = retrodict("cat", "data/images@v1/train/tow.txt")
+    assert done.code == 2
+    assert "dataset:data/images@v1/train/two.txt" in done.err
+    assert retrodict("cat", "data/images@v1/../../../etc/passwd").code == 2
+
+
+def test_checkout_of_a_part_writes_only_that(images: Path, project: Path, retrodict: Command) -> None:
+    assert retrodict("checkout", "data/images@v1/train/two.txt").code == 0
+    assert (images / "train" / "two.txt").read_text() == "a\nb\nc\n"
+    assert retrodict("checkout", "data/images@v1/train", project / "elsewhere").code == 0
+    assert sorted(os.listdir(project / "elsewhere")) == ["one.bin", "two.txt"]
+    assert retrodict("checkout", "data/images@v1/run.sh").code == 0
+    assert os.access(images / "run.sh", os.X_OK)
+    assert retrodict("checkout", "data/images@v1/link", project / "pointer").code == 0
+    assert os.readlink(project / "pointer") == "train/one.bin"
+    (images / "train" / "two.txt").write_text("nobody holds this\n")
+    refused = retrodict("checkout", "data/images@v1/train/two.txt")
+    assert (refused.code, "would be lost" in refused.err) == (2, True)
+
+
+def test_history_tells_who_when_why_and_from_where(images: Path, retrodict: Command) -> None:
+    retrodict("tag", "data/images@v1", "baseline", "--reason", "the paper's")
+    versions = retrodict("history", "data/images", "--json").record["versions"]
+    assert [v["reference"] for v in versions] == ["dataset:data/images@v2", "dataset:data/images@v1"]
+    assert [(v["reason"], v["source"], v["tags"]) for v in versions] == [
+        ("second", "the zoo", []),
+        ("first", None, ["baseline"]),
+    ]
+    text = retrodict("history", "data/images@baseline").out
+    assert "second; from the zoo" in text
+    assert "Authorship(" not in text
+
+
+def test_a_tag_never_moves_silently(images: Path, retrodict: Command) -> None:
+    assert retrodict("tag", "data/images@v1", "baseline", "--reason", "why").code == 0
+    assert retrodict("ls", "data/images@baseline/train/one.bin").code == 0
+    refused = retrodict("tag", "data/images@v2", "baseline", "--reason", "why")
+    assert (refused.code, "--move" in refused.err) == (2, True)
+    assert retrodict("tag", "data/images@v1", "baseline", "--reason", "again", "--json").record["is_new"] is False
+    moved = retrodict("tag", "data/images@v2", "baseline", "--reason", "better", "--move", "--json").record
+    assert (moved["before"], moved["version"]) == ("dataset:data/images@v1", "dataset:data/images@v2")
+    assert retrodict("ls", "data/images@baseline/train/uno.bin").code == 0
+    for label in ("v3", "2024-05-01", "7", "a b", ""):
+        assert retrodict("tag", "data/images@v1", label, "--reason", "why").code == 2, label
+    assert "dataset:data/images@baseline -> v2" in retrodict("log").out
+
+
+def test_untrack_keeps_versions_and_file_and_add_tracks_again(images: Path, retrodict: Command) -> None:
+    (images / "labels.csv").write_text("changed\n")
+    assert retrodict("untrack", "data/images", "--reason", "done with it").code == 0
+    assert "changed" not in retrodict("status").out
+    assert (images / "labels.csv").exists()
+    assert retrodict("cat", "data/images@v1/train/two.txt").out == "a\nb\nc\n"
+    assert "untracked" in retrodict("ls").out
+    assert retrodict("untrack", "data/images").code == 2
+    retrodict("checkout", "data/images@v2/labels.csv", images / "labels.csv")
+    assert retrodict("add", "data/images").code == 0
+    assert "untracked" not in retrodict("ls").out
+
+
+def test_a_name_inside_another_is_found_first(images: Path, retrodict: Command) -> None:
+    (images / "labels.csv").write_text("id,label\n9,own\n")
+    assert retrodict("add", "data/images/labels.csv").code == 0
+    assert retrodict("cat", "data/images/labels.csv").out == "id,label\n9,own\n"
+    assert retrodict("cat", "data/images@v2/labels.csv").out.endswith("3,cow\n")
+
+
+def test_personal_folders_show_no_names(project: Path, retrodict: Command) -> None:
+    (project / "people").mkdir()
+    (project / "people" / "ann.txt").write_text("secret\n")
+    assert retrodict("init").code == 0
+    assert retrodict("add", "people", "--personal").code == 0
+    for words in (["ls", "people"], ["cat", "people/ann.txt"]):
+        done = retrodict(*words)
+        assert done.code == 2
+        assert "ann" not in done.out + done.err.replace("people/ann.txt", "")
+    (project / "people" / "ann.txt").write_text("secreT\n")
+    done = retrodict("diff", "people")
+    assert done.code == 0, done.err
+    assert "personal: not looked into" in done.out
+    assert "secre" not in done.out

@@ -1,0 +1,229 @@
+"""`retrodict.lock/` with real git: merges without conflict in both orders, and checkouts that bring the data along."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+from collections.abc import Callable
+from itertools import permutations
+from pathlib import Path
+
+import pytest
+from tests.cli.conftest import Command
+
+from retrodict import pins
+from retrodict.kernel.types import Digest
+
+pytestmark = pytest.mark.skipif(shutil.which("git") is None, reason="git is not installed")
+
+
+def _git(project: Path, *words: str, code: int = 0) -> str:
+    environment = {**os.environ, "GIT_CONFIG_GLOBAL": os.devnull, "GIT_CONFIG_SYSTEM": os.devnull}
+    identity = ["-c", "user.name=Ada", "-c", "user.email=ada@example.org", "-c", "commit.gpgsign=false"]
+    command = ["git", *identity, *words]
+    done = subprocess.run(command, cwd=project, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == code, done.stdout + done.stderr
+    return done.stdout + done.stderr
+
+
+def _commit(project: Path, message: str) -> None:
+    _git(project, "add", "-A")
+    _git(project, "commit", "-q", "-m", message)
+
+
+@pytest.fixture
+def repository(project: Path, retrodict: Command) -> Path:
+    """Five neighbours and a folder, pinned and committed."""
+    _git(project, "init", "-q", "-b", "main")
+    (project / ".gitignore").write_text("/data/\n")
+    (project / "data").mkdir()
+    assert retrodict("init").code == 0
+    for name in "abcde":
+        (project / "data" / f"{name}.txt").write_text(f"{name} 1\n")
+    (project / "data" / "folder").mkdir()
+    (project / "data" / "folder" / "x").write_text("x 1\n")
+    assert retrodict("add", *(f"data/{name}.txt" for name in "abcde"), "data/folder").code == 0
+    done = retrodict("lock", "--json")
+    assert done.code == 0, done.err
+    assert done.record["not_ignored"] == []
+    _commit(project, "pinned")
+    return project
+
+
+def _write(project: Path, retrodict: Command, name: str, text: str) -> None:
+    (project / "data" / name).write_text(text)
+    assert retrodict("add", f"data/{name}").code == 0
+
+
+EDITS: dict[str, Callable[[Path, Command], object]] = {
+    "edit": lambda p, r: _write(p, r, "b.txt", "b 2\n"),
+    "edit the next": lambda p, r: _write(p, r, "c.txt", "c 2\n"),
+    "add": lambda p, r: _write(p, r, "bb.txt", "bb 1\n"),
+    "add the next": lambda p, r: _write(p, r, "bc.txt", "bc 1\n"),
+    "remove": lambda p, r: r("untrack", "data/a.txt"),
+    "remove the next": lambda p, r: r("untrack", "data/d.txt"),
+}
+
+
+@pytest.mark.parametrize(("mine", "theirs"), list(permutations(EDITS, 2)))
+def test_edits_additions_and_removals_of_neighbours_merge(
+    repository: Path, retrodict: Command, mine: str, theirs: str
+) -> None:
+    for branch, edit in (("mine", mine), ("theirs", theirs)):
+        _git(repository, "checkout", "-q", "-b", branch, "main")
+        assert retrodict("checkout").code == 0
+        EDITS[edit](repository, retrodict)
+        _commit(repository, edit)
+    _git(repository, "checkout", "-q", "mine")
+    _git(repository, "merge", "-q", "-m", "merged", "theirs")
+    assert retrodict("checkout").code == 0
+    expected = {name: f"{name} 1\n" for name in "abcde"}
+    for edit in (mine, theirs):
+        match edit.split()[0]:
+            case "edit":
+                name = "b" if edit == "edit" else "c"
+                expected[name] = f"{name} 2\n"
+            case "add":
+                name = "bb" if edit == "add" else "bc"
+                expected[name] = f"{name} 1\n"
+    found = {path.stem: path.read_text() for path in (repository / "data").glob("*.txt")}
+    for name, text in expected.items():
+        # What was untracked is left alone, whatever branch it was untracked on.
+        assert found[name] == text, name
+
+
+def test_two_versions_of_one_thing_are_a_conflict_that_is_named(repository: Path, retrodict: Command) -> None:
+    for branch, text in (("mine", "b mine\n"), ("theirs", "b theirs\n")):
+        _git(repository, "checkout", "-q", "-b", branch, "main")
+        assert retrodict("checkout").code == 0
+        _write(repository, retrodict, "b.txt", text)
+        _commit(repository, branch)
+    _git(repository, "merge", "mine", code=1)
+    done = retrodict("checkout")
+    assert done.code == 2
+    assert "data%2Fb.txt.json has git's conflict markers" in done.err
+    _git(repository, "checkout", "--theirs", "retrodict.lock")
+    assert retrodict("checkout").code == 0
+    assert (repository / "data" / "b.txt").read_text() == "b mine\n"
+
+
+def test_checkout_brings_back_what_was_pinned(repository: Path, retrodict: Command) -> None:
+    _git(repository, "checkout", "-q", "-b", "next")
+    _write(repository, retrodict, "a.txt", "a 2\n")
+    _write(repository, retrodict, "new.txt", "only on next\n")
+    (repository / "data" / "folder" / "x").write_text("x 2\n")
+    (repository / "data" / "folder" / "y").write_text("y\n")
+    (repository / "data" / "folder" / "deep").mkdir()
+    (repository / "data" / "folder" / "deep" / "z").write_text("z\n")
+    assert retrodict("add", "data/folder").code == 0
+    _commit(repository, "next")
+    _git(repository, "checkout", "-q", "main")
+    (repository / "data" / "folder" / "mine").write_text("nobody has versioned this\n")
+    done = retrodict("checkout", "--json")
+    assert done.code == 0, done.err
+    data = repository / "data"
+    assert (data / "a.txt").read_text() == "a 1\n"
+    assert not (data / "new.txt").exists()
+    assert sorted(os.listdir(data / "folder")) == ["mine", "x"]
+    placed = {item["name"]: item for item in done.record["placed"]}
+    assert placed["data/new.txt"]["change"] == "removed"
+    assert placed["data/folder"]["kept"] == ["mine"]
+    assert retrodict("checkout", placed["data/new.txt"]["reference"]).code == 0
+    (data / "folder" / "mine").unlink()
+    _git(repository, "checkout", "-q", "next")
+    assert retrodict("checkout").code == 0
+    assert (data / "folder" / "deep" / "z").read_text() == "z\n"
+    assert retrodict("status", "--json").record["paths"] == []
+    assert all(i["change"] == "unchanged" for i in retrodict("checkout", "--json").record["placed"])
+
+
+def test_nothing_is_written_where_something_would_be_lost(repository: Path, retrodict: Command) -> None:
+    (repository / "data" / "a.txt").write_text("precious\n")
+    (repository / "data" / "b.txt").unlink()
+    done = retrodict("checkout")
+    assert (done.code, "would be lost" in done.err) == (2, True)
+    assert (repository / "data" / "a.txt").read_text() == "precious\n"
+    assert not (repository / "data" / "b.txt").exists()
+
+
+def test_hooks_bring_the_data_along(repository: Path, retrodict: Command) -> None:
+    installed = retrodict("hooks", "install", "--json")
+    assert installed.code == 0, installed.err
+    assert [hook["state"] for hook in installed.record["hooks"]] == ["installed", "installed"]
+    _git(repository, "checkout", "-q", "-b", "next")
+    _write(repository, retrodict, "a.txt", "a 2\n")
+    _commit(repository, "next")
+    assert "written  data/a.txt" in _git(repository, "checkout", "main")
+    assert (repository / "data" / "a.txt").read_text() == "a 1\n"
+    _git(repository, "merge", "-q", "next")
+    assert (repository / "data" / "a.txt").read_text() == "a 2\n"
+    assert retrodict("hooks", "uninstall").code == 0
+    assert not (repository / ".git" / "hooks" / "post-merge").exists()
+
+
+def test_a_hook_of_somebody_elses_is_left_alone_unless_asked(repository: Path, retrodict: Command) -> None:
+    hook = repository / ".git" / "hooks" / "post-merge"
+    hook.parent.mkdir(exist_ok=True)
+    hook.write_text("#!/bin/sh\ntouch theirs-ran\n")
+    hook.chmod(0o755)
+    refused = retrodict("hooks", "install")
+    assert (refused.code, "did not write" in refused.err) == (2, True)
+    assert not (hook.parent / "post-checkout").exists()
+    assert retrodict("hooks", "install", "--chain").code == 0
+    _git(repository, "checkout", "-q", "-b", "next")
+    _write(repository, retrodict, "a.txt", "a 2\n")
+    _commit(repository, "next")
+    _git(repository, "checkout", "-q", "main")
+    _git(repository, "merge", "-q", "next")
+    assert (repository / "theirs-ran").exists()
+    assert (repository / "data" / "a.txt").read_text() == "a 2\n"
+    assert retrodict("hooks", "uninstall").code == 0
+    assert "theirs-ran" in hook.read_text()
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["../out", "/etc/out", "a/../../out", ".git/hooks/x", ".GIT/x", ".retrodict/x", "retrodict.lock/x", "", "a//b"],
+)
+def test_a_pin_never_leads_out_of_the_project(repository: Path, retrodict: Command, path: str) -> None:
+    file = repository / "retrodict.lock" / "data%2Fa.txt.json"
+    fields = json.loads(file.read_text())
+    file.write_text(json.dumps({**fields, "path": path}))
+    before = sorted(os.listdir(repository.parent))
+    done = retrodict("checkout")
+    assert (done.code, "names a path" in done.err) == (2, True)
+    assert sorted(os.listdir(repository.parent)) == before
+
+
+def test_a_link_on_the_way_is_not_followed_out(repository: Path, retrodict: Command) -> None:
+    outside = repository.parent / "outside"
+    outside.mkdir()
+    shutil.rmtree(repository / "data")
+    os.symlink(outside, repository / "data")
+    done = retrodict("checkout")
+    assert (done.code, "leads through a link" in done.err) == (2, True)
+    assert os.listdir(outside) == []
+
+
+@pytest.mark.parametrize(
+    "name", ["..", ".", "a/b", "../../x", "x" * 300, "é" * 200, "a\\b", "con", "a%2Fb", "a.json", ".git", "a b", "日本"]
+)
+def test_any_name_has_a_file_of_its_own(name: str, tmp_path: Path) -> None:
+    content = Digest("b3-" + "0" * 64)
+    pin = pins.Pin(name=name, path="p", content=content, type="file", files=1, size_bytes=1, extra={"later": [1]})
+    assert pins.write(tmp_path, pin)
+    assert os.listdir(tmp_path) == [pins.FOLDER]
+    assert os.listdir(tmp_path / pins.FOLDER) == [pins.file_name(name)]
+    assert pins.read(tmp_path) == {name: pin}
+    assert pins.remove(tmp_path, name)
+
+
+@pytest.mark.parametrize("damage", [b"", b"{}", b"[]", b"null", b"\xff", b'{"name": 1}'])
+def test_what_is_no_pin_is_named(repository: Path, retrodict: Command, damage: bytes) -> None:
+    (repository / "retrodict.lock" / "data%2Fa.txt.json").write_bytes(damage)
+    done = retrodict("checkout")
+    assert (done.code, "data%2Fa.txt.json is no pin" in done.err) == (2, True)
+    assert retrodict("lock").code == 0
+    assert retrodict("checkout").code == 0
