@@ -11,7 +11,7 @@ from typing import Literal
 from retrodict import datasets, pins
 from retrodict.actions import derivation
 from retrodict.actions.personal_files import PersonalFiles
-from retrodict.actions.places import is_ignored
+from retrodict.actions.places import Ignored
 from retrodict.actions.ways import in_the_way, wanted_places, would_be_lost
 from retrodict.kernel.errors import MissingObjectError, UsageError
 from retrodict.kernel.protocols import Progress
@@ -129,13 +129,18 @@ def _surplus(workspace: Workspace, files: PersonalFiles, pin: Pin, place: Path) 
     top = os.fsencode(place)
     entries = dict(workspace.objects.walk(pin.content))
     removed, kept = 0, []
-    for folder, below, names in os.walk(top, topdown=False):
+    ignored = Ignored(workspace.root, place)
+    folders = []
+    for folder, below, names in os.walk(top):
+        skip = ignored(b"" if folder == top else os.path.relpath(folder, top))
+        links = [one for one in below if os.path.islink(os.path.join(folder, one))]
+        below[:] = [one for one in below if one not in links and not skip(one, True)]
+        folders.append((folder, [one for one in (*names, *links) if not skip(one, False)]))
+    for folder, names in reversed(folders):
         relative = os.path.relpath(folder, top)
-        if any(is_ignored(os.fsdecode(part)) for part in relative.split(b"/") if part != b"."):
-            continue
-        for name in [*names, *(one for one in below if os.path.islink(os.path.join(folder, one)))]:
+        for name in names:
             inner = name if relative == b"." else relative + b"/" + name
-            if inner in entries or is_ignored(os.fsdecode(name)):
+            if inner in entries:
                 continue
             path = os.path.join(folder, name)
             if _is_held(workspace, files, Path(os.fsdecode(path))):
@@ -204,10 +209,13 @@ def _is_as(workspace: Workspace, place: Path, content: Digest) -> bool:
     entries = {path: entry for path, entry in workspace.objects.walk(content) if entry.kind != "tree"}
     top = os.fsencode(place)
     found = set()
+    ignored = Ignored(workspace.root, place)
     for folder, below, names in os.walk(top):
-        below[:] = [name for name in below if not is_ignored(os.fsdecode(name))]
-        for name in [*names, *(one for one in below if os.path.islink(os.path.join(folder, one)))]:
-            if is_ignored(os.fsdecode(name)):
+        skip = ignored(b"" if folder == top else os.path.relpath(folder, top))
+        links = [one for one in below if os.path.islink(os.path.join(folder, one))]
+        below[:] = [one for one in below if one not in links and not skip(one, True)]
+        for name in [*names, *links]:
+            if skip(name, False):
                 continue
             path = os.path.join(folder, name)
             inner = os.path.relpath(path, top)

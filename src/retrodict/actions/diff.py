@@ -12,7 +12,7 @@ from typing import Final, Literal
 from retrodict import datasets
 from retrodict.actions import located
 from retrodict.actions.personal_files import PersonalFiles
-from retrodict.actions.places import is_ignored
+from retrodict.actions.places import Ignored
 from retrodict.diffs import lines, tables, tensors
 from retrodict.diffs.tables import TableChange
 from retrodict.diffs.tensors import ArrayChange
@@ -217,12 +217,14 @@ def _on_disk(workspace: Workspace, place: Path, name: bytes, of: located.Content
         found[name] = _on_disk_file(personal, place, kind="file")
         return found
     top = os.fsencode(place)
+    ignored = Ignored(workspace.root, place)
     for folder, below, names in os.walk(top):
+        skip = ignored(b"" if folder == top else os.path.relpath(folder, top))
         links = [one for one in below if os.path.islink(os.path.join(folder, one))]
-        below[:] = [one for one in below if not is_ignored(os.fsdecode(one)) and one not in links]
+        below[:] = [one for one in below if one not in links and not skip(one, True)]
         for one in [*names, *links]:
             path = os.path.join(folder, one)
-            if not is_ignored(os.fsdecode(one)):
+            if not skip(one, False):
                 found[os.path.relpath(path, top)] = _on_disk_file(personal, Path(os.fsdecode(path)))
     return found
 

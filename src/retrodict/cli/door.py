@@ -48,6 +48,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "untrack": ("untrack", "Follow a file or folder no longer."),
     "import-url": ("import_url", "Version a file that lies at a URL."),
     "get": ("get", "Fetch a file, with its origin on record."),
+    "import": ("import_", "Take over what another system has versioned."),
     "lock": ("lock", "Pin what is tracked, for git to keep."),
     "hooks": ("hooks", "Let git bring the data along."),
     "status": ("status", "Say what has changed since it was versioned."),

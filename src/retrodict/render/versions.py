@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from retrodict.actions.get import Got
     from retrodict.actions.history import History
     from retrodict.actions.hooks import Hooks
+    from retrodict.actions.import_dvc import ImportedDvc
     from retrodict.actions.import_url import ImportedUrl
     from retrodict.actions.lock import Locked
     from retrodict.actions.ls import Listing
@@ -279,3 +280,30 @@ def hooks(record: Hooks) -> RenderableType:
         (hook.state if not hook.chained else f"{hook.state}, after another one", hook.path) for hook in record.hooks
     ]
     return table(["", "hook"], rows)
+
+
+def imported_dvc(record: ImportedDvc) -> RenderableType:
+    """Render `import dvc`."""
+    parts: list[RenderableType] = []
+    if record.versions:
+        columns = ["version", "size", "files", "commit", "authored", "by"]
+        rows = [
+            (v.reference, size(v.size_bytes), v.files, v.commit[:10], moment(v.authored), v.author)
+            for v in record.versions
+        ]
+        parts.append(table(columns, rows))
+    if record.runs:
+        rows_ = [(r.entry, r.name, r.commit[:10], moment(r.authored), r.command) for r in record.runs]
+        parts.append(table(["entry", "stage", "commit", "authored", "command"], rows_, wrap=["command"]))
+    if record.missing:
+        rows__ = [(m.path, m.md5 or "", m.commit[:10], m.why) for m in record.missing]
+        parts.append(Text("Not taken over:"))
+        parts.append(table(["path", "md5", "commit", "why"], rows__, wrap=["why"]))
+    parts.append(
+        Text(
+            f"{count(record.commits, 'commit')} read: {count(len(record.versions), 'new version')}, "
+            f"{count(len(record.runs), 'new run')}, {record.known} known already"
+            + (f", {count(len(record.missing), 'thing')} missing" if record.missing else "")
+        )
+    )
+    return Group(*parts)

@@ -4,6 +4,7 @@ from retrodict.runs.records import (
     PROJECTION,
     Run,
     command_line,
+    declared_body,
     find,
     finished_body,
     read_body,
@@ -12,4 +13,15 @@ from retrodict.runs.records import (
     started_body,
 )
 
-__all__ = ["PROJECTION", "Run", "command_line", "find", "finished_body", "read_body", "reads", "runs", "started_body"]
+__all__ = [
+    "PROJECTION",
+    "Run",
+    "command_line",
+    "declared_body",
+    "find",
+    "finished_body",
+    "read_body",
+    "reads",
+    "runs",
+    "started_body",
+]

@@ -118,11 +118,31 @@ def _untext(value: object) -> str:
     return str(value)
 
 
+def declared_body(
+    *,
+    name: str,
+    command: str,
+    cwd: str,
+    params: Digest,
+    unheld: Digest | None,
+    imported: Mapping[str, object],
+) -> dict[str, object]:
+    """Return the body of `run.declared`; `params` is an object, and so is the list of what is not held."""
+    return {
+        "name": name,
+        "command": command,
+        "cwd": _text(cwd),
+        "params": params,
+        "unheld": unheld,
+        "imported": imported,
+    }
+
+
 class RunProjection:
     """Tables `runs_runs`, a row for each run, begun by its start and completed by its end, and `runs_reads`."""
 
     name = "runs"
-    version = 2
+    version = 3
     tables: Mapping[str, str] = {
         "runs_runs": "CREATE TABLE runs_runs (started_event TEXT PRIMARY KEY, event TEXT, entry INTEGER NOT NULL, "
         "name TEXT NOT NULL, argv TEXT NOT NULL, cwd TEXT NOT NULL, params TEXT NOT NULL, started TEXT NOT NULL, "
@@ -139,7 +159,6 @@ class RunProjection:
 
     def apply(self, db: apsw.Connection, entry: Sequenced, blob: Callable[[Digest], bytes]) -> None:
         """Fold one entry."""
-        del blob
         event, body = entry.event, entry.event.body
         if event.kind == "run.started":
             db.execute(
@@ -170,6 +189,27 @@ class RunProjection:
                     *(body[c] for c in columns.split()),
                     str(body["run"]),
                     entry.index >> 32,  # another log's end is not that of this run
+                ),
+            )
+        elif event.kind == "run.declared":
+            imported = body["imported"]
+            assert isinstance(imported, Mapping)
+            done = str(imported["authored"])  # it had ended by then
+            db.execute(
+                "INSERT INTO runs_runs (started_event, event, entry, name, argv, cwd, params, started, finished, "
+                "exit_code, completeness, agent) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, 0, ?, ?)",
+                (
+                    event.id,
+                    event.id,
+                    entry.index,
+                    str(body["name"]),
+                    json.dumps(["sh", "-c", body["command"]]),
+                    json.dumps(body["cwd"]),
+                    blob(Digest(str(body["params"]))).decode(),
+                    done,
+                    done,
+                    "self-reported",
+                    event.agent,
                 ),
             )
 
