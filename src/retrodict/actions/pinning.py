@@ -39,6 +39,29 @@ def pin(workspace: Workspace, names: Sequence[str]) -> None:
             pins.write(workspace.root, found)
 
 
+def as_pinned(workspace: Workspace, versions: Sequence[DatasetVersion]) -> list[DatasetVersion]:
+    """Return what should lie in the working copy: of current versions those that are pinned, where a project pins.
+
+    What another branch has, and this one does not, should not. What cannot be pinned, or is in conflict, stays.
+    """
+    try:
+        found = pins.read(workspace.root)
+    except pins.PinError:
+        return list(versions)  # `checkout` names what is wrong
+    if not pins.is_used(workspace.root):
+        return list(versions)
+    wanted = []
+    for version in versions:
+        is_alone = sum(other.name == version.name for other in versions) == 1
+        if pin_of(version) is None or not is_alone:
+            wanted.append(version)
+        elif version.name in found:
+            content = found[version.name].content
+            past = datasets.versions(workspace.views.database(), version.name)
+            wanted.append(next((v for v in reversed(past) if v.content == content), version))
+    return wanted
+
+
 def unpin(workspace: Workspace, name: str) -> None:
     """Remove the pin of a name."""
     pins.remove(workspace.root, name)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from retrodict import backups, datasets, predictions
+from retrodict.actions import pinning
 from retrodict.actions.conflicts import Conflict, find_conflicts
 from retrodict.actions.personal_files import PersonalFiles
 from retrodict.actions.places import Ignored
@@ -61,7 +62,7 @@ class Status:
 
 
 def status(workspace: Workspace) -> Status:
-    """Compare what lies in the project with the current versions of the datasets (through the stat cache)."""
+    """Compare what lies in the project with the current versions of the datasets, or with those that are pinned."""
     database = workspace.views.database()
     current = [version for version in datasets.versions(database) if version.is_current and version.is_tracked]
     heads: dict[str, int] = {}
@@ -69,7 +70,7 @@ def status(workspace: Workspace) -> Status:
         heads[version.name] = heads.get(version.name, 0) + 1
     paths: list[PathStatus] = []
     files = PersonalFiles(workspace)
-    for version in current:
+    for version in pinning.as_pinned(workspace, current):
         label = f"dataset:{version.name}@v{version.version}"
         if heads[version.name] > 1:
             paths.append(PathStatus(path=version.path, dataset=label, state="conflict"))
