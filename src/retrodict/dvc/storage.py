@@ -26,7 +26,7 @@ class DvcError(UnavailableError):
     """Bytes of a DVC repository are not held, or are not what they are named."""
 
     slug = "dvc"
-    hint = "`dvc fetch --all-commits` brings what its remotes hold into its cache; then import again."
+    hint = "`dvc fetch -A` brings what its remotes hold into its cache; then import again."
 
 
 @dataclass(frozen=True, slots=True)
