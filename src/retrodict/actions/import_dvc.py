@@ -93,6 +93,8 @@ def import_dvc(
         UsageError: There is no DVC repository, or no git repository round it.
         UnavailableError: git is not installed.
     """
+    if not folder.is_dir():
+        raise UsageError(f"{folder} is no folder", hint="Name a DVC repository's.")
     found = next((place for place in (folder, *folder.absolute().parents) if (place / ".dvc").is_dir()), None)
     if found is None:
         raise UsageError(f"{folder} is no DVC repository: there is no folder .dvc in it", hint="Name its folder.")

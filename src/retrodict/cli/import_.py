@@ -20,7 +20,7 @@ def command(context: click.Context, as_json: bool) -> None:
 
 
 @door.subverb(command, "dvc", example="retrodict import dvc ../old-project")
-@click.argument("folder", required=False, type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.argument("folder", required=False, type=click.Path(path_type=Path))
 @click.option("--no-remotes", is_flag=True, help="Look in the local cache and in git only.")
 def dvc_command(folder: Path | None, no_remotes: bool, as_json: bool) -> None:
     """Take over a DVC repository (default: the one here): every version of every git commit, every stage that ran.
