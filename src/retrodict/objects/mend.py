@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from io import BytesIO
 from pathlib import Path
 from typing import NamedTuple
@@ -27,6 +28,7 @@ from retrodict.objects.pack import (
     PACK_BYTES,
     PLAIN,
     RECORD,
+    Load,
     PackFiles,
     PackWriter,
     Place,
@@ -85,8 +87,10 @@ class Copies:
         data = self._load(key) if key in self._files else None
         return data if data is not None and blake3(data).digest() == key[-32:] else None
 
-    def find(self, wanted: Collection[bytes]) -> Iterator[Record]:
+    def find(self, wanted: Collection[bytes], load: Load) -> Iterator[Record]:
         """Yield a good record for each of the names that is there; for a blob in chunks, its recipe.
+
+        `load` gives what a record is a difference to: one of which that is not held is not good here.
 
         Files that are said to hold one come first; then, since nobody needs to be believed, all others are read.
         """
@@ -105,7 +109,7 @@ class Copies:
                 continue
             if self._progress is not None:
                 self._progress(done, len(order), "packs looked through for good copies")
-            yield from self._records(key, rest)
+            yield from self._records(key, rest, load)
 
     def _load(self, key: bytes) -> bytes | None:
         data = None
@@ -114,15 +118,15 @@ class Copies:
         self.received_bytes += len(data or b"")
         return data
 
-    def _records(self, key: bytes, rest: set[bytes]) -> Iterator[Record]:
+    def _records(self, key: bytes, rest: set[bytes], load: Load) -> Iterator[Record]:
         """Yield those records of one file that are in `rest`, and take them out of it."""
         data = self._load(key) or b""
         names: set[bytes] = set()
-        for record in (_in_raw if is_raw(key) else _in_pack)(data):
+        for record in _in_raw(data) if is_raw(key) else _in_pack(data, load):
             serves = {record.name}
             if record.kind == Kind.RECIPE:
                 with contextlib.suppress(FormatError):
-                    serves.add(Recipe.decode(decode(record.codec, record.stored, record.size)).blob)
+                    serves.add(_recipe(record, load).blob)
             names |= serves
             if rest & serves:
                 rest -= serves
@@ -141,10 +145,14 @@ def _key_of(name: str) -> bytes | None:
     return key_at(Path(name))
 
 
-def _in_pack(data: bytes) -> Iterator[Record]:
+def _recipe(record: Record, load: Load) -> Recipe:
+    return Recipe.decode(decode(record.codec, record.stored, record.size, partial(load, record.kind)))
+
+
+def _in_pack(data: bytes, load: Load) -> Iterator[Record]:
     """Yield the good records of a pack, whatever else is wrong with it."""
     for place in scan(data):
-        if isinstance(place, Place) and payload_in(data, place) is not None:
+        if isinstance(place, Place) and payload_in(data, place, load) is not None:
             start = place.offset + RECORD.size
             stored = data[start : start + place.stored]
             yield Record(place.kind, place.codec, place.size, place.name, stored)
@@ -233,7 +241,7 @@ class Mender:
         bad: dict[bytes, int] = {}
         for place in sorted(places.values(), key=lambda place: place.offset):
             try:
-                self._files.read(key, place)
+                self._files.read(key, place, self._index.base)
                 good.append(place)
             except (FileNotFoundError, FormatError, StoreReadError):
                 bad[place.name] = place.kind
@@ -273,12 +281,16 @@ class Mender:
         found: set[bytes] = set()
 
         def records() -> Iterator[Record]:
-            for record in copies.find(wanted):
+            for record in copies.find(rest, self._index.base):
                 found.add(record.name)
                 is_file = record.kind == Kind.CHUNK and wanted.get(record.name) == Kind.BLOB
                 yield record._replace(kind=Kind.BLOB.value) if is_file else record
 
-        self._keep(records())
+        rest, before = set(wanted), -1
+        while rest and len(found) > before:  # what is a difference to something is good once that has been found
+            before = len(found)
+            self._keep(records())
+            rest = {name for name in rest if not self.is_good(name)}
         return found
 
     def retire(self, bad: BadFile) -> None:
@@ -288,7 +300,9 @@ class Mender:
             StoreWriteError: The disk is full or fails; nothing is lost.
         """
         kept = self._keep(
-            Record(place.kind, place.codec, place.size, place.name, self._files.stored(bad.key, place))
+            Record(
+                place.kind, place.codec, place.size, place.name, self._files.stored(bad.key, place, self._index.base)
+            )
             for place in bad.good
         )
         if bad.key in kept:
@@ -322,7 +336,7 @@ class Mender:
                 writer.add(Kind(record.kind), record.codec, record.size, record.name, record.stored)
                 if record.kind == Kind.RECIPE:
                     with contextlib.suppress(FormatError):
-                        recipes.append(Recipe.decode(decode(record.codec, record.stored, record.size)))
+                        recipes.append(_recipe(record, self._index.base))
                 if writer.size_bytes >= PACK_BYTES:
                     keys.add(self._seal(writer, recipes))
                     writer, recipes = None, []
