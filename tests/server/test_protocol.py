@@ -277,7 +277,7 @@ def test_an_answer_given_elsewhere_is_recorded(running: Running) -> None:
     for change, says in (
         ({"system": None}, "names its system"),
         ({"at": "soon"}, "not a time"),
-        ({"outputs": [1, 2]}, "1 row"),
+        ({"outputs": [1, 2]}, "rows of inputs: 1, and of outputs: 2"),
         ({"model": 7}, "model: expected a string"),
     ):
         refused = running.client.post("/v1/predictions", json={**request, **change})
