@@ -232,11 +232,12 @@ class Mender:
 
     def _bad_file(self, key: bytes) -> BadFile:
         places = {(place.name, place.offset): place for place in self._index.in_pack(key)}
+        told = {place.offset for place in places.values()}
         if not is_raw(key):
             with contextlib.suppress(FileNotFoundError, UnavailableError):
                 for found in scan(self._files.load(key)):
-                    if isinstance(found, Place):
-                        places.setdefault((found.name, found.offset), found)
+                    if isinstance(found, Place) and found.offset not in told:  # an altered header may bear any name
+                        places[found.name, found.offset] = found
         good: list[Place] = []
         bad: dict[bytes, int] = {}
         for place in sorted(places.values(), key=lambda place: place.offset):
