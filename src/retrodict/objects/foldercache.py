@@ -13,16 +13,14 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from pathlib import Path
-from threading import Lock
 from typing import NamedTuple
 
 import apsw
 from blake3 import blake3
 
-from retrodict.kernel.errors import UnavailableError
 from retrodict.kernel.types import Finding
-from retrodict.objects.index import connect, odd_schema, translate
+from retrodict.objects.cachefile import CacheFile, signed
+from retrodict.objects.index import odd_schema
 
 RECORD = struct.Struct("<cHQqqq")  # kind, length of the name, inode, size, mtime, ctime; the name follows
 UNKNOWN = b"?"  # the kind of an entry that must be read again whatever its stat data
@@ -75,10 +73,6 @@ def parse(entries: bytes | bytearray) -> Iterator[tuple[bytes, bytes]]:
         offset = after
 
 
-def _signed(value: int) -> int:
-    return value - (1 << 64) if value >= 1 << 63 else value
-
-
 def _mark(key: bytes, row: Row) -> bytes:
     lengths = len(row.part), len(row.entries), len(row.contents)
     fixed = _ROW.pack(row.device, row.inode, row.epoch, row.node, row.files, row.size, *lengths)
@@ -92,58 +86,17 @@ def _is_row(key: bytes, row: Sequence[object]) -> bool:
         return False
 
 
-class FolderCache:
-    """Rows about folders. Safe for threads.
+class FolderCache(CacheFile):
+    """Rows about folders."""
 
-    Args:
-        path: The database; made where it is not there.
-        key: Marks the rows, 32 bytes. None: nothing is remembered, and nothing known.
-        read_only: Write nothing.
-    """
+    called = "the folder cache"
 
-    def __init__(self, path: Path, key: bytes | None, *, read_only: bool = False) -> None:
-        self.path = path
-        self._key = key
-        self._read_only = read_only or key is None
-        self._lock = Lock()
-        self._opened: apsw.Connection | None = None
-        self._is_opened = False
-        self._damage = ""
-
-    @property
-    def _db(self) -> apsw.Connection | None:
-        """The database, opened by the first who asks, since most commands look at no folder; None: there is none."""
-        if not self._is_opened:
-            self._is_opened = True
-            self._open()
-        return self._opened
+    def _settle(self, db: apsw.Connection) -> None:
+        db.execute(_SCHEMA)
 
     def _open(self) -> None:
-        if self._key is None:
-            return
-        try:
-            self._opened = connect(self.path, read_only=self._read_only, synchronous="NORMAL")
-            if not self._read_only:
-                self._opened.execute(_SCHEMA)
-        except UnavailableError:
-            pass  # read-only, and no cache to read
-        except apsw.Error as error:
-            failure = translate(error, self.path)
-            if isinstance(failure, UnavailableError):
-                raise failure from error
-            self._damage = failure.message
-            self._start_anew()
-
-    def _start_anew(self) -> None:
-        if self._opened is not None:
-            self._opened.close()
-            self._opened = None
-        if self._read_only:
-            return
-        for suffix in ("", "-wal", "-shm"):
-            self.path.with_name(self.path.name + suffix).unlink(missing_ok=True)
-        self._opened = connect(self.path, synchronous="NORMAL")
-        self._opened.execute(_SCHEMA)
+        if self._key is not None:
+            super()._open()
 
     def epoch(self, present: Collection[bytes]) -> int:
         """Return the epoch, given the packs that are there: another one if one that was there is gone. 0: none."""
@@ -167,13 +120,13 @@ class FolderCache:
     def parts(self, device: int, inode: int) -> list[bytes]:
         """Return the parts of a folder about which there are rows."""
         query = "SELECT part FROM folders WHERE device=? AND inode=?"
-        rows = self._select(query, (_signed(device), _signed(inode)))
+        rows = self._select(query, (signed(device), signed(inode)))
         return [row[0] for row in rows if isinstance(row[0], bytes)]
 
     def row(self, device: int, inode: int, part: bytes) -> Row | None:
         """Return what is known of one leaf of a folder's listing."""
         query = "SELECT * FROM folders WHERE device=? AND inode=? AND part=?"
-        for found in self._select(query, (_signed(device), _signed(inode), part)):
+        for found in self._select(query, (signed(device), signed(inode), part)):
             if self._key is not None and _is_row(self._key, found):
                 return Row(*found[:-1])  # type: ignore[arg-type]
         return None
@@ -193,47 +146,23 @@ class FolderCache:
             return
         marked = []
         for row in rows:
-            signed = row._replace(device=_signed(row.device), inode=_signed(row.inode))
-            marked.append((*signed, _mark(self._key, signed)))
+            written = row._replace(device=signed(row.device), inode=signed(row.inode))
+            marked.append((*written, _mark(self._key, written)))
         with self._lock:
             try:
                 with self._db:
                     self._db.executemany("INSERT OR IGNORE INTO packs VALUES (?)", [(name,) for name in packs])
                     self._db.executemany(
                         "DELETE FROM folders WHERE device=? AND inode=? AND part=?",
-                        [(_signed(device), _signed(inode), part) for device, inode, part in stale],
+                        [(signed(device), signed(inode), part) for device, inode, part in stale],
                     )
                     self._db.executemany("INSERT OR REPLACE INTO folders VALUES (?,?,?,?,?,?,?,?,?,?,?)", marked)
             except apsw.Error:
                 return  # what is not remembered is read again
 
-    def verify(self) -> Iterator[Finding]:
-        """Yield a finding for each row that was not marked with the key, and for what else is wrong with the file."""
-        what = f"{self.path.parent.name}/{self.path.name}"
-        db = self._db if self.path.exists() else None
-        if self._damage:
-            yield Finding(level="altered", what=what, message=f"{self._damage} (it is not used)")
-        if db is None or self._key is None:
-            return
-        try:
-            with self._lock:
-                if odd := odd_schema(db, _SCHEMA):
-                    message = f"its schema is not this format's: {', '.join(odd)}"
-                    yield Finding(level="altered", what=what, message=message)
-                for (said,) in db.execute("PRAGMA integrity_check"):
-                    if said != "ok":
-                        yield Finding(level="altered", what=what, message=f"damaged: {said!r}")
-                for row in db.execute("SELECT * FROM folders"):
-                    if not _is_row(self._key, row):
-                        message = f"the row of device {row[0]}, inode {row[1]} is altered (it is not believed)"
-                        yield Finding(level="altered", what=what, message=message)
-        except (apsw.Error, UnicodeDecodeError) as error:
-            yield Finding(level="altered", what=what, message=f"the folder cache is damaged: {error}")
-
-    def close(self) -> None:
-        """Close the database."""
-        with self._lock:
-            if self._opened is not None:
-                self._opened.close()
-                self._opened = None
-            self._is_opened = True
+    def _verify(self, db: apsw.Connection) -> Iterator[Finding]:
+        if odd := odd_schema(db, _SCHEMA):
+            yield self._altered(f"its schema is not this format's: {', '.join(odd)}")
+        for row in db.execute("SELECT * FROM folders"):
+            if self._key is None or not _is_row(self._key, row):
+                yield self._altered(f"the row of device {row[0]}, inode {row[1]} is altered (it is not believed)")

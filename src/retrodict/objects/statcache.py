@@ -14,17 +14,17 @@ from __future__ import annotations
 import os
 import struct
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
-from threading import Lock
 from typing import Literal
 
 import apsw
 from blake3 import blake3
 
 from retrodict.kernel.clock import NS
-from retrodict.kernel.errors import UnavailableError
 from retrodict.kernel.types import Finding
-from retrodict.objects.index import connect, odd_schema, translate
+from retrodict.objects.cachefile import CacheFile, signed
+from retrodict.objects.index import odd_schema
 
 RACY_NS = 2 * NS  # the coarsest file system clocks tick every 2 s (FAT, some NFS)
 
@@ -39,12 +39,8 @@ _EARLIER = """CREATE TABLE IF NOT EXISTS files (
 _ROW = struct.Struct("<5q")
 
 
-def _signed(value: int) -> int:
-    return value - (1 << 64) if value >= 1 << 63 else value
-
-
 def _key(stat: os.stat_result) -> tuple[int, int, int, int, int]:
-    return _signed(stat.st_dev), _signed(stat.st_ino), stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns
+    return signed(stat.st_dev), signed(stat.st_ino), stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns
 
 
 def _mark(key: bytes, file: tuple[int, ...], name: bytes) -> bytes:
@@ -57,55 +53,24 @@ def _key_id(key: bytes) -> bytes:
     return shown + blake3(shown).digest(8)
 
 
-class StatCache:
-    """Rows of (identity and times of a file, name of its content). Safe for threads.
+class StatCache(CacheFile):
+    """Rows of (identity and times of a file, name of its content)."""
 
-    Args:
-        path: The database; made where it is not there.
-        key: Marks the rows, 32 bytes. None: nothing is remembered, and nothing known.
-        read_only: Write nothing.
-    """
+    called = "the stat cache"
 
     def __init__(self, path: Path, key: bytes | None, *, read_only: bool = False) -> None:
-        self.path = path
-        self._key = key
-        self._read_only = read_only or key is None
-        self._lock = Lock()
-        self._db: apsw.Connection | None = None
-        self._damage = ""
-        try:
-            self._db = connect(path, read_only=self._read_only, synchronous="NORMAL")
-            self._settle()
-        except UnavailableError:
-            pass  # read-only, and no cache to read
-        except apsw.Error as error:
-            failure = translate(error, path)
-            if isinstance(failure, UnavailableError):
-                raise failure from error
-            self._damage = failure.message
-            self._start_anew()
+        super().__init__(path, key, read_only=read_only)
+        _ = self._db  # nearly every command asks
 
-    def _settle(self) -> None:
+    def _settle(self, db: apsw.Connection) -> None:
         """Make the tables where they are not there, and empty them where another key has marked what they hold."""
-        if self._db is None or self._read_only or self._key is None:
-            return
-        self._db.execute(_SCHEMA + "; DROP TABLE IF EXISTS files")
+        assert self._key is not None
+        db.execute(_SCHEMA + "; DROP TABLE IF EXISTS files")
         mine = [(_key_id(self._key),)]
-        if self._db.execute("SELECT key_id FROM marked_by").fetchall() != mine:
-            with self._db:
-                self._db.execute("DELETE FROM marked_files; DELETE FROM marked_by")
-                self._db.executemany("INSERT INTO marked_by VALUES (?)", mine)
-
-    def _start_anew(self) -> None:
-        if self._db is not None:
-            self._db.close()
-            self._db = None
-        if self._read_only:
-            return
-        for suffix in ("", "-wal", "-shm"):
-            self.path.with_name(self.path.name + suffix).unlink(missing_ok=True)
-        self._db = connect(self.path, synchronous="NORMAL")
-        self._settle()
+        if db.execute("SELECT key_id FROM marked_by").fetchall() != mine:
+            with db:
+                db.execute("DELETE FROM marked_files; DELETE FROM marked_by")
+                db.executemany("INSERT INTO marked_by VALUES (?)", mine)
 
     def lookup(self, stats: Iterable[os.stat_result]) -> dict[tuple[int, int], bytes]:
         """Return the name of the content of each file that has not changed, by (st_dev, st_ino)."""
@@ -145,34 +110,13 @@ class StatCache:
             except apsw.Error:
                 return  # what is not remembered is read again
 
-    def verify(self) -> Iterator[Finding]:
-        """Yield a finding for each row that the key did not mark, and for what else is wrong with the file."""
-        what = f"{self.path.parent.name}/{self.path.name}"
-        if self._damage:
-            yield Finding(level="altered", what=what, message=f"{self._damage} (it is not used)")
-        if self._db is None:
-            return
-        try:
-            with self._lock:
-                for (said,) in self._db.execute("PRAGMA integrity_check"):
-                    if said != "ok":
-                        yield Finding(level="altered", what=what, message=f"damaged: {said!r}")
-                if odd := odd_schema(self._db, _SCHEMA):
-                    if odd_schema(self._db, _EARLIER):
-                        message = f"its schema is not this format's: {', '.join(odd)}"
-                        yield Finding(level="altered", what=what, message=message)
-                    return  # nothing in it is believed
-                for level, message in _verify_rows(self._db, self._key):
-                    yield Finding(level=level, what=what, message=message)
-        except (apsw.Error, UnicodeDecodeError) as error:
-            yield Finding(level="altered", what=what, message=f"the stat cache is damaged: {error}")
-
-    def close(self) -> None:
-        """Close the database."""
-        with self._lock:
-            if self._db is not None:
-                self._db.close()
-                self._db = None
+    def _verify(self, db: apsw.Connection) -> Iterator[Finding]:
+        if odd := odd_schema(db, _SCHEMA):
+            if odd_schema(db, _EARLIER):
+                yield self._altered(f"its schema is not this format's: {', '.join(odd)}")
+            return  # nothing in it is believed
+        for level, message in _verify_rows(db, self._key):
+            yield replace(self._altered(message), level=level)
 
 
 def _verify_rows(db: apsw.Connection, key: bytes | None) -> Iterator[tuple[Literal["altered", "note"], str]]:
