@@ -131,7 +131,7 @@ def add(
                 )
             )
             continue
-        version = max((v.version for v in datasets.versions(database, label)), default=0) + 1
+        version = datasets.next_version(database, label)
         event = batch.event(
             "dataset.added",
             uses=edges_or_list(batch, uses),

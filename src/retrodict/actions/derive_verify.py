@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, TypeAlias
 
@@ -193,13 +193,7 @@ def _with_python(recipe: Recipe, python: Path) -> Recipe:
     program = recipe.command[0]
     if not (os.path.isabs(program) and os.path.basename(program).startswith("python")):
         return recipe
-    return Recipe(
-        command=(str(python), *recipe.command[1:]),
-        cwd=recipe.cwd,
-        output=recipe.output,
-        inputs=recipe.inputs,
-        code=recipe.code,
-    )
+    return replace(recipe, command=(str(python), *recipe.command[1:]))
 
 
 def _changed(workspace: Workspace, version: DatasetVersion, output: Path) -> tuple[str, ...]:

@@ -61,13 +61,14 @@ def du(workspace: Workspace, *, progress: Progress | None = None) -> DiskUse:
         contents.setdefault(("dataset", dataset.name), {})[dataset.content] = dataset.size_bytes
     for model in models.versions(database):
         contents.setdefault(("model", model.name), {})[model.content] = _plain(workspace, model.content)
-    live = objects.needed(roots(workspace, progress=progress).needed, progress=progress)
+    named = roots(workspace, progress=progress).needed
+    live = objects.needed(named, progress=progress)
     needed = {key: objects.needed(found) & live for key, found in contents.items()}
     times: dict[bytes, int] = {}
     for names in needed.values():
         for name in names:
             times[name] = times.get(name, 0) + 1
-    of_runs = objects.needed(_others(workspace, {digest for found in contents.values() for digest in found}))
+    of_runs = objects.needed(named - {digest for found in contents.values() for digest in found})
     uses = [
         Use(
             kind=kind,
@@ -93,10 +94,6 @@ def _plain(workspace: Workspace, tree: Digest) -> int:
     with contextlib.suppress(RetrodictError):
         return sum(entry.size for entry in workspace.objects.list_tree(tree))
     return 0
-
-
-def _others(workspace: Workspace, versions: set[Digest]) -> set[Digest]:
-    return set(roots(workspace).needed) - versions
 
 
 def _size(workspace: Workspace, name: str) -> int:

@@ -222,7 +222,7 @@ class _Taking:
         database = self._workspace.views.database()
         heads = datasets.current(database, out.path)
         later = next((head for head in heads if self._is_later(head, commit)), None)
-        version = max((v.version for v in datasets.versions(database, out.path)), default=0) + 1
+        version = datasets.next_version(database, out.path)
         event = batch.event(
             "dataset.added",
             uses=()

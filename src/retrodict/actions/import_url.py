@@ -79,7 +79,7 @@ def import_url(
         fetched = taken.before.event
     version, index = 0, -1
     if same is None or len(heads) != 1:
-        version = max((v.version for v in datasets.versions(database, label)), default=0) + 1
+        version = datasets.next_version(database, label)
         batch.event(
             "dataset.added",
             uses=(Edge(ref=Ref(taken.content), role="origin", evidence="observed", made_by=fetched),),

@@ -10,12 +10,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from retrodict import provenance, streams
-from retrodict.actions.places import workspace_path
+from retrodict import streams
+from retrodict.actions.held_source import source_of
 from retrodict.actions.streaming import stream_named
 from retrodict.actions.streams import create
 from retrodict.kernel.errors import UsageError
-from retrodict.kernel.types import Edge, EventId, Ref
+from retrodict.kernel.types import Edge, EventId
 from retrodict.streams import kafka, records
 from retrodict.streams.formats import blocked, fields
 from retrodict.workspace import Workspace
@@ -89,7 +89,7 @@ def append(
     stream = stream_named(workspace, name)
     line = _own_line(workspace, stream)
     parsed = streams.parse(stream.format, source, line.schema_bytes(line.schema))
-    uses = [] if path is None else _origin(workspace, path)
+    uses = [] if path is None else source_of(workspace, path)
     return _append(workspace, stream, parsed, reason=reason, uses=uses)
 
 
@@ -203,16 +203,6 @@ def _append(
         index=done.index,
         size_bytes=prepared.size_bytes,
     )
-
-
-def _origin(workspace: Workspace, path: Path) -> list[Edge]:
-    """Return the edge to a file whose bytes the store holds: something here made or added them."""
-    digest = workspace.objects.hash_file(path)
-    if not workspace.objects.has(digest):
-        return []
-    place = workspace_path(workspace, path)
-    maker = provenance.maker(workspace.views.database(), Ref(digest), place)
-    return [Edge(ref=Ref(digest), role="source", evidence="observed", path=place, made_by=maker)]
 
 
 def compact(workspace: Workspace, name: str, *, at_least: int = COMPACT_RECORDS) -> StreamCompacted:

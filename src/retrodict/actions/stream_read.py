@@ -6,7 +6,7 @@ import contextlib
 import json
 import os
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -199,17 +199,7 @@ def write(workspace: Workspace, found: Range, out: Path, *, reason: str | None =
         reason=reason,
     )
     index = next(s.index for s in batch.append() if s.event.id == event.id)
-    return StreamRead(
-        reference=found.reference,
-        name=found.line.stream.name,
-        start=found.start,
-        stop=found.stop,
-        digest=f"sha256:{found.line.root(found.stop).hex()}",
-        records=None,
-        path=str(out),
-        content=content,
-        index=index,
-    )
+    return replace(describe(found, with_records=False), path=str(out), content=content, index=index)
 
 
 def follow(

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from retrodict import datasets, provenance, runs
+from retrodict import datasets, runs
 from retrodict.actions import names
-from retrodict.actions.places import workspace_path
+from retrodict.actions.held_source import source_of
 from retrodict.kernel.errors import MissingExtraError, UnknownReferenceError, UsageError
 from retrodict.kernel.types import Digest, Edge, EventId, Ref
 from retrodict.tensors import IDS, NoTensorError, TensorConflictError
@@ -246,7 +246,7 @@ def import_array(
 
         before = ids_of(open_store(workspace, base))
         given = before if before is not None and len(before) == draft.samples() else None
-    return draft.save(ids=given, reason=reason, uses=_origin(workspace, path))
+    return draft.save(ids=given, reason=reason, uses=source_of(workspace, path))
 
 
 def _fill(draft: Draft, path: Path, chunks: Sequence[int] | None) -> None:
@@ -266,18 +266,6 @@ def _fill(draft: Draft, path: Path, chunks: Sequence[int] | None) -> None:
             chunks = before.chunks
     made = array.create(draft.store, source.shape, source.dtype, chunks=chunks, fill=0)
     array.fill(made, source)
-
-
-def _origin(workspace: Workspace, path: Path) -> list[Edge]:
-    """Return the edge to a file whose bytes the store holds: something here made or added them."""
-    if path.is_dir():
-        return []
-    digest = workspace.objects.hash_file(path)
-    if not workspace.objects.has(digest):
-        return []
-    place = workspace_path(workspace, path)
-    maker = provenance.maker(workspace.views.database(), Ref(digest), place)
-    return [Edge(ref=Ref(digest), role="source", evidence="observed", path=place, made_by=maker)]
 
 
 def read_ids(path: Path) -> list[SampleId]:
@@ -376,7 +364,7 @@ class Draft:
             same = next((head for head in heads if head.content == content), None)
             if same is not None and len(heads) == 1:
                 return _shown(workspace, same)
-            version = max((v.version for v in datasets.versions(database, self.name)), default=0) + 1
+            version = datasets.next_version(database, self.name)
             uses = [*uses, *self._base_edges(heads)]
             batch = Batch(workspace)
             event = batch.event(

@@ -262,6 +262,11 @@ def versions(db: apsw.Connection, name: str | None = None) -> list[DatasetVersio
     return _rows(db, "name = ?", (name,)) if name is not None else _rows(db, "1", ())
 
 
+def next_version(db: apsw.Connection, name: str) -> int:
+    """Return the number that the next version of `name` gets: one more than the highest there is."""
+    return max((v.version for v in versions(db, name)), default=0) + 1
+
+
 def current(db: apsw.Connection, name: str) -> list[DatasetVersion]:
     """Return the versions of `name` that none has replaced: one, or several after a conflict."""
     return _rows(db, "name = ? AND is_current", (name,))

@@ -36,6 +36,17 @@ class Extent(NamedTuple):
     last_payload: Digest | None
 
 
+def extent(db: apsw.Connection, size: int) -> Extent:
+    """Return how far the log of `size` entries in a database has come."""
+    last = fetch(db, "SELECT rowid, digest FROM blobs ORDER BY rowid DESC LIMIT 1")
+    return Extent(
+        size=size,
+        root=merkle.range_hash(0, size, tiles.Nodes(db)),
+        payloads=last[0][0] if last else 0,
+        last_payload=digest_text(last[0][1]) if last else None,
+    )
+
+
 class Payload(NamedTuple):
     """A small object that lies in the log; payloads are numbered in the order of their arrival."""
 
@@ -152,13 +163,7 @@ def extend(
                 raise ForkError(held, checkpoint.size, f"{arrival.where} ({checkpoint.origin})")
             db.execute("INSERT OR REPLACE INTO checkpoint VALUES (1, ?)", (checkpoint.encode(),))
         with database.snapshot() as db:
-            last = fetch(db, "SELECT rowid, digest FROM blobs ORDER BY rowid DESC LIMIT 1")
-            return Extent(
-                size=size,
-                root=merkle.range_hash(0, size, tiles.Nodes(db)),
-                payloads=last[0][0] if last else 0,
-                last_payload=digest_text(last[0][1]) if last else None,
-            )
+            return extent(db, size)
     finally:
         database.close()
 

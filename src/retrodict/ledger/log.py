@@ -36,7 +36,7 @@ from retrodict.kernel.note import Checkpoint
 from retrodict.kernel.protocols import Clock, Progress, Signer, Verifier
 from retrodict.kernel.types import Digest, Event, EventId, Finding, is_event_id
 from retrodict.ledger import tiles
-from retrodict.ledger.copy import Extent, Payload, Piece, restore
+from retrodict.ledger.copy import Extent, Payload, Piece, extent, restore
 from retrodict.ledger.database import Database, create_schema, digest_key, digest_text, event_key, event_text, fetch
 from retrodict.ledger.errors import (
     AlteredEntryError,
@@ -435,14 +435,7 @@ class Ledger:
     def extent(self) -> Extent:
         """Return how far the log has come."""
         with self._database.snapshot() as db:
-            size = _size(db)
-            last = fetch(db, "SELECT rowid, digest FROM blobs ORDER BY rowid DESC LIMIT 1")
-            return Extent(
-                size=size,
-                root=merkle.range_hash(0, size, tiles.Nodes(db)),
-                payloads=last[0][0] if last else 0,
-                last_payload=digest_text(last[0][1]) if last else None,
-            )
+            return extent(db, _size(db))
 
     def payload(self, number: int) -> Digest | None:
         """Return the digest of the payload of that number, or None."""
