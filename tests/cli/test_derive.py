@@ -218,3 +218,12 @@ def test_explain_goes_through_a_derived_version_to_its_source(retrodict: Command
 
 def _last_prediction(retrodict: Command) -> int:
     return int(retrodict("log", "-n", "1", "--kind", "prediction", "--json").record["rows"][0]["entry"])
+
+
+def test_where_versions_are_pinned_for_git_a_derived_one_is_too(retrodict: Command, loans: Path) -> None:
+    assert retrodict("lock").code == 0
+    before = {path.name for path in Path("retrodict.lock").iterdir()}
+    derive(retrodict)
+    added = {path.name for path in Path("retrodict.lock").iterdir()} - before
+    assert len(added) == 1
+    assert "clean.csv" in (Path("retrodict.lock") / added.pop()).read_text()

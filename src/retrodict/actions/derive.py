@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from retrodict import capture, datasets
-from retrodict.actions import derivation, names
+from retrodict.actions import derivation, names, pinning
 from retrodict.actions.keeping import code_tree
 from retrodict.actions.places import tools_stores, workspace_path
 from retrodict.capture import Capture, CodeFile
@@ -161,7 +161,7 @@ def _record(
         uses.append(Edge(ref=Ref(recipe.code), role="code", evidence="observed"))
     uses.append(Edge(ref=Ref(environment), role="environment", evidence="observed"))
     uses.append(Edge(ref=Ref(of_recipe), role="recipe", evidence="observed"))
-    version = max((v.version for v in known), default=0) + 1
+    version = datasets.next_version(database, name)
     path = recipe.output if place == "." else f"{place}/{recipe.output}"
     event = batch.event(
         "dataset.derived",
@@ -185,6 +185,7 @@ def _record(
     )
     index = batch.append()[-1].index
     _place(workspace, stored.digest, workspace.root / path)
+    pinning.pin(workspace, [name])
     return replace(
         made, reference=f"dataset:{name}@v{version}", version=version, event=event.id, index=index, is_new=True
     )
