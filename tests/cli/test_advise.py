@@ -90,3 +90,4 @@ def test_what_is_not_there_is_said(retrodict: Command, workspace: Path) -> None:
     Path("folder").mkdir()
     Path("folder/a").write_text("a")
     assert retrodict("advise", "folder", "--json").record["recommended"] == "copies"
+    assert retrodict("advise", ".", "--json").record["plain_bytes"] == 1  # the store is no data

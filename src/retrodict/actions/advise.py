@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import subprocess
+import os
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -11,7 +11,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Literal, TypeAlias
 
-from retrodict import datasets, provenance, runs
+from retrodict import capture, datasets, provenance, runs
 from retrodict.actions.places import tools_stores, workspace_path
 from retrodict.datasets import DatasetVersion
 from retrodict.kernel.errors import UsageError
@@ -24,7 +24,6 @@ _MOST_VERSIONS = 20
 _BLOCK = 1 << 20
 _LINES = (".jsonl", ".ndjson", ".csv", ".tsv", ".log")
 _ARRAYS = (".npy", ".zarr")
-_TIMEOUT_S = 60.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,7 +88,7 @@ def advise(workspace: Workspace, what: str, *, cwd: Path, environment: Mapping[s
             raise UsageError(f"{what} is no dataset and no path", hint="`retrodict status` lists the datasets.")
         if not files:
             raise UsageError(f"no version of {what} is held", hint="Name a path, to measure what lies there.")
-        options = [_whole(files), _copies(workspace, files, folder), *_by_kind(workspace, files, folder)]
+        options = [*_copies(workspace, files, folder), *_by_kind(workspace, files, folder)]
         if known:
             options += _derived(workspace, known[-1])
         plain = options[0].stored_bytes or 0
@@ -119,23 +118,10 @@ def _of_git(path: Path, folder: Path, environment: Mapping[str, str]) -> Iterato
     if path.is_dir():
         return
 
-    def git(*arguments: str) -> bytes | None:
-        try:
-            done = subprocess.run(
-                ["git", *arguments],
-                cwd=path.parent,
-                env=dict(environment),
-                capture_output=True,
-                check=False,
-                timeout=_TIMEOUT_S,
-            )
-        except (OSError, subprocess.TimeoutExpired):
-            return None
-        return done.stdout if done.returncode == 0 else None
-
-    commits = (git("log", "--format=%H", "-n", str(_MOST_VERSIONS), "--", path.name) or b"").split()
+    git = capture.Git("git", os.fsencode(path.parent), environment)
+    commits = (git.ask("log", "--format=%H", "-n", str(_MOST_VERSIONS), "--", path.name) or b"").split()
     for i, commit in enumerate(reversed(commits)):
-        data = git("show", f"{commit.decode()}:./{path.name}")
+        data = git.ask("show", f"{commit.decode()}:./{path.name}")
         if data is not None:
             place = folder / f"c{i}" / path.name
             place.parent.mkdir()
@@ -143,33 +129,29 @@ def _of_git(path: Path, folder: Path, environment: Mapping[str, str]) -> Iterato
             yield place
 
 
-def _whole(files: Sequence[Path]) -> Option:
-    return Option(
-        strategy="whole copies",
-        stored_bytes=sum(_size(path) for path in files),
-        seconds=None,
-        says="every version kept by itself, for comparison",
-    )
-
-
 def _size(path: Path) -> int:
     return sum(p.stat().st_size for p in path.rglob("*") if p.is_file()) if path.is_dir() else path.stat().st_size
 
 
-def _stored(workspace: Workspace, files: Sequence[Path], folder: Path) -> tuple[int, float]:
-    """Store versions, one after the other, in a store of their own; return the bytes there, and the CPU time."""
+def _stored(workspace: Workspace, files: Sequence[Path], folder: Path) -> tuple[int, int, float]:
+    """Store versions, one after the other, in a store of their own.
+
+    Returns:
+        Their bytes, the bytes there, and the CPU time in seconds.
+    """
     began = time.process_time()
     with ObjectStore.create(folder, workspace.clock) as store:
-        for path in files:
-            store.add(path, ignore=tools_stores)
+        plain = sum(store.add(path, ignore=tools_stores).size_bytes for path in files)
         taken = time.process_time() - began
-        return store.dead(set()).stored_bytes, taken
+        return plain, store.dead(set()).stored_bytes, taken
 
 
-def _copies(workspace: Workspace, files: Sequence[Path], folder: Path) -> Option:
-    stored, taken = _stored(workspace, files, folder / "all")
+def _copies(workspace: Workspace, files: Sequence[Path], folder: Path) -> Iterator[Option]:
+    plain, stored, taken = _stored(workspace, files, folder / "all")
+    says = "every version kept by itself, for comparison"
+    yield Option(strategy="whole copies", stored_bytes=plain, seconds=None, says=says)
     says = "chunks and files that versions share are stored once, the rest compressed where that pays"
-    return Option(strategy="copies", stored_bytes=stored, seconds=taken, says=says)
+    yield Option(strategy="copies", stored_bytes=stored, seconds=taken, says=says)
 
 
 def _by_kind(workspace: Workspace, files: Sequence[Path], folder: Path) -> Iterator[Option]:
@@ -181,7 +163,7 @@ def _by_kind(workspace: Workspace, files: Sequence[Path], folder: Path) -> Itera
             yield Option(strategy="offsets", stored_bytes=None, seconds=None, says=says)
         else:
             says = "each version begins with the one before" if len(files) > 1 else "there is one version to judge by"
-            stored, taken = _stored(workspace, [last], folder / "last")
+            _, stored, taken = _stored(workspace, [last], folder / "last")
             yield Option(strategy="offsets", stored_bytes=stored, seconds=taken, says=says)
     if last.suffix in _ARRAYS:
         stored = _size(files[0]) + sum(_changed_bytes(old, new) for old, new in pairwise(files))

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from retrodict.kernel import lazy
 
 if TYPE_CHECKING:
-    from retrodict.capture.code import CodeFacts, CodeFile, snapshot_code
+    from retrodict.capture.code import CodeFacts, CodeFile, Git, snapshot_code
     from retrodict.capture.environment import EnvironmentFacts, interpreter, snapshot_environment
     from retrodict.capture.errors import CaptureUnavailableError, InterpreterError, NoCommandError
     from retrodict.capture.facts import Access, Capture, Inherited, Program, Resources
@@ -23,6 +23,7 @@ _HOMES = {
     "CodeFile": "code",
     "DEFAULT_IGNORE": "ignore",
     "EnvironmentFacts": "environment",
+    "Git": "code",
     "Ignore": "ignore",
     "Inherited": "facts",
     "InterpreterError": "errors",
@@ -46,6 +47,7 @@ __all__ = [
     "CodeFacts",
     "CodeFile",
     "EnvironmentFacts",
+    "Git",
     "Ignore",
     "Inherited",
     "InterpreterError",

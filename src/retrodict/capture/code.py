@@ -93,7 +93,7 @@ def snapshot_code(
     """
     here = os.path.realpath(os.fsencode(project))
     read = sorted(set(accesses))
-    repository = _Git(git, here, environment)
+    repository = Git(git, here, environment)
     found = repository.ask("rev-parse", "--show-toplevel")
     if not found:
         return CodeFacts(
@@ -107,7 +107,7 @@ def snapshot_code(
             left_out=(),
         )
     root = os.path.realpath(found.rstrip(b"\n"))
-    repository = _Git(git, root, environment)
+    repository = Git(git, root, environment)
     state = repository.state()
     tracked = repository.names("ls-files", "-z")
     left_out: list[str] = []
@@ -175,7 +175,7 @@ class _State:
     untracked: tuple[bytes, ...]
 
 
-class _Git:
+class Git:
     """Asks one repository, and changes nothing in it."""
 
     def __init__(self, program: str, folder: bytes, environment: Mapping[str, str]) -> None:
