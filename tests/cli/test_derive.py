@@ -167,6 +167,7 @@ def test_a_query_is_a_recipe_too(retrodict: Command, loans: Path) -> None:
     wrong = retrodict("derive", "bad", "--from", "loans.csv", "--sql", "select * from nothing")
     assert wrong.code == 2
     assert "nothing" in wrong.err
+    assert "Traceback" not in wrong.err
 
 
 def test_what_cannot_be_derived_is_said_before_anything_runs(retrodict: Command, loans: Path) -> None:

@@ -142,6 +142,8 @@ def _copies(workspace: Workspace, named: str, folder: Path, progress: Progress |
 def _folder(workspace: Workspace, named: str, path: Path, known: Iterable[str]) -> Path:
     """Return where packs lie in a folder: another workspace's are in its store."""
     if not path.is_dir():
+        if "/" in named:
+            raise UsageError(f"there is nothing at {named}", hint="Name a remote, a backup, a bundle, or a folder.")
         raise unknown_remote(named, list(known))
     inner = (path / FOLDER / "objects", path / "objects")
     path = next((place for place in inner if (place / "packs").is_dir()), path)

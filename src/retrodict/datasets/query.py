@@ -1,6 +1,7 @@
 """Answers a query over files, the same way each time. A recipe holds a copy of this file: it runs without retrodict."""
 
 import json
+import sys
 
 READERS = {
     ".parquet": "read_parquet",
@@ -25,7 +26,10 @@ def main() -> None:
         reader = next((READERS[suffix] for suffix in READERS if plain.endswith(suffix)), "read_csv")
         name, place = table.replace('"', '""'), path.replace("'", "''")
         connection.execute(f"CREATE VIEW \"{name}\" AS SELECT * FROM {reader}('{place}')")  # noqa: S608
-    connection.sql(asked["sql"]).write_parquet(asked["output"], compression="zstd")
+    try:
+        connection.sql(asked["sql"]).write_parquet(asked["output"], compression="zstd")
+    except duckdb.Error as error:
+        sys.exit(" ".join(str(error).split()))
 
 
 if __name__ == "__main__":
