@@ -60,6 +60,13 @@ def test_a_version_is_made_and_made_again(retrodict: Command, loans: Path) -> No
     assert retrodict("verify").code == 0
 
 
+def test_its_options_may_come_before_its_name(retrodict: Command, loans: Path) -> None:
+    made = retrodict("derive", "--from", "loans.csv", "copy.csv", "--", "cp", "loans.csv", "copy.csv")
+    assert (made.code, Path("copy.csv").read_text()) == (0, LOANS)
+    assert retrodict("derive", "--frm", "loans.csv", "copy.csv").code == 2
+    assert retrodict("derive", "--json").record["rows"][0]["reference"] == "dataset:copy.csv@v1"
+
+
 def test_it_is_made_again_without_the_project(retrodict: Command, loans: Path) -> None:
     derive(retrodict)
     for name in ("loans.csv", "clean.py", "limits.py", "clean.csv"):

@@ -14,6 +14,13 @@ from retrodict.cli import door
 class _NamesFirst(door.WordedGroup):
     """A group whose first word may be a name: what is no command below it is what is to be made."""
 
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Take an option of `make` that comes before the name as its first word."""
+        own = {option for parameter in self.get_params(ctx) for option in parameter.opts}
+        if args and args[0].startswith("-") and args[0] not in own:
+            args = ["make", *args]
+        return super().parse_args(ctx, args)
+
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
