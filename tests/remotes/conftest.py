@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from tests.backups.conftest import S3, s3, s3_server
+from tests.backups.conftest import S3, azure, gcs, s3, s3_server
 
 from retrodict.actions.add import add
 from retrodict.actions.arriving import Pulled
@@ -23,7 +23,7 @@ from retrodict.actions.verify import verify
 from retrodict.kernel.clock import SystemClock
 from retrodict.workspace import Workspace, publish
 
-__all__ = ["S3", "s3", "s3_server"]
+__all__ = ["S3", "azure", "gcs", "s3", "s3_server"]
 
 
 @dataclass

@@ -2,23 +2,16 @@
 
 from __future__ import annotations
 
-import base64
-import hmac
-import http.client
 import os
 import random
-import shutil
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from dataclasses import replace
-from email.utils import formatdate
 from pathlib import Path
 
 import pytest
-from tests.backups.conftest import free_port
 from tests.remotes.conftest import S3, Person
 
 from retrodict.actions.add import add
@@ -213,58 +206,6 @@ def test_two_who_push_at_once_lose_nothing(ada: Person, bob: Person, s3: S3, tmp
     cyd.sound()
 
 
-AZURE = {
-    "AZURE_STORAGE_ACCOUNT_NAME": "devstoreaccount1",  # of every emulator of Azure, with this key
-    "AZURE_STORAGE_ACCOUNT_KEY": "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsu"
-    "Fq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw==",
-    "AZURE_STORAGE_USE_EMULATOR": "true",
-}
-
-
-@pytest.fixture
-def azure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """Azurite, with one container."""
-    pytest.importorskip("obstore")
-    script = Path(__file__).with_name("azurite.sh")
-    if "CI" not in os.environ and not list(Path.home().glob(".cache/retrodict/tests/azurite-*/.made")):
-        pytest.skip(f"Azurite (186 MB) is not installed: {script}")
-    if shutil.which("npm") is None:
-        pytest.skip("npm, which installs Azurite, is not here")
-    made = subprocess.run([str(script)], capture_output=True, text=True, check=True)
-    port = free_port()
-    command = [made.stdout.strip(), "--silent", "--location", str(tmp_path / "azure"), "--blobPort", str(port)]
-    server = subprocess.Popen([*command, "--skipApiVersionCheck"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    for name, value in {**AZURE, "AZURITE_BLOB_STORAGE_URL": f"http://127.0.0.1:{port}"}.items():
-        monkeypatch.setenv(name, value)
-    try:
-        deadline = time.monotonic() + 60
-        while True:
-            try:
-                make_container(port, "team")
-                break
-            except OSError:
-                assert time.monotonic() < deadline, "Azurite does not start"
-                time.sleep(0.2)
-        yield "az://team/credit"
-    finally:
-        server.terminate()
-        server.wait(30)
-
-
-def make_container(port: int, name: str) -> None:
-    """Ask for a container, signed as Azure wants it (Shared Key, 2021-08-06)."""
-    account, date = AZURE["AZURE_STORAGE_ACCOUNT_NAME"], formatdate(usegmt=True)
-    resource = f"/{account}/{account}/{name}\nrestype:container"
-    said = "PUT" + "\n" * 12 + f"x-ms-date:{date}\nx-ms-version:2021-08-06\n{resource}"
-    key = base64.b64decode(AZURE["AZURE_STORAGE_ACCOUNT_KEY"])
-    signature = base64.b64encode(hmac.digest(key, said.encode(), "sha256")).decode()
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
-    headers = {"x-ms-date": date, "x-ms-version": "2021-08-06", "Content-Length": "0"}
-    headers["Authorization"] = f"SharedKey {account}:{signature}"
-    connection.request("PUT", f"/{account}/{name}?restype=container", headers=headers)
-    assert connection.getresponse().status == 201
-
-
 def test_azure_is_pushed_to_cloned_and_pulled_from(ada: Person, bob: Person, azure: str) -> None:
     ada, bob = at(ada, azure), at(bob, azure)
     fill(ada)
@@ -278,8 +219,23 @@ def test_azure_is_pushed_to_cloned_and_pulled_from(ada: Person, bob: Person, azu
     ada.sound()
 
 
-def test_google_cloud_is_opened_by_its_address(monkeypatch: pytest.MonkeyPatch) -> None:
-    """That obstore takes the address, no more: there is no emulator that answers the listings it asks for."""
-    pytest.importorskip("obstore")
-    monkeypatch.setenv("GOOGLE_SKIP_SIGNATURE", "true")
-    assert open_remote("gs://bucket/team/credit").place == "gs://bucket/team/credit"
+def test_google_cloud_is_pushed_to_cloned_and_pulled_from_whatever_fails_for_a_while(
+    ada: Person, bob: Person, gcs: S3
+) -> None:
+    ada, bob = at(ada, "gs://team/credit"), at(bob, "gs://team/credit")
+    fill(ada)
+    gcs.fault, gcs.matching, gcs.faults = "503", b"PUT", 2
+    assert ada.push().new_packs >= 1
+    assert ada.push().new_bytes == 0
+    gcs.fault, gcs.matching, gcs.faults = "truncate", b"GET", 2
+    assert bob.clone().refused == ()
+    assert gcs.struck == 4
+    bob.sound()
+    bob.write("bob\n")
+    bob.push()
+    assert [log.origin for log in ada.pull().logs] == [bob.origin()]
+    ada.sound()
+    gcs.fault, gcs.matching, gcs.faults = "503", b"", 10_000
+    ada.write("ada\n")
+    with pytest.raises(RemoteError, match="gs://team/credit"):
+        ada.push()

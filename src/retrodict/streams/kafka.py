@@ -85,10 +85,11 @@ def _lines(kafka: Any, consumer: Any, where: Any, stop: int) -> Iterator[bytes]:
         consumer.assign([where])
         at = where.offset
         while at < stop:
-            messages = consumer.consume(_BATCH, timeout=_TIMEOUT_S)
-            if not messages:
+            first = consumer.poll(_TIMEOUT_S)
+            if first is None:
                 raise KafkaError(f"{where.topic}/{where.partition} gave nothing for {_TIMEOUT_S:.0f} s at offset {at}")
-            for message in messages:
+            # What is there already: `consume` would wait for a full batch until its time is over.
+            for message in (first, *consumer.consume(_BATCH, timeout=0)):
                 error = message.error()
                 if error is not None and error.code() == kafka.KafkaError._PARTITION_EOF:  # noqa: SLF001 - its public name
                     at = max(at, message.offset())  # what is left has no messages: markers of transactions
