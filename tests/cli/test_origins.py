@@ -86,7 +86,7 @@ def test_get_records_where_a_file_came_from(origin: Origin, project: Path, retro
 def test_a_bucket_is_an_origin_too(project: Path, retrodict: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("moto")
     pytest.importorskip("obstore")
-    import boto3  # type: ignore[import-untyped]
+    import boto3
 
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))

@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 import pytest
 
@@ -19,7 +20,12 @@ def dvc() -> Path:
     """The folder that DVC's program lies in."""
     if shutil.which("git") is None:
         pytest.skip("git is not installed")
-    done = subprocess.run(["bash", str(MAKE), "dvc"], capture_output=True, text=True, check=False, timeout=280)
+    return made("dvc")
+
+
+def made(name: str) -> Path:
+    """Make an environment, once, and return the folder of its programs."""
+    done = subprocess.run(["bash", str(MAKE), name], capture_output=True, text=True, check=False, timeout=280)
     if done.returncode:
         pytest.skip(f"no environment with DVC: {done.stderr.strip().splitlines()[-1:]}")
     return Path(done.stdout.strip()).parent
@@ -28,7 +34,11 @@ def dvc() -> Path:
 @pytest.fixture(scope="session")
 def shell(dvc: Path, tmp_path_factory: pytest.TempPathFactory) -> Shell:
     """Run a command in a folder, with DVC and git, as Ada on a day of one's choice."""
-    home = tmp_path_factory.mktemp("home")
+    return shell_with(dvc, tmp_path_factory.mktemp("home"))
+
+
+def shell_with(dvc: Path, home: Path, variables: Mapping[str, str] = MappingProxyType({})) -> Shell:
+    """The same, with the DVC of one's choice and more variables."""
 
     def run(command: str, cwd: Path, date: str = "2024-01-01T10:00:00+00:00", author: str = "Ada") -> str:
         environment = {
@@ -44,6 +54,7 @@ def shell(dvc: Path, tmp_path_factory: pytest.TempPathFactory) -> Shell:
             "GIT_COMMITTER_DATE": date,
             "DVC_NO_ANALYTICS": "1",
             "DVC_SITE_CACHE_DIR": str(home / "site"),
+            **variables,
         }
         done = subprocess.run(
             ["bash", "-ec", command],

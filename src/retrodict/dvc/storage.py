@@ -58,6 +58,33 @@ class _Folder:
         return path if path.is_file() else None
 
 
+# DVC's names for what a bucket needs -> obstore's.
+_SETTINGS: Final[Mapping[str, Mapping[str, str]]] = {
+    "s3": {
+        "endpointurl": "endpoint",
+        "access_key_id": "access_key_id",
+        "secret_access_key": "secret_access_key",
+        "session_token": "session_token",
+        "region": "region",
+    },
+    "gs": {"endpointurl": "base_url", "credentialpath": "application_credentials"},
+    "azure": {
+        "account_name": "account_name",
+        "account_key": "account_key",
+        "sas_token": "sas_key",
+        "tenant_id": "tenant_id",
+        "client_id": "client_id",
+        "client_secret": "client_secret",
+    },
+}
+_OF_A_CONNECTION: Final = {  # the parts of Azure's connection string
+    "AccountName": "account_name",
+    "AccountKey": "account_key",
+    "SharedAccessSignature": "sas_key",
+    "BlobEndpoint": "endpoint",
+}
+
+
 class _Bucket:
     """A bucket, through obstore, with the end-point and the keys that DVC's configuration names."""
 
@@ -67,20 +94,25 @@ class _Bucket:
 
         self.title = title
         self._obstore = obstore
-        names = {
-            "endpointurl": "endpoint",
-            "access_key_id": "access_key_id",
-            "secret_access_key": "secret_access_key",
-            "session_token": "session_token",
-            "region": "region",
-        }
-        config: Any = {names[key]: value for key, value in settings.items() if key in names}
-        client: Any = {"allow_http": True, "timeout": "60s"}
         parts = urlsplit(url)
+        names = _SETTINGS[parts.scheme]
+        config: dict[str, Any] = {names[key]: value for key, value in settings.items() if key in names}
+        if parts.scheme == "azure":
+            for part in settings.get("connection_string", "").split(";"):
+                key, _, value = part.partition("=")
+                if key in _OF_A_CONNECTION:
+                    config[_OF_A_CONNECTION[key]] = value
+        more: dict[str, Any] = {"config": config} if config else {}
+        if parts.scheme == "s3" and "profile" in settings:
+            from boto3 import Session  # an extra
+            from obstore.auth.boto3 import Boto3CredentialProvider
+
+            more["credential_provider"] = Boto3CredentialProvider(Session(profile_name=settings["profile"]))
+        client: Any = {"allow_http": True, "timeout": "60s"}
         scheme = {"azure": "az"}.get(parts.scheme, parts.scheme)
         self._prefix = parts.path.strip("/")
         place = urlunsplit((scheme, parts.netloc, "", "", ""))
-        self._store: Any = from_url(place, client_options=client, **({"config": config} if config else {}))
+        self._store: Any = from_url(place, client_options=client, **more)
 
     def find(self, name: str) -> bytes | None:
         try:
@@ -116,8 +148,9 @@ class Storage:
         elif scheme in _BUCKETS:
             try:
                 self._places.append(_Bucket(title, url, values))
-            except ImportError:
-                self.unread.append(f"{title} needs pip install 'retrodict[urls]'")
+            except ImportError as error:
+                extra = "s3" if error.name == "boto3" else "urls"
+                self.unread.append(f"{title} needs pip install 'retrodict[{extra}]'")
             except Exception as error:  # noqa: BLE001 - what obstore raises for a wrong configuration is not stated
                 self.unread.append(f"{title}: {(str(error).splitlines() or [''])[0]}")
         else:
