@@ -27,6 +27,7 @@ _API = (
     "run",
     "samples",
     "search_predictions",
+    "write_array",
 )
 
 

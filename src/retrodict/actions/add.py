@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Final, Literal
+from typing import Literal
 
 from retrodict import datasets
 from retrodict.actions import pinning
-from retrodict.actions.personal_files import PersonalFiles
+from retrodict.actions.personal_files import PersonalFiles, sealed_body
 from retrodict.actions.places import Ignored, workspace_path
 from retrodict.kernel.errors import UsageError
 from retrodict.kernel.protocols import Progress
 from retrodict.kernel.types import Digest, Edge, EventId, Ref
 from retrodict.workspace import FOLDER, Batch, Workspace, edges_or_list
-
-_IN_A_LIST: Final = 20_000  # files of a sealed folder: what lists objects is small, for whoever looks what is needed
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -145,7 +142,7 @@ def add(
                 files=stored.files,
                 size_bytes=stored.size_bytes,
                 source=batch.seal(source or None),
-                sealed=None if key is None else _sealed(batch, key, parts),
+                sealed=None if key is None else sealed_body(batch, key, parts),
             ),
             reason=reason,
             replaces=[head.event for head in heads],
@@ -179,15 +176,3 @@ def add(
             results[position] = replace(item, index=indexes[item.event])
     pinning.pin(workspace, [result.name for result in results if result is not None])
     return tuple(result for result in results if result is not None)
-
-
-def _sealed(batch: Batch, key: str, parts: Sequence[tuple[Digest, str]]) -> dict[str, object]:
-    """Return what the entry says of a sealed version: in the order of the ciphertexts, which tells nothing of names."""
-    listed = [{"ref": ref, "key": part} for ref, part in sorted(dict(parts).items())]
-    lists = [
-        batch.blob(json.dumps(listed[start : start + _IN_A_LIST]).encode())
-        for start in range(0, len(listed), _IN_A_LIST)
-    ]
-    if not lists:
-        return {"key": key}
-    return {"key": key, "files": lists[0] if len(lists) == 1 else batch.blob(json.dumps(lists).encode())}

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from retrodict import predictions
 from retrodict.actions import looks, people
 from retrodict.actions.looks import Look
+from retrodict.actions.stream_people import records_about
 from retrodict.kernel import clock as clocks
 from retrodict.kernel.errors import RetrodictError
 from retrodict.kernel.types import EventId
 from retrodict.ledger import Sequenced
 from retrodict.predictions import Kept
+from retrodict.streams import open_records
 from retrodict.workspace import Batch, Workspace, agent_name, open_text, refuse_writing
 
 
@@ -58,6 +60,25 @@ class ExportedRow:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ExportedRecord:
+    """One record of a stream.
+
+    Attributes:
+        reference: `clicks@17:18`.
+        at: When it was appended.
+        record: As it was given (Arrow: its cells, in the canonical form); None where it cannot be given out.
+        gap: Why not.
+        leaf_hash: Of the append's entry, by which it is found in the log.
+    """
+
+    reference: str
+    at: str
+    record: str | None
+    gap: str | None
+    leaf_hash: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Exported:
     """Everything that is held about a person.
 
@@ -72,6 +93,7 @@ class Exported:
     origin: str
     subjects: tuple[str, ...]
     predictions: tuple[ExportedRow, ...]
+    records: tuple[ExportedRecord, ...]
     withheld: tuple[int, ...]
     event: EventId
     index: int
@@ -94,12 +116,13 @@ def export(workspace: Workspace, identity: str, *, reason: str | None = None) ->
         rows += [_row(workspace, look, about, row, names) for row in mine]
         if people.is_joint(workspace, about.sequenced, names):
             withheld.append(about.sequenced.index)
+    records = tuple(_records(workspace, names))
     batch = Batch(workspace)
     event = batch.event(
         "subject.exported",
         uses=(),
         makes=(),
-        body={"subjects": sorted(names), "rows": len(rows)},
+        body={"subjects": sorted(names), "rows": len(rows), "records": len(records)},
         reason=reason,
     )
     index = batch.append()[-1].index
@@ -109,10 +132,33 @@ def export(workspace: Workspace, identity: str, *, reason: str | None = None) ->
         origin=workspace.ledger.origin,
         subjects=tuple(sorted(names)),
         predictions=tuple(rows),
+        records=records,
         withheld=tuple(withheld),
         event=event.id,
         index=index,
     )
+
+
+def _records(workspace: Workspace, names: set[str]) -> Iterator[ExportedRecord]:
+    for about in records_about(workspace, names):
+        name, line, append = about.line.stream.name, about.line, about.append
+        leaf = workspace.logs.event(append.index).leaf_hash.hex()
+        if about.gap is not None:
+            reference = f"{name}@{append.start}:{append.stop}"
+            yield ExportedRecord(reference=reference, at=append.at, record=None, gap=about.gap, leaf_hash=leaf)
+        mine, at = set(about.offsets), append.start
+        for block in line.records(append.start, append.stop) if mine else ():
+            found = {at + i: record for i, record in enumerate(block) if at + i in mine}
+            at += len(block)
+            opened = open_records(workspace, list(found.values()))
+            for offset, item in zip(found, opened, strict=True):
+                yield ExportedRecord(
+                    reference=f"{name}@{offset}:{offset + 1}",
+                    at=append.at,
+                    record=None if item.plain is None else item.plain.decode(),
+                    gap=item.why or None,
+                    leaf_hash=leaf,
+                )
 
 
 def _row(workspace: Workspace, look: Look, about: people.About, row: int, names: set[str]) -> ExportedRow:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from retrodict.actions import people, replaying
 from retrodict.actions.holding import Holder, holders_of, listed_or_blob
+from retrodict.actions.stream_people import files_about, records_about
 from retrodict.kernel.protocols import Progress
 from retrodict.kernel.types import Edge, EventId, Ref
 from retrodict.replay import replay_prediction
@@ -32,6 +33,8 @@ class Reach:
         models: The versions that used the values.
         disputes: Entries of complaints and their ends whose texts are erased.
         texts: How many texts are erased: errors, complaints, findings of replays.
+        streams: The records of streams that are about the person: `clicks: 3 records`.
+        files: Sealed files that such records were written to (by entry, with others' records): erased as a whole.
     """
 
     subjects: tuple[str, ...]
@@ -42,6 +45,8 @@ class Reach:
     models: tuple[str, ...]
     disputes: tuple[int, ...]
     texts: int
+    streams: tuple[str, ...]
+    files: tuple[int, ...]
     holders: tuple[Holder, ...]
 
 
@@ -68,6 +73,8 @@ class _Found:
     keys: tuple[str, ...]
     calls: tuple[people.About, ...]
     models: tuple[EventId, ...]
+    appends: tuple[EventId, ...]
+    records: Mapping[str, int]
 
 
 def reach(workspace: Workspace, identity: str) -> Reach:
@@ -117,6 +124,7 @@ def forget(
         *(Edge(ref=Ref(about.sequenced.event.id), role="prediction", evidence="observed") for about in found.calls),
         *(Edge(ref=Ref(event), role="model-version", evidence="observed") for event in found.models),
         *(Edge(ref=Ref(event), role="replay", evidence="observed") for event in replays),
+        *(Edge(ref=Ref(event), role="stream", evidence="observed") for event in found.appends),
     ]
     event = batch.event(
         "subject.forgotten",
@@ -127,6 +135,7 @@ def forget(
             "keys": listed_or_blob(batch, keys),
             "calls": len(found.calls),
             "shared": len(found.reach.shared),
+            "records": sum(found.records.values()),
             "holders": [holder.as_body() for holder in found.reach.holders],
         },
         reason=reason,
@@ -145,6 +154,13 @@ def _find(workspace: Workspace, identity: str) -> _Found:
     keys = [subject.key for subject in subjects]
     for sequenced in texts.values():
         keys += sorted(people.text_keys(sequenced) - set(keys))
+    in_streams = list(records_about(workspace, names))
+    files = list(files_about(workspace, in_streams))
+    keys += [file.key for file in files]
+    counts: dict[str, int] = {}
+    for held in in_streams:
+        counts[held.line.stream.name] = counts.get(held.line.stream.name, 0) + len(held.offsets)
+    entries = [about.sequenced.index for about in calls] + [held.append.index for held in in_streams]
     versions = {str(about.sequenced.event.body.get("model")): about.sequenced.event.body for about in calls}
     reached = Reach(
         subjects=tuple(sorted(names)),
@@ -162,10 +178,18 @@ def _find(workspace: Workspace, identity: str) -> _Found:
             for index, item in sorted(texts.items())
             if item.event.kind in ("prediction.disputed", "dispute.resolved")
         ),
-        texts=len(keys) - len(subjects),
-        holders=holders_of(
-            workspace, set(keys), subjects=names, since=min((a.sequenced.index for a in calls), default=0)
-        ),
+        texts=len(keys) - len(subjects) - len(files),
+        streams=tuple(f"{name}: {count} record{'s' * (count != 1)}" for name, count in sorted(counts.items())),
+        files=tuple(file.entry for file in files),
+        holders=holders_of(workspace, set(keys), subjects=names, since=min(entries, default=0)),
     )
     registered = tuple(EventId(event) for event in versions if event != "None")
-    return _Found(reach=reached, names=reached.subjects, keys=tuple(keys), calls=calls, models=registered)
+    return _Found(
+        reach=reached,
+        names=reached.subjects,
+        keys=tuple(keys),
+        calls=calls,
+        models=registered,
+        appends=tuple(held.append.event for held in in_streams),
+        records=counts,
+    )

@@ -5,16 +5,25 @@ from __future__ import annotations
 from pathlib import Path
 
 from retrodict import provenance
+from retrodict.actions.personal_files import PersonalFiles
 from retrodict.actions.places import workspace_path
 from retrodict.kernel.types import Edge, Ref
 from retrodict.workspace import Workspace
 
 
-def source_of(workspace: Workspace, path: Path) -> list[Edge]:
-    """Return the edge to a file whose bytes the store holds: something here made or added them. Of a folder: none."""
+def source_of(workspace: Workspace, path: Path, *, is_personal: bool = False) -> list[Edge]:
+    """Return the edge to a file whose bytes the store holds: something here made or added them. Of a folder: none.
+
+    Args:
+        is_personal: The digest of its bytes in the clear is remembered nowhere.
+    """
     if path.is_dir():
         return []
-    digest = workspace.objects.hash_file(path)
+    files = PersonalFiles(workspace)
+    digest = files.find(path)
+    if digest is None:
+        is_personal = is_personal or files.is_declared(path)
+        digest = workspace.objects.hash_file(path, remember=not is_personal)
     if not workspace.objects.has(digest):
         return []
     place = workspace_path(workspace, path)

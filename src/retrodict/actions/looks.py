@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Final, Literal
 
 from retrodict import predictions
@@ -10,10 +11,10 @@ from retrodict.ledger import Sequenced
 from retrodict.predictions import Kept, Payload, SealedPayload, Segment, payload, personal
 from retrodict.predictions.errors import SealedValuesError
 from retrodict.predictions.payload import Encoded
-from retrodict.workspace import Batch, Workspace, open_text, sealed_text
+from retrodict.workspace import Batch, Workspace, edges_or_list, open_text, sealed_text
 
 NOT_POSSIBLE: Final = "sealed: looking at personal values is recorded, and nothing can be recorded here"
-What = Literal["disputes", "explain", "export", "predictions", "server", "show"]
+What = Literal["disputes", "explain", "export", "predictions", "server", "show", "stream"]
 _IN_AN_EVENT: Final = 500  # pseudonyms; more are told in further events
 
 
@@ -60,11 +61,12 @@ class Look:
         self._subjects.update(dict.fromkeys(sorted(subjects)))
         return True
 
-    def record(self, predictions: tuple[EventId, ...] = ()) -> None:
+    def record(self, predictions: tuple[EventId, ...] = (), *, uses: Sequence[Edge] = ()) -> None:
         """Record what was looked at; before it is shown.
 
         Args:
             predictions: The calls, where they are few.
+            uses: What else was looked at.
         """
         subjects = list(self._subjects)
         if not subjects:
@@ -73,7 +75,10 @@ class Look:
         for start in range(0, len(subjects), _IN_AN_EVENT):
             batch.event(
                 "personal.viewed",
-                uses=[Edge(ref=Ref(event), role="prediction", evidence="observed") for event in predictions],
+                uses=edges_or_list(
+                    batch,
+                    [*(Edge(ref=Ref(e), role="prediction", evidence="observed") for e in predictions), *uses],
+                ),
                 makes=(),
                 body={
                     "subjects": subjects[start : start + _IN_AN_EVENT],
@@ -126,7 +131,7 @@ def reason(workspace: Workspace, look: Look, sequenced: Sequenced) -> str | None
     return open_text(workspace, sequenced.event.reason) if may_read else NOT_POSSIBLE
 
 
-def record_file(workspace: Workspace, content: Digest) -> None:
+def record_file(workspace: Workspace, content: Digest, *, by: Literal["checkout", "tensor"] = "checkout") -> None:
     """Record that a personal file is looked at; before it is.
 
     Raises:
@@ -139,7 +144,7 @@ def record_file(workspace: Workspace, content: Digest) -> None:
         "personal.viewed",
         uses=(Edge(ref=Ref(content), role="dataset", evidence="observed"),),
         makes=(),
-        body={"subjects": [], "by": "checkout", "caller": None},
+        body={"subjects": [], "by": by, "caller": None},
     )
     batch.append()
 

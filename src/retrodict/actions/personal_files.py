@@ -8,6 +8,7 @@ listing, sealed as a file is, with a key for each of its files.
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -21,10 +22,11 @@ from retrodict.kernel.types import Digest
 from retrodict.keys import KeyRing, KnownFile, Member, MemberKind, decode_folder, encode_folder
 from retrodict.objects import Added, digest_of, display
 from retrodict.predictions.errors import ErasedError, SealedValuesError
-from retrodict.workspace import UnwritableStateError, Workspace, forgotten_by, sealed_key
+from retrodict.workspace import Batch, UnwritableStateError, Workspace, forgotten_by, sealed_key
 
 _BLOCK: Final = 1 << 20
 _SMALL_BYTES, _TOGETHER_BYTES = 128 << 10, 32 << 20
+_IN_A_LIST: Final = 20_000  # files of a sealed folder: what lists objects is small, for whoever looks what is needed
 _FILES: Final = frozenset({"file", "executable"})
 
 
@@ -134,6 +136,9 @@ class PersonalFiles:
             else:
                 target = os.readlink(at) if kind == "symlink" else None
                 members.append(Member(path=name, kind=kind, target=target))
+        return self._listing(members, parts)
+
+    def _listing(self, members: Sequence[Member], parts: Sequence[SealedFile]) -> SealedFile:
         listing = self._seal([_from_bytes(encode_folder(members))])[0]
         stored = Added(
             digest=listing.stored.digest,
@@ -144,7 +149,16 @@ class PersonalFiles:
             new_bytes=listing.stored.new_bytes + sum(part.stored.new_bytes for part in parts),
             unchanged=sum(part.stored.unchanged for part in parts),
         )
-        return SealedFile(stored=stored, key=listing.key, parts=tuple((p.stored.digest, p.key) for p in parts))
+        held = [(Digest(m.ref), m.key) for m in members if m.ref is not None and m.key is not None]
+        return SealedFile(stored=stored, key=listing.key, parts=tuple(held))
+
+    def seal_bytes(self, contents: Sequence[bytes]) -> list[SealedFile]:
+        """Keep bytes sealed, as the files that hold them would be. Raises as `seal` does."""
+        return self._seal([_from_bytes(data) for data in contents])
+
+    def seal_listing(self, members: Sequence[Member]) -> SealedFile:
+        """Keep the listing of a folder whose files are sealed. Raises as `seal` does."""
+        return self._listing(members, ())
 
     def _seal(self, contents: Sequence[_Content]) -> list[SealedFile]:
         """Keep contents sealed, small ones together; the same bytes once."""
@@ -257,6 +271,10 @@ class PersonalFiles:
         """
         return decode_folder(b"".join(self._opened(content, key)))
 
+    def open(self, content: Digest, key: str) -> bytes:
+        """Return what a personal file holds. Raises as `members` does."""
+        return b"".join(self._opened(content, key))
+
     def _opened(self, content: Digest, key: str) -> Iterator[bytes]:
         opened = None if self._keys is None else self._keys.open_file(key, self._workspace.objects.stream(content))
         if opened is not None:
@@ -355,6 +373,18 @@ class _Content:
 def _from_file(workspace: Workspace, path: Path) -> _Content:
     plain = workspace.objects.hash_file(path, remember=False)
     return _Content(plain=plain, size=os.path.getsize(path), path=path, pieces=lambda: _pieces(path))
+
+
+def sealed_body(batch: Batch, key: str, parts: Sequence[tuple[Digest, str]]) -> dict[str, object]:
+    """Return what the entry says of a sealed version: in the order of the ciphertexts, which tells nothing of names."""
+    listed = [{"ref": ref, "key": part} for ref, part in sorted(dict(parts).items())]
+    lists = [
+        batch.blob(json.dumps(listed[start : start + _IN_A_LIST]).encode())
+        for start in range(0, len(listed), _IN_A_LIST)
+    ]
+    if not lists:
+        return {"key": key}
+    return {"key": key, "files": lists[0] if len(lists) == 1 else batch.blob(json.dumps(lists).encode())}
 
 
 def _from_bytes(data: bytes) -> _Content:

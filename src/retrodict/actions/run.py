@@ -18,7 +18,7 @@ from retrodict.actions.running import left_behind, running_folder
 from retrodict.capture import SPOOL_NAME, Access, Capture
 from retrodict.kernel import clock as clocks
 from retrodict.kernel.errors import RetrodictError, UnavailableError, UsageError
-from retrodict.kernel.types import Digest, Edge, EventId, Ref
+from retrodict.kernel.types import Digest, Edge, Event, EventId, Ref
 from retrodict.workspace import Batch, Workspace, edges_or_list
 
 _PARAMS_FILES = frozenset({"params.json", "params.yaml", "params.yml", "params.toml"})
@@ -176,10 +176,12 @@ def finish(
     database = workspace.views.database()
     warnings = list(seen.warnings)
     files = PersonalFiles(workspace)
-    sealed = _sealed(files, seen, warnings)
+    reads = [workspace.logs.event(index).event for index in runs.reads(database, started)]
+    reads_personal = any(read.body.get("personal") is True for read in reads)
+    sealed = _sealed(files, seen, warnings, reads_personal=reads_personal)
     kept = {path: item.stored.digest for path, item in sealed.items()}
     plain = [_held_at(access) for access in (*seen.inputs, *seen.outputs) if not access.lost]
-    is_personal = any(_held_at(access) in sealed for access in seen.inputs)
+    is_personal = reads_personal or any(_held_at(access) in sealed for access in seen.inputs)
     if is_personal:
         plain = [path for path in plain if path not in {_held_at(access) for access in seen.outputs}]
     kept |= keep(workspace, [path for path in plain if path not in sealed], warnings)
@@ -196,7 +198,7 @@ def finish(
             edge, file = _edge(workspace, batch, access, digest, path, _input_role(access), maker)
             uses.append(edge)
             inputs.append(file)
-    uses += _read_by_itself(workspace, started)
+    uses += _read_by_itself(workspace, reads)
     makes: list[Edge] = []
     outputs: list[File] = []
     for access in seen.outputs:
@@ -280,20 +282,25 @@ def finish(
     )
 
 
-def _read_by_itself(workspace: Workspace, started: EventId) -> list[Edge]:
+def _read_by_itself(workspace: Workspace, reads: Sequence[Event]) -> list[Edge]:
     """Return the edges to versions of streams and tensors that a run has read, each once."""
     found: dict[tuple[object, ...], Edge] = {}
-    for index in runs.reads(workspace.views.database(), started):
-        uses = workspace.logs.event(index).event.uses
-        for edge in provenance.edges(uses, workspace.objects.get):
+    for read in reads:
+        for edge in provenance.edges(read.uses, workspace.objects.get):
             found.setdefault((edge.ref, edge.made_by, str(edge.extra)), edge)
     return list(found.values())
 
 
-def _sealed(files: PersonalFiles, seen: Capture, warnings: list[str]) -> dict[Path, SealedFile]:
-    """Seal the personal files that a run read, and then everything that it wrote: that was made from them."""
+def _sealed(
+    files: PersonalFiles, seen: Capture, warnings: list[str], *, reads_personal: bool
+) -> dict[Path, SealedFile]:
+    """Seal the personal files that a run read, and then everything that it wrote: that was made from them.
+
+    Args:
+        reads_personal: It has read personal values by itself, not as a file.
+    """
     found: dict[Path, SealedFile] = {}
-    if not files.is_any:
+    if not files.is_any and not reads_personal:
         return found
 
     def seal(access: Access) -> None:
@@ -307,7 +314,7 @@ def _sealed(files: PersonalFiles, seen: Capture, warnings: list[str]) -> dict[Pa
         is_personal = files.is_declared(Path(os.fsdecode(access.path))) or files.is_personal(_held_at(access))
         if is_personal and not access.lost:
             seal(access)
-    if found:
+    if found or reads_personal:
         for access in seen.outputs:
             seal(access)
     return found

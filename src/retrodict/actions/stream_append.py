@@ -5,20 +5,21 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from retrodict import streams
 from retrodict.actions.held_source import source_of
+from retrodict.actions.personal_files import PersonalFiles
 from retrodict.actions.streaming import stream_named
 from retrodict.actions.streams import create
 from retrodict.kernel.errors import UsageError
 from retrodict.kernel.types import Edge, EventId
 from retrodict.streams import kafka, records
 from retrodict.streams.formats import blocked, fields
-from retrodict.workspace import Workspace
+from retrodict.workspace import UnwritableStateError, Workspace
 
 COMPACT_RECORDS = 65_536
 
@@ -85,11 +86,14 @@ def append(
     Raises:
         UnknownReferenceError: There is no such stream.
         RecordError: Something in it is no record of the stream's format.
+        PersonalFileError: The file is personal, and the stream is about nobody.
     """
     stream = stream_named(workspace, name)
     line = _own_line(workspace, stream)
-    parsed = streams.parse(stream.format, source, line.schema_bytes(line.schema))
-    uses = [] if path is None else source_of(workspace, path)
+    parsed = _parsed(stream, source, line.schema_bytes(line.schema))
+    if path is not None and stream.personal is None:
+        PersonalFiles(workspace).refuse(path)
+    uses = [] if path is None else source_of(workspace, path, is_personal=stream.personal is not None)
     return _append(workspace, stream, parsed, reason=reason, uses=uses)
 
 
@@ -110,7 +114,7 @@ def append_lines(
                 header += found
             else:
                 chunk = header + chunk
-        parsed = streams.parse(stream.format, io.BytesIO(chunk), line.schema_bytes(line.schema))
+        parsed = _parsed(stream, io.BytesIO(chunk), line.schema_bytes(line.schema))
         appended = _append(workspace, stream, parsed, reason=reason, uses=())
         if appended.index is not None:
             yield appended
@@ -129,10 +133,22 @@ def append_values(workspace: Workspace, name: str, values: Any, *, reason: str |
             parsed = streams.parse_table(_as_table(values, schema), schema)
         else:
             text = _as_json_lines(values) if stream.format == "jsonl" else _as_csv(values, schema)
-            parsed = streams.parse(stream.format, io.BytesIO(text), schema)
+            parsed = _parsed(stream, io.BytesIO(text), schema)
     except (TypeError, ValueError, AttributeError) as error:
-        raise streams.RecordError(f"they are no records of a stream of {stream.format}: {error}") from error
+        shown = "" if stream.personal is not None else f": {error}"  # it may hold what it could not convert
+        raise streams.RecordError(f"they are no records of a stream of {stream.format}{shown}") from error
     return _append(workspace, stream, parsed, reason=reason, uses=())
+
+
+def _parsed(stream: records.Stream, source: BinaryIO, schema: bytes | None) -> streams.Parsed:
+    """Return a source cut into records; what is refused of a personal stream is not shown."""
+    if stream.personal is None or stream.format == "jsonl":
+        return streams.parse(stream.format, source, schema)
+    try:
+        return streams.parse(stream.format, source, schema)
+    except streams.RecordError as error:
+        known = "" if schema is None else f" whose columns are {streams.column_names(stream.format, schema)}"
+        raise streams.RecordError(f"it does not begin like the {stream.format} of a stream{known}") from error
 
 
 def _as_json_lines(values: Iterable[object]) -> bytes:
@@ -174,8 +190,15 @@ def _append(
     after: int | None = None,
     origin: Mapping[str, object] | None = None,
     merged: Mapping[str, object] | None = None,
+    subjects: Sequence[str] | None = None,
 ) -> StreamAppended:
-    prepared = streams.prepare(workspace, parsed.schema, parsed.blocks)
+    """Append records; `subjects` is whom they are about, where they are sealed already."""
+    people: Iterable[str] | None = subjects
+    if stream.personal is not None and subjects is None:
+        if workspace.keys is None:
+            raise UnwritableStateError("nobody's records can be sealed: the keys of this workspace are out of reach")
+        parsed, people = streams.seal(workspace.keys, stream.format, stream.personal, parsed)
+    prepared = streams.prepare(workspace, parsed.schema, parsed.blocks, people=people)
     if not prepared.count:
         line = _own_line(workspace, stream)
         return StreamAppended(
@@ -252,6 +275,7 @@ def merge(workspace: Workspace, name: str, *, branch: str | None = None, reason:
                 reason=reason,
                 uses=line.lineage(item.merged, item.stop),
                 merged={"branch": item.name, "start": item.merged, "stop": item.stop},
+                subjects=None if stream.personal is None else line.subjects(item.merged, item.stop),
             )
         )
     return StreamMerged(name=stream.name, merged=tuple(merged))

@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import contextlib
+import csv
+import io
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from retrodict import runs
+from retrodict import runs, streams
+from retrodict.actions.looks import NOT_POSSIBLE, Look
+from retrodict.actions.personal_files import PersonalFiles
 from retrodict.actions.places import workspace_path
 from retrodict.actions.streaming import Range, read_range, stream_named
 from retrodict.kernel.errors import UsageError
 from retrodict.kernel.types import Digest, Edge, EventId, Ref
 from retrodict.streams import records
-from retrodict.streams.formats import fields, read_batch, read_schema
+from retrodict.streams.formats import batch_of, fields, read_batch, read_schema
 from retrodict.workspace import Batch, Workspace, edges_or_list
 
 Form = Literal["records", "arrow", "pandas"]
@@ -78,17 +82,18 @@ def read(
 
 
 def lines(found: Range, *, header: bool = True) -> Iterator[bytes]:
-    """Yield a range as text, block by block: JSON Lines, CSV with its header, and the rows of Arrow as JSON Lines."""
+    """Yield a range as text, block by block: JSON Lines, CSV with its header, and the rows of Arrow as JSON Lines.
+
+    Personal values are looked at, which is recorded first; those that are out of reach say why.
+    """
     line = found.line
     if line.stream.format == "csv" and header and line.size:
         yield (line.schema_bytes(line.schema) or b"") + b"\n"
     if line.stream.format == "arrow":
-        for batch in batches(found):
-            yield b"".join(
-                json.dumps(row, default=_as_text, ensure_ascii=False).encode() + b"\n" for row in batch.to_pylist()
-            )
+        for rows in _rows(found):
+            yield b"".join(json.dumps(row, default=_as_text, ensure_ascii=False).encode() + b"\n" for row in rows)
     else:
-        for block in line.records(found.start, found.stop):
+        for block in _texts(found):
             if block:
                 yield b"\n".join([*block, b""])
 
@@ -98,10 +103,73 @@ def _as_text(value: object) -> str:
 
 
 def batches(found: Range) -> Iterator[Any]:
-    """Yield a range of a stream of Arrow as record batches."""
-    for block in found.line.kept(found.start, found.stop):
-        batch = read_batch(block.data, found.line.schema_bytes(block.schema))
-        yield batch.slice(block.found.start, len(block.found))
+    """Yield a range of a stream of Arrow as record batches; personal values that are out of reach are null."""
+    for batch, _ in _batches(found):
+        yield batch
+
+
+def _batches(found: Range) -> Iterator[tuple[Any, Sequence[streams.Opened] | None]]:
+    line = found.line
+    if line.stream.personal is None:
+        for block in line.kept(found.start, found.stop):
+            batch = read_batch(block.data, line.schema_bytes(block.schema))
+            yield batch.slice(block.found.start, len(block.found)), None
+        return
+    schema = line.schema_bytes(line.schema)
+    names = streams.column_names("arrow", schema)
+    for opened in _opened(found):
+        rows = [item.plain or json.dumps([item.clear.get(name) for name in names]).encode() for item in opened]
+        yield batch_of(rows, schema), opened
+
+
+def _rows(found: Range) -> Iterator[list[dict[str, object]]]:
+    """Yield the rows of a stream of Arrow as mappings."""
+    personal = found.line.stream.personal
+    for batch, opened in _batches(found):
+        rows: list[dict[str, object]] = batch.to_pylist()
+        for row, item in zip(rows, opened or (), strict=False):
+            if item.plain is None and personal is not None:
+                row.update({name: _mark(item) for name in row if personal.hides(name)})
+        yield rows
+
+
+def _texts(found: Range) -> Iterator[list[bytes]]:
+    """Yield the records of a stream of text, as they were given."""
+    line = found.line
+    if line.stream.personal is None:
+        yield from line.records(found.start, found.stop)
+        return
+    columns = streams.column_names(line.stream.format, line.schema_bytes(line.schema))
+    for opened in _opened(found):
+        yield [item.plain or _without(item, line.stream, columns) for item in opened]
+
+
+def _without(item: streams.Opened, stream: records.Stream, columns: Sequence[str]) -> bytes:
+    """Return what can be shown of a record whose personal values are out of reach."""
+    personal, mark = stream.personal, _mark(item)
+    assert personal is not None
+    if stream.format == "csv":
+        text = io.StringIO()
+        values = [item.clear.get(name, mark) for name in columns]
+        csv.writer(text, lineterminator="").writerow(values)
+        return text.getvalue().encode()
+    hidden = dict.fromkeys((personal.subject, *(personal.columns or ())), mark)
+    return json.dumps({**hidden, **item.clear}, ensure_ascii=False).encode("utf-8", "surrogatepass")
+
+
+def _mark(item: streams.Opened) -> str:
+    return f"({item.why})"
+
+
+def _opened(found: Range) -> Iterator[list[streams.Opened]]:
+    """Yield the records of a stream about people, opened; that they are looked at is recorded first."""
+    line = found.line
+    look = Look(line.workspace, "stream")
+    withheld = None if look.is_possible else NOT_POSSIBLE
+    if look.text_of(set(line.subjects(found.start, found.stop))):
+        look.record(uses=line.lineage(found.start, found.stop))
+    for block in line.records(found.start, found.stop):
+        yield streams.open_records(line.workspace, block, withheld=withheld)
 
 
 def values(found: Range, form: Form = "records") -> Any:
@@ -112,12 +180,11 @@ def values(found: Range, form: Form = "records") -> Any:
     line = found.line
     if form == "records":
         if line.stream.format == "jsonl":
-            return [json.loads(record) for block in line.records(found.start, found.stop) for record in block]
+            return [json.loads(record) for block in _texts(found) for record in block]
         if line.stream.format == "csv":
             header = fields(line.schema_bytes(line.schema) or b"")
-            rows = (fields(record) for block in line.records(found.start, found.stop) for record in block)
-            return [dict(zip(header, row, strict=True)) for row in rows]
-        return [row for batch in batches(found) for row in batch.to_pylist()]
+            return [dict(zip(header, fields(record), strict=True)) for block in _texts(found) for record in block]
+        return [row for rows in _rows(found) for row in rows]
     table = _table(found)
     return table if form == "arrow" else table.to_pandas()
 
@@ -133,9 +200,10 @@ def _table(found: Range) -> Any:
     if not data:
         return pa.table({})
     if line.stream.format == "csv":
-        from pyarrow import csv  # loaded when asked for
+        from pyarrow import csv as arrow_csv  # loaded when asked for
 
-        return csv.read_csv(pa.BufferReader(data), parse_options=csv.ParseOptions(newlines_in_values=True))
+        parse = arrow_csv.ParseOptions(newlines_in_values=True)
+        return arrow_csv.read_csv(pa.BufferReader(data), parse_options=parse)
     from pyarrow import json as arrow_json  # loaded when asked for
 
     options = arrow_json.ReadOptions(block_size=max(len(data), 1))
@@ -175,7 +243,11 @@ def write(workspace: Workspace, found: Range, out: Path, *, reason: str | None =
                     file.write(data)
             file.flush()
             os.fsync(file.fileno())
-        content = workspace.objects.put_file(temporary)
+        if found.line.stream.personal is not None:
+            kept = PersonalFiles(workspace).seal(temporary)
+            content, sealed = kept.stored.digest, (kept.stored.digest, kept.key)
+        else:
+            content, sealed = workspace.objects.put_file(temporary), None
         temporary.replace(out)
     except OSError as error:
         raise UsageError(f"{out} cannot be written: {error.strerror}") from error
@@ -195,6 +267,7 @@ def write(workspace: Workspace, found: Range, out: Path, *, reason: str | None =
             start=found.start,
             stop=found.stop,
             root=found.line.root(found.stop).hex(),
+            sealed=sealed,
         ),
         reason=reason,
     )
@@ -231,6 +304,11 @@ def note_read(workspace: Workspace, found: Range, run: EventId) -> None:
         "run.read",
         uses=edges_or_list(batch, found.line.lineage(found.start, found.stop)),
         makes=(),
-        body=runs.read_body(run=run, what=found.reference, digest=f"sha256:{found.line.root(found.stop).hex()}"),
+        body=runs.read_body(
+            run=run,
+            what=found.reference,
+            digest=f"sha256:{found.line.root(found.stop).hex()}",
+            is_personal=found.line.stream.personal is not None,
+        ),
     )
     batch.append()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -28,6 +28,7 @@ class StreamCreated:
     reference: str
     name: str
     format: streams.Format
+    personal: records.Personal | None
     event: EventId
     index: int
 
@@ -81,11 +82,13 @@ class StreamShown:
     """A stream with its last appends, its consumers and its branches.
 
     Attributes:
+        personal: What of the records is about people; None: nothing.
         schema: The header, or the columns, where the format has them.
         pinned: "TOPIC/PARTITION until OFFSET" where it is a copy of a Kafka partition.
     """
 
     stream: StreamRow
+    personal: records.Personal | None
     schema: str | None
     appends: tuple[AppendRow, ...]
     positions: tuple[records.Position, ...]
@@ -176,13 +179,26 @@ def create(
     name: str,
     *,
     format: streams.Format = "jsonl",  # noqa: A002 - as the option is called
+    subject: str | None = None,
+    personal: Sequence[str] = (),
     reason: str | None = None,
 ) -> StreamCreated:
     """Create an empty stream, owned by this workspace's log.
 
+    Args:
+        subject: The field that says whom a record is about: each record is sealed under that person's key.
+        personal: The fields that are personal beside it; none: all are.
+
     Raises:
-        UsageError: There is one of this name, or the name could not be written into a reference.
+        UsageError: There is one of this name, the name could not be written into a reference, or there are personal
+            fields and no subject.
     """
+    if any("," in field for field in personal):
+        raise UsageError("a personal field with a comma in its name", hint="Give --personal once for each field.")
+    if personal and not subject:
+        raise UsageError(
+            "personal fields are sealed for the person whom a record is about", hint="Add --subject FIELD."
+        )
     if not _NAME.fullmatch(name) or not name.isprintable() or name.startswith("-"):
         raise UsageError(
             f"{name!r} cannot be a stream's name", hint="Use printable characters without spaces, @ and colons."
@@ -191,10 +207,13 @@ def create(
         if records.streams(workspace.views.database(), name):
             raise UsageError(f"there is a stream {name} already", hint=f"retrodict stream show {name}")
         batch = Batch(workspace)
-        body = records.created_body(name=name, format=format, owner=workspace.ledger.origin)
+        about = None if not subject else records.Personal(subject=subject, columns=tuple(personal) or None)
+        body = records.created_body(name=name, format=format, owner=workspace.ledger.origin, personal=about)
         event = batch.event("stream.created", uses=(), makes=(), body=body, reason=reason)
         index = next(s.index for s in batch.append() if s.event.id == event.id)
-    return StreamCreated(reference=f"stream:{name}", name=name, format=format, event=event.id, index=index)
+    return StreamCreated(
+        reference=f"stream:{name}", name=name, format=format, personal=about, event=event.id, index=index
+    )
 
 
 def list_streams(workspace: Workspace) -> Streams:
@@ -243,6 +262,7 @@ def show(workspace: Workspace, name: str) -> StreamShown:
     pinned = records.pinned_until(db, stream.event)
     return StreamShown(
         stream=_row(workspace, stream),
+        personal=stream.personal,
         schema=None if schema is None else schema.decode(errors="replace"),
         appends=tuple(
             AppendRow(

@@ -13,16 +13,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from retrodict import datasets, runs
-from retrodict.actions import names
+from retrodict.actions import looks, names
 from retrodict.actions.held_source import source_of
-from retrodict.kernel.errors import MissingExtraError, UnknownReferenceError, UsageError
+from retrodict.actions.personal_files import PersonalFiles, sealed_body
+from retrodict.actions.sealed_tensors import SealedObjects
+from retrodict.kernel.errors import MissingExtraError, UnavailableError, UnknownReferenceError, UsageError
 from retrodict.kernel.types import Digest, Edge, EventId, Ref
 from retrodict.tensors import IDS, NoTensorError, TensorConflictError
 from retrodict.workspace import Batch, Workspace
 
 if TYPE_CHECKING:
     from retrodict.tensors.array import Difference, SampleId
-    from retrodict.tensors.store import Changes, ObjectsStore
+    from retrodict.tensors.store import Changes, Objects, ObjectsStore
 
 _SHOWN_IDS = 5
 _SLICE = re.compile(r"(?P<start>-?\d+)?(?P<colon>:)?(?P<stop>-?\d+)?(?::(?P<step>\d+))?\Z")
@@ -35,7 +37,8 @@ class TensorShown:
     Attributes:
         reference: What to paste: `dataset:NAME@vN`.
         samples: The length of the first axis.
-        ids: The first sample ids; empty where there are none. `has_ids` says which.
+        ids: The first sample ids; empty where there are none, or they are personal. `has_ids` says which.
+        is_personal: It is sealed whole.
         index: The entry that added it; `is_new` False: the bytes were those of the current version already.
     """
 
@@ -52,6 +55,7 @@ class TensorShown:
     size_bytes: int
     index: int
     is_new: bool = False
+    is_personal: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,24 +103,51 @@ def find(workspace: Workspace, reference: str) -> datasets.DatasetVersion:
 
     Raises:
         UnknownReferenceError, AmbiguousReferenceError: See there.
-        UsageError: It is no dataset, or is personal.
+        UsageError: It is no dataset.
         NoTensorError: It holds no array.
+        ErasedError, SealedValuesError: It is personal, and was forgotten, or its key is not held here.
     """
     resolved = names.resolve(workspace, reference)
     found = [] if resolved.event is None else datasets.find(workspace.views.database(), event=resolved.event)
     if not found:
         raise UsageError(f"{reference} is no dataset", hint="`retrodict tensor list` lists the tensors.")
     if found[0].key is not None:
-        raise UsageError(f"{reference} is sealed, and is read as a whole", hint="`retrodict checkout` opens it.")
+        _opened(workspace, found[0])  # says why, where it cannot be
     if not _is_tensor(workspace, found[0]):
         raise NoTensorError(f"{reference} holds no array of Zarr version 3")
     return found[0]
 
 
 def _is_tensor(workspace: Workspace, version: datasets.DatasetVersion) -> bool:
-    if version.type != "tree" or version.key is not None or not workspace.objects.has(version.content):
+    if version.type != "tree" or not workspace.objects.has(version.content):
         return False
-    return any(entry.name == b"zarr.json" for entry in workspace.objects.list_tree(version.content))
+    objects, root = _opened(workspace, version)
+    return any(entry.name == b"zarr.json" for entry in objects.list_tree(root))
+
+
+def _opened(workspace: Workspace, version: datasets.DatasetVersion) -> tuple[Objects, Digest]:
+    """Return where the files of a version lie, and its tree there.
+
+    Raises:
+        ErasedError, SealedValuesError: It is personal, and its key is gone, or not held here.
+    """
+    if version.key is None:
+        return workspace.objects, version.content
+    if version.type != "tree":
+        raise NoTensorError(f"{label(version)} is a file")
+    objects = SealedObjects(workspace)
+    return objects, objects.opened(version.content, version.key)
+
+
+def note_look(workspace: Workspace, *versions: datasets.DatasetVersion) -> None:
+    """Record that personal versions are looked at; before they are.
+
+    Raises:
+        SealedValuesError: That cannot be recorded here.
+    """
+    for version in versions:
+        if version.key is not None:
+            looks.record_file(workspace, version.content, by="tensor")
 
 
 def open_store(workspace: Workspace, version: datasets.DatasetVersion) -> ObjectsStore:
@@ -128,7 +159,8 @@ def open_store(workspace: Workspace, version: datasets.DatasetVersion) -> Object
     needed()
     from retrodict.tensors.store import Files, ObjectsStore  # brings zarr
 
-    return ObjectsStore(workspace.objects, Files(workspace.objects, version.content))
+    objects, root = _opened(workspace, version)
+    return ObjectsStore(objects, Files(objects, root))
 
 
 def label(version: datasets.DatasetVersion) -> str:
@@ -140,18 +172,20 @@ def note_read(workspace: Workspace, version: datasets.DatasetVersion, run: Event
     """Record that a run has read a version: it becomes one of the run's inputs."""
     batch = Batch(workspace)
     edge = Edge(ref=Ref(version.content), role="tensor", evidence="observed", made_by=version.event)
-    body = runs.read_body(run=run, what=label(version), digest=version.content)
+    is_personal = version.key is not None
+    body = runs.read_body(run=run, what=label(version), digest=version.content, is_personal=is_personal)
     batch.event("run.read", uses=(edge,), makes=(), body=body)
     batch.append()
 
 
 def list_tensors(workspace: Workspace) -> Tensors:
     """Return the newest version of each tensor."""
-    found = [v for v in datasets.versions(workspace.views.database()) if v.is_current and _is_tensor(workspace, v)]
     rows = []
-    for version in found:
-        with contextlib.suppress(NoTensorError):  # a group, or an older version of Zarr
-            rows.append(_shown(workspace, version))
+    for version in datasets.versions(workspace.views.database()):
+        # A group, or an older version of Zarr; or it is personal, and cannot be opened here.
+        with contextlib.suppress(NoTensorError, UnavailableError):
+            if version.is_current and _is_tensor(workspace, version):
+                rows.append(_shown(workspace, version))
     return Tensors(rows=tuple(rows))
 
 
@@ -175,10 +209,11 @@ def _shown(workspace: Workspace, version: datasets.DatasetVersion, *, is_new: bo
         chunks=found.chunks,
         samples=found.shape[0] if found.shape else 1,
         has_ids=ids is not None,
-        ids=tuple(ids or ())[:_SHOWN_IDS],
+        ids=tuple(ids or ())[:_SHOWN_IDS] if version.key is None else (),
         size_bytes=version.size_bytes,
         index=version.index,
         is_new=is_new,
+        is_personal=version.key is not None,
     )
 
 
@@ -191,16 +226,20 @@ def create(
     chunks: Sequence[int] | None = None,
     fill: float = 0,
     ids: Path | None = None,
+    personal: bool = False,
     reason: str | None = None,
 ) -> TensorShown:
     """Make a tensor in which every value is `fill`.
+
+    Args:
+        personal: It will be about people: each version is sealed, as personal folders are.
 
     Raises:
         UsageError: There is one of this name, or no such array can be.
     """
     if datasets.current(workspace.views.database(), name):
         raise UsageError(f"there is {name} already", hint="`rd.new_version` changes a part of it.")
-    draft = Draft(workspace, name, None)
+    draft = Draft(workspace, name, None, personal=personal)
     from retrodict.tensors import array  # brings zarr
 
     array.create(draft.store, shape, dtype, chunks=chunks, fill=fill)
@@ -214,6 +253,7 @@ def import_array(
     *,
     chunks: Sequence[int] | None = None,
     ids: Path | None = None,
+    personal: bool | None = None,
     reason: str | None = None,
 ) -> TensorShown:
     """Version an array: a `.npy` file, or the folder of a Zarr v3 array; only chunks that are new are kept.
@@ -222,6 +262,8 @@ def import_array(
         chunks: The shape of chunks, for a `.npy` file; by default as the version before it has, else at most 64 KiB.
         ids: A file with a name for each sample along the first axis: `.npy`, or text with one on each line. By default
             those of the version before it, where there are as many.
+        personal: It is about people: sealed, as personal folders are. False: it is not, or no longer, for a reason that
+            is given. None: as the version before it, or the file that it comes from.
 
     Raises:
         NoTensorError: It is neither.
@@ -231,28 +273,73 @@ def import_array(
     if not path.exists():
         raise UsageError(f"{path} does not exist")
     heads = datasets.current(workspace.views.database(), name)
-    base = heads[0] if len(heads) == 1 and _is_tensor(workspace, heads[0]) else None
+    files = PersonalFiles(workspace)
+    if personal is False and not (reason or "").strip():
+        raise UsageError("what was personal is declared clean for a reason", hint='Add --reason "...".')
+    if personal is None:
+        personal = any(head.key is not None for head in heads) or files.is_personal(path)
+        if not personal:
+            files.refuse(path)
+    base = heads[0] if len(heads) == 1 and _is_readable(workspace, heads[0]) else None
     given = None if ids is None else read_ids(ids)
     if path.is_dir():
         if chunks is not None:
             raise UsageError("the chunks of a Zarr folder stay as they are", hint="Leave --chunks out.")
-        stored = workspace.objects.add(path)
-        draft = Draft(workspace, name, base, content=stored.digest, files=stored.files)
+        if personal:
+            draft = Draft(workspace, name, base, personal=True)
+            draft.take(path)
+        else:
+            stored = workspace.objects.add(path)
+            draft = Draft(workspace, name, base, content=stored.digest, files=stored.files)
     else:
-        draft = Draft(workspace, name, base, content=None)
+        draft = Draft(workspace, name, base, personal=personal)
         _fill(draft, path, chunks)
     if given is None and base is not None:
         from retrodict.tensors.array import ids_of  # brings zarr
 
         before = ids_of(open_store(workspace, base))
         given = before if before is not None and len(before) == draft.samples() else None
-    return draft.save(ids=given, reason=reason, uses=source_of(workspace, path))
+    return draft.save(ids=given, reason=reason, uses=source_of(workspace, path, is_personal=personal))
+
+
+def write_array(
+    workspace: Workspace,
+    name: str,
+    values: Any,
+    *,
+    chunks: Sequence[int] | None = None,
+    ids: Sequence[SampleId] | None = None,
+    personal: bool | None = None,
+    reason: str | None = None,
+) -> TensorShown:
+    """Version an array of numpy, or what numpy makes one of; only chunks that are new are kept.
+
+    Args, Raises: as `import_array`.
+    """
+    needed()
+    import numpy as np  # an extra
+
+    datasets.check_name(name)
+    heads = datasets.current(workspace.views.database(), name)
+    if personal is False and not (reason or "").strip():
+        raise UsageError("what was personal is declared clean for a reason", hint="Give `reason`.")
+    if personal is None:
+        personal = any(head.key is not None for head in heads)
+    base = heads[0] if len(heads) == 1 and _is_readable(workspace, heads[0]) else None
+    draft = Draft(workspace, name, base, personal=personal)
+    _fill_from(draft, np.asarray(values), chunks)
+    return draft.save(ids=ids, reason=reason)
+
+
+def _is_readable(workspace: Workspace, version: datasets.DatasetVersion) -> bool:
+    try:
+        return _is_tensor(workspace, version)
+    except (NoTensorError, UnavailableError):  # it was forgotten: the next version goes on without it
+        return False
 
 
 def _fill(draft: Draft, path: Path, chunks: Sequence[int] | None) -> None:
     import numpy as np  # an extra
-
-    from retrodict.tensors import array  # brings zarr
 
     try:
         source = np.load(path, mmap_mode="r", allow_pickle=False)
@@ -260,6 +347,12 @@ def _fill(draft: Draft, path: Path, chunks: Sequence[int] | None) -> None:
         raise NoTensorError(f"{path} is no .npy file with numbers: {error}") from error
     if not isinstance(source, np.ndarray):
         raise NoTensorError(f"{path} holds several arrays, and a tensor is one")
+    _fill_from(draft, source, chunks)
+
+
+def _fill_from(draft: Draft, source: Any, chunks: Sequence[int] | None) -> None:
+    from retrodict.tensors import array  # brings zarr
+
     if chunks is None and draft.base is not None:
         before = array.open_array(open_store(draft.workspace, draft.base))
         if before.shape[1:] == source.shape[1:] and before.dtype == source.dtype:
@@ -309,8 +402,13 @@ class Draft:
         content: Digest | None = None,
         files: int = 0,
         goes_on: bool = False,
+        personal: bool = False,
     ) -> None:
-        """Begin with the files of `base` (`goes_on`), of a tree that is stored, or with none."""
+        """Begin with the files of `base` (`goes_on`), of a tree that is stored, or with none.
+
+        Args:
+            personal: Seal it; what goes on from a personal version is sealed anyway.
+        """
         needed()
         from retrodict.tensors.store import Changes, Files, ObjectsStore  # brings zarr
 
@@ -320,9 +418,22 @@ class Draft:
         self.base = base
         self._goes_on = goes_on
         self._files = base.files if goes_on and base is not None else files
-        begun = base.content if goes_on and base is not None else content
-        self._changes: Changes = Changes(workspace.objects, Files(workspace.objects, begun))
-        self.store: ObjectsStore = ObjectsStore(workspace.objects, self._changes.files, self._changes)
+        self._sealed: SealedObjects | None = None
+        objects: Objects = workspace.objects
+        if goes_on and base is not None:
+            objects, content = _opened(workspace, base)
+        elif personal:
+            objects = SealedObjects(workspace)
+        if isinstance(objects, SealedObjects):
+            self._sealed = objects
+        self._changes: Changes = Changes(objects, Files(objects, content))
+        self.store: ObjectsStore = ObjectsStore(objects, self._changes.files, self._changes)
+
+    def take(self, folder: Path) -> None:
+        """Begin with the files of a folder."""
+        for path in sorted(folder.rglob("*")):
+            if path.is_file():
+                self._changes.set(path.relative_to(folder).as_posix(), path.read_bytes())
 
     def samples(self) -> int:
         """Return the length of the first axis."""
@@ -361,6 +472,10 @@ class Draft:
             if self._goes_on and self.base is not None and [head.event for head in heads] != [self.base.event]:
                 files, onto = self._moved_on(heads)
             content, more = self._changes.save(onto)
+            objects: Objects = workspace.objects if self._sealed is None else self._sealed
+            size_bytes = sum(entry.size for entry in objects.list_tree(content))
+            sealed = None if self._sealed is None else self._sealed.seal(content)
+            content = content if sealed is None else sealed.stored.digest
             same = next((head for head in heads if head.content == content), None)
             if same is not None and len(heads) == 1:
                 return _shown(workspace, same)
@@ -377,11 +492,11 @@ class Draft:
                         version=version,
                         content=content,
                         type="tree",
-                        recipes=None,
+                        recipes=None if sealed is None else sealed.stored.recipes,
                         files=files + more,
-                        size_bytes=sum(entry.size for entry in workspace.objects.list_tree(content)),
+                        size_bytes=size_bytes,
                         source=None,
-                        sealed=None,
+                        sealed=None if sealed is None else sealed_body(batch, sealed.key, sealed.parts),
                     ),
                     "strategy": "tensors",
                 },
@@ -407,9 +522,12 @@ class Draft:
         from retrodict.tensors.store import Files  # brings zarr
 
         head = heads[0] if len(heads) == 1 else None
-        if head is None or not _is_tensor(self.workspace, head):
+        sealed_too = head is not None and (head.key is None) == (self._sealed is None)
+        if head is None or not sealed_too or not _is_tensor(self.workspace, head):
             raise TensorConflictError(f"{self.name} was given another kind of version, or several, in between")
-        now, before = Files(self.workspace.objects, head.content), self._changes.files
+        root = head.content if self._sealed is None else self._sealed.opened(head.content, head.key or "")
+        objects: Objects = self.workspace.objects if self._sealed is None else self._sealed
+        now, before = Files(objects, root), self._changes.files
         theirs = {key: entry.digest for key, entry in now.walk()}
         ours = {key: entry.digest for key, entry in before.walk()}
         both = sorted(key for key in self._changes.changed if theirs.get(key) != ours.get(key))
@@ -445,7 +563,9 @@ def begin(workspace: Workspace, name: str) -> Draft:
         raise UnknownReferenceError(asked, names.near(asked, known))
     if len(heads) > 1:
         raise UsageError(f"{asked} has {len(heads)} newest versions", hint="Settle which one it is first.")
-    return Draft(workspace, asked, find(workspace, label(heads[0])), goes_on=True)
+    base = find(workspace, label(heads[0]))
+    note_look(workspace, base)
+    return Draft(workspace, asked, base, goes_on=True)
 
 
 def read(workspace: Workspace, reference: str, slices: str = "", *, out: Path | None = None) -> TensorRead:
@@ -460,6 +580,7 @@ def read(workspace: Workspace, reference: str, slices: str = "", *, out: Path | 
     """
     version = find(workspace, reference)
     store = open_store(workspace, version)
+    note_look(workspace, version)
     import numpy as np  # an extra
 
     from retrodict.tensors.array import open_array  # brings zarr
@@ -512,6 +633,7 @@ def diff(workspace: Workspace, first: str, second: str) -> TensorDiff:
     """Say which samples differ between two versions. Raises as `find` does."""
     one, other = find(workspace, first), find(workspace, second)
     a, b = open_store(workspace, one), open_store(workspace, other)
+    note_look(workspace, one, other)
     from retrodict.tensors.array import compare  # brings zarr
 
     found = compare(a, b)

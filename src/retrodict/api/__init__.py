@@ -24,6 +24,7 @@ from retrodict.workspace import Workspace, refuse_writing
 
 if TYPE_CHECKING:
     from retrodict.actions.stream_append import StreamAppended
+    from retrodict.actions.tensors import TensorShown
     from retrodict.api.arrays import NewVersion
     from retrodict.api.running import Run
     from retrodict.render.explanation import ShownExplanation
@@ -45,6 +46,7 @@ __all__ = [
     "run",
     "samples",
     "search_predictions",
+    "write_array",
 ]
 
 StrPath = str | os.PathLike[str]
@@ -257,6 +259,38 @@ def new_version(
     from retrodict.api.arrays import NewVersion
 
     return NewVersion(world.current(workspace, writes=True), name, ids, reason)
+
+
+def write_array(
+    name: str,
+    values: Any,
+    *,
+    chunks: Sequence[int] | None = None,
+    ids: Sequence[str | int] | None = None,
+    personal: bool | None = None,
+    reason: str | None = None,
+    workspace: Workspace | None = None,
+) -> TensorShown:
+    """Record an array as the next version of a tensor, or as its first; only chunks that are new are stored.
+
+    Args:
+        values: A numpy array, or what numpy makes one of.
+        chunks: The shape of chunks; by default as the version before it has, else at most 64 KiB.
+        ids: For each sample along the first axis.
+        personal: It is about people: sealed, as personal folders are. False: it is not, or no longer, for a reason that
+            is given. None: as the version before it.
+
+    Raises:
+        UsageError: No such array can be, there are other ids than samples, or no reason is given.
+        MissingExtraError: zarr is not installed.
+    """
+    from retrodict.actions import tensors as action
+
+    used = world.current(workspace, writes=True)
+    refuse_writing(used)
+    done = action.write_array(used, name, values, chunks=chunks, ids=ids, personal=personal, reason=reason)
+    world.publish(used)
+    return done
 
 
 def samples(reference: str, *, workspace: Workspace | None = None) -> Samples:

@@ -22,6 +22,7 @@ def opened(workspace: Workspace, reference: str, path: str) -> Any:
     store = action.open_store(workspace, version)
     from retrodict.tensors.array import open_array  # brings zarr
 
+    action.note_look(workspace, version)
     array = open_array(store, path)
     if (run := world.run_under_way(workspace)) is not None:
         action.note_read(workspace, version, run)

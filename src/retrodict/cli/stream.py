@@ -54,7 +54,12 @@ def _list(as_json: bool) -> None:
     door.show(record, as_json=as_json, text=streams.listed)
 
 
-@door.subverb(command, "create", example="retrodict stream create clicks --format jsonl")
+@door.subverb(
+    command,
+    "create",
+    example="retrodict stream create clicks --format jsonl\n"
+    "retrodict stream create visits --subject customer --personal address",
+)
 @click.argument("name")
 @click.option(
     "--format",
@@ -64,14 +69,25 @@ def _list(as_json: bool) -> None:
     show_default=True,
     help="What records are: lines of JSON, records of CSV under one header, or rows of Arrow under one schema.",
 )
+@click.option("--subject", metavar="FIELD", help="Records are about people: whom, this field says. Each is sealed.")
+@click.option(
+    "--personal", multiple=True, metavar="FIELD", help="With --subject: only these are personal (default: all)."
+)
 @_REASON
-def create_command(name: str, form: Literal["jsonl", "csv", "arrow"], reason: str | None, as_json: bool) -> None:
-    """Create an empty stream."""
+def create_command(
+    name: str,
+    form: Literal["jsonl", "csv", "arrow"],
+    subject: str | None,
+    personal: tuple[str, ...],
+    reason: str | None,
+    as_json: bool,
+) -> None:
+    """Create an empty stream. Whether its records are about people cannot be said later."""
     from retrodict.actions.streams import create  # loaded when asked for
     from retrodict.render import streams
 
     with door.workspace(writes=True) as workspace:
-        record = create(workspace, name, format=form, reason=reason)
+        record = create(workspace, name, format=form, subject=subject, personal=personal, reason=reason)
     door.show(record, as_json=as_json, text=streams.created)
 
 
@@ -154,7 +170,7 @@ def read_command(
 ) -> None:
     """Print the records of REFERENCE: NAME, NAME@OFFSET (those before it), NAME@FROM:TO, NAME@-100: (the last 100).
 
-    CSV is printed with its header, rows of Arrow as JSON Lines.
+    CSV is printed with its header, rows of Arrow as JSON Lines. To read records about people is a look, and recorded.
     """
     from retrodict.actions import stream_read as action  # loaded when asked for
     from retrodict.actions.streams import position
@@ -170,7 +186,7 @@ def read_command(
         if consumer is not None and found.stop > found.start:
             position(workspace, found.line.stream.name, consumer, offset=found.stop)
 
-    with door.workspace(writes=out is not None or consumer is not None) as workspace:
+    with door.workspace(writes=out is not None or consumer is not None, records=True) as workspace:
         found = action.read(workspace, reference, branch=branch, consumer=consumer, limit=limit)
         if out is not None:
             record = action.write(workspace, found, out, reason=reason)

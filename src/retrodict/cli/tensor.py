@@ -48,6 +48,7 @@ def _list(as_json: bool) -> None:
 @_CHUNKS
 @click.option("--fill", type=float, default=0.0, show_default=True, help="The value that nobody has written.")
 @_IDS
+@click.option("--personal", is_flag=True, help="It will be about people: every version is sealed whole.")
 @_REASON
 def create_command(
     name: str,
@@ -56,6 +57,7 @@ def create_command(
     chunks: str | None,
     fill: float,
     ids: Path | None,
+    personal: bool,
     reason: str | None,
     as_json: bool,
 ) -> None:
@@ -65,7 +67,15 @@ def create_command(
 
     with door.workspace(writes=True) as workspace:
         record = create(
-            workspace, name, _numbers(shape) or (), dtype, chunks=_numbers(chunks), fill=fill, ids=ids, reason=reason
+            workspace,
+            name,
+            _numbers(shape) or (),
+            dtype,
+            chunks=_numbers(chunks),
+            fill=fill,
+            ids=ids,
+            personal=personal,
+            reason=reason,
         )
     door.show(record, as_json=as_json, text=tensors.added)
 
@@ -75,16 +85,27 @@ def create_command(
 @click.argument("path", type=click.Path(path_type=Path))
 @_CHUNKS
 @_IDS
+@click.option(
+    "--personal/--not-personal",
+    default=None,
+    help="It is about people: sealed whole. Or not, or no longer: with a --reason.",
+)
 @_REASON
 def import_command(
-    name: str, path: Path, chunks: str | None, ids: Path | None, reason: str | None, as_json: bool
+    name: str,
+    path: Path,
+    chunks: str | None,
+    ids: Path | None,
+    personal: bool | None,
+    reason: str | None,
+    as_json: bool,
 ) -> None:
     """Version the array in PATH, a .npy file or the folder of a Zarr v3 array; only chunks that are new are kept."""
     from retrodict.actions.tensors import import_array  # loaded when asked for
     from retrodict.render import tensors
 
     with door.workspace(writes=True) as workspace:
-        record = import_array(workspace, name, path, chunks=_numbers(chunks), ids=ids, reason=reason)
+        record = import_array(workspace, name, path, chunks=_numbers(chunks), ids=ids, personal=personal, reason=reason)
     door.show(record, as_json=as_json, text=tensors.added)
 
 
@@ -109,7 +130,7 @@ def read_command(reference: str, slices: str, out: Path | None, as_json: bool) -
     from retrodict.actions.tensors import read  # loaded when asked for
     from retrodict.render import tensors
 
-    with door.workspace() as workspace:
+    with door.workspace(records=True) as workspace:
         record = read(workspace, reference, slices, out=out)
     door.show(record, as_json=as_json, text=tensors.read)
 
@@ -123,7 +144,7 @@ def diff_command(first: str, second: str, exit_code: bool, as_json: bool) -> Non
     from retrodict.actions.tensors import diff  # loaded when asked for
     from retrodict.render import tensors
 
-    with door.workspace() as workspace:
+    with door.workspace(records=True) as workspace:
         record = diff(workspace, first, second)
     door.show(record, as_json=as_json, text=tensors.diff)
     if exit_code and not record.is_same:

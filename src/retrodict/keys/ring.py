@@ -209,6 +209,28 @@ class KeyRing:
             raise KeyNotHeldError(key)
         return self._encrypt(secret, plaintext, key)
 
+    def seal_rows(self, rows: Sequence[tuple[str, bytes]]) -> list[bytes]:
+        """Return values, each sealed under the key that it comes with. Raises as `seal_under` does."""
+        secrets: dict[str, bytes] = {}
+        for key in dict.fromkeys(key for key, _ in rows):
+            secret = self._secret(key)
+            if secret is None:
+                raise KeyNotHeldError(key)
+            secrets[key] = secret
+        return [self._encrypt(secrets[key], plaintext, key) for key, plaintext in rows]
+
+    def open_rows(self, rows: Sequence[tuple[str, bytes]]) -> list[bytes | None]:
+        """Return values that were sealed under the key that each comes with; None where that is not held.
+
+        Raises:
+            IntegrityError: A key or a value is altered.
+        """
+        secrets = {key: self._secret(key) for key in dict.fromkeys(key for key, _ in rows)}
+        return [
+            None if (secret := secrets[key]) is None else _decrypt(secret, data, key, f"a value sealed under key {key}")
+            for key, data in rows
+        ]
+
     def seal_jointly(self, keys: Sequence[str], plaintext: bytes) -> bytes:
         """Return `plaintext` sealed so that all of several keys are needed to open it: any one destroyed erases it.
 

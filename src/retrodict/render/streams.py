@@ -24,13 +24,21 @@ if TYPE_CHECKING:
         Streams,
         StreamShown,
     )
+    from retrodict.streams import Personal
 
 _SHORT = len("sha256:") + 12
 
 
 def created(record: StreamCreated) -> RenderableType:
     """Render `stream create`."""
-    return Text(f"{record.reference}  {record.format}  entry {record.index}")
+    return Text(f"{record.reference}  {record.format}{_about(record.personal)}  entry {record.index}")
+
+
+def _about(personal: Personal | None) -> str:
+    if personal is None:
+        return ""
+    of = "all fields" if personal.columns is None else ", ".join((personal.subject, *personal.columns))
+    return f"  sealed for the people in {personal.subject}: {of}"
 
 
 def listed(record: Streams) -> RenderableType:
@@ -59,7 +67,7 @@ def shown(record: StreamShown) -> RenderableType:
     stream = record.stream
     owner = "this workspace" if stream.is_own else stream.owner
     lines = [
-        f"stream:{stream.name}  {stream.format}",
+        f"stream:{stream.name}  {stream.format}{_about(record.personal)}",
         f"{count(stream.records, 'record')} in {count(stream.appends, 'append')}",
         f"version {stream.reference}  {stream.digest}",
         f"owned by {owner}",

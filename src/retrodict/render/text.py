@@ -735,7 +735,10 @@ def _reach(record: Reach) -> list[RenderableType]:
         f"kept together   {_numbers(record.joint)}" + (": erased for all of them" if record.joint else ""),
         f"models          {', '.join(record.models) or 'none'}",
         f"disputes        {_numbers(record.disputes)}",
+        f"streams         {', '.join(record.streams) or 'none'}",
     ]
+    if record.files:
+        lines.append(f"files of them   {_numbers(record.files)}: sealed, and erased as a whole")
     rows = [(holder.kind, holder.where, holder.entry, holder.state) for holder in record.holders]
     return [Text("\n".join(lines)), table(["held by", "where", "entry", "destroyed there"], rows, wrap=["where"])]
 
@@ -792,7 +795,8 @@ def files_forgotten(record: FilesForgotten) -> RenderableType:
 def exported(record: Exported, file: object) -> RenderableType:
     """Render `export`."""
     held = f"; kept together with others' and not given out: {_numbers(record.withheld)}" if record.withheld else ""
-    return Text(f"{file}  {len(record.predictions)} rows{held}  entry {record.index}")
+    records = f", {count(len(record.records), 'record')} of streams" if record.records else ""
+    return Text(f"{file}  {len(record.predictions)} rows{records}{held}  entry {record.index}")
 
 
 def key_identity(record: Identity) -> RenderableType:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import json
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -21,7 +22,7 @@ from retrodict.kernel import merkle
 from retrodict.kernel.errors import UsageError
 from retrodict.kernel.merkle import EMPTY_ROOT, HASH_BYTES, node_hash
 from retrodict.kernel.types import Digest, Edge, EventId, Ref
-from retrodict.streams import formats, records
+from retrodict.streams import formats, personal, records
 from retrodict.streams.errors import OffsetError, StreamMismatchError
 from retrodict.streams.formats import BLOCK, Block
 from retrodict.streams.records import MAIN, Append, Stream
@@ -31,6 +32,7 @@ from retrodict.workspace import Batch, Workspace, edges_or_list
 PART_BYTES = 16 << 20
 INLINE_BYTES = 64 << 10  # what is smaller rides in the transaction of its event
 _READ_BYTES = 4 << 20
+_IN_ENTRY = 200  # pseudonyms; more of them are listed in an object
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,6 +43,7 @@ class Prepared:
         hashes: The leaf hashes, one after the other.
         small: What is to ride with the event, by digest.
         size_bytes: Of the records as they are kept.
+        subjects: The pseudonyms of whom they are about; None where the stream is about nobody.
     """
 
     schema: Digest | None
@@ -48,6 +51,7 @@ class Prepared:
     hashes: bytearray
     small: Mapping[Digest, bytes]
     size_bytes: int
+    subjects: Sequence[str] | None = None
 
     @property
     def count(self) -> int:
@@ -55,8 +59,13 @@ class Prepared:
         return len(self.hashes) // HASH_BYTES
 
 
-def prepare(workspace: Workspace, schema: bytes | None, blocks: Iterable[Block]) -> Prepared:
+def prepare(
+    workspace: Workspace, schema: bytes | None, blocks: Iterable[Block], *, people: Iterable[str] | None = None
+) -> Prepared:
     """Hash and store records. Memory: 32 bytes for each record, and 16 MiB.
+
+    Args:
+        people: The pseudonyms of whom they are about, which may be complete only once the blocks are read.
 
     Raises:
         RecordError: One is none; what was stored before it is bytes that nothing names.
@@ -100,6 +109,7 @@ def prepare(workspace: Workspace, schema: bytes | None, blocks: Iterable[Block])
         hashes=hashes,
         small=batch.blobs,
         size_bytes=sum(weights),
+        subjects=None if people is None else sorted(people),
     )
 
 
@@ -116,7 +126,7 @@ class Line:
     """The main line of a stream, or a branch, up to where it went when it was opened."""
 
     def __init__(self, workspace: Workspace, stream: Stream, branch: str = MAIN) -> None:
-        self._workspace = workspace
+        self.workspace = workspace
         self.stream = stream
         self.branch = branch
         db = workspace.views.database()
@@ -143,7 +153,7 @@ class Line:
         if schema is None:
             return None
         if schema not in self._schemas:
-            self._schemas[schema] = self._workspace.objects.get(schema)
+            self._schemas[schema] = self.workspace.objects.get(schema)
         return self._schemas[schema]
 
     # Reading
@@ -164,7 +174,7 @@ class Line:
 
     def places(self, start: int, stop: int) -> list[records.Place]:
         """Return where the records [start, stop) lie now."""
-        db = self._workspace.views.database()
+        db = self.workspace.views.database()
         found: list[records.Place] = []
         if start < self.base:
             found += records.places(db, self.stream.event, MAIN, start, min(stop, self.base))
@@ -173,7 +183,7 @@ class Line:
         return found
 
     def _load(self, digest: Digest) -> Segment:
-        return Segment.decode(self._workspace.objects.get(digest))
+        return Segment.decode(self.workspace.objects.get(digest))
 
     def kept(self, start: int, stop: int) -> Iterator[Kept]:
         """Yield the blocks that hold the records [start, stop), in order.
@@ -181,7 +191,7 @@ class Line:
         Raises:
             MissingObjectError, AlteredObjectError: Bytes are not held as they were appended.
         """
-        objects = self._workspace.objects
+        objects = self.workspace.objects
         for place in self.places(start, stop):
             segment = self._segment(place.segment)
             # A segment of a branch may hold records of the main line again, and one of the main line go on beyond it.
@@ -209,7 +219,7 @@ class Line:
             yield self._split(block)
 
     def _split(self, block: Kept) -> list[bytes]:
-        found = formats.split(self.stream.format, block.data, self.schema_bytes(block.schema))
+        found = formats.split(self.stream.kept_format, block.data, self.schema_bytes(block.schema))
         return found[block.found.start : block.found.stop]
 
     def record(self, offset: int) -> bytes:
@@ -260,9 +270,10 @@ class Line:
         waiting: list[bytes] = []
         for block in self.kept(start, stop):
             is_whole = len(block.found) == block.size
-            if is_whole and (self.stream.format == "arrow" or (block.size == BLOCK and not waiting)):
+            is_arrow = self.stream.kept_format == "arrow"
+            if is_whole and (is_arrow or (block.size == BLOCK and not waiting)):
                 yield Block(records=self._split(block), kept=block.data)
-            elif self.stream.format == "arrow":
+            elif is_arrow:
                 schema = self.schema_bytes(block.schema)
                 yield formats.part_of_batch(block.data, schema, block.found.start, block.found.stop)
             else:
@@ -280,7 +291,7 @@ class Line:
             StreamMismatchError: They do not make what the log says that they made when they were appended.
             MissingObjectError, AlteredObjectError: Bytes are not held as they were appended.
         """
-        db = self._workspace.views.database()
+        db = self.workspace.views.database()
         said = {a.stop: a.root for a in records.appends(db, self.stream.event, MAIN) if a.stop <= self._main_until()}
         if self.branch != MAIN:
             said |= {a.stop: a.root for a in records.appends(db, self.stream.event, self.branch)}
@@ -314,6 +325,13 @@ class Line:
 
     def _main_until(self) -> int:
         return self.size if self.branch == MAIN else self.base
+
+    def subjects(self, start: int, stop: int) -> list[str]:
+        """Return the pseudonyms of whom the records [start, stop) are about.
+
+        Raises as `kept` does, and FormatError where records are not sealed.
+        """
+        return sorted({subject for block in self.records(start, stop) for subject in personal.subjects(block)})
 
     def lineage(self, start: int, stop: int) -> list[Edge]:
         """Return the edges of whoever uses the records [start, stop)."""
@@ -399,6 +417,7 @@ def append(
                 size_bytes=prepared.size_bytes,
                 kafka=None if kafka is None else {**kafka, "brokers": batch.seal(str(kafka["brokers"]))},
                 merged=merged,
+                subjects=_listed(batch, prepared.subjects),
             ),
             reason=reason,
         )
@@ -483,6 +502,13 @@ def _runs(places: Sequence[records.Place], at_least: int) -> Iterator[list[recor
             run = []
         if is_small and place is not None:
             run.append(place)
+
+
+def _listed(batch: Batch, subjects: Sequence[str] | None) -> Sequence[str] | Digest | None:
+    """Return pseudonyms as an entry holds them: in an object of their own where they are many."""
+    if subjects is None or len(subjects) <= _IN_ENTRY:
+        return subjects
+    return batch.blob(json.dumps(list(subjects)).encode())
 
 
 def _keep(workspace: Workspace, batch: Batch, segment: Segment) -> Digest:

@@ -6,6 +6,7 @@ of the log that appended to it; the main line is the branch "".
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
@@ -21,12 +22,30 @@ MAIN = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Personal:
+    """What of a stream's records is about people.
+
+    Attributes:
+        subject: The field that says whom a record is about; personal itself.
+        columns: The other personal fields; None: all are.
+    """
+
+    subject: str
+    columns: tuple[str, ...] | None
+
+    def hides(self, column: str) -> bool:
+        """Say whether a field is personal."""
+        return self.columns is None or column == self.subject or column in self.columns
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Stream:
     """A stream, as its events say.
 
     Attributes:
         event: Its `stream.created`; `index` is its entry.
         owner: The origin of the log that appends to its main line.
+        personal: None: its records are about nobody, and are kept as they are.
     """
 
     event: EventId
@@ -36,6 +55,12 @@ class Stream:
     owner: str
     at: str
     agent: str
+    personal: Personal | None = None
+
+    @property
+    def kept_format(self) -> Format:
+        """In which format its records are kept: sealed ones are lines of JSON, whatever they are when opened."""
+        return self.format if self.personal is None else "jsonl"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,9 +122,19 @@ class Branch:
     merged: int
 
 
-def created_body(*, name: str, format: Format, owner: str) -> dict[str, object]:  # noqa: A002 - the field's name on disk
+def created_body(
+    *,
+    name: str,
+    format: Format,  # noqa: A002 - the field's name on disk
+    owner: str,
+    personal: Personal | None = None,
+) -> dict[str, object]:
     """Return the body of `stream.created`."""
-    return {"name": name, "format": format, "owner": owner}
+    body: dict[str, object] = {"name": name, "format": format, "owner": owner}
+    if personal is not None:
+        columns = None if personal.columns is None else list(personal.columns)
+        body["personal"] = {"subject": personal.subject, "columns": columns}
+    return body
 
 
 def appended_body(
@@ -115,6 +150,7 @@ def appended_body(
     size_bytes: int,
     kafka: Mapping[str, object] | None,
     merged: Mapping[str, object] | None,
+    subjects: Sequence[str] | Digest | None = None,
 ) -> dict[str, object]:
     """Return the body of `stream.appended`."""
     return {
@@ -129,6 +165,7 @@ def appended_body(
         "size_bytes": size_bytes,
         "kafka": kafka,
         "merged": merged,
+        **({} if subjects is None else {"subjects": subjects}),
     }
 
 
@@ -152,9 +189,12 @@ def positioned_body(*, stream: EventId, consumer: str, offset: int) -> dict[str,
     return {"stream": stream, "consumer": consumer, "offset": offset}
 
 
-def materialized_body(*, stream: EventId, branch: str, start: int, stop: int, root: str) -> dict[str, object]:
-    """Return the body of `stream.materialized`."""
-    return {"stream": stream, "branch": branch, "start": start, "stop": stop, "root": root}
+def materialized_body(
+    *, stream: EventId, branch: str, start: int, stop: int, root: str, sealed: tuple[Digest, str] | None = None
+) -> dict[str, object]:
+    """Return the body of `stream.materialized`; `sealed` is what a personal file was sealed as, and its key."""
+    body: dict[str, object] = {"stream": stream, "branch": branch, "start": start, "stop": stop, "root": root}
+    return body if sealed is None else {**body, "content": sealed[0], "sealed": {"key": sealed[1]}}
 
 
 def moved_body(*, stream: EventId, owner: str) -> dict[str, object]:
@@ -163,14 +203,19 @@ def moved_body(*, stream: EventId, owner: str) -> dict[str, object]:
 
 
 class StreamProjection:
-    """Tables of streams, of their appends, of where records lie now, of positions, and of what was merged."""
+    """Tables of streams, appends and whom these are about, where records lie now, positions, files, merged branches."""
 
     name = "streams"
-    version = 1
+    version = 2
     tables: Mapping[str, str] = {
         "streams_streams": "CREATE TABLE streams_streams (event TEXT PRIMARY KEY, entry INTEGER NOT NULL, "
-        "name TEXT NOT NULL, format TEXT NOT NULL, owner TEXT NOT NULL, at TEXT NOT NULL, agent TEXT NOT NULL) "
-        "WITHOUT ROWID",
+        "name TEXT NOT NULL, format TEXT NOT NULL, owner TEXT NOT NULL, at TEXT NOT NULL, agent TEXT NOT NULL, "
+        "subject TEXT, columns TEXT) WITHOUT ROWID",
+        "streams_about": "CREATE TABLE streams_about (subject TEXT NOT NULL, event TEXT NOT NULL, "
+        "PRIMARY KEY (subject, event)) WITHOUT ROWID",
+        "streams_files": "CREATE TABLE streams_files (event TEXT PRIMARY KEY, entry INTEGER NOT NULL, "
+        "stream TEXT NOT NULL, branch TEXT NOT NULL, start INTEGER NOT NULL, stop INTEGER NOT NULL, "
+        "key TEXT NOT NULL) WITHOUT ROWID",
         "streams_appends": "CREATE TABLE streams_appends (event TEXT PRIMARY KEY, entry INTEGER NOT NULL, "
         "stream TEXT NOT NULL, branch TEXT NOT NULL, start INTEGER NOT NULL, stop INTEGER NOT NULL, "
         "root TEXT NOT NULL, segment TEXT NOT NULL, schema TEXT, at TEXT NOT NULL, agent TEXT NOT NULL, "
@@ -187,20 +232,31 @@ class StreamProjection:
     indexes: Sequence[str] = (
         "CREATE INDEX streams_by_name ON streams_streams (name)",
         "CREATE INDEX streams_appends_by_start ON streams_appends (stream, branch, start)",
+        "CREATE INDEX streams_about_by_event ON streams_about (event)",
     )
 
     def apply(self, db: apsw.Connection, entry: Sequenced, blob: Callable[[Digest], bytes]) -> None:
         """Fold one entry."""
-        del blob
         event, body = entry.event, cast("Mapping[str, Any]", entry.event.body)
         match event.kind:
             case "stream.created":
+                personal = body.get("personal") or {}
+                columns = personal.get("columns")
                 row = (event.id, entry.index, body["name"], body["format"], body["owner"], event.at, event.agent)
-                db.execute("INSERT INTO streams_streams VALUES (?, ?, ?, ?, ?, ?, ?)", row)
+                about = (personal.get("subject"), None if columns is None else json.dumps(list(columns)))
+                db.execute("INSERT INTO streams_streams VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", (*row, *about))
             case "stream.moved":
                 db.execute("UPDATE streams_streams SET owner = ? WHERE event = ?", (body["owner"], body["stream"]))
             case "stream.appended":
                 self._appended(db, entry, body)
+                subjects = body.get("subjects") or ()
+                if isinstance(subjects, str):
+                    subjects = json.loads(blob(Digest(subjects)))
+                rows = [(str(subject), event.id) for subject in subjects]
+                db.executemany("INSERT OR IGNORE INTO streams_about VALUES (?, ?)", rows)
+            case "stream.materialized" if body.get("sealed") is not None:
+                where = (body["stream"], body["branch"], body["start"], body["stop"], body["sealed"]["key"])
+                db.execute("INSERT INTO streams_files VALUES (?, ?, ?, ?, ?, ?, ?)", (event.id, entry.index, *where))
             case "stream.compacted":
                 self._compacted(db, entry, body)
             case "stream.positioned":
@@ -253,7 +309,7 @@ PROJECTION = StreamProjection()
 
 def streams(db: apsw.Connection, name: str | None = None, *, event: EventId | None = None) -> list[Stream]:
     """Return all streams (of a name; or that an event created), by name."""
-    query = "SELECT event, entry, name, format, owner, at, agent FROM streams_streams"
+    query = "SELECT event, entry, name, format, owner, at, agent, subject, columns FROM streams_streams"
     if event is not None:
         rows: list[Any] = db.execute(f"{query} WHERE event = ?", (event,)).fetchall()
     elif name is not None:
@@ -261,8 +317,19 @@ def streams(db: apsw.Connection, name: str | None = None, *, event: EventId | No
     else:
         rows = db.execute(f"{query} ORDER BY name, entry").fetchall()
     return [
-        Stream(event=EventId(e), index=EntryNumber(index), name=n, format=form, owner=owner, at=at, agent=agent)
-        for e, index, n, form, owner, at, agent in rows
+        Stream(
+            event=EventId(e),
+            index=EntryNumber(index),
+            name=n,
+            format=form,
+            owner=owner,
+            at=at,
+            agent=agent,
+            personal=None
+            if subject is None
+            else Personal(subject=subject, columns=None if columns is None else tuple(json.loads(columns))),
+        )
+        for e, index, n, form, owner, at, agent, subject, columns in rows
     ]
 
 
@@ -359,3 +426,16 @@ def pinned_until(db: apsw.Connection, stream: EventId) -> tuple[str, int, int] |
     )
     rows: list[Any] = db.execute(query, (stream,)).fetchall()
     return None if not rows else (str(rows[0][0]), int(rows[0][1]), int(rows[0][2]))
+
+
+def appends_about(db: apsw.Connection, subject: str) -> list[Append]:
+    """Return the appends that hold records about a person, by their pseudonym, in no order."""
+    rows: list[Any] = db.execute("SELECT event FROM streams_about WHERE subject = ?", (subject,)).fetchall()
+    return [append for row in rows for append in _as_appends(db.execute(f"{_APPENDS} event = ?", row).fetchall())]
+
+
+def sealed_files(db: apsw.Connection, stream: EventId, branch: str) -> list[tuple[EventId, int, int, int, str]]:
+    """Return (event, entry, start, stop, key) of the files that records of a line were written to, sealed."""
+    query = "SELECT event, entry, start, stop, key FROM streams_files WHERE stream = ? AND branch = ? ORDER BY entry"
+    rows: list[Any] = db.execute(query, (stream, branch)).fetchall()
+    return [(EventId(event), EntryNumber(entry), start, stop, key) for event, entry, start, stop, key in rows]

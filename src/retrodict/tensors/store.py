@@ -9,21 +9,46 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 from threading import RLock
+from typing import Protocol
 
 from zarr.abc.store import ByteRequest, OffsetByteRequest, RangeByteRequest, Store
 from zarr.core.buffer import Buffer, BufferPrototype
 from zarr.core.buffer.core import default_buffer_prototype
 
 from retrodict.kernel.types import Digest
-from retrodict.objects import ObjectStore, TreeEntry, digest_of
+from retrodict.objects import TreeEntry, digest_of
 
 _PENDING_BYTES = 32 << 20
+
+
+class Objects(Protocol):
+    """Where the files of versions lie: the object store, or what seals them on the way there."""
+
+    def get(self, digest: Digest, /) -> bytes:
+        """Return the bytes under a name, verified."""
+        ...
+
+    def read(self, digest: Digest, offset: int, length: int, /) -> bytes:
+        """Return a part of them, verified."""
+        ...
+
+    def put_many(self, contents: Iterable[bytes], /) -> list[Digest]:
+        """Keep bytes; durable when this returns."""
+        ...
+
+    def put_tree(self, entries: Iterable[TreeEntry], /) -> Digest:
+        """Keep a listing."""
+        ...
+
+    def list_tree(self, digest: Digest, /) -> Iterable[TreeEntry]:
+        """Return what a listing holds."""
+        ...
 
 
 class Files:
     """The files of a version, by key ("c/0/1"); a folder is listed when it is first needed."""
 
-    def __init__(self, objects: ObjectStore, root: Digest | None) -> None:
+    def __init__(self, objects: Objects, root: Digest | None) -> None:
         """`root` None: there are none yet."""
         self.root = root
         self._objects = objects
@@ -61,7 +86,7 @@ class Files:
 class Changes:
     """Keys that differ from a version's files: what they hold now, or None where they are gone."""
 
-    def __init__(self, objects: ObjectStore, files: Files) -> None:
+    def __init__(self, objects: Objects, files: Files) -> None:
         self.files = files
         self.changed: dict[str, TreeEntry | None] = {}
         self._objects = objects
@@ -114,7 +139,7 @@ class Changes:
 
 
 def _applied(
-    objects: ObjectStore, files: Files, path: str, name: bytes, changed: Mapping[str, TreeEntry | None]
+    objects: Objects, files: Files, path: str, name: bytes, changed: Mapping[str, TreeEntry | None]
 ) -> TreeEntry | None:
     """Return a folder with the changes to its keys, which are relative to it; None where nothing is left in it."""
     entries = dict(files.folder(path))
@@ -145,7 +170,7 @@ class ObjectsStore(Store):
 
     supports_listing = True
 
-    def __init__(self, objects: ObjectStore, files: Files, changes: Changes | None = None) -> None:
+    def __init__(self, objects: Objects, files: Files, changes: Changes | None = None) -> None:
         super().__init__(read_only=changes is None)
         self._objects = objects
         self.files = files

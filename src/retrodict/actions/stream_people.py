@@ -1,0 +1,75 @@
+"""Records of streams that are about a person, and the files that were made of them. No verb."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from retrodict.kernel.errors import RetrodictError
+from retrodict.kernel.types import EventId
+from retrodict.streams import Append, Line, personal, records
+from retrodict.workspace import Workspace, forgotten_by
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecordsAbout:
+    """Records of one append that are about a person: their offsets on `line`, ascending.
+
+    Attributes:
+        gap: Why they cannot be counted: then there are no offsets.
+    """
+
+    line: Line
+    append: Append
+    offsets: tuple[int, ...]
+    gap: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FileAbout:
+    """A file that records of a person, and perhaps of others, were written to, sealed as one."""
+
+    event: EventId
+    entry: int
+    path: str | None
+    key: str
+
+
+def records_about(workspace: Workspace, names: set[str]) -> Iterator[RecordsAbout]:
+    """Yield the records about these pseudonyms, append by append, in the order of the log."""
+    db = workspace.views.database()
+    appends = {append.event: append for name in names for append in records.appends_about(db, name)}
+    lines: dict[tuple[EventId, str], Line] = {}
+    for append in sorted(appends.values(), key=lambda append: append.index):
+        found = records.append_of(db, append.event)
+        assert found is not None
+        where = (found[0].event, append.branch)
+        line = lines.setdefault(where, Line(workspace, found[0], append.branch))
+        try:
+            offsets, gap = tuple(_offsets(line, append.start, append.stop, names)), None
+        except RetrodictError as error:
+            offsets, gap = (), str(error)
+        if offsets or gap is not None:
+            yield RecordsAbout(line=line, append=append, offsets=offsets, gap=gap)
+
+
+def files_about(workspace: Workspace, found: list[RecordsAbout]) -> Iterator[FileAbout]:
+    """Yield the sealed files that hold one of these records, each once."""
+    db = workspace.views.database()
+    lines = {(about.line.stream.event, about.line.branch): about.line for about in found}
+    for where in lines:
+        held = [about for about in found if (about.line.stream.event, about.line.branch) == where]
+        for event, entry, start, stop, key in records.sealed_files(db, *where):
+            is_in = any(start <= offset < stop for about in held for offset in about.offsets)
+            if is_in and forgotten_by(workspace, key) is None:
+                (made,) = workspace.logs.event(entry).event.makes
+                yield FileAbout(event=event, entry=entry, path=getattr(made, "path", None), key=key)
+
+
+def _offsets(line: Line, start: int, stop: int, names: set[str]) -> Iterator[int]:
+    at = start
+    for block in line.records(start, stop):
+        for subject in personal.subjects(block):
+            if subject in names:
+                yield at
+            at += 1
