@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import apsw
 import pytest
 
 from retrodict import datasets
@@ -15,6 +16,7 @@ from retrodict.actions.checkout import checkout
 from retrodict.actions.explain import explain
 from retrodict.actions.forget_files import forget, reach
 from retrodict.actions.open import open_workspace
+from retrodict.actions.personal_files import ForgottenFileError
 from retrodict.actions.register import register
 from retrodict.actions.run import Ran, run
 from retrodict.actions.show import show
@@ -125,7 +127,27 @@ def test_every_version_goes_when_that_is_asked_for(workspace: Workspace) -> None
     for version in "12":
         out = workspace.root / f"out{version}"
         assert checkout(workspace, f"dataset:people.csv@v{version}", out).forgotten is not None
-    assert added(workspace, "people.csv").version == 3  # the bytes that lie there: a new key
+    with pytest.raises(ForgottenFileError, match=r"very bytes that were forgotten on .*: order"):
+        added(workspace, "people.csv")
+    assert added(workspace, "people.csv", remember=True, reason="by mistake").version == 3  # a new key
+    assert not added(workspace, "people.csv").is_new
+
+
+def test_forgotten_bytes_are_known_again_wherever_they_lie(workspace: Workspace) -> None:
+    added(workspace, "people.csv", personal=True)
+    forget(workspace, "dataset:people.csv", reason="order")
+    (workspace.root / "people.csv").rename(workspace.root / "files" / "old.csv")
+    for path, options in (("files/old.csv", {"personal": False, "reason": "clean"}), ("files", {})):
+        with pytest.raises(ForgottenFileError):
+            added(workspace, path, **options)
+    (workspace.root / "files" / "old.csv").rename(workspace.root / "copy.csv")
+    (workspace.root / "train.py").write_text('print(len(open("copy.csv").read()))')
+    done = ran(workspace)
+    assert [warning for warning in done.warnings if "copy.csv was forgotten and lies there still" in warning]
+    (read,) = [file for file in done.inputs if file.path == "copy.csv"]
+    assert sealed_key(workspace, read.digest) is not None
+    with pytest.raises(ForgottenFileError):
+        added(workspace, "copy.csv")
 
 
 def test_one_file_of_a_folder_goes_alone_in_all_versions_that_have_it(workspace: Workspace) -> None:
@@ -177,7 +199,7 @@ def test_a_crash_after_the_event_is_ended_by_the_next_open(
     content = added(workspace, "people.csv", personal=True).content
     key = sealed_key(workspace, content) or ""
 
-    def killed(_: Workspace) -> int:
+    def killed(*_: object) -> int:
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
@@ -190,6 +212,32 @@ def test_a_crash_after_the_event_is_ended_by_the_next_open(
     with open_workspace(workspace.root, state, SystemClock()) as again:
         assert again.keys is not None
         assert again.keys.holds(key) is False
+
+
+def test_a_key_that_is_put_back_behind_an_edited_view_is_named(workspace: Workspace, tmp_path: Path) -> None:
+    content = added(workspace, "people.csv", personal=True).content
+    key, ring = sealed_key(workspace, content) or "", workspace.folder / "keys.db"
+    before = ring.read_bytes()
+    assert forget(workspace, "people.csv", reason="order").destroyed == 1
+    assert workspace.keys is not None
+    assert not workspace.keys.holds(key)
+    views = apsw.Connection(str(workspace.folder / "views.db"))
+    views.execute("DELETE FROM personal_forgotten")
+    views.close()
+    ring.write_bytes(before)
+    state = next(path for path in tmp_path.iterdir() if (path / workspace.id).is_dir())
+    with open_workspace(workspace.root, state, SystemClock()) as again:
+        found = verify(again).findings
+        assert [finding.what for finding in found if "is held here" in finding.message] == [f"key {key}"]
+        assert [
+            finding
+            for finding in found
+            if finding.what.startswith("view personal_forgotten") and finding.level != "note"
+        ]
+    (workspace.folder / "views.db").unlink()
+    with open_workspace(workspace.root, state, SystemClock()) as again:
+        assert again.keys is not None
+        assert not again.keys.holds(key)
 
 
 def test_an_object_can_be_forgotten_too(workspace: Workspace, model: Ran) -> None:

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from retrodict import predictions
 from retrodict.actions import looks, people
+from retrodict.actions.dataset_subjects import PersonRows
 from retrodict.actions.looks import Look
+from retrodict.actions.personal_files import PersonalFiles
 from retrodict.actions.stream_people import records_about
+from retrodict.datasets import subjects as tables
 from retrodict.kernel import clock as clocks
 from retrodict.kernel.errors import RetrodictError
-from retrodict.kernel.types import EventId
+from retrodict.kernel.types import Digest, EventId
 from retrodict.ledger import Sequenced
+from retrodict.models.subjects import identity_of
 from retrodict.predictions import Kept
 from retrodict.streams import open_records
 from retrodict.workspace import Batch, Workspace, agent_name, open_text, refuse_writing
@@ -79,13 +84,24 @@ class ExportedRecord:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ExportedFileRow:
+    """One row of personal files; `datasets` are the versions that it stands in: `dataset:NAME@vN`."""
+
+    datasets: tuple[str, ...]
+    row: Mapping[str, object]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Exported:
     """Everything that is held about a person.
 
     Attributes:
         origin: The log that it comes from.
         subjects: Their pseudonyms there.
+        files: Their rows in personal files, each once; the columns that are personal.
         withheld: Entries of predictions that are kept together with other people's and cannot be parted.
+        unread: Versions of datasets whose rows could not be read, and why.
+        unknown: Personal datasets of which it is not known whose rows they hold, wholly or in part.
     """
 
     subject: str
@@ -94,7 +110,10 @@ class Exported:
     subjects: tuple[str, ...]
     predictions: tuple[ExportedRow, ...]
     records: tuple[ExportedRecord, ...]
+    files: tuple[ExportedFileRow, ...]
     withheld: tuple[int, ...]
+    unread: Mapping[str, str]
+    unknown: tuple[str, ...]
     event: EventId
     index: int
 
@@ -106,7 +125,9 @@ def export(workspace: Workspace, identity: str, *, reason: str | None = None) ->
         UnknownSubjectError: Nobody here is called so.
     """
     refuse_writing(workspace)
-    subjects = people.found(workspace, identity)
+    subjects, held = people.found_anywhere(workspace, identity)
+    if not subjects and workspace.keys is not None:  # so that a later `forget` can name this export
+        subjects = workspace.keys.subjects([identity])
     names = {subject.subject for subject in subjects}
     look = Look(workspace, "export")
     rows: list[ExportedRow] = []
@@ -117,12 +138,13 @@ def export(workspace: Workspace, identity: str, *, reason: str | None = None) ->
         if people.is_joint(workspace, about.sequenced, names):
             withheld.append(about.sequenced.index)
     records = tuple(_records(workspace, names))
+    files, unread = _file_rows(workspace, held, identity)
     batch = Batch(workspace)
     event = batch.event(
         "subject.exported",
         uses=(),
         makes=(),
-        body={"subjects": sorted(names), "rows": len(rows), "records": len(records)},
+        body={"subjects": sorted(names), "rows": len(rows), "records": len(records), "file_rows": len(files)},
         reason=reason,
     )
     index = batch.append()[-1].index
@@ -133,7 +155,10 @@ def export(workspace: Workspace, identity: str, *, reason: str | None = None) ->
         subjects=tuple(sorted(names)),
         predictions=tuple(rows),
         records=records,
+        files=files,
         withheld=tuple(withheld),
+        unread=unread,
+        unknown=held.unknown,
         event=event.id,
         index=index,
     )
@@ -159,6 +184,29 @@ def _records(workspace: Workspace, names: set[str]) -> Iterator[ExportedRecord]:
                     gap=item.why or None,
                     leaf_hash=leaf,
                 )
+
+
+def _file_rows(
+    workspace: Workspace, held: PersonRows, identity: str
+) -> tuple[tuple[ExportedFileRow, ...], dict[str, str]]:
+    """Return a person's rows in personal files, and which versions could not be read."""
+    files = PersonalFiles(workspace)
+    read: dict[Digest, list[dict[str, object]]] = {}
+    found: dict[str, tuple[dict[str, object], dict[str, None]]] = {}
+    unread: dict[str, str] = {}
+    for version in held.versions:
+        label = version.version.label
+        for file in version.files:
+            try:
+                if file.content not in read:
+                    data = files.open(file.content, file.key)
+                    read[file.content] = tables.rows_about(data, file.index, version.declared, identity, identity_of)
+            except RetrodictError as error:
+                unread[label] = error.message
+                continue
+            for row in read[file.content]:
+                found.setdefault(json.dumps(row, sort_keys=True), (row, {}))[1][label] = None
+    return tuple(ExportedFileRow(datasets=tuple(labels), row=row) for row, labels in found.values()), unread
 
 
 def _row(workspace: Workspace, look: Look, about: people.About, row: int, names: set[str]) -> ExportedRow:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from retrodict.actions import people, replaying
 from retrodict.actions.holding import Holder, holders_of, listed_or_blob
+from retrodict.actions.reached import Reached
 from retrodict.actions.stream_people import files_about, records_about
 from retrodict.kernel.protocols import Progress
 from retrodict.kernel.types import Edge, EventId, Ref
@@ -21,12 +22,28 @@ from retrodict.workspace import (
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class HeldRows:
+    """A person's rows in one version of a dataset.
+
+    Attributes:
+        reference: `dataset:NAME@vN`; `event` is what added it.
+        rows: How many there are.
+        shared_rows: How many of them stand in files with rows of others: their keys stay, and so do these rows.
+    """
+
+    reference: str
+    event: EventId
+    rows: int
+    shared_rows: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Reach:
     """What forgetting a person reaches.
 
     Attributes:
         subjects: The person's pseudonyms.
-        keys: How many keys will be destroyed: the person's, and those of texts about them.
+        keys: How many keys will be destroyed: the person's, those of texts about them, those of files of theirs alone.
         calls: The predictions that are about the person, by entry.
         shared: Those of them that are about others, too: they are made again first.
         joint: Those of them whose values cannot be parted from those of others: they are erased for all.
@@ -35,6 +52,14 @@ class Reach:
         texts: How many texts are erased: errors, complaints, findings of replays.
         streams: The records of streams that are about the person: `clicks: 3 records`.
         files: Sealed files that such records were written to (by entry, with others' records): erased as a whole.
+        own_files: How many files hold rows of nobody else: they are erased.
+        datasets: The versions that hold the person's rows.
+        to_forget: Those of them that have to be forgotten before no row of the person can be read any more.
+        unknown: The personal datasets of which it is not known whose rows they hold, wholly or in part.
+        runs: The runs that read files with the person's rows, or what was made of them, by entry.
+        derived: How many files they made that can be read; rows of the person may stand in them.
+        trained: The model versions that were made of such files, through any chain of runs; what they learned stays.
+        answers: How many predictions these have made.
     """
 
     subjects: tuple[str, ...]
@@ -47,12 +72,25 @@ class Reach:
     texts: int
     streams: tuple[str, ...]
     files: tuple[int, ...]
+    own_files: int
+    datasets: tuple[HeldRows, ...]
+    to_forget: tuple[str, ...]
+    unknown: tuple[str, ...]
+    runs: tuple[int, ...]
+    derived: int
+    trained: tuple[str, ...]
+    answers: int
     holders: tuple[Holder, ...]
+
+    @property
+    def is_whole(self) -> bool:
+        """No row of the person stays readable in a file that is known to hold it."""
+        return not self.to_forget
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Forgotten:
-    """A person who is forgotten.
+    """A person who is forgotten, but for the rows that stay in files (`reach.is_whole`).
 
     Attributes:
         verdicts: How the shared calls were replayed, by entry.
@@ -75,6 +113,8 @@ class _Found:
     models: tuple[EventId, ...]
     appends: tuple[EventId, ...]
     records: Mapping[str, int]
+    trained: tuple[EventId, ...]
+    runs: tuple[EventId, ...]
 
 
 def reach(workspace: Workspace, identity: str) -> Reach:
@@ -98,7 +138,7 @@ def forget(
     """Forget a person: make the calls shared with others again, record what is forgotten, then destroy the keys.
 
     Args:
-        identity: Who, as it stands in the field that models were registered with.
+        identity: Who, as it stands in the field that models and files were declared with.
         reason: Why; sealed under a key of its own, so it should not name the person.
         variables: The environment variables, for the replays; `uv_cache` where environments are built and kept.
 
@@ -125,6 +165,9 @@ def forget(
         *(Edge(ref=Ref(event), role="model-version", evidence="observed") for event in found.models),
         *(Edge(ref=Ref(event), role="replay", evidence="observed") for event in replays),
         *(Edge(ref=Ref(event), role="stream", evidence="observed") for event in found.appends),
+        *(Edge(ref=Ref(held.event), role="dataset-version", evidence="observed") for held in found.reach.datasets),
+        *(Edge(ref=Ref(event), role="run", evidence="observed") for event in found.runs),
+        *(Edge(ref=Ref(event), role="trained-model-version", evidence="observed") for event in found.trained),
     ]
     event = batch.event(
         "subject.forgotten",
@@ -136,18 +179,21 @@ def forget(
             "calls": len(found.calls),
             "shared": len(found.reach.shared),
             "records": sum(found.records.values()),
+            "rows": sum(held.rows for held in found.reach.datasets),
+            "shared_rows": sum(held.shared_rows for held in found.reach.datasets),
+            "answers": found.reach.answers,
             "holders": [holder.as_body() for holder in found.reach.holders],
         },
         reason=reason,
     )
     index = batch.append()[-1].index
     # A crash before the next line leaves keys that the log calls destroyed: whoever opens the workspace next ends it.
-    destroyed = destroy_forgotten(workspace)
+    destroyed = destroy_forgotten(workspace, keys)
     return Forgotten(reach=found.reach, verdicts=verdicts, destroyed=destroyed, event=event.id, index=index)
 
 
 def _find(workspace: Workspace, identity: str) -> _Found:
-    subjects = people.found(workspace, identity)
+    subjects, held = people.found_anywhere(workspace, identity)
     names = {subject.subject for subject in subjects}
     calls = tuple(people.calls_about(workspace, names))
     texts = {sequenced.index: sequenced for about in calls for sequenced in about.texts}
@@ -156,12 +202,26 @@ def _find(workspace: Workspace, identity: str) -> _Found:
         keys += sorted(people.text_keys(sequenced) - set(keys))
     in_streams = list(records_about(workspace, names))
     files = list(files_about(workspace, in_streams))
-    keys += [file.key for file in files]
     counts: dict[str, int] = {}
-    for held in in_streams:
-        counts[held.line.stream.name] = counts.get(held.line.stream.name, 0) + len(held.offsets)
-    entries = [about.sequenced.index for about in calls] + [held.append.index for held in in_streams]
+    for found in in_streams:
+        counts[found.line.stream.name] = counts.get(found.line.stream.name, 0) + len(found.offsets)
+    texts_of = len(keys) - len(subjects)
+    standing = {file.content: file for version in held.versions for file in version.files}
+    alone = {file.key for file in standing.values() if file.is_alone}
+    keys += [file.key for file in files]
+    keys += sorted(alone - set(keys))
+    # Who read the listing of a folder may have read every file in it.
+    listings = {version.version.content for version in held.versions}
+    to_forget: list[str] = []
+    shared: set[str] = set()
+    for version in held.versions:  # others hold the same files: forgetting one of them is enough
+        if more := {file.key for file in version.files if not file.is_alone} - shared:
+            shared |= more
+            to_forget.append(version.version.label)
+    made = Reached(workspace, [*standing, *(listings - set(standing))])
     versions = {str(about.sequenced.event.body.get("model")): about.sequenced.event.body for about in calls}
+    since = [about.sequenced.index for about in calls] + [version.version.index for version in held.versions]
+    since += [found.append.index for found in in_streams]
     reached = Reach(
         subjects=tuple(sorted(names)),
         keys=len(keys),
@@ -178,10 +238,26 @@ def _find(workspace: Workspace, identity: str) -> _Found:
             for index, item in sorted(texts.items())
             if item.event.kind in ("prediction.disputed", "dispute.resolved")
         ),
-        texts=len(keys) - len(subjects) - len(files),
+        texts=texts_of,
         streams=tuple(f"{name}: {count} record{'s' * (count != 1)}" for name, count in sorted(counts.items())),
         files=tuple(file.entry for file in files),
-        holders=holders_of(workspace, set(keys), subjects=names, since=min(entries, default=0)),
+        own_files=len(alone),
+        datasets=tuple(
+            HeldRows(
+                reference=version.version.label,
+                event=version.version.event,
+                rows=version.rows,
+                shared_rows=sum(file.rows for file in version.files if not file.is_alone),
+            )
+            for version in held.versions
+        ),
+        to_forget=tuple(to_forget),
+        unknown=held.unknown,
+        runs=tuple(run.index for run in made.runs),
+        derived=sum(item.state in ("sealed", "in the clear") for item in made.derived(is_destroyed=False)),
+        trained=tuple(version.label for version in made.models),
+        answers=made.predictions,
+        holders=holders_of(workspace, set(keys), subjects=names, since=min(since, default=0)),
     )
     registered = tuple(EventId(event) for event in versions if event != "None")
     return _Found(
@@ -190,6 +266,8 @@ def _find(workspace: Workspace, identity: str) -> _Found:
         keys=tuple(keys),
         calls=calls,
         models=registered,
-        appends=tuple(held.append.event for held in in_streams),
+        appends=tuple(found.append.event for found in in_streams),
         records=counts,
+        trained=tuple(version.event for version in made.models),
+        runs=tuple(run.event.id for run in made.runs),
     )

@@ -65,8 +65,8 @@ def _outside(workspace: Workspace, keys: set[str], subjects: set[str], since: in
                     yield Holder(kind="clone", where=where, event=event.id, entry=index, state="not confirmed")
             case "subject.exported":
                 if subjects & {str(name) for name in body.get("subjects", ())}:  # type: ignore[attr-defined]
-                    held = f"{body.get('rows')} rows, {body.get('records', 0)} records of streams"
-                    where = f"the file that was written then ({held})"
+                    rows = sum(n for n in (body.get("rows"), body.get("file_rows")) if isinstance(n, int))
+                    where = f"the file that was written then ({rows} rows, {body.get('records', 0)} records of streams)"
                     yield Holder(kind="export", where=where, event=event.id, entry=index, state="not confirmed")
             case "backup.made" if body.get("what") != "store" and index > since:  # that of a store holds no keys
                 where = open_text(workspace, sealed_text(body.get("destination"))) or "a backup"

@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from retrodict import predictions, provenance
-from retrodict.actions import looks
+from retrodict.actions import dataset_subjects, looks
+from retrodict.actions.dataset_subjects import PersonRows
 from retrodict.kernel.errors import UsageError
 from retrodict.kernel.types import Ref
 from retrodict.keys import Subject
@@ -19,7 +20,9 @@ class UnknownSubjectError(UsageError):
     """Nobody of that name is known here, or no longer."""
 
     slug = "unknown-subject"
-    hint = "Write it as it stands in the field that the model was registered with; who was forgotten is not known."
+    hint = (
+        "Write it as it stands in the field that models and files were declared with; who was forgotten is not known."
+    )
 
     def __init__(self, identity: str) -> None:
         super().__init__(f"nobody here is called {identity!r}")
@@ -51,6 +54,22 @@ def found(workspace: Workspace, identity: str) -> list[Subject]:
     if not subjects:
         raise UnknownSubjectError(identity)
     return subjects
+
+
+def found_anywhere(workspace: Workspace, identity: str) -> tuple[list[Subject], PersonRows]:
+    """Return a person's pseudonyms and keys, and their rows in personal files; either may be none.
+
+    Raises:
+        UnknownSubjectError: Both are.
+        StateDirectoryError: The keys are out of reach.
+    """
+    rows = dataset_subjects.rows_of(workspace, identity)
+    try:
+        return found(workspace, identity), rows
+    except UnknownSubjectError:
+        if not rows.versions:
+            raise
+        return [], rows
 
 
 def calls_about(workspace: Workspace, names: set[str]) -> Iterator[About]:

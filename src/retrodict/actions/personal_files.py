@@ -10,12 +10,13 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from retrodict import datasets
+from retrodict.actions.forgetting import find_forgetting
 from retrodict.actions.places import Ignored, tools_stores, workspace_path
 from retrodict.kernel.errors import UsageError
 from retrodict.kernel.types import Digest
@@ -37,6 +38,15 @@ class PersonalFileError(UsageError):
     hint = "If they are about nobody: `retrodict add FILE --not-personal --reason ...`, then again."
 
 
+class ForgottenFileError(UsageError):
+    """Bytes of a personal file that was forgotten, and would be kept again."""
+
+    slug = "forgotten-file"
+    hint = (
+        "Delete the file. If it was forgotten by mistake: `retrodict add FILE --remember --reason ...` keeps it again."
+    )
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SealedFile:
     """A personal file in the store.
@@ -44,12 +54,13 @@ class SealedFile:
     Attributes:
         stored: The object, named by its ciphertext (of a folder: of its listing); `size_bytes` is that in the clear.
         key: What opens it.
-        parts: Of a folder: the objects of its files, and what opens each.
+        parts: Of a folder: the objects of its files, and what opens each; `paths` where each lay.
     """
 
     stored: Added
     key: str
     parts: tuple[tuple[Digest, str], ...] = ()
+    paths: tuple[Path, ...] = ()
 
 
 class PersonalFiles:
@@ -71,21 +82,32 @@ class PersonalFiles:
 
     def find(self, path: Path) -> Digest | None:
         """Return the object of the personal file whose very bytes lie at `path`, or None."""
+        return self._known(self._plain(path)) if self._is_likely(path) else None
+
+    def find_forgotten(self, path: Path) -> str | None:
+        """Return the key, destroyed since, that had sealed the very bytes that lie at `path`, or None."""
+        if self._keys is None or not self._is_likely(path):
+            return None
+        return self._keys.find_forgotten_file(self._plain(path).encode())
+
+    def _is_likely(self, path: Path) -> bool:
         try:
-            is_likely = self._keys is not None and os.path.getsize(path) in self._sizes and path.is_file()
+            return self._keys is not None and os.path.getsize(path) in self._sizes and path.is_file()
         except OSError:
-            return None
-        if not is_likely or self._keys is None:
-            return None
-        return self._known(self._workspace.objects.hash_file(path, remember=False))
+            return False
 
     def _known(self, plain: Digest) -> Digest | None:
         found = None if self._keys is None else self._keys.find_file(plain.encode())
         return None if found is None else Digest(found)
 
     def is_personal(self, path: Path) -> bool:
-        """Say whether a file is personal: by its bytes, or because what lay at its path was declared so."""
-        return self.is_any and (self.is_declared(path) or self.find(path) is not None)
+        """Say whether a file is, or was, personal: by its bytes, or because what lay at its path was declared so."""
+        if self.is_declared(path):
+            return True
+        if self._keys is None or not self._is_likely(path):
+            return False
+        plain = self._plain(path)
+        return self._known(plain) is not None or self._keys.find_forgotten_file(plain.encode()) is not None
 
     def is_declared(self, path: Path) -> bool:
         """Say whether the current version of what lay at a path, or of a folder above it, is personal."""
@@ -112,6 +134,17 @@ class PersonalFiles:
             if self.is_personal(file):
                 raise PersonalFileError(f"{file} is personal, or was made from personal files")
 
+    def refuse_forgotten(self, path: Path) -> None:
+        """Do nothing, unless the very bytes of a file, or of one below a folder, were forgotten.
+
+        Raises:
+            ForgottenFileError: They were.
+        """
+        for file in _files(path, Ignored(self._workspace.root, path)) if self.is_any else ():
+            if (key := self.find_forgotten(file)) is not None:
+                found = find_forgetting(self._workspace, key)
+                raise ForgottenFileError(f"{file} holds the very bytes that were {found or 'forgotten'}")
+
     # Sealing
 
     def seal(self, path: Path) -> SealedFile:
@@ -124,7 +157,8 @@ class PersonalFiles:
         if not path.is_dir():
             return self._seal([_from_file(self._workspace, path)])[0]
         found = list(_walk(os.fsencode(path), Ignored(self._workspace.root, path)))
-        files = [_from_file(self._workspace, Path(os.fsdecode(at))) for _, kind, at in found if kind in _FILES]
+        paths = tuple(Path(os.fsdecode(at)) for _, kind, at in found if kind in _FILES)
+        files = [_from_file(self._workspace, path) for path in paths]
         sealed = iter(self._seal(files))
         members, parts = [], []
         for name, kind, at in found:
@@ -136,9 +170,9 @@ class PersonalFiles:
             else:
                 target = os.readlink(at) if kind == "symlink" else None
                 members.append(Member(path=name, kind=kind, target=target))
-        return self._listing(members, parts)
+        return self._listing(members, parts, paths)
 
-    def _listing(self, members: Sequence[Member], parts: Sequence[SealedFile]) -> SealedFile:
+    def _listing(self, members: Sequence[Member], parts: Sequence[SealedFile], paths: Sequence[Path]) -> SealedFile:
         listing = self._seal([_from_bytes(encode_folder(members))])[0]
         stored = Added(
             digest=listing.stored.digest,
@@ -150,7 +184,7 @@ class PersonalFiles:
             unchanged=sum(part.stored.unchanged for part in parts),
         )
         held = [(Digest(m.ref), m.key) for m in members if m.ref is not None and m.key is not None]
-        return SealedFile(stored=stored, key=listing.key, parts=tuple(held))
+        return SealedFile(stored=stored, key=listing.key, parts=tuple(held), paths=tuple(paths))
 
     def seal_bytes(self, contents: Sequence[bytes]) -> list[SealedFile]:
         """Keep bytes sealed, as the files that hold them would be. Raises as `seal` does."""
@@ -158,7 +192,7 @@ class PersonalFiles:
 
     def seal_listing(self, members: Sequence[Member]) -> SealedFile:
         """Keep the listing of a folder whose files are sealed. Raises as `seal` does."""
-        return self._listing(members, ())
+        return self._listing(members, (), ())
 
     def _seal(self, contents: Sequence[_Content]) -> list[SealedFile]:
         """Keep contents sealed, small ones together; the same bytes once."""
@@ -245,6 +279,12 @@ class PersonalFiles:
         """Know a file, or all in a folder, no longer as personal."""
         if self._keys is not None:
             self._keys.drop_files(self._plain(file).encode() for file, _ in self.copies(path))
+
+    def recall(self, path: Path) -> None:
+        """Know a file, or all in a folder, no longer as forgotten."""
+        found = [file for file in _files(path, tools_stores) if self.find_forgotten(file) is not None]
+        if self._keys is not None:
+            self._keys.drop_files(self._plain(file).encode() for file in found)
 
     # Opening
 
@@ -377,14 +417,19 @@ def _from_file(workspace: Workspace, path: Path) -> _Content:
 
 def sealed_body(batch: Batch, key: str, parts: Sequence[tuple[Digest, str]]) -> dict[str, object]:
     """Return what the entry says of a sealed version: in the order of the ciphertexts, which tells nothing of names."""
-    listed = [{"ref": ref, "key": part} for ref, part in sorted(dict(parts).items())]
-    lists = [
-        batch.blob(json.dumps(listed[start : start + _IN_A_LIST]).encode())
-        for start in range(0, len(listed), _IN_A_LIST)
-    ]
-    if not lists:
+    if not parts:
         return {"key": key}
-    return {"key": key, "files": lists[0] if len(lists) == 1 else batch.blob(json.dumps(lists).encode())}
+    return {
+        "key": key,
+        "files": listed(batch, [{"ref": ref, "key": part} for ref, part in sorted(dict(parts).items())]),
+    }
+
+
+def listed(batch: Batch, items: Sequence[Mapping[str, str]]) -> Digest:
+    """Return the object that lists something of each file of a sealed version, or that lists such objects."""
+    pieces = [items[start : start + _IN_A_LIST] for start in range(0, len(items), _IN_A_LIST)]
+    lists = [batch.blob(json.dumps(piece).encode()) for piece in pieces]
+    return lists[0] if len(lists) == 1 else batch.blob(json.dumps(lists).encode())
 
 
 def _from_bytes(data: bytes) -> _Content:

@@ -13,7 +13,7 @@ from retrodict.kernel.types import Digest, Edge, EdgeList, EntryNumber, Finding
 from retrodict.ledger import Sequenced
 from retrodict.objects import TreeEntry
 from retrodict.predictions import personal
-from retrodict.workspace import Workspace, sealed_objects
+from retrodict.workspace import Workspace, sealed_objects, subject_indexes
 
 
 class References:
@@ -124,6 +124,8 @@ def objects_named(workspace: Workspace, sequenced: Sequenced) -> Iterator[tuple[
     with contextlib.suppress(RetrodictError, ValueError, KeyError, TypeError):  # so is this one
         for ref, _ in sealed_objects(event.body, workspace.objects.get):
             yield Digest(ref), "files"
+        for _, index in subject_indexes(event.body, workspace.objects.get):
+            yield Digest(index), "subjects"
 
 
 def _in_body(value: object, name: str) -> Iterator[tuple[Digest, str]]:

@@ -19,6 +19,7 @@ from retrodict.capture import SPOOL_NAME, Access, Capture
 from retrodict.kernel import clock as clocks
 from retrodict.kernel.errors import RetrodictError, UnavailableError, UsageError
 from retrodict.kernel.types import Digest, Edge, Event, EventId, Ref
+from retrodict.objects import display
 from retrodict.workspace import Batch, Workspace, edges_or_list
 
 _PARAMS_FILES = frozenset({"params.json", "params.yaml", "params.yml", "params.toml"})
@@ -314,6 +315,10 @@ def _sealed(
         is_personal = files.is_declared(Path(os.fsdecode(access.path))) or files.is_personal(_held_at(access))
         if is_personal and not access.lost:
             seal(access)
+            if files.find_forgotten(_held_at(access)) is not None:
+                path = Path(os.fsdecode(access.path))
+                where = "a file of a personal folder" if files.is_named_apart(path) else display(access.path)
+                warnings.append(f"{where} was forgotten and lies there still: it was read, and is kept again, sealed")
     if found or reads_personal:
         for access in seen.outputs:
             seal(access)

@@ -30,7 +30,7 @@ from retrodict.kernel.types import EntryNumber, EventId, Finding, Ref
 from retrodict.ledger import Sequenced
 from retrodict.objects import digest_of
 from retrodict.predictions import personal
-from retrodict.workspace import Layout, Workspace, forgotten_by, sealed_objects
+from retrodict.workspace import Layout, Workspace, forgotten_by, forgotten_keys, sealed_objects
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -412,21 +412,32 @@ def _since(workspace: Workspace, checkpoint: Checkpoint) -> Since | None:
 
 
 def _erased(workspace: Workspace) -> Iterator[Finding]:
-    """Yield what was erased; and every key that the log calls destroyed and that is here."""
-    try:
-        rows = workspace.views.database().execute("SELECT entry, key FROM personal_forgotten ORDER BY entry").fetchall()
-    except IntegrityError:
-        return  # the log's own check has named it
-    erased: dict[int, int] = {}
-    for entry, key in rows:
-        number = EntryNumber(str(entry))
-        erased[number] = erased.get(number, 0) + 1
-        if workspace.keys is not None and workspace.keys.holds(str(key)):
-            message = f"entry {number} says that it is destroyed, and it is held here"
-            yield Finding(level="altered", what=f"key {key}", message=message)
-    for entry, count in erased.items():
-        message = f"erased: what {count} keys had sealed cannot be read any more; nothing of it is missing"
-        yield Finding(level="note", what=f"entry {entry}", message=message)
+    """Yield what was erased; and every key that the log calls destroyed and that is here.
+
+    The log is asked and not the view, which who can write the store can edit.
+    """
+    said = [
+        log.numbered(sequenced)
+        for log in workspace.logs.held()
+        for kind in ("subject.forgotten", "file.forgotten")
+        for sequenced in log.ledger.entries_of(kind)
+    ]
+    known: set[str] = set()
+    for sequenced in sorted(said, key=lambda found: found.event.tick):
+        number = EntryNumber(sequenced.index)
+        try:
+            keys_said = dict.fromkeys(forgotten_keys(sequenced.event.body, workspace.objects.get))
+        except RetrodictError:
+            continue  # what it names was looked for, and is named as missing or altered
+        new = [key for key in keys_said if key not in known]
+        for key in new:
+            if workspace.keys is not None and workspace.keys.holds(key):
+                message = f"entry {number} says that it is destroyed, and it is held here"
+                yield Finding(level="altered", what=f"key {key}", message=message)
+        if new:
+            message = f"erased: what {len(new)} keys had sealed cannot be read any more; nothing of it is missing"
+            yield Finding(level="note", what=f"entry {number}", message=message)
+        known.update(new)
 
 
 def _referenced(

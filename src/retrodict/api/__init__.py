@@ -122,7 +122,9 @@ def add(
     name: str | None = None,
     source: str | None = None,
     reason: str | None = None,
-    personal: bool | None = None,
+    personal: bool | Sequence[str] | None = None,
+    subject: str | None = None,
+    remember: bool = False,
     workspace: Workspace | None = None,
 ) -> tuple[Added, ...]:
     """Version files and folders.
@@ -131,10 +133,13 @@ def add(
         name: Of the dataset; by default its path.
         source: Where the bytes come from.
         reason: Why they are added, or why they changed.
-        personal: They are files about people, and sealed; False: no longer, for a reason. None: as they were.
+        personal: They are files about people, and sealed; False: no longer, for a reason. None: as they were. Beside
+            `subject` the columns that are personal; else all are.
+        subject: The column of tables that says whom a row is about: they are personal.
+        remember: Keep again what was forgotten, for a reason.
 
     Raises:
-        UsageError: A path does not exist, or holds something that cannot be kept.
+        UsageError: A path does not exist, or holds something that cannot be kept, or that was forgotten.
     """
     from retrodict.actions import add as action
 
@@ -142,7 +147,18 @@ def add(
         raise UsageError("there is nothing to add", hint="Name files or folders.")
     used = world.current(workspace, writes=True)
     refuse_writing(used)
-    added = action.add(used, [Path(path) for path in paths], name=name, source=source, reason=reason, personal=personal)
+    columns = None if personal is None or isinstance(personal, bool) else tuple(personal)
+    added = action.add(
+        used,
+        [Path(path) for path in paths],
+        name=name,
+        source=source,
+        reason=reason,
+        personal=personal if personal is None or isinstance(personal, bool) else True,
+        subject=subject,
+        columns=columns,
+        remember=remember,
+    )
     world.publish(used)
     return added
 

@@ -10,11 +10,11 @@ from retrodict.cli import door
 
 
 @door.verb("export", example="retrodict export --subject c-1017 --out c-1017.json")
-@click.option("--subject", required=True, metavar="ID", help="Who, as it stands in the field of the questions.")
+@click.option("--subject", required=True, metavar="ID", help="Who, as it stands in the field of questions and files.")
 @click.option("--out", required=True, type=click.Path(dir_okay=False, path_type=Path), help="The file, as JSON.")
 @click.option("--reason", help="Why; it is kept, so it should not name the person.")
 def command(subject: str, out: Path, reason: str | None, as_json: bool) -> None:
-    """Write what is held about a person into a file: questions, answers, complaints, when, and by which versions.
+    """Write what is held about a person into a file: questions, answers, complaints, rows of files, by which versions.
 
     It holds only their own rows, and can be read by whoever has it; that it was made is recorded.
     """

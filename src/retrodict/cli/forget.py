@@ -13,7 +13,7 @@ from retrodict.cli import door
 
 @door.verb("forget", example='retrodict forget --subject c-1017 --reason "asked to be forgotten"')
 @click.argument("reference", required=False, shell_complete=door.complete_reference)
-@click.option("--subject", metavar="ID", help="A person, as it stands in the field of the questions.")
+@click.option("--subject", metavar="ID", help="A person, as it stands in the field of questions and files.")
 @click.option("--file", "files", multiple=True, metavar="NAME", help="Of a folder: only this file, or all below it.")
 @click.option("--all-versions", is_flag=True, help="Every version of that file or folder.")
 @click.option("--derived", is_flag=True, help="Also what runs made of it and sealed, and what they printed.")
@@ -33,7 +33,7 @@ def command(
 
     What they had sealed can never be read again. First says what that reaches, and asks. Predictions that are about
     others than the person, too, are made again before, and the verdicts recorded: afterwards nobody can. Exit 1: it was
-    not done.
+    not done, or rows of the person stay in files that hold others', too.
     """
     from retrodict.actions import forget, forget_files  # loaded when asked for
     from retrodict.render import text
@@ -55,6 +55,8 @@ def command(
                 progress=progress,
             )
             door.show(person, as_json=as_json, text=text.forgotten)
+            if not person.reach.is_whole:
+                sys.exit(1)
         elif reference is not None:
             if not yes:
                 planned = forget_files.reach(

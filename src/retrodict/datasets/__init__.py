@@ -28,14 +28,17 @@ from retrodict.datasets.records import (
     verdicts,
     versions,
 )
+from retrodict.datasets.subjects import Declared, NoSubjectsError
 
 __all__ = [
     "MARKS",
     "PROJECTION",
     "DatasetVersion",
+    "Declared",
     "DerivationError",
     "Fetched",
     "Ingredient",
+    "NoSubjectsError",
     "Recipe",
     "Tag",
     "added_body",

@@ -57,6 +57,8 @@ CREATE TABLE IF NOT EXISTS subjects (
 ) STRICT, WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS files (
   tag BLOB PRIMARY KEY, size INTEGER NOT NULL, sealed TEXT NOT NULL, key TEXT NOT NULL) STRICT, WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS forgotten_files (
+  tag BLOB PRIMARY KEY, size INTEGER NOT NULL, key TEXT NOT NULL) STRICT, WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS subjects_by_tag ON subjects (tag);
 """
 
@@ -275,15 +277,20 @@ class KeyRing:
     def destroy(self, *keys: str) -> int:
         """Destroy keys, and the identities of the subjects that they sealed for; return how many were still held.
 
-        What they sealed can never be read again, here. Durable when it returns; once more is no harm.
+        What they sealed can never be read again, here. Files that they sealed are known as forgotten from now on.
+        Durable when it returns; once more is no harm.
         """
-        held = [key for key in keys if self._rows("SELECT 1 FROM keys WHERE id = ?", (key,))]
-        named = [key for key in keys if self._rows("SELECT 1 FROM subjects WHERE key = ?", (key,), table="subjects")]
+        listed = (json.dumps(keys),)
+        among = "IN (SELECT value FROM json_each(?))"
+        held = self._rows(f"SELECT id FROM keys WHERE id {among}", listed)  # noqa: S608
+        named = self._rows(f"SELECT key FROM subjects WHERE key {among}", listed, table="subjects")  # noqa: S608
         if held or named:
             with self._writing() as db:
-                db.executemany("DELETE FROM keys WHERE id = ?", [(key,) for key in held])
-                db.executemany("DELETE FROM subjects WHERE key = ?", [(key,) for key in named])
-                db.executemany("DELETE FROM files WHERE key = ?", [(key,) for key in keys])
+                db.executemany("DELETE FROM keys WHERE id = ?", held)
+                db.executemany("DELETE FROM subjects WHERE key = ?", named)
+                files = f"FROM files WHERE key {among}"
+                db.execute(f"INSERT OR REPLACE INTO forgotten_files SELECT tag, size, key {files}", listed)
+                db.execute(f"DELETE {files}", listed)
         return len(held)
 
     def holds(self, key: str) -> bool | None:
@@ -434,7 +441,7 @@ class KeyRing:
         return [key for key, _, _ in made]
 
     def seal_file(self, key: str, pieces: Iterable[bytes]) -> Iterator[bytes]:
-        """Yield the sealed form of a file that comes in pieces, under a key that seals nothing else.
+        """Yield the sealed form of a file that comes in pieces, under a key that seals no other file.
 
         Raises:
             KeyNotHeldError: The key is not held.
@@ -472,16 +479,30 @@ class KeyRing:
         rows = self._rows("SELECT sealed FROM files WHERE tag = ?", (self.file_tag(name),), table="files")
         return str(rows[0][0]) if rows else None
 
+    def find_forgotten_file(self, name: bytes) -> str | None:
+        """Return the key, destroyed since, that had sealed a file, by its name in the clear; None: it had none."""
+        if self._secrets_held is None:
+            return None
+        query = "SELECT key FROM forgotten_files WHERE tag = ?"
+        rows = self._rows(query, (self.file_tag(name),), table="forgotten_files")
+        return str(rows[0][0]) if rows else None
+
     def drop_files(self, names: Iterable[bytes]) -> None:
-        """Know files no longer."""
+        """Know files no longer, neither as personal nor as forgotten."""
         tags = [(self.file_tag(name),) for name in names]  # before the lock is held: the names may be looked up here
         if tags:
             with self._writing() as db:
                 db.executemany("DELETE FROM files WHERE tag = ?", tags)
+                db.executemany("DELETE FROM forgotten_files WHERE tag = ?", tags)
 
     def file_sizes(self) -> frozenset[int]:
         """Return the sizes, in bytes, of the files that are known: others need not be hashed to know them."""
-        return frozenset(row[0] for row in self._rows("SELECT DISTINCT size FROM files", (), table="files"))
+        tables = ("files", "forgotten_files")
+        return frozenset(
+            row[0]
+            for table in tables
+            for row in self._rows(f"SELECT DISTINCT size FROM {table}", (), table=table)  # noqa: S608
+        )
 
     def file_tag(self, name: bytes) -> bytes:
         """Return the keyed hash by which a file is known, of its name in the clear.
@@ -631,7 +652,7 @@ class KeyRing:
             true.execute(_SCHEMA)
             held, due = schema.describe(db), schema.describe(true)
             # What an earlier release made has not yet the tables that this one adds with its first write.
-            later = [table for table in ("subjects", "files") if table not in held]
+            later = [table for table in ("subjects", "files", "forgotten_files") if table not in held]
             return [name for name in schema.differences(held, due) if not any(table in name for table in later)]
 
     def _is_made(self, db: apsw.Connection, table: str) -> bool:

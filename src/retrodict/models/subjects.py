@@ -27,7 +27,7 @@ def take_subjects(data: Any, field: str, signature: Signature | None) -> tuple[A
     if found is None:
         return None
     items, rest = found
-    identities = [_identity(item) for item in items]
+    identities = [identity_of(item) for item in items]
     for row, identity in enumerate(identities):
         if identity is None:
             raise InputError(repr(field), _EXPECTED, f"nothing in row {row}")
@@ -84,7 +84,7 @@ def _bare(columns: dict[str, Any]) -> Any:
     return only if only is not None and getattr(only, "ndim", 0) > 1 else columns
 
 
-def _identity(item: object) -> str | None:
+def identity_of(item: object) -> str | None:
     """Return what a cell says as text; None where it says nothing."""
     if item is None or item != item or str(item) in {"", "<NA>", "NaT"}:
         return None

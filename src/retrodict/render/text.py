@@ -5,6 +5,7 @@ Everything that names a thing is printed so that it can be pasted into the next 
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
@@ -156,6 +157,13 @@ def added(record: Sequence[Added]) -> RenderableType:
                 f"{item.reference}  {short(item.content)}  {size(item.size_bytes)}{files}"
                 f"  (+{size(item.new_bytes)} stored)  entry {item.index}"
             )
+            if item.people is not None:
+                lines.append(f"  rows of {count(item.people, 'person', 'people')}")
+            if item.unnamed:
+                lines.append(f"  {count(item.unnamed, 'row')} name nobody: no --subject will find them")
+            lines += [f"  {file} was not looked into: it is no table with that column" for file in item.unread[:20]]
+            if len(item.unread) > 20:
+                lines.append(f"  and {len(item.unread) - 20} more files")
         else:
             lines.append(f"{item.reference}  unchanged")
     return Text("\n".join(lines))
@@ -728,19 +736,55 @@ def reach(record: Reach) -> RenderableType:
 
 
 def _reach(record: Reach) -> list[RenderableType]:
+    who = ", ".join(record.subjects) or "rows in files alone"
+    of_files = f", {record.own_files} of files that hold nobody else" if record.own_files else ""
     lines = [
-        f"{', '.join(record.subjects)}: {record.keys} keys, {record.texts} of them of texts",
+        f"{who}: {record.keys} keys, {record.texts} of them of texts{of_files}",
         f"predictions     {_numbers(record.calls)}",
         f"about others    {_numbers(record.shared)}" + (": made again first" if record.shared else ""),
         f"kept together   {_numbers(record.joint)}" + (": erased for all of them" if record.joint else ""),
-        f"models          {', '.join(record.models) or 'none'}",
+        f"models asked    {', '.join(record.models) or 'none'}",
         f"disputes        {_numbers(record.disputes)}",
         f"streams         {', '.join(record.streams) or 'none'}",
+        f"rows in files   {sum(held.rows for held in record.datasets) or 'none'}",
     ]
     if record.files:
         lines.append(f"files of them   {_numbers(record.files)}: sealed, and erased as a whole")
+    if record.datasets:
+        learned = ": what they learned stays in them" if record.trained else ""
+        lines += [
+            f"read by runs    {_numbers(record.runs)}",
+            f"made of them    {count(record.derived, 'file')}",
+            f"models trained  {', '.join(record.trained) or 'none'}{learned}",
+            f"their answers   {record.answers or 'none'}",
+        ]
+    if record.unknown:
+        names = ", ".join(f"dataset:{name}" for name in record.unknown)
+        lines.append(f"not known       whose rows stand in {names}")
+    parts: list[RenderableType] = [Text("\n".join(lines))]
+    if record.datasets:
+        held_rows = [(held.reference, held.rows, _fate(held.rows, held.shared_rows)) for held in record.datasets]
+        parts.append(table(["version", "rows", "what becomes of them"], held_rows))
+    if not record.is_whole:
+        parts.append(Text(_advice(record.to_forget)))
     rows = [(holder.kind, holder.where, holder.entry, holder.state) for holder in record.holders]
-    return [Text("\n".join(lines)), table(["held by", "where", "entry", "destroyed there"], rows, wrap=["where"])]
+    return [*parts, table(["held by", "where", "entry", "destroyed there"], rows, wrap=["where"])]
+
+
+def _fate(rows: int, shared: int) -> str:
+    if not shared:
+        return "erased"
+    return "stay" if shared == rows else f"{shared} stay, the others are erased"
+
+
+def _advice(references: Sequence[str]) -> str:
+    """Return what to do about rows of one person in files that are sealed under one key for everybody in them."""
+    lines = [
+        "One key seals a file for everybody in it, and cannot be destroyed for one of them alone: these rows stay.",
+        "Write each file without them and `retrodict add` it; then forget the versions that have them:",
+        *(f'  retrodict forget {shlex.quote(reference)} --reason "..."' for reference in references),
+    ]
+    return "\n".join(lines)
 
 
 def _numbers(entries: Sequence[int]) -> str:
@@ -752,7 +796,10 @@ def forgotten(record: Forgotten) -> RenderableType:
     """Render `forget`."""
     verdicts = [(entry, verdict) for entry, verdict in record.verdicts.items()]
     return Group(
-        Text(f"forgotten: {record.destroyed} keys destroyed  entry {record.index}"),
+        Text(
+            f"forgotten{'' if record.reach.is_whole else ', but for rows in files'}: {record.destroyed} keys destroyed"
+            f"  entry {record.index}"
+        ),
         *_reach(record.reach),
         *([table(["shared", "made again before"], verdicts)] if verdicts else []),
     )
@@ -796,7 +843,13 @@ def exported(record: Exported, file: object) -> RenderableType:
     """Render `export`."""
     held = f"; kept together with others' and not given out: {_numbers(record.withheld)}" if record.withheld else ""
     records = f", {count(len(record.records), 'record')} of streams" if record.records else ""
-    return Text(f"{file}  {len(record.predictions)} rows{records}{held}  entry {record.index}")
+    rows = f"{len(record.predictions)} rows of predictions, {len(record.files)} of files{records}"
+    lines = [f"{file}  {rows}{held}  entry {record.index}"]
+    lines += [f"not read: {label}: {why}" for label, why in record.unread.items()]
+    if record.unknown:
+        names = ", ".join(f"dataset:{name}" for name in record.unknown)
+        lines.append(f"not known: whose rows stand in {names}")
+    return Text("\n".join(lines))
 
 
 def key_identity(record: Identity) -> RenderableType:

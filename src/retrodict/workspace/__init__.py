@@ -20,7 +20,7 @@ if TYPE_CHECKING:
         signed_log,
     )
     from retrodict.workspace.opening import alone, create, find_root, open_workspace
-    from retrodict.workspace.projections import PERSONAL, PROJECTION, forgotten_keys, sealed_objects
+    from retrodict.workspace.projections import PERSONAL, PROJECTION, forgotten_keys, sealed_objects, subject_indexes
     from retrodict.workspace.signers import RecordedSigner, recorded_signers
     from retrodict.workspace.texts import (
         agent_name,
@@ -69,6 +69,7 @@ _HOMES = {
     "sealed_text": "texts",
     "signed": "batch",
     "signed_log": "opened",
+    "subject_indexes": "projections",
 }
 
 __all__ = [
@@ -108,6 +109,7 @@ __all__ = [
     "sealed_text",
     "signed",
     "signed_log",
+    "subject_indexes",
 ]
 
 

@@ -122,10 +122,22 @@ def sealed_objects(body: Mapping[str, object], blob: Callable[[Digest], bytes]) 
             listed = more.get("files")
         case listed:
             pass
+    yield from ((str(item["ref"]), str(item["key"])) for item in _listed(listed, blob))
+
+
+def subject_indexes(body: Mapping[str, object], blob: Callable[[Digest], bytes]) -> Iterator[tuple[str, str]]:
+    """Yield the personal files of an entry that say whom their rows are about, and the sealed index of each."""
+    match body.get("sealed"):
+        case {"subjects": {"indexes": listed}}:
+            yield from ((str(item["ref"]), str(item["index"])) for item in _listed(listed, blob))
+
+
+def _listed(listed: object, blob: Callable[[Digest], bytes]) -> Iterator[Mapping[str, object]]:
+    """Yield what a list in an object of its own holds; nothing where there is none."""
     pending = [listed] if isinstance(listed, str) else []
     while pending:
         for item in json.loads(blob(Digest(pending.pop()))):
             if isinstance(item, str):  # a list in several pieces
                 pending.append(item)
             else:
-                yield str(item["ref"]), str(item["key"])
+                yield item

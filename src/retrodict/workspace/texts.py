@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from retrodict.kernel.errors import FormatError
 from retrodict.kernel.types import Digest, EntryNumber, SealedText
 from retrodict.workspace.opened import Workspace
@@ -68,13 +70,18 @@ def holders(workspace: Workspace) -> list[int]:
     return [EntryNumber(str(row[0])) for row in workspace.views.database().execute(query).fetchall()]
 
 
-def destroy_forgotten(workspace: Workspace) -> int:
+def destroy_forgotten(workspace: Workspace, named: Iterable[str] = ()) -> int:
     """Destroy again every key that the log calls forgotten; return how many were held.
 
     The event comes before the destruction, so a crash in between leaves a key behind, and so does a store that was put
     back from a copy: whoever opens the workspace next ends it.
+
+    Args:
+        named: Keys that an entry has just called so. They go whatever the view says, which who can write the store can
+            edit.
     """
     if workspace.keys is None or workspace.read_only:
         return 0
     rows = workspace.views.database().execute("SELECT key FROM personal_forgotten").fetchall()
-    return workspace.keys.destroy(*(str(row[0]) for row in rows)) if rows else 0
+    keys = {*named, *(str(row[0]) for row in rows)}
+    return workspace.keys.destroy(*sorted(keys)) if keys else 0
