@@ -11,7 +11,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from retrodict.actions.add import Added, add
@@ -168,6 +168,7 @@ CELLS = st.one_of(
 )
 
 
+@settings(deadline=None, max_examples=60)
 @given(
     cells=st.one_of(
         *(st.lists(kind, max_size=12) for kind in (CELLS, st.integers(0, 9), st.text("ab,\n\"'", max_size=3)))
