@@ -20,6 +20,7 @@ SMALL = {
     "ledger": ["5000"],
     "lineage": ["--edges", "20000", "--predictions", "2000"],
     "objects": ["1000", "16", "80"],
+    "remotes": ["--files", "500", "--mb", "20"],
     "streams": ["--records", "20000"],
     "serving": ["--seconds", "1", "--no-peers"],
 }

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from retrodict.kernel.clock import SystemClock
+from retrodict.kernel.durable import REAL_DISK
 from retrodict.kernel.errors import AlteredObjectError, MissingObjectError
 from retrodict.kernel.types import Digest
 from retrodict.objects import ObjectStore, TreeEntry
@@ -162,7 +163,7 @@ def test_a_crash_before_the_old_pack_is_removed_loses_nothing(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("retrodict.objects.sweep.os.unlink", killed)
+        patch.setattr(type(REAL_DISK), "unlink", killed)
         with pytest.raises(KeyboardInterrupt):
             collect(store, kept)
     assert store.get(kept) == b"kept" * 100

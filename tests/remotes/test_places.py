@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from blake3 import blake3
 from tests.remotes.conftest import S3, Person
 
 from retrodict.actions.add import add
 from retrodict.backups import Depot
+from retrodict.kernel.durable import parts_of
 from retrodict.kernel.protocols import Remote
 from retrodict.objects import RemoteError, open_remote
 
@@ -102,8 +106,14 @@ class Reordering:
     def put(self, name: str, data: bytes) -> None:
         self._inner.put(name, data)
 
+    def put_parts(self, name: str, size_bytes: int, parts: Callable[[], Iterable[memoryview]]) -> None:
+        self._inner.put_parts(name, size_bytes, parts)
+
     def get(self, name: str) -> bytes | None:
         return self._inner.get(name)
+
+    def parts(self, name: str) -> Iterator[memoryview] | None:
+        return self._inner.parts(name)
 
     def list(self, prefix: str) -> dict[str, int]:
         found = list(self._inner.list(prefix).items())
@@ -204,6 +214,72 @@ def test_two_who_push_at_once_lose_nothing(ada: Person, bob: Person, s3: S3, tmp
         with person.open() as workspace:
             assert held[workspace.ledger.origin] == workspace.ledger.size()
     cyd.sound()
+
+
+LARGE = """
+import sys
+from pathlib import Path
+from retrodict.actions.backup import backup
+from retrodict.actions.bundle import bundle, take_bundle
+from retrodict.actions.clone import clone
+from retrodict.actions.fsck import fsck
+from retrodict.actions.open import open_workspace
+from retrodict.actions.push import push
+from retrodict.actions.restore import restore
+from retrodict.kernel.clock import SystemClock
+from retrodict.kernel.durable import parts_of
+from retrodict.objects import open_remote
+from retrodict.objects.pack import path_of, raw_key
+
+root, state, base = map(Path, sys.argv[1:4])
+hash, url = sys.argv[4:]
+key = raw_key(bytes.fromhex(hash))
+clock = SystemClock()
+
+def opened(folder):
+    return open_workspace(folder, state, clock, agent="Ada")
+
+with opened(root) as workspace:
+    workspace.objects.take_pack(key.hex(), parts_of(base / "large"))
+    assert push(workspace, url).findings == ()
+clone(url, base / "clone", state, clock, agent="Ada", folder=base)
+if "://" not in url:
+    with opened(root) as workspace:
+        push(workspace, url, again=True)
+        backup(workspace, open_remote(str(base / "backup")))
+        bundle(workspace, base / "a.bundle")
+    restore(open_remote(str(base / "backup")), base / "restored", state, clock, agent="Ada")
+    with opened(base / "clone") as workspace:
+        take_bundle(workspace, base / "a.bundle")
+        path = path_of(workspace.objects.folder, key)
+        path.unlink()
+        assert fsck(workspace, repair_from=url, folder=base).answer == "yes"
+        assert path.stat().st_size == (base / "large").stat().st_size
+status = Path("/proc/self/status").read_text()
+print(next(line for line in status.splitlines() if line.startswith("VmHWM")).split()[1])
+"""
+
+
+@pytest.mark.parametrize("place", ["folder", "bucket"])
+def test_a_large_file_that_is_kept_raw_is_never_held_in_memory(
+    ada: Person, hub: Path, s3: S3, tmp_path: Path, place: str
+) -> None:
+    """Only file systems that share blocks have such files; they travel whole, whatever their size."""
+    size = 144 << 20
+    with (tmp_path / "large").open("wb") as file:
+        file.truncate(size)
+    whole = blake3()
+    for part in parts_of(tmp_path / "large"):
+        whole.update(part)
+    ada = replace(ada, state=tmp_path / "states")
+    shutil.rmtree(ada.root / ".retrodict")
+    ada.begin()
+    ada.write("x\n1\n")
+    url = str(hub) if place == "folder" else s3.url("large")
+    words = [ada.root, ada.state, tmp_path, whole.hexdigest(), url]
+    done = subprocess.run([sys.executable, "-c", LARGE, *map(str, words)], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert int(done.stdout) * 1024 < size
 
 
 def test_azure_is_pushed_to_cloned_and_pulled_from(ada: Person, bob: Person, azure: str) -> None:

@@ -140,9 +140,13 @@ def take_packs(workspace: Workspace, depot: Depot, keys: Sequence[str], progress
         DamagedRemoteError: One is missing or altered.
     """
     transfer = Transfer(progress, "packs of objects received", len(keys))
-    for key, data in side_by_side(depot.pack, keys):
-        workspace.objects.take_pack(key, data)
-        transfer.add(len(data))
+
+    def take(key: str) -> int:
+        workspace.objects.take_pack(key, transfer.passing(depot.pack(key)))
+        return workspace.objects.pack_size(key)
+
+    for _, size_bytes in side_by_side(take, keys):
+        transfer.add(size_bytes)
     return transfer.count, transfer.size_bytes
 
 

@@ -7,6 +7,7 @@ import fcntl
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 
 from retrodict import backups
 from retrodict.actions.backing import record_backup
@@ -192,7 +193,7 @@ def _copy_packs(
         if progress is not None:
             progress(done, len(wanted), "packs of objects")
         try:
-            yield vault.add_pack(name, lambda name=name: workspace.objects.pack(name))  # type: ignore[misc]
+            yield vault.add_pack(name, workspace.objects.pack_size(name), partial(workspace.objects.pack, name))
         except AlteredObjectError as error:
             findings.append(Finding(level="altered", what=f"objects/packs/{name}.pack", message=error.message))
 

@@ -10,10 +10,11 @@ import difflib
 import json
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
+from threading import Lock
 from time import monotonic
 
 from retrodict.backups import Depot, Head
@@ -146,7 +147,7 @@ def signed_heads(workspace: Workspace, log: HeldLog, heads: Sequence[Head]) -> l
 
 
 class Transfer:
-    """Tells how much has travelled, and how fast."""
+    """Tells how much has travelled, and how fast. Safe for threads."""
 
     def __init__(self, progress: Progress | None, what: str, total: int) -> None:
         """Take what is counted ("packs of objects sent"), and how many there are."""
@@ -154,16 +155,30 @@ class Transfer:
         self._what = what
         self._total = total
         self._began = monotonic()
+        self._lock = Lock()
         self.count = 0
         self.size_bytes = 0
         self._done = 0
+        self._passed = 0  # of those that are under way, too
+
+    def passing(self, parts: Iterable[memoryview]) -> Iterator[memoryview]:
+        """Yield the parts of one, and tell that they pass."""
+        for part in parts:
+            yield part
+            with self._lock:
+                self._passed += len(part)
+                self._tell()
 
     def add(self, size_bytes: int) -> None:
-        """Count one more; 0 bytes: it did not need to travel."""
-        self._done += 1
-        self.count += size_bytes > 0
-        self.size_bytes += size_bytes
+        """Count one more that has come to its end; 0 bytes: it did not need to travel."""
+        with self._lock:
+            self._done += 1
+            self.count += size_bytes > 0
+            self.size_bytes += size_bytes
+            self._tell()
+
+    def _tell(self) -> None:
         if self._progress is not None:
-            mib = self.size_bytes / (1 << 20)
+            mib = self._passed / (1 << 20)
             rate = mib / max(monotonic() - self._began, 1e-3)
             self._progress(self._done, self._total, f"{self._what}, {mib:,.1f} MiB at {rate:,.1f} MiB/s")

@@ -83,7 +83,7 @@ def send(workspace: Workspace, name: str, depot: Depot, *, again: bool, progress
         behind: list[str] = []
         for log in held:
             best = contents.heads.get(log.hash, ())
-            signed = _signed_size(workspace, log)
+            signed = _signed_size(log)
             before = best[0].size if best else 0
             if best and best[0].size > signed:
                 behind.append(log.name)
@@ -115,7 +115,7 @@ def _pushed(log: HeldLog, entries: int, new: int) -> PushedLog:
     return PushedLog(name=log.name, origin=log.ledger.origin, entries=entries, new_entries=new, is_own=log.tag is None)
 
 
-def _signed_size(workspace: Workspace, log: HeldLog) -> int:
+def _signed_size(log: HeldLog) -> int:
     """Return how many entries the log's checkpoint covers.
 
     Raises:
@@ -129,7 +129,6 @@ def _signed_size(workspace: Workspace, log: HeldLog) -> int:
                 hint="Push from the machine that holds the signing key.",
             )
         return 0
-    del workspace
     return decode_checkpoint(note).size
 
 
@@ -155,24 +154,26 @@ def _push_packs(
     progress: Progress | None,
 ) -> tuple[tuple[Part, ...], int, int]:
     """Bring the packs there; return those that are there now, how many were brought, and their bytes."""
-    sizes = dict(contents.packs)
-    local = workspace.objects.packs()
+    sizes, objects = dict(contents.packs), workspace.objects
+    local = objects.packs()
     stated = {part.name: part.size_bytes for heads in contents.heads.values() for h in heads for part in h.packs}
     wanted = [key for key in local if again or key not in sizes or sizes[key] != stated.get(key, sizes[key])]
 
+    transfer = Transfer(progress, "packs of objects sent", len(wanted))
+
     def send(key: str) -> int | Finding:
-        try:
-            data = workspace.objects.pack(key)
-        except AlteredObjectError as error:
-            return Finding(level="altered", what=f"objects/packs/{key}.pack", message=error.message)
         if again and key in sizes:
             with contextlib.suppress(DamagedRemoteError):
-                depot.pack(key)
+                for _ in depot.pack(key):
+                    pass
                 return 0
-        depot.put_pack(key, data, workspace.objects.names_in(key))
-        return len(data)
+        size = objects.pack_size(key)
+        try:
+            depot.put_pack(key, size, lambda: transfer.passing(objects.pack(key)), objects.names_in(key))
+        except AlteredObjectError as error:
+            return Finding(level="altered", what=f"objects/packs/{key}.pack", message=error.message)
+        return size
 
-    transfer = Transfer(progress, "packs of objects sent", len(wanted))
     for key, result in side_by_side(send, wanted):
         if isinstance(result, Finding):
             findings.append(result)

@@ -18,13 +18,14 @@ from typing import TypeVar
 from retrodict.backups.errors import DamagedRemoteError
 from retrodict.backups.layout import Part, hash_of, read_segment
 from retrodict.kernel import canonical
-from retrodict.kernel.errors import FormatError
+from retrodict.kernel.errors import FormatError, IntegrityError
 from retrodict.kernel.protocols import Remote
 from retrodict.kernel.types import Digest
 from retrodict.ledger import Piece, key_hash
+from retrodict.objects import checked
 
 VERSION = 1
-AT_ONCE = 4  # packs of 64 MiB that are in memory at once
+AT_ONCE = 4  # packs that travel at once
 
 _HEAD = re.compile(r"heads/(?P<log>[0-9a-f]{16})-(?P<size>[0-9]{12})-(?P<hash>[0-9a-f]{64})\Z")
 _HEX = re.compile(r"[0-9a-f]{64}\Z")
@@ -185,10 +186,14 @@ class Depot:
 
     # Writing
 
-    def put_pack(self, key: str, data: bytes, names: bytes) -> None:
-        """Bring a pack there, and what is in it."""
+    def put_pack(self, key: str, size_bytes: int, parts: Callable[[], Iterable[memoryview]], names: bytes) -> None:
+        """Bring a pack there, and what is in it. Where `parts` say that it is altered, nothing is there."""
         self.remote.put(f"names/{key}", names)
-        self.remote.put(f"packs/{key}.pack", data)
+        try:
+            self.remote.put_parts(f"packs/{key}.pack", size_bytes, parts)
+        except IntegrityError:
+            self.remote.delete(f"names/{key}")
+            raise
 
     def put_stretch(self, log: str, name: str, data: bytes) -> None:
         """Bring a stretch of a log there, and read it back."""
@@ -235,9 +240,13 @@ class Depot:
         """
         return read_segment(self._whole(_log_name(log, name), name))
 
-    def pack(self, key: str) -> bytes:
-        """Return a pack, verified. Raises as `stretch`."""
-        return self._whole(f"packs/{key}.pack", key[-64:])
+    def pack(self, key: str) -> Iterator[memoryview]:
+        """Return a pack as parts, each good until the next is asked for. Raises as `stretch`, or at its end."""
+        name = f"packs/{key}.pack"
+        parts = self.remote.parts(name)
+        if parts is None:
+            raise self._missing(name)
+        return checked(parts, key[-64:], lambda: self._altered(name))
 
     def names(self, key: str) -> set[bytes]:
         """Return the names of what is in a pack, as the remote says; none where it does not."""
@@ -247,10 +256,16 @@ class Depot:
     def _whole(self, name: str, expected: str) -> bytes:
         data = self.remote.get(name)
         if data is None:
-            raise DamagedRemoteError(f"{self.place}: {name} is missing")
+            raise self._missing(name)
         if hash_of(data) != expected:
-            raise DamagedRemoteError(f"{self.place}: {name} is altered: its bytes are not those of its name")
+            raise self._altered(name)
         return data
+
+    def _missing(self, name: str) -> DamagedRemoteError:
+        return DamagedRemoteError(f"{self.place}: {name} is missing")
+
+    def _altered(self, name: str) -> DamagedRemoteError:
+        return DamagedRemoteError(f"{self.place}: {name} is altered: its bytes are not those of its name")
 
 
 def _log_name(log: str, name: str) -> str:

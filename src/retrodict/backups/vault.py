@@ -7,7 +7,7 @@ a backup that was cut off is the one before it, and what it did copy is used by 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -16,6 +16,7 @@ from retrodict.backups.layout import Manifest, Part, Segment, hash_of, read_segm
 from retrodict.kernel.errors import FormatError, UsageError
 from retrodict.kernel.protocols import Progress, Remote
 from retrodict.ledger import Piece
+from retrodict.objects import checked
 
 _MANIFEST = re.compile(r"manifests/(?P<number>[0-9]{12})-(?P<hash>[0-9a-f]{64})\Z")
 _AT_ONCE = 8
@@ -108,33 +109,32 @@ class Vault:
             if there.get(naming(part.name)) == part.size_bytes
         }
 
-    def add_pack(self, name: str, read: Callable[[], bytes]) -> Part:
+    def add_pack(self, name: str, size_bytes: int, parts: Callable[[], Iterable[memoryview]]) -> Part:
         """Bring a pack there, unless a backup that was cut off has; verified on arrival."""
-        data = self._arrived(pack_name(name), name[-64:])
-        if data is None:
-            data = read()
-            self._put(pack_name(name), data, name[-64:])
-        return Part(name=name, size_bytes=len(data))
+        self._bring(pack_name(name), name[-64:], size_bytes, parts)
+        return Part(name=name, size_bytes=size_bytes)
 
     def add_segment(self, segment: Segment) -> None:
         """Bring a segment there, verified on arrival."""
-        name = segment_name(segment.part.name)
-        if self._arrived(name, segment.part.name) is None:
-            self._put(name, segment.data, segment.part.name)
+        name, data = segment.part.name, segment.data
+        self._bring(segment_name(name), name, len(data), lambda: (memoryview(data),))
 
-    def _arrived(self, name: str, expected: str) -> bytes | None:
-        """Return the bytes of a file that is there as it should be."""
-        data = self.remote.get(name)
-        return data if data is not None and hash_of(data) == expected else None
+    def _bring(self, name: str, expected: str, size_bytes: int, parts: Callable[[], Iterable[memoryview]]) -> None:
+        try:
+            self._read_back(name, expected)
+        except DamagedBackupError:
+            self.remote.put_parts(name, size_bytes, parts)
+            self._read_back(name, expected)
 
-    def _put(self, name: str, data: bytes, expected: str) -> None:
-        self.remote.put(name, data)
-        self._whole(name, expected)
+    def _read_back(self, name: str, expected: str) -> None:
+        for _ in self._parts(name, expected):
+            pass
 
     def finish(self, manifest: Manifest) -> None:
         """Write the manifest: from now on the backup is made. Then remove segments that backups cut off have left."""
         data, name = manifest.encode(), _manifest_name(manifest)
-        self._put(name, data, hash_of(data))
+        self.remote.put(name, data)
+        self._read_back(name, hash_of(data))
         self._known[name] = manifest
 
     def remove_torn(self, manifests: Sequence[Manifest]) -> None:
@@ -145,12 +145,14 @@ class Vault:
                 self.remote.delete(name)
 
     def _whole(self, name: str, expected: str) -> bytes:
-        data = self.remote.get(name)
-        if data is None:
+        return b"".join(map(bytes, self._parts(name, expected)))
+
+    def _parts(self, name: str, expected: str) -> Iterator[memoryview]:
+        parts = self.remote.parts(name)
+        if parts is None:
             raise DamagedBackupError(f"{self.place}: {name} is missing")
-        if hash_of(data) != expected:
-            raise DamagedBackupError(f"{self.place}: {name} is altered: its bytes are not those of its name")
-        return data
+        problem = f"{self.place}: {name} is altered: its bytes are not those of its name"
+        return checked(parts, expected, lambda: DamagedBackupError(problem))
 
     def pieces(self, manifests: Sequence[Manifest], progress: Progress | None = None) -> Iterator[Piece]:
         """Yield the whole log that a chain of manifests makes up. Raises `DamagedBackupError`."""
@@ -160,13 +162,19 @@ class Vault:
                 progress(done, len(parts), "segments of the log")
             yield read_segment(self._whole(segment_name(part.name), part.name))
 
-    def packs(self, manifests: Sequence[Manifest], progress: Progress | None = None) -> Iterator[tuple[str, bytes]]:
-        """Yield every pack and raw file of a chain of manifests, with its key. Raises `DamagedBackupError`."""
+    def packs(
+        self, manifests: Sequence[Manifest], progress: Progress | None = None
+    ) -> Iterator[tuple[str, Iterator[memoryview]]]:
+        """Yield every pack and raw file of a chain of manifests: its key, and its parts, each good until the next.
+
+        Raises:
+            DamagedBackupError: One is missing, or, at the end of its parts, altered.
+        """
         parts = list(dict.fromkeys(part.name for manifest in manifests for part in manifest.packs))
         for done, name in enumerate(parts):
             if progress is not None:
                 progress(done, len(parts), "packs of objects")
-            yield name, self._whole(pack_name(name), name[-64:])
+            yield name, self._parts(pack_name(name), name[-64:])
 
     def refuse_others(self, manifests: Sequence[Manifest], workspace: str) -> None:
         """Do nothing where the destination is empty or this workspace's.

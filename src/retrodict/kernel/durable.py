@@ -10,9 +10,11 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Protocol
 
+PART_BYTES = 1 << 20
 _FICLONE = 0x40049409  # linux/fs.h; `fcntl` has it from Python 3.12
 
 
@@ -90,21 +92,44 @@ def sync_folder(folder: Path, disk: Disk = REAL_DISK) -> None:
         os.close(fd)
 
 
+def parts_of(path: Path) -> Iterator[memoryview]:
+    """Return the bytes of a file, 1 MiB at a time, each part good until the next is asked for.
+
+    Raises:
+        OSError: It cannot be opened, or, later, read.
+    """
+    file = path.open("rb", buffering=0)
+
+    def read() -> Iterator[memoryview]:
+        with file:
+            buffer = memoryview(bytearray(PART_BYTES))
+            while n := file.readinto(buffer):
+                yield buffer[:n]
+
+    return read()
+
+
 def write_file(path: Path, data: bytes, *, mode: int = 0o644, disk: Disk = REAL_DISK) -> None:
     """Put `data` at `path`, atomically and durably; `path` holds the old or the new bytes at every instant.
 
     A crash before the rename leaves a `.tmp-*` file beside `path` that nobody reads.
     """
+    write_parts(path, (memoryview(data),), mode=mode, disk=disk)
+
+
+def write_parts(path: Path, parts: Iterable[memoryview], *, mode: int = 0o644, disk: Disk = REAL_DISK) -> None:
+    """Put what `parts` yields at `path` as `write_file` does; where they raise, `path` stays as it was."""
     temporary = path.with_name(f".tmp-{os.getpid()}-{os.urandom(6).hex()}")
     fd = disk.create(temporary, mode)
     try:
         try:
-            disk.write(fd, data)
+            for part in parts:
+                disk.write(fd, part)
             disk.sync(fd)
         finally:
             os.close(fd)
         disk.rename(temporary, path)
-    except OSError:
+    except Exception:
         with contextlib.suppress(OSError):
             disk.unlink(temporary)
         raise

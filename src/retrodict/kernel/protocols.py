@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Iterator
 from typing import Protocol
 
 from retrodict.kernel.types import Digest
@@ -80,8 +81,23 @@ class Remote(Protocol):
         """Keep `data`, whole and durable when it returns; what was there under the name is replaced."""
         ...
 
+    def put_parts(self, name: str, size_bytes: int, parts: Callable[[], Iterable[memoryview]]) -> None:
+        """Keep what need not fit into memory, as `put` does.
+
+        Args:
+            name: As `put` takes it.
+            size_bytes: How long it is.
+            parts: Yields it, each part good until the next is asked for. It is called again where the network fails;
+                what it raises is raised, and nothing is kept then.
+        """
+        ...
+
     def get(self, name: str) -> bytes | None:
         """Return the bytes under a name, or None where there is nothing."""
+        ...
+
+    def parts(self, name: str) -> Iterator[memoryview] | None:
+        """Return the bytes under a name as parts, each good until the next is asked for; None: there is nothing."""
         ...
 
     def list(self, prefix: str) -> dict[str, int]:

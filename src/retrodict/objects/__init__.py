@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from retrodict.objects.add import Added, display
     from retrodict.objects.bundle import BundleRemote
     from retrodict.objects.mend import BadFile, Copies, Mender
-    from retrodict.objects.names import digest_of
+    from retrodict.objects.names import checked, digest_of
     from retrodict.objects.remotes import RemoteError, open_remote
     from retrodict.objects.store import ObjectStore
     from retrodict.objects.sweep import Weight
@@ -26,6 +26,7 @@ _HOMES = {
     "RemoteError": "remotes",
     "TreeEntry": "tree",
     "Weight": "sweep",
+    "checked": "names",
     "digest_of": "names",
     "display": "add",
     "open_remote": "remotes",
@@ -41,6 +42,7 @@ __all__ = [
     "RemoteError",
     "TreeEntry",
     "Weight",
+    "checked",
     "digest_of",
     "display",
     "open_remote",

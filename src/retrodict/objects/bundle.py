@@ -6,11 +6,11 @@ import os
 import re
 import threading
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from retrodict.kernel.durable import sync_folder
+from retrodict.kernel.durable import PART_BYTES, sync_folder
 from retrodict.kernel.errors import FormatError, UnavailableError, UsageError
 
 _NAME = re.compile(r"[0-9a-z][0-9a-z.-]*(/[0-9a-z][0-9a-z.-]*)*\Z")
@@ -80,19 +80,41 @@ class BundleRemote:
         with self._lock:
             self._archive.writestr(zipfile.ZipInfo(name), data)  # without times: the same content, the same bytes
 
+    def put_parts(self, name: str, size_bytes: int, parts: Callable[[], Iterable[memoryview]]) -> None:
+        """See `Remote.put_parts`."""
+        info = zipfile.ZipInfo(name)
+        info.file_size = size_bytes
+        for _ in parts():  # what was written to an archive stays there
+            pass
+        with self._lock, self._archive.open(info, "w") as file:
+            for part in parts():
+                file.write(part)
+
     def get(self, name: str) -> bytes | None:
         """See `Remote.get`."""
-        with self._lock:
+        parts = self.parts(name)
+        return None if parts is None else b"".join(map(bytes, parts))
+
+    def parts(self, name: str) -> Iterator[memoryview] | None:
+        """See `Remote.parts`."""
+        try:
+            info = self._archive.getinfo(name)
+        except KeyError:
+            return None
+        if info.compress_type != zipfile.ZIP_STORED:
+            raise FormatError(f"{self._path} compresses {name}, as no bundle does")
+
+        def read() -> Iterator[memoryview]:
             try:
-                if self._archive.getinfo(name).compress_type != zipfile.ZIP_STORED:
-                    raise FormatError(f"{self._path} compresses {name}, as no bundle does")
-                return self._archive.read(name)
-            except KeyError:
-                return None
+                with self._archive.open(info) as file:
+                    while part := file.read(PART_BYTES):
+                        yield memoryview(part)
             except (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError) as error:
                 raise FormatError(f"{self._path} is damaged at {name}: {error}") from error
             except OSError as error:
                 raise UnavailableError(f"{self._path} cannot be read: {error.strerror}") from error
+
+        return read()
 
     def list(self, prefix: str) -> dict[str, int]:
         """See `Remote.list`."""

@@ -24,13 +24,17 @@ from retrodict.objects.names import Kind, is_alike
 from retrodict.objects.pack import (
     DELTA,
     MAX_DEPTH,
+    Bytes,
     OpenedFile,
     PackFiles,
     Place,
+    SealedPack,
     is_raw,
     list_keys,
+    mapped,
+    path_of,
     payload_in,
-    scan,
+    records,
 )
 from retrodict.objects.raw import scan_raw
 from retrodict.objects.recipe import Recipe
@@ -315,10 +319,6 @@ class Index:
         for recipe in recipes:
             self._add_recipe(recipe)
 
-    def add_recipes(self, rows: Iterable[tuple[bytes, bytes, int]]) -> None:
-        """Insert rows of recipes, as `forget` returns them; inside `writing`."""
-        self._db.executemany("INSERT OR IGNORE INTO recipes VALUES (?, ?, ?)", rows)
-
     def doom(self, names: Iterable[bytes], since_ns: int) -> None:
         """Doom objects; inside `writing`."""
         self._db.executemany("INSERT OR IGNORE INTO doomed VALUES (?, ?)", [(name, since_ns) for name in names])
@@ -378,22 +378,16 @@ class Index:
         )
         return [Place(*row) for row in cast("list[tuple[bytes, int, int, int, int, int, int]]", rows)]
 
-    def forget(self, key: bytes) -> list[tuple[bytes, bytes, int]]:
-        """Delete the rows of a pack or raw file, inside `writing`; return those of its recipes."""
+    def forget(self, key: bytes) -> None:
+        """Delete the rows of a pack or raw file, inside `writing`."""
         db = self._db
-        [(pack,)] = db.execute("SELECT id FROM packs WHERE name = ?", (key,)).fetchall()
-        rows = db.execute(
-            "SELECT r.* FROM recipes r JOIN objects o ON o.name = r.recipe WHERE o.pack = ? AND o.kind = 3", (pack,)
-        ).fetchall()
-        recipes = cast("list[tuple[bytes, bytes, int]]", rows)
-        db.execute("DELETE FROM objects WHERE pack = ?", (pack,))
-        db.execute("DELETE FROM packs WHERE id = ?", (pack,))
-        for row in recipes:
-            db.execute(
-                "DELETE FROM recipes WHERE recipe = ?1 AND NOT EXISTS (SELECT 1 FROM objects WHERE name = ?1)",
-                (row[1],),
+        for (pack,) in db.execute("SELECT id FROM packs WHERE name = ?", (key,)).fetchall():
+            recipes = db.execute("SELECT name FROM objects WHERE pack = ? AND kind = 3", (pack,)).fetchall()
+            db.execute("DELETE FROM objects WHERE pack = ?", (pack,))
+            db.execute("DELETE FROM packs WHERE id = ?", (pack,))
+            db.executemany(
+                "DELETE FROM recipes WHERE recipe = ?1 AND NOT EXISTS (SELECT 1 FROM objects WHERE name = ?1)", recipes
             )
-        return recipes
 
     def bury(self) -> None:
         """Forget that something was doomed that lies nowhere any more; inside `writing`."""
@@ -415,15 +409,30 @@ class Index:
         Raises:
             OSError: The disk refuses.
         """
-        scanned = scan_raw(OpenedFile(temporary)) if is_raw(key) else None  # of any size, so not under the lock
+        recipes: list[Recipe] = []
+        if is_raw(key):  # of any size, so not under the lock
+            _, size, places = scan_raw(OpenedFile(temporary))
+        else:
+            with mapped(temporary) as data:
+                size = len(data)
+                places, recipes = self._rows(data)
         with self.writing():
             disk.rename(temporary, path)
             sync_folder(path.parent, disk)
-            if scanned is None:
-                self._adopt_pack(key)
+            self.add(key, size, places, recipes)
+            if any(place.kind == Kind.RECIPE for place in places):
                 self._adopt_recipes()
-            else:
-                self.add(key, scanned[1], scanned[2], ())
+
+    def place(self, sealed: SealedPack, recipes: Iterable[Recipe], disk: Disk, *, anew: bool = True) -> None:
+        """Rename a pack that was written here into its place, and insert its rows, as `add` does; inside `writing`.
+
+        Raises:
+            OSError: The disk refuses.
+        """
+        path = path_of(self._store, sealed.name)
+        disk.rename(sealed.temporary, path)
+        sync_folder(path.parent, disk)
+        self.add(sealed.name, sealed.size_bytes, sealed.places, recipes, anew=anew)
 
     def unknown(self) -> list[bytes]:
         """Return the keys of packs and raw files that are there but not in the index."""
@@ -461,7 +470,12 @@ class Index:
     def _adopt_pack(self, name: bytes) -> None:
         """Insert the rows of a pack, but for those of recipes that are differences."""
         data = self._files.load(name)
-        places = [found for found in scan(data) if isinstance(found, Place)]
+        places, recipes = self._rows(data)
+        self.add(name, len(data), places, recipes)
+
+    def _rows(self, data: Bytes) -> tuple[list[Place], list[Recipe]]:
+        """Return what is in a pack, and those recipes in it that are no differences."""
+        places = [found for found in records(data) if isinstance(found, Place)]
         recipes = []
         for place in places:
             is_alone = place.kind == Kind.RECIPE and place.codec != DELTA
@@ -469,7 +483,7 @@ class Index:
             if payload is not None:
                 with contextlib.suppress(FormatError):
                     recipes.append(Recipe.decode(payload))
-        self.add(name, len(data), places, recipes)
+        return places, recipes
 
     def _adopt_recipes(self) -> None:
         """Insert the rows of recipes that are differences: what they are made from may lie in a later pack."""

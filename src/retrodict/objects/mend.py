@@ -11,28 +11,22 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import partial
-from io import BytesIO
 from pathlib import Path
-from typing import NamedTuple
 
 from blake3 import blake3
 
-from retrodict.kernel.durable import Disk, sync_folder
+from retrodict.kernel.durable import Disk
 from retrodict.kernel.errors import FormatError, RetrodictError, UnavailableError
 from retrodict.kernel.protocols import Progress, Remote
-from retrodict.objects.errors import StoreReadError, StoreWriteError
+from retrodict.objects.errors import StoreReadError
 from retrodict.objects.index import Index
-from retrodict.objects.names import Kind
+from retrodict.objects.names import Kind, checked
 from retrodict.objects.pack import (
-    PACK_BYTES,
     PLAIN,
     RECORD,
     Load,
     PackFiles,
-    PackWriter,
     Place,
-    decode,
     is_raw,
     key_at,
     list_keys,
@@ -41,17 +35,8 @@ from retrodict.objects.pack import (
     scan,
 )
 from retrodict.objects.reader import Reader
-from retrodict.objects.recipe import Recipe, name_chunks
-
-
-class Record(NamedTuple):
-    """A record as it is kept: its bytes have been checked against its name."""
-
-    kind: int
-    codec: int
-    size: int  # bytes once decoded
-    name: bytes
-    stored: bytes
+from retrodict.objects.recipe import name_chunks
+from retrodict.objects.rewrite import Record, Rewriter
 
 
 class Copies:
@@ -82,10 +67,15 @@ class Copies:
         """Where it is, without credentials."""
         return self._remote.place
 
-    def whole(self, key: bytes) -> bytes | None:
-        """Return the file of that key; None where there is none, or not with the bytes that it is named by."""
-        data = self._load(key) if key in self._files else None
-        return data if data is not None and blake3(data).digest() == key[-32:] else None
+    def whole(self, key: bytes) -> Iterator[memoryview] | None:
+        """Return the file of that key as parts, each good until the next is asked for; None: there is none.
+
+        Raises:
+            FormatError: At its end: its bytes are not those that it is named by.
+        """
+        parts = self._parts(key) if key in self._files else None
+        problem = f"{self.place} holds another file under {key.hex()}"
+        return None if parts is None else checked(parts, key[-32:].hex(), lambda: FormatError(problem))
 
     def find(self, wanted: Collection[bytes], load: Load) -> Iterator[Record]:
         """Yield a good record for each of the names that is there; for a blob in chunks, its recipe.
@@ -111,26 +101,30 @@ class Copies:
                 self._progress(done, len(order), "packs looked through for good copies")
             yield from self._records(key, rest, load)
 
-    def _load(self, key: bytes) -> bytes | None:
-        data = None
-        with contextlib.suppress(FormatError):  # a bundle that is damaged there: what else it holds may be good
-            data = self._remote.get(self._files[key])
-        self.received_bytes += len(data or b"")
-        return data
+    def _parts(self, key: bytes) -> Iterator[memoryview] | None:
+        parts = self._remote.parts(self._files[key])
+
+        def received(parts: Iterator[memoryview]) -> Iterator[memoryview]:
+            for part in parts:
+                self.received_bytes += len(part)
+                yield part
+
+        return None if parts is None else received(parts)
 
     def _records(self, key: bytes, rest: set[bytes], load: Load) -> Iterator[Record]:
         """Yield those records of one file that are in `rest`, and take them out of it."""
-        data = self._load(key) or b""
         names: set[bytes] = set()
-        for record in _in_raw(data) if is_raw(key) else _in_pack(data, load):
-            serves = {record.name}
-            if record.kind == Kind.RECIPE:
-                with contextlib.suppress(FormatError):
-                    serves.add(_recipe(record, load).blob)
-            names |= serves
-            if rest & serves:
-                rest -= serves
-                yield record
+        with contextlib.suppress(FormatError):  # a bundle that is damaged there: what else it holds may be good
+            parts = self._parts(key) or iter(())
+            for record in _in_raw(parts) if is_raw(key) else _in_pack(b"".join(map(bytes, parts)), load):
+                serves = {record.name}
+                if record.kind == Kind.RECIPE:
+                    with contextlib.suppress(FormatError):
+                        serves.add(record.recipe(load).blob)
+                names |= serves
+                if rest & serves:
+                    rest -= serves
+                    yield record
         self._names[key] = frozenset(names)
         self._read.add(key)
 
@@ -145,10 +139,6 @@ def _key_of(name: str) -> bytes | None:
     return key_at(Path(name))
 
 
-def _recipe(record: Record, load: Load) -> Recipe:
-    return Recipe.decode(decode(record.codec, record.stored, record.size, partial(load, record.kind)))
-
-
 def _in_pack(data: bytes, load: Load) -> Iterator[Record]:
     """Yield the good records of a pack, whatever else is wrong with it."""
     for place in scan(data):
@@ -158,12 +148,21 @@ def _in_pack(data: bytes, load: Load) -> Iterator[Record]:
             yield Record(place.kind, place.codec, place.size, place.name, stored)
 
 
-def _in_raw(data: bytes) -> Iterator[Record]:
+def _in_raw(parts: Iterator[memoryview]) -> Iterator[Record]:
     """Yield the chunks of a raw file, each named by its bytes."""
+    left = memoryview(b"")
+
+    def read_into(buffer: memoryview) -> int:
+        nonlocal left
+        left = left or next(parts, left)
+        n = min(len(left), len(buffer))
+        buffer[:n], left = left[:n], left[n:]
+        return n
+
     from concurrent.futures import ThreadPoolExecutor  # 10 ms, with the logging that it brings
 
     with ThreadPoolExecutor(2) as pool:
-        for part in name_chunks(BytesIO(data).readinto, pool, blake3()):
+        for part in name_chunks(read_into, pool, blake3()):
             for name, chunk in part:
                 yield Record(Kind.CHUNK.value, PLAIN, len(chunk), name, bytes(chunk))
 
@@ -198,14 +197,14 @@ class Mender:
         files: PackFiles,
         reader: Reader,
         disk: Disk,
-        take: Callable[[str, bytes], None],
+        take: Callable[[str, Iterable[memoryview]], None],
     ) -> None:
         """`take` is `ObjectStore.take_pack`."""
         self._index = index
         self._store = store
         self._files = files
         self._reader = reader
-        self._disk = disk
+        self._rewriter = Rewriter(index, store, files, disk)
         self._take = take
 
     def bad_files(self, progress: Progress | None = None) -> list[BadFile]:
@@ -266,10 +265,13 @@ class Mender:
         Raises:
             StoreWriteError: The disk is full or fails; nothing was changed.
         """
-        data = copies.whole(bad.key)
-        if data is None:
+        parts = copies.whole(bad.key)
+        if parts is None:
             return False
-        self._take(bad.key.hex(), data)
+        try:
+            self._take(bad.key.hex(), parts)
+        except FormatError:
+            return False
         self._files.drop(bad.key)
         return True
 
@@ -290,7 +292,7 @@ class Mender:
         rest, before = set(wanted), -1
         while rest and len(found) > before:  # what is a difference to something is good once that has been found
             before = len(found)
-            self._keep(records())
+            self._rewriter.keep(records())
             rest = {name for name in rest if not self.is_good(name)}
         return found
 
@@ -300,62 +302,9 @@ class Mender:
         Raises:
             StoreWriteError: The disk is full or fails; nothing is lost.
         """
-        kept = self._keep(
-            Record(
-                place.kind, place.codec, place.size, place.name, self._files.stored(bad.key, place, self._index.base)
-            )
-            for place in bad.good
-        )
-        if bad.key in kept:
-            return  # the very same pack was made again, and has taken its place
-        try:
-            with self._index.writing():
-                if self._index.select("SELECT 1 FROM packs WHERE name = ?", (bad.key,)):
-                    self._index.forget(bad.key)
-                self._index.bury()
-                self._files.drop(bad.key)
-                # Before the commit, so that nobody takes it in again. A crash here leaves rows of a file that is gone,
-                # and of nothing that is not elsewhere.
-                with contextlib.suppress(FileNotFoundError):
-                    self._disk.unlink(path_of(self._store, bad.key))
-        except OSError as error:
-            raise StoreWriteError(str(self._store), error) from error
+        if bad.key not in self._rewriter.copy(bad.key, bad.good):  # else the very same pack has taken its place
+            self._rewriter.remove(bad.key)
 
     def rebuild_index(self) -> None:
         """Read all rows again from the packs and raw files, which are all good."""
         self._index.rebuild()
-
-    def _keep(self, records: Iterable[Record]) -> set[bytes]:
-        """Store records in new packs, durable when it returns; return the keys of these."""
-        keys: set[bytes] = set()
-        writer: PackWriter | None = None
-        recipes: list[Recipe] = []
-        try:
-            for record in records:
-                if writer is None:
-                    writer = PackWriter(self._store / "tmp", self._disk)
-                writer.add(Kind(record.kind), record.codec, record.size, record.name, record.stored)
-                if record.kind == Kind.RECIPE:
-                    with contextlib.suppress(FormatError):
-                        recipes.append(_recipe(record, self._index.base))
-                if writer.size_bytes >= PACK_BYTES:
-                    keys.add(self._seal(writer, recipes))
-                    writer, recipes = None, []
-            if writer is not None:
-                keys.add(self._seal(writer, recipes))
-        except BaseException as error:
-            if writer is not None:
-                writer.abort()
-            if isinstance(error, OSError):
-                raise StoreWriteError(str(self._store), error) from error
-            raise
-        return keys
-
-    def _seal(self, writer: PackWriter, recipes: list[Recipe]) -> bytes:
-        sealed = writer.seal()
-        with self._index.writing():
-            self._disk.rename(sealed.temporary, path_of(self._store, sealed.name))
-            sync_folder(self._store / "packs", self._disk)
-            self._index.add(sealed.name, sealed.size_bytes, sealed.places, recipes, anew=False)
-        self._files.drop(sealed.name)  # a bad one may have been open under that name
-        return sealed.name

@@ -6,7 +6,7 @@ mode with a context of their own, so that no file can be mistaken for a listing,
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from enum import IntEnum
 
 from blake3 import blake3
@@ -45,6 +45,19 @@ def digest_of(data: bytes) -> Digest:
     'b3-af1349b9'
     """
     return Digest("b3-" + blake3(data).hexdigest())
+
+
+def checked(parts: Iterable[memoryview], expected: str, refusal: Callable[[], Exception]) -> Iterator[memoryview]:
+    """Yield bytes on their way somewhere, and at their end raise `refusal` where their BLAKE3 is not `expected` (hex).
+
+    So whoever takes them keeps them only once this has ended.
+    """
+    whole = blake3()
+    for part in parts:
+        whole.update(part)
+        yield part
+    if whole.hexdigest() != expected:
+        raise refusal()
 
 
 def as_digest(name: bytes) -> Digest:

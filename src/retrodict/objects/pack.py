@@ -11,10 +11,11 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import mmap
 import os
 import struct
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
@@ -47,6 +48,8 @@ _SHORTEST = 8  # bytes of a prefix, for zstd
 _FAR = 128 << 10  # in a base from here up zstd's tables for short matches do not see everything
 
 Load = Callable[[int, bytes, int], bytes]  # (kind, name of a base, depth above it) -> its payload, or FormatError
+
+Bytes = bytes | mmap.mmap  # of a pack in memory
 
 _BUFFER = 1 << 20
 _DIRECT = 32 << 10  # a payload from here up is written without being copied into the buffer
@@ -261,7 +264,7 @@ def list_keys(store: Path) -> list[bytes]:
     return [key for path in within(store) if (key := key_at(path)) is not None]
 
 
-def _header_at(data: bytes, offset: int) -> Place | None:
+def _header_at(data: Bytes, offset: int) -> Place | None:
     """Return the record header at `offset`, if it could be one."""
     if offset + RECORD.size + FOOTER.size > len(data):
         return None
@@ -272,7 +275,7 @@ def _header_at(data: bytes, offset: int) -> Place | None:
     return Place(name, 0, offset, kind, codec, stored, size)
 
 
-def stored_in(data: bytes, place: Place) -> memoryview:
+def stored_in(data: Bytes, place: Place) -> memoryview:
     """Return the stored bytes of a record of a pack in memory."""
     start = place.offset + RECORD.size
     return memoryview(data)[start : start + place.stored]
@@ -313,7 +316,7 @@ def _no_load(name: bytes, depth: int) -> bytes:
     raise FormatError(f"not a difference: {name.hex()}, {depth}")
 
 
-def payload_in(data: bytes, place: Place, load: Load) -> bytes | None:
+def payload_in(data: Bytes, place: Place, load: Load) -> bytes | None:
     """Return the payload of a record of a pack in memory, or None: it does not have its name."""
     try:
         payload = decode(place.codec, stored_in(data, place), place.size, lambda *base: load(place.kind, *base))
@@ -322,15 +325,40 @@ def payload_in(data: bytes, place: Place, load: Load) -> bytes | None:
     return payload if name_of(place.kind, payload) == place.name else None
 
 
-def scan(data: bytes) -> Iterator[Place | str]:
-    """Yield every record of a pack in memory, and a sentence for each thing that is wrong with its frame.
+@contextlib.contextmanager
+def mapped(path: Path) -> Iterator[Bytes]:
+    """Give the bytes of a pack that nobody else writes, of which only what is looked at is read."""
+    with path.open("rb") as file:
+        if os.fstat(file.fileno()).st_size == 0:  # which cannot be mapped
+            yield b""
+            return
+        with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+            yield data
 
-    Behind a damaged header the scan goes on at the next record whose payload has its name, so that one bad byte
-    costs one record.
+
+def scan(data: Bytes) -> Iterator[Place | str]:
+    """Yield what `records` does, and a sentence for each thing that is wrong with the footer."""
+    offset, count = yield from records(data)
+    end = len(data) - FOOTER.size
+    if end < len(HEADER) or offset != end:
+        yield "it is cut short"
+        return
+    magic, stated, length, digest = FOOTER.unpack_from(data, end)
+    if (magic, length, digest) != (FOOTER_MAGIC, end, blake3(memoryview(data)[:end]).digest()):
+        yield "its footer does not fit its bytes"
+    elif stated != count:
+        yield f"its footer counts {stated} records, there are {count}"
+
+
+def records(data: Bytes) -> Generator[Place | str, None, tuple[int, int]]:
+    """Yield every record of a pack in memory, and a sentence for each thing that is wrong with their frame.
+
+    Behind a damaged header it goes on at the next record whose payload has its name, so that one bad byte costs one
+    record. Returns (where the records end, how many there are).
     """
     if data[: len(HEADER)] != HEADER:
         yield "its header is altered"
-    offset, records = len(HEADER), 0
+    offset, count = len(HEADER), 0
     end = len(data) - FOOTER.size
     while offset < end:
         place = _header_at(data, offset)
@@ -341,19 +369,12 @@ def scan(data: bytes) -> Iterator[Place | str]:
                 offset = end
                 break
         yield place
-        records += 1
+        count += 1
         offset = place.offset + RECORD.size + place.stored
-    if end < len(HEADER) or offset != end:
-        yield "it is cut short"
-        return
-    magic, count, length, digest = FOOTER.unpack_from(data, end)
-    if (magic, length, digest) != (FOOTER_MAGIC, end, blake3(memoryview(data)[:end]).digest()):
-        yield "its footer does not fit its bytes"
-    elif count != records:
-        yield f"its footer counts {count} records, there are {records}"
+    return offset, count
 
 
-def _resync(data: bytes, offset: int) -> Place | None:
+def _resync(data: Bytes, offset: int) -> Place | None:
     while (offset := data.find(RECORD_MAGIC, offset)) >= 0:
         place = _header_at(data, offset)
         if place is not None and _is_record(data, place):
@@ -362,7 +383,7 @@ def _resync(data: bytes, offset: int) -> Place | None:
     return None
 
 
-def _is_record(data: bytes, place: Place) -> bool:
+def _is_record(data: Bytes, place: Place) -> bool:
     if place.codec != DELTA:
         return payload_in(data, place, _no_base) is not None
     # Its base may lie anywhere, so only its frame can tell: that of its own bytes, and what comes behind it.

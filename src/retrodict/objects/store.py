@@ -12,7 +12,7 @@ from typing import Literal
 
 from retrodict.kernel import canonical
 from retrodict.kernel.clock import NS
-from retrodict.kernel.durable import REAL_DISK, Disk, sync_folder, write_file
+from retrodict.kernel.durable import REAL_DISK, Disk, parts_of, sync_folder, write_file, write_parts
 from retrodict.kernel.errors import (
     AlteredObjectError,
     FormatError,
@@ -31,7 +31,7 @@ from retrodict.objects.errors import DamagedIndexError, StoreReadError, StoreWri
 from retrodict.objects.foldercache import FolderCache
 from retrodict.objects.index import Index
 from retrodict.objects.mend import Mender
-from retrodict.objects.names import Kind, as_digest, as_name, digest_of, name_of
+from retrodict.objects.names import Kind, as_digest, as_name, checked, name_of
 from retrodict.objects.pack import PackFiles, list_keys, path_of
 from retrodict.objects.reader import Reader
 from retrodict.objects.recipe import AVERAGE_CHUNK, CUT_FROM, MAX_CHUNK, MIN_CHUNK
@@ -438,31 +438,51 @@ class ObjectStore:
         """Return the keys (hex) of the packs and raw files here; each ends in the BLAKE3 of its bytes."""
         return [key.hex() for key in list_keys(self.folder)]
 
-    def pack(self, key: str) -> bytes:
-        """Return the bytes of a pack or raw file, verified.
+    def pack(self, key: str) -> Iterator[memoryview]:
+        """Return the bytes of a pack or raw file as parts, each good until the next is asked for.
 
         Raises:
             MissingObjectError: There is none.
-            AlteredObjectError: Its bytes are not those of its name.
+            StoreReadError: The disk fails.
+            AlteredObjectError: At their end: they are not those of its name.
         """
+        path = path_of(self.folder, bytes.fromhex(key))
+        with self._reading_pack(key, path):
+            parts = parts_of(path)
+
+        def read() -> Iterator[memoryview]:
+            with self._reading_pack(key, path):
+                yield from parts
+
+        return checked(read(), key[-64:], lambda: AlteredObjectError(f"pack {key}", str(path)))
+
+    @staticmethod
+    @contextlib.contextmanager
+    def _reading_pack(key: str, path: Path) -> Iterator[None]:
         try:
-            data = self._files.load(bytes.fromhex(key))
+            yield
         except FileNotFoundError:
             raise MissingObjectError(f"pack {key}") from None
-        if digest_of(data) != _PREFIX + key[-64:]:
-            raise AlteredObjectError(f"pack {key}", str(path_of(self.folder, bytes.fromhex(key))))
-        return data
+        except OSError as error:
+            raise StoreReadError(str(path), error) from error
+
+    def pack_size(self, key: str) -> int:
+        """Return how many bytes a pack or raw file has. Raises as `pack` does."""
+        path = path_of(self.folder, bytes.fromhex(key))
+        with self._reading_pack(key, path):
+            return path.stat().st_size
 
     def names_in(self, key: str) -> bytes:
         """Return the names of what a pack or raw file helps to read, 32 bytes each: objects, and blobs of recipes."""
         return b"".join(sorted(self._index.names_in(bytes.fromhex(key))))
 
-    def take_pack(self, key: str, data: bytes) -> None:
+    def take_pack(self, key: str, parts: Iterable[memoryview]) -> None:
         """Take a pack or raw file that another store has sealed; durable when it returns.
 
         Args:
             key: As `packs` returns it.
-            data: Its bytes, which the caller has checked against the key.
+            parts: Its bytes, each part good until the next is asked for. They raise where they are not those of the
+                key; then nothing is taken.
 
         Raises:
             ReadOnlyStoreError: The store was opened read-only.
@@ -475,7 +495,8 @@ class ObjectStore:
         try:
             fd = self._disk.create(temporary, 0o444)
             try:
-                self._disk.write(fd, data)
+                for part in parts:
+                    self._disk.write(fd, part)
                 self._disk.sync(fd)
             finally:
                 os.close(fd)
@@ -522,16 +543,19 @@ class ObjectStore:
 
     @classmethod
     def restore(
-        cls, folder: Path, clock: Clock, packs: Iterable[tuple[str, bytes]], *, disk: Disk = REAL_DISK
+        cls, folder: Path, clock: Clock, packs: Iterable[tuple[str, Iterable[memoryview]]], *, disk: Disk = REAL_DISK
     ) -> ObjectStore:
-        """Make a store of packs and raw files, each with its key; the caller has checked them. Raises as `create`."""
+        """Make a store of packs and raw files, each with its key and its parts, as `take_pack` takes them.
+
+        Raises as `create` does.
+        """
         with cls.create(folder, clock, disk=disk):
             pass
         try:
-            for key, data in packs:
+            for key, parts in packs:
                 path = path_of(folder, bytes.fromhex(key))
                 path.parent.mkdir(exist_ok=True)
-                write_file(path, data, mode=0o444, disk=disk)
+                write_parts(path, parts, mode=0o444, disk=disk)
             sync_folder(folder, disk)
         except OSError as error:
             raise StoreWriteError(str(folder), error) from error

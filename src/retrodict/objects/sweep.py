@@ -3,29 +3,27 @@
 A doomed object can still be read, but a writer that is about to rely on it stores it anew: whether it is doomed is
 asked in the same query that asks whether it is held. So no writer needs a lease, as long as the grace is longer than
 the time between storing an object and recording the event that names it. To sweep, a pack is written again without its
-dead records; the new one takes its place in one transaction of the index, and only then the old file goes. A crash
-leaves at worst both: the old one is taken in again by the next opening, and swept another time.
+dead records, and only then goes. A crash leaves at worst both, and the old one is swept another time.
 """
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
 from typing import TypeAlias, cast
 
-from retrodict.kernel.durable import Disk, sync_folder
+from retrodict.kernel.durable import Disk
 from retrodict.kernel.errors import MissingObjectError
 from retrodict.kernel.protocols import Progress
 from retrodict.objects import tree
-from retrodict.objects.errors import StoreWriteError
 from retrodict.objects.index import Index, in_batches
 from retrodict.objects.names import Kind, as_name
-from retrodict.objects.pack import PackFiles, PackWriter, is_raw, path_of
+from retrodict.objects.pack import PackFiles, is_raw
 from retrodict.objects.reader import Reader
 from retrodict.objects.recipe import Recipe
+from retrodict.objects.rewrite import Rewriter
 
 Needed: TypeAlias = "set[bytes]"  # names of records
 
@@ -43,10 +41,8 @@ class Sweeper:
 
     def __init__(self, index: Index, store: Path, files: PackFiles, reader: Reader, disk: Disk) -> None:
         self._index = index
-        self._store = store
-        self._files = files
         self._reader = reader
-        self._disk = disk
+        self._rewriter = Rewriter(index, store, files, disk)
 
     def needed(self, roots: Iterable[bytes], progress: Progress | None = None) -> set[bytes]:
         """Return the names of all records that objects are made of: nodes and what they list, recipes and chunks.
@@ -164,36 +160,10 @@ class Sweeper:
         kept = [place for place in places if place.name not in dying]
         if is_raw(pack) and kept:
             return Weight(records=0, stored_bytes=0)  # some chunk of it is needed still: it stays whole
-        writer: PackWriter | None = None
-        try:
-            sealed = None
-            if kept:
-                writer = PackWriter(self._store / "tmp", self._disk)
-                for place in kept:
-                    stored = self._files.stored(pack, place, self._index.base)
-                    writer.add(Kind(place.kind), place.codec, place.size, place.name, stored)
-                sealed = writer.seal()
-            with self._index.writing():
-                still = self._index.doomed_of(dying)
-                if still != dying:  # somebody spared one of them meanwhile
-                    if writer is not None:
-                        writer.abort()
-                    return Weight(records=0, stored_bytes=0)
-                recipes = self._index.forget(pack)
-                if sealed is not None:
-                    names = {place.name for place in kept}
-                    self._disk.rename(sealed.temporary, path_of(self._store, sealed.name))
-                    sync_folder(self._store / "packs", self._disk)
-                    self._index.add(sealed.name, sealed.size_bytes, sealed.places, (), anew=False)
-                    self._index.add_recipes(row for row in recipes if row[1] in names)
-                self._index.bury()
-            self._files.drop(pack)
-            os.unlink(path_of(self._store, pack))
-        except BaseException as error:
-            if writer is not None:
-                writer.abort()
-            if isinstance(error, OSError):
-                raise StoreWriteError(str(self._store), error) from error
-            raise
+        copies = self._rewriter.copy(pack, kept)
+        if not self._rewriter.remove(pack, unless=dying):  # somebody has spared one of them meanwhile
+            for copy in copies:
+                self._rewriter.remove(copy)
+            return Weight(records=0, stored_bytes=0)
         gone = [place for place in places if place.name in dying]
         return Weight(records=len(gone), stored_bytes=sum(place.stored for place in gone))

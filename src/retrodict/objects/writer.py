@@ -257,9 +257,7 @@ class Writer:
                     sync_folder(self._store / "raw", self._disk)
                     self._index.add(key, clone.size_bytes, places, ())
                 if sealed is not None:
-                    self._disk.rename(sealed.temporary, path_of(self._store, sealed.name))
-                    sync_folder(self._store / "packs", self._disk)
-                    self._index.add(sealed.name, sealed.size_bytes, sealed.places, self._recipes)
+                    self._index.place(sealed, self._recipes, self._disk)
         except BaseException as error:
             if pack is not None:
                 pack.abort()
