@@ -27,6 +27,7 @@ _API = (
     "run",
     "samples",
     "search_predictions",
+    "table",
     "write_array",
 )
 

@@ -15,6 +15,7 @@ from retrodict.models.records import ModelVersion
 from retrodict.predictions import Call
 from retrodict.provenance.reference import Candidate, Resolved
 from retrodict.streams import records as streams
+from retrodict.tables import records as tables
 from retrodict.workspace import Workspace, agent_name, open_text, sealed_text
 
 if TYPE_CHECKING:
@@ -43,8 +44,8 @@ class _Names:
                 at = {tag.version_event for tag in tagged if tag.is_current and tag.label == version}
                 wanted = [v for v in wanted if v.event in at]
             found += [Candidate(event=v.event, printed=f"dataset:{v.name}@v{v.version}") for v in wanted]
-        if kind in (None, "stream"):
-            found += _streams(self._database, name, version)
+        if kind in (None, "stream", "table"):
+            found += _streams(self._database, name, version, only_tables=kind == "table")
         if kind in (None, "run") and version is None:
             last = runs.runs(self._database, name)[-1:]
             found += [Candidate(event=run.event or run.started_event, printed=f"{run.index}") for run in last]
@@ -64,11 +65,23 @@ def _number(version: str) -> str:
     return version[1:] if version[:1] in "vV" and version[1:].isdigit() else version
 
 
-def _streams(database: apsw.Connection, name: str, version: str | None) -> list[Candidate]:
-    """Return a stream, or the append that a version of it (`OFFSET`) ends in; a stream is its last append."""
+def _streams(
+    database: apsw.Connection, name: str, version: str | None, *, only_tables: bool = False
+) -> list[Candidate]:
+    """Return a stream, or the append that a version of it (`OFFSET`) ends in; a stream is its last append.
+
+    Of a table, whose changes are a stream, `v3` is a version too.
+    """
     found = []
     for stream in streams.streams(database, name):
         end = streams.last(database, stream.event, streams.MAIN)
+        if stream.format == "changes" and version is not None and not version.isdigit():
+            number = _number(version)
+            wanted = tables.numbered(database, stream.event, streams.MAIN, int(number)) if number.isdigit() else []
+            found += [Candidate(event=v.event, printed=f"table:{name}@v{v.version}") for v in wanted]
+            continue
+        if only_tables and stream.format != "changes":
+            continue
         if version is None and end is None:
             found.append(Candidate(event=stream.event, printed=f"stream:{name}"))
         elif version is not None and not version.isdigit():

@@ -10,6 +10,7 @@ from retrodict.kernel.protocols import Clock
 from retrodict.keys import SshSigner, open_signer
 from retrodict.models import records as models
 from retrodict.streams import records as streams
+from retrodict.tables import records as tables
 from retrodict.views import Projection
 from retrodict.workspace import Workspace
 
@@ -24,6 +25,7 @@ PROJECTIONS: Sequence[Projection] = (
     provenance.PROJECTION,
     runs.PROJECTION,
     streams.PROJECTION,
+    tables.PROJECTION,
 )
 
 

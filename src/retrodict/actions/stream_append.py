@@ -254,6 +254,8 @@ def merge(workspace: Workspace, name: str, *, branch: str | None = None, reason:
         UsageError: Another log owns the stream, or there is nothing to merge.
     """
     stream = stream_named(workspace, name)
+    if stream.format == "changes":
+        raise UsageError(f"{name} is a table", hint=f"retrodict table merge {name}")
     if streams.own_branch(workspace, stream) != streams.MAIN:
         raise UsageError(
             f"{name} belongs to the log {stream.owner}, which merges its branches",

@@ -19,7 +19,7 @@ from retrodict.actions.places import workspace_path
 from retrodict.actions.streaming import Range, read_range, stream_named
 from retrodict.kernel.errors import UsageError
 from retrodict.kernel.types import Digest, Edge, EventId, Ref
-from retrodict.streams import records
+from retrodict.streams import ARROW, records
 from retrodict.streams.formats import batch_of, fields, read_batch, read_schema
 from retrodict.workspace import Batch, Workspace, edges_or_list
 
@@ -89,7 +89,7 @@ def lines(found: Range, *, header: bool = True) -> Iterator[bytes]:
     line = found.line
     if line.stream.format == "csv" and header and line.size:
         yield (line.schema_bytes(line.schema) or b"") + b"\n"
-    if line.stream.format == "arrow":
+    if line.stream.format in ARROW:
         for rows in _rows(found):
             yield b"".join(json.dumps(row, default=_as_text, ensure_ascii=False).encode() + b"\n" for row in rows)
     else:
@@ -193,6 +193,9 @@ def _table(found: Range) -> Any:
     import pyarrow as pa  # 57 ms
 
     line = found.line
+    if line.stream.format == "changes":  # the columns may be others in every append
+        found_batches = [pa.Table.from_batches([batch]) for batch in batches(found)]
+        return pa.concat_tables(found_batches, promote_options="default") if found_batches else pa.table({})
     if line.stream.format == "arrow":
         schema = line.schema_bytes(line.schema)
         return pa.table({}) if schema is None else pa.Table.from_batches(list(batches(found)), read_schema(schema))
@@ -231,7 +234,13 @@ def write(workspace: Workspace, found: Range, out: Path, *, reason: str | None =
     temporary = out.with_name(f".{out.name}.{os.getpid()}.tmp")
     try:
         with temporary.open("wb") as file:
-            if found.line.stream.format == "arrow":
+            if found.line.stream.format == "changes":
+                import pyarrow as pa  # 57 ms
+
+                table = _table(found)
+                with pa.ipc.new_file(file, table.schema) as writer:
+                    writer.write_table(table)
+            elif found.line.stream.format == "arrow":
                 import pyarrow as pa  # 57 ms
 
                 schema = read_schema(found.line.schema_bytes(found.line.schema)) if found.line.size else pa.schema([])

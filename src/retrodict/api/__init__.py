@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from retrodict.actions.tensors import TensorShown
     from retrodict.api.arrays import NewVersion
     from retrodict.api.running import Run
+    from retrodict.api.tables import Table
     from retrodict.render.explanation import ShownExplanation
     from retrodict.tensors.samples import Samples
 
@@ -46,6 +47,7 @@ __all__ = [
     "run",
     "samples",
     "search_predictions",
+    "table",
     "write_array",
 ]
 
@@ -233,6 +235,20 @@ def read_stream(
     if (run_ := world.run_under_way(used)) is not None:
         action.note_read(used, found, run_)
     return action.values(found, form)
+
+
+def table(name: str, *, branch: str | None = None, workspace: Workspace | None = None) -> Table:
+    """Return a table: its records at any version, the history of each, and what changes them.
+
+    Args:
+        branch: Its log, or a part of that.
+
+    Raises:
+        UnknownReferenceError: There is none; `retrodict table create` makes one.
+    """
+    from retrodict.api.tables import Table
+
+    return Table(world.current(workspace, writes=True), name, branch)
 
 
 def open_array(reference: str, *, path: str = "", workspace: Workspace | None = None) -> Any:

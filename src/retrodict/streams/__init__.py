@@ -1,12 +1,23 @@
 """Append-only streams (strategy *offsets*): a version is NAME@OFFSET, and carries the digest of its prefix."""
 
 from retrodict.streams.errors import KafkaError, OffsetError, RecordError, StreamMismatchError
-from retrodict.streams.formats import FORMATS, Format, Parsed, parse, parse_table, read_batch, read_schema
-from retrodict.streams.line import Line, Prepared, append, compact, locked, own_branch, prepare
+from retrodict.streams.formats import (
+    FORMATS,
+    Format,
+    Parsed,
+    named_type,
+    parse,
+    parse_table,
+    read_batch,
+    read_schema,
+    type_name,
+)
+from retrodict.streams.line import ARROW, Line, Prepared, append, append_locked, compact, locked, own_branch, prepare
 from retrodict.streams.personal import Opened, column_names, open_records, seal
 from retrodict.streams.records import MAIN, PROJECTION, Append, Branch, Personal, Position, Stream
 
 __all__ = [
+    "ARROW",
     "FORMATS",
     "MAIN",
     "PROJECTION",
@@ -25,9 +36,11 @@ __all__ = [
     "Stream",
     "StreamMismatchError",
     "append",
+    "append_locked",
     "column_names",
     "compact",
     "locked",
+    "named_type",
     "open_records",
     "own_branch",
     "parse",
@@ -36,4 +49,5 @@ __all__ = [
     "read_batch",
     "read_schema",
     "seal",
+    "type_name",
 ]

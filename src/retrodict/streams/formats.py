@@ -4,7 +4,8 @@ A block holds up to 1,024 records. Each record has canonical bytes, which its le
 
 * JSON Lines: the line, as it was given, without its line feed;
 * CSV (RFC 4180): the line or lines of the record, without the line break at its end;
-* Arrow: a JSON array of the row's cells, in which floats are their bits (`cells`).
+* Arrow: a JSON array of the row's cells, in which floats are their bits (`cells`). Changes of a table are such rows,
+  whose columns may be others in every append.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
+from functools import lru_cache
 from json.scanner import make_scanner
 from typing import Any, BinaryIO, Literal, NoReturn
 
@@ -22,12 +24,13 @@ from retrodict.kernel import canonical
 from retrodict.kernel.errors import FormatError, UsageError
 from retrodict.streams.errors import RecordError
 
-Format = Literal["jsonl", "csv", "arrow"]
-FORMATS: tuple[Format, ...] = ("jsonl", "csv", "arrow")
+Format = Literal["jsonl", "csv", "arrow", "changes"]
+FORMATS: tuple[Format, ...] = ("jsonl", "csv", "arrow")  # what one may ask for; tables make those of changes
 
 BLOCK = 1024  # records
 MAX_RECORD_BYTES = 64 << 20
 _READ_BYTES = 4 << 20
+_BLOCK_BYTES = 16 << 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,6 +70,11 @@ def parse(form: Format, source: BinaryIO, schema: bytes | None) -> Parsed:
             return _csv(source, schema)
         case "arrow":
             return _arrow(source, schema)
+        case "changes":
+            raise RecordError(
+                "it is a table, whose records are changes",
+                hint="`retrodict table import` takes a file; see also `put`.",
+            )
 
 
 def split(form: Format, kept: bytes, schema: bytes | None) -> list[bytes]:
@@ -82,10 +90,19 @@ def split(form: Format, kept: bytes, schema: bytes | None) -> list[bytes]:
     return rows(read_batch(kept, schema))
 
 
-def part_of_batch(kept: bytes, schema: bytes | None, start: int, stop: int) -> Block:
-    """Return the records [start, stop) of a block of Arrow as a block of their own."""
-    batch = read_batch(kept, schema).slice(start, stop - start)
+def batch_block(batch: Any) -> Block:
+    """Return a record batch as a block."""
     return Block(records=rows(batch), kept=batch.serialize().to_pybytes())
+
+
+def joined(batches: Sequence[Any]) -> Any:
+    """Return record batches of one schema as one."""
+    if len(batches) == 1:
+        return batches[0]
+    import pyarrow as pa  # 57 ms
+
+    (batch,) = pa.Table.from_batches(batches).combine_chunks().to_batches()
+    return batch
 
 
 def text_block(records: Sequence[bytes]) -> Block:
@@ -239,7 +256,7 @@ def parse_table(table: Any, schema: bytes | None) -> Parsed:
     """Cut an Arrow table into records. Raises as `parse` does."""
     import pyarrow as pa  # 57 ms
 
-    kept = canonical.encode({"columns": [[field.name, _type_name(field.type)] for field in table.schema]})
+    kept = canonical.encode({"columns": [[field.name, type_name(field.type)] for field in table.schema]})
     plain = read_schema(kept)
     if schema is not None and kept != schema:
         raise RecordError(
@@ -251,16 +268,19 @@ def parse_table(table: Any, schema: bytes | None) -> Parsed:
     except (pa.ArrowException, ValueError) as error:
         raise RecordError(f"it cannot be read: {error}") from error
 
+    # Where records are large, fewer of them are a block, so that one of them can be read without too many others.
+    length = max(1, min(BLOCK, _BLOCK_BYTES * table.num_rows // max(table.nbytes, 1)))
+
     def blocks() -> Iterator[Block]:
-        for start in range(0, table.num_rows, BLOCK):
-            piece = table.slice(start, BLOCK).combine_chunks()
+        for start in range(0, table.num_rows, length):
+            piece = table.slice(start, length).combine_chunks()
             (batch,) = piece.to_batches() or [pa.RecordBatch.from_pylist([], schema=plain)]
-            yield Block(records=rows(batch), kept=batch.serialize().to_pybytes())
+            yield batch_block(batch)
 
     return Parsed(schema=kept, blocks=blocks())
 
 
-def _type_name(kind: Any) -> object:
+def type_name(kind: Any) -> object:
     """Return the type in which a column is kept, as JSON: what differs in layout alone, and not in values, is one.
 
     Raises:
@@ -270,11 +290,11 @@ def _type_name(kind: Any) -> object:
 
     types = pa.types
     if types.is_dictionary(kind):
-        return _type_name(kind.value_type)
+        return type_name(kind.value_type)
     if types.is_struct(kind):
-        return ["struct", [[field.name, _type_name(field.type)] for field in kind]]
+        return ["struct", [[field.name, type_name(field.type)] for field in kind]]
     if types.is_list(kind) or types.is_large_list(kind):
-        return ["list", _type_name(kind.value_type)]
+        return ["list", type_name(kind.value_type)]
     if types.is_decimal128(kind) or types.is_decimal256(kind):
         return ["decimal128" if types.is_decimal128(kind) else "decimal256", kind.precision, kind.scale]
     if types.is_timestamp(kind):
@@ -288,7 +308,7 @@ def _type_name(kind: Any) -> object:
         return "string"
     if types.is_large_binary(kind) or types.is_binary_view(kind):
         return "binary"
-    known = [name for name in _PLAIN if _named_type(name) == kind]
+    known = [name for name in _PLAIN if named_type(name) == kind]
     if not known:
         raise UsageError(
             f"a stream cannot hold a column of type {kind}", hint="Cast it to numbers, text, lists or structs of them."
@@ -301,8 +321,8 @@ _PLAIN = ("null", "bool_", *_INTEGERS, "float16", "float32", "float64", "string"
 _WITH_UNIT = ("timestamp", "time32", "time64", "duration", "decimal128", "decimal256")
 
 
-def _named_type(name: Any) -> Any:
-    """Return the type that `_type_name` gave this name.
+def named_type(name: Any) -> Any:
+    """Return the type that `type_name` gave this name.
 
     Raises:
         ValueError: It gave it to none.
@@ -313,9 +333,9 @@ def _named_type(name: Any) -> Any:
         case str() if name in _PLAIN:
             return getattr(pa, name)()
         case ["struct", [*parts]]:
-            return pa.struct([(part, _named_type(below)) for part, below in parts])
+            return pa.struct([(part, named_type(below)) for part, below in parts])
         case ["list", below]:
-            return pa.list_(_named_type(below))
+            return pa.list_(named_type(below))
         case ["fixed_size_binary", int(width)]:
             return pa.binary(width)
         case [str(word), *details] if word in _WITH_UNIT:
@@ -327,6 +347,7 @@ def _columns(schema: Any) -> str:
     return ", ".join(f"{field.name} ({field.type})" for field in schema)[:400]
 
 
+@lru_cache(maxsize=64)
 def read_schema(schema: bytes | None) -> Any:
     """Return the Arrow schema that `Parsed.schema` holds.
 
@@ -337,7 +358,7 @@ def read_schema(schema: bytes | None) -> Any:
 
     try:
         columns = json.loads(schema or b"")["columns"]
-        return pa.schema([(name, _named_type(kind)) for name, kind in columns])
+        return pa.schema([(name, named_type(kind)) for name, kind in columns])
     except (ValueError, KeyError, TypeError, pa.ArrowException) as error:
         raise FormatError(f"a stream's schema cannot be read: {error}") from error
 

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import chain
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from retrodict.kernel import merkle
 from retrodict.kernel.errors import UsageError
@@ -33,6 +33,7 @@ PART_BYTES = 16 << 20
 INLINE_BYTES = 64 << 10  # what is smaller rides in the transaction of its event
 _READ_BYTES = 4 << 20
 _IN_ENTRY = 200  # pseudonyms; more of them are listed in an object
+ARROW = ("arrow", "changes")  # formats whose blocks are record batches
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -182,6 +183,10 @@ class Line:
             found += records.places(db, self.stream.event, self.branch, max(start, self.base), stop)
         return found
 
+    def schema_of(self, place: records.Place) -> Digest | None:
+        """Return the object with the header or schema of the records that lie in a place."""
+        return self.schema if self.stream.format != "changes" else self._segment(place.segment).schema
+
     def _load(self, digest: Digest) -> Segment:
         return Segment.decode(self.workspace.objects.get(digest))
 
@@ -266,16 +271,14 @@ class Line:
             yield leaves(self._split(block), leaf_prefix(block.schema))
 
     def again(self, start: int, stop: int) -> Iterator[Block]:
-        """Yield the records [start, stop) as blocks to be appended: those of text in full ones."""
+        """Yield the records [start, stop), all of one schema, as blocks to be appended: small ones put together."""
+        if self.stream.kept_format in ARROW:
+            yield from self._batches_again(start, stop)
+            return
         waiting: list[bytes] = []
         for block in self.kept(start, stop):
-            is_whole = len(block.found) == block.size
-            is_arrow = self.stream.kept_format == "arrow"
-            if is_whole and (is_arrow or (block.size == BLOCK and not waiting)):
+            if block.size == len(block.found) == BLOCK and not waiting:
                 yield Block(records=self._split(block), kept=block.data)
-            elif is_arrow:
-                schema = self.schema_bytes(block.schema)
-                yield formats.part_of_batch(block.data, schema, block.found.start, block.found.stop)
             else:
                 waiting += self._split(block)
                 while len(waiting) >= BLOCK:
@@ -283,6 +286,21 @@ class Line:
                     del waiting[:BLOCK]
         if waiting:
             yield formats.text_block(waiting)
+
+    def _batches_again(self, start: int, stop: int) -> Iterator[Block]:
+        waiting: list[Any] = []
+        count = weight = 0
+        for block in self.kept(start, stop):
+            batch = formats.read_batch(block.data, self.schema_bytes(block.schema))
+            batch = batch.slice(block.found.start, len(block.found))
+            if waiting and (count + batch.num_rows > BLOCK or weight + len(block.data) > PART_BYTES):
+                yield formats.batch_block(formats.joined(waiting))
+                waiting, count, weight = [], 0, 0
+            waiting.append(batch)
+            count += batch.num_rows
+            weight += len(block.data)
+        if waiting:
+            yield formats.batch_block(formats.joined(waiting))
 
     def check(self, size: int) -> bytes:
         """Read the first `size` records, and return the root that they make.
@@ -376,52 +394,78 @@ def append(
 ) -> Append:
     """Append prepared records, all or none of them; they are durable when this returns.
 
+    See `append_locked`, which whoever holds the lock already calls.
+    """
+    with locked(workspace):
+        return append_locked(
+            workspace, stream, prepared, reason=reason, uses=uses, after=after, kafka=kafka, merged=merged
+        )
+
+
+def append_locked(
+    workspace: Workspace,
+    stream: EventId,
+    prepared: Prepared,
+    *,
+    reason: str | None = None,
+    uses: Sequence[Edge] = (),
+    after: int | None = None,
+    kafka: Mapping[str, object] | None = None,
+    merged: Mapping[str, object] | None = None,
+    table: Mapping[str, object] | None = None,
+    batch: Batch | None = None,
+    texts: Sequence[Edge] = (),
+) -> Append:
+    """Append prepared records, all or none of them, while the lock is held; they are durable when this returns.
+
     Args:
         after: Where they must begin; None: wherever the line ends.
         kafka: Where they come from: "brokers" (sealed here), "topic", "partition", "start", "stop".
         merged: The "branch" that they come from, and their "start" and "stop" there.
+        table: Of a table, what the changes amount to.
+        batch: What is to be recorded with it; sealed texts among that are named in `texts`.
 
     Raises:
         UsageError: The line ends elsewhere, or got another schema since the records were prepared.
     """
-    with locked(workspace):
-        (now,) = records.streams(workspace.views.database(), event=stream)
-        line = Line(workspace, now, own_branch(workspace, now))
-        if after is not None and after != line.size:
-            raise UsageError(f"{now.name} has {line.size} records by now, not {after}", hint="Try again.")
-        if line.size and line.schema != prepared.schema:
-            raise UsageError(f"{now.name} got other columns from another process", hint="Look at them, and try again.")
-        if merged is not None:
-            found = next(b for b in records.branches(workspace.views.database(), stream) if b.name == merged["branch"])
-            if found.merged != merged["start"]:
-                raise UsageError(f"another process has merged {now.name}", hint="Look at it: `retrodict stream show`.")
-        start, stop = line.size, line.size + prepared.count
-        batch = Batch(workspace)
-        batch.blobs.update(prepared.small)
-        nodes, edge = grow(line.edge(), start, prepared.hashes)
-        segment = Segment(start=start, stop=stop, schema=prepared.schema, parts=prepared.parts, nodes=nodes, edge=edge)
-        digest = _keep(workspace, batch, segment)
-        event = batch.event(
-            "stream.appended",
-            uses=edges_or_list(batch, uses),
-            makes=edges_or_list(batch, _makes(digest, prepared.schema, prepared.parts)),
-            body=records.appended_body(
-                stream=stream,
-                log=workspace.ledger.origin,
-                branch=line.branch,
-                start=start,
-                stop=stop,
-                root=root_of(edge).hex(),
-                segment=digest,
-                schema=prepared.schema,
-                size_bytes=prepared.size_bytes,
-                kafka=None if kafka is None else {**kafka, "brokers": batch.seal(str(kafka["brokers"]))},
-                merged=merged,
-                subjects=_listed(batch, prepared.subjects),
-            ),
-            reason=reason,
-        )
-        sequenced = next(s for s in batch.append() if s.event.id == event.id)
+    (now,) = records.streams(workspace.views.database(), event=stream)
+    line = Line(workspace, now, own_branch(workspace, now))
+    if after is not None and after != line.size:
+        raise UsageError(f"{now.name} has {line.size} records by now, not {after}", hint="Try again.")
+    if line.size and line.schema != prepared.schema and now.format != "changes":
+        raise UsageError(f"{now.name} got other columns from another process", hint="Look at them, and try again.")
+    if merged is not None:
+        found = next(b for b in records.branches(workspace.views.database(), stream) if b.name == merged["branch"])
+        if found.merged != merged["start"]:
+            raise UsageError(f"another process has merged {now.name}", hint="Look at it: `retrodict stream show`.")
+    start, stop = line.size, line.size + prepared.count
+    batch = batch or Batch(workspace)
+    batch.blobs.update(prepared.small)
+    nodes, edge = grow(line.edge(), start, prepared.hashes)
+    segment = Segment(start=start, stop=stop, schema=prepared.schema, parts=prepared.parts, nodes=nodes, edge=edge)
+    digest = _keep(workspace, batch, segment)
+    event = batch.event(
+        "stream.appended",
+        uses=edges_or_list(batch, uses),
+        makes=edges_or_list(batch, [*_makes(digest, prepared.schema, prepared.parts), *texts]),
+        body=records.appended_body(
+            stream=stream,
+            log=workspace.ledger.origin,
+            branch=line.branch,
+            start=start,
+            stop=stop,
+            root=root_of(edge).hex(),
+            segment=digest,
+            schema=prepared.schema,
+            size_bytes=prepared.size_bytes,
+            kafka=None if kafka is None else {**kafka, "brokers": batch.seal(str(kafka["brokers"]))},
+            merged=merged,
+            subjects=_listed(batch, prepared.subjects),
+            table=table,
+        ),
+        reason=reason,
+    )
+    sequenced = next(s for s in batch.append() if s.event.id == event.id)
     return Append(
         event=event.id,
         index=sequenced.index,
@@ -452,9 +496,10 @@ def compact(workspace: Workspace, stream: EventId, *, at_least: int) -> list[tup
     line = Line(workspace, now, own_branch(workspace, now))
     first = 0 if line.branch == MAIN else line.base
     done = []
-    for places in _runs(line.places(first, line.size), at_least):
+    for places in _runs(line.places(first, line.size), at_least, line.schema_of):
         start, stop = places[0].start, places[-1].stop
-        prepared = prepare(workspace, line.schema_bytes(line.schema), line.again(start, stop))
+        schema = line.schema_of(places[0])
+        prepared = prepare(workspace, line.schema_bytes(schema), line.again(start, stop))
         nodes, edge = grow(line.edge_at(start), start, prepared.hashes)
         with locked(workspace):
             if line.places(start, stop) != places:
@@ -491,12 +536,18 @@ def compact(workspace: Workspace, stream: EventId, *, at_least: int) -> list[tup
     return done
 
 
-def _runs(places: Sequence[records.Place], at_least: int) -> Iterator[list[records.Place]]:
-    """Yield neighbours that are small, two or more; none of them grows beyond sixteen times `at_least`."""
+def _runs(
+    places: Sequence[records.Place], at_least: int, schema_of: Callable[[records.Place], Digest | None]
+) -> Iterator[list[records.Place]]:
+    """Yield neighbours of one schema that are small, two or more; no run grows beyond sixteen times `at_least`."""
     run: list[records.Place] = []
     for place in [*places, None]:
         is_small = place is not None and place.stop - place.start < at_least
-        if run and (not is_small or run[-1].stop - run[0].start >= 16 * at_least):
+        if run and (
+            not is_small
+            or run[-1].stop - run[0].start >= 16 * at_least
+            or (place is not None and schema_of(place) != schema_of(run[0]))
+        ):
             if len(run) > 1:
                 yield run
             run = []

@@ -151,8 +151,9 @@ def appended_body(
     kafka: Mapping[str, object] | None,
     merged: Mapping[str, object] | None,
     subjects: Sequence[str] | Digest | None = None,
+    table: Mapping[str, object] | None = None,
 ) -> dict[str, object]:
-    """Return the body of `stream.appended`."""
+    """Return the body of `stream.appended`; that of a table says with `table` what changed."""
     return {
         "stream": stream,
         "log": log,
@@ -166,6 +167,7 @@ def appended_body(
         "kafka": kafka,
         "merged": merged,
         **({} if subjects is None else {"subjects": subjects}),
+        **({} if table is None else {"table": table}),
     }
 
 

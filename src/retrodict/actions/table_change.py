@@ -1,0 +1,241 @@
+"""`table create`, `put`, `update`, `delete`, `import`: what changes a table."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from retrodict.actions.held_source import source_of
+from retrodict.actions.tabling import key_values, table_named, version_on
+from retrodict.kernel.errors import UsageError
+from retrodict.kernel.types import Edge, EventId
+from retrodict.streams import type_name
+from retrodict.tables import changes, files, lines, records
+from retrodict.tables.changes import Change, ChangeSet, How
+from retrodict.tables.errors import BadKeyError, TablePolicyError
+from retrodict.tables.records import Column, Table
+from retrodict.workspace import Workspace
+
+_NAME = re.compile(r"[^@:#\s]+\Z")
+_FEW = 10_000  # records that are looked up one by one rather than by reading the table
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TableCreated:
+    """A new table.
+
+    Attributes:
+        columns: Names and types, as people write them.
+        first: Its first version, where it was given records.
+    """
+
+    reference: str
+    name: str
+    key: tuple[str, ...]
+    columns: tuple[tuple[str, str], ...]
+    event: EventId
+    index: int
+    first: ChangeSet | None
+
+
+def create(
+    workspace: Workspace,
+    name: str,
+    key: Sequence[str],
+    *,
+    source: Path | Any = None,
+    types: Mapping[str, str] | None = None,
+    policy: records.Policy | None = None,
+    valid_from: str | None = None,
+    how: How | None = None,
+) -> TableCreated:
+    """Create a table, with the records of a file or of values where there are any.
+
+    Args:
+        key: The columns whose values name a record.
+        source: A file (CSV, JSON Lines, Parquet, Arrow), an Arrow table, a frame, or mappings.
+        types: Of columns, as people write them: of those that `source` lacks too.
+        valid_from: The column that says since when a record is true in the world.
+        how: What makes it.
+
+    Raises:
+        UsageError: There is a table or a stream of this name.
+        BadCellError, BadKeyError: What is given cannot be its columns, key or records.
+    """
+    if not _NAME.fullmatch(name) or not name.isprintable() or name.startswith("-"):
+        raise UsageError(
+            f"{name!r} cannot be a table's name", hint="Use printable characters without spaces, @, # and colons."
+        )
+    how = how or How(verb="create")
+    given = {column: files.type_named(text) for column, text in (types or {}).items()}
+    rows, uses, called = _rows(workspace, source, given)
+    columns = [] if rows is None else [(field.name, type_name(field.type)) for field in rows.schema]
+    if rows is None:
+        columns += [(column, "string") for column in key if column not in given]
+    known = dict(columns)
+    columns += [(column, kind) for column, kind in given.items() if column not in known]
+    if rows is not None:
+        if policy is not None and policy.reason and rows.num_rows and not (how.reason or "").strip():
+            raise TablePolicyError(f"{name} is to take no change without a reason", hint="Give --why.")
+        _check_key(rows, columns, key, called)
+    table = changes.create(workspace, name, key, columns, policy=policy, valid_from=valid_from, reason=how.reason)
+    first = None
+    if rows is not None and rows.num_rows:
+        first = changes.bring_to(workspace, table, rows, _using(how, uses), called=called)
+    return TableCreated(
+        reference=f"table:{name}",
+        name=name,
+        key=tuple(key),
+        columns=tuple((column, files.type_text(kind)) for column, kind in columns),
+        event=table.event,
+        index=table.index,
+        first=first,
+    )
+
+
+def _check_key(rows: Any, columns: Sequence[tuple[str, object]], key: Sequence[str], called: str) -> None:
+    """Refuse what could not be the first records before the table is there."""
+    listed = [Column(id=i, name=column, type=kind) for i, (column, kind) in enumerate(columns, 1)]
+    changes.check_columns(listed)
+    ids = {column.name: column.id for column in listed if column.name in rows.schema.names}
+    lacking = [column for column in key if column not in ids]
+    if lacking or not key:
+        raise BadKeyError(
+            f"{called} has no column {', '.join(map(repr, lacking))} to be the key; it has {', '.join(ids)}"
+        )
+    changes.check_rows(rows, listed, [ids[column] for column in key], called)
+
+
+def _rows(workspace: Workspace, source: Any, given: Mapping[str, object]) -> tuple[Any, list[Edge], str]:
+    """Return records as an Arrow table with types, where they come from, and what to call them."""
+    if source is None:
+        return None, [], ""
+    if isinstance(source, Path):
+        found, called, uses = files.read_file(source), source.name, source_of(workspace, source)
+    else:
+        found, called, uses = files.from_values(source), "what was given", []
+    files.names_once(found.schema.names, called)
+    unknown = [name for name in given if name not in found.schema.names]
+    typed = files.cast_columns(found, {name: kind for name, kind in given.items() if name not in unknown}, called)
+    rest = [name for name in typed.schema.names if name not in given]
+    made = files.typed(typed.select(rest))
+    for name in rest:
+        typed = typed.set_column(typed.schema.get_field_index(name), name, made[name])
+    return typed, uses, called
+
+
+def put(
+    workspace: Workspace,
+    name: str,
+    records_: Any,
+    *,
+    how: How,
+    if_version: str | None = None,
+) -> ChangeSet:
+    """Put whole records into a table: those whose key is there take the place of what was, the others are created.
+
+    Args:
+        records_: A mapping, mappings, a file, an Arrow table or a frame; columns that it lacks are null.
+        if_version: Refuse to change what was changed since this version.
+
+    Raises:
+        As `changes.append` does.
+    """
+    table = table_named(workspace, name)
+    how = _since(workspace, table, how, if_version)
+    called = records_.name if isinstance(records_, Path) else "what was given"
+    if isinstance(records_, Path):
+        how = _using(how, source_of(workspace, records_))
+        records_ = files.read_file(records_)
+    elif isinstance(records_, Mapping):
+        return changes.append(workspace, table, [Change(op="put", values=records_)], how)
+    found = files.from_values(records_)
+    log = lines.own_log(workspace, table)
+    columns = lines.columns_at(workspace.views.database(), log, log.size)
+    if found.num_rows > _FEW or not found.num_rows:
+        return changes.bring_to(workspace, table, found, how, keep_missing=True, called=called)
+    rows = changes.prepared_rows(found, columns, table, called)
+    names = [column.name for column in columns]
+    values = rows.rename_columns(names).to_pylist()
+    return changes.append(workspace, table, [Change(op="put", values=row) for row in values], how)
+
+
+def update(
+    workspace: Workspace,
+    name: str,
+    key: str | Sequence[object] | Mapping[str, object],
+    values: Mapping[str, object],
+    *,
+    how: How,
+    if_version: str | None = None,
+) -> ChangeSet:
+    """Change some values of one record.
+
+    Raises:
+        NoSuchRecordError: There is none with this key.
+        And as `changes.append` does.
+    """
+    table = table_named(workspace, name)
+    change = Change(op="update", key=_key(workspace, table, key), values=values)
+    return changes.append(workspace, table, [change], _since(workspace, table, how, if_version))
+
+
+def delete(
+    workspace: Workspace,
+    name: str,
+    keys: Sequence[str | Sequence[object] | Mapping[str, object]],
+    *,
+    how: How,
+    if_version: str | None = None,
+) -> ChangeSet:
+    """Delete records; what they were stays in the history. Raises as `update` does."""
+    table = table_named(workspace, name)
+    made = [Change(op="delete", key=_key(workspace, table, key)) for key in keys]
+    return changes.append(workspace, table, made, _since(workspace, table, how, if_version))
+
+
+def import_(
+    workspace: Workspace,
+    name: str,
+    source: Any,
+    *,
+    how: How,
+    keep_missing: bool = False,
+    if_version: str | None = None,
+) -> ChangeSet:
+    """Bring a table to what a file says: works out which records are new, changed and gone.
+
+    Args:
+        source: A file, an Arrow table, a frame, or mappings.
+        keep_missing: Records that are not there stay.
+
+    Raises:
+        RecordConflictError: Another process changed one of them meanwhile.
+        And as `changes.append` does.
+    """
+    table = table_named(workspace, name)
+    how = _since(workspace, table, how, if_version)
+    called = "what was given"
+    if isinstance(source, Path):
+        called, how = source.name, _using(how, source_of(workspace, source))
+        source = files.read_file(source)
+    return changes.bring_to(workspace, table, files.from_values(source), how, keep_missing=keep_missing, called=called)
+
+
+def _key(workspace: Workspace, table: Table, key: Any) -> dict[str, object]:
+    log = lines.own_log(workspace, table)
+    return key_values(table, lines.columns_at(workspace.views.database(), log, log.size), key)
+
+
+def _since(workspace: Workspace, table: Table, how: How, if_version: str | None) -> How:
+    if if_version is None:
+        return how
+    found = version_on(workspace, lines.own_log(workspace, table), if_version)
+    return replace(how, since=found.stop)
+
+
+def _using(how: How, uses: Sequence[Edge]) -> How:
+    return replace(how, uses=(*how.uses, *uses))

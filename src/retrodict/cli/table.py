@@ -1,0 +1,382 @@
+"""`retrodict table`: records with history."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
+
+import click
+
+from retrodict.cli import door
+
+if TYPE_CHECKING:
+    from retrodict.actions.tabling import How
+    from retrodict.workspace import Workspace
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+_BRANCH = click.option(
+    "--branch", metavar="LOG", help="A branch, by its log or a part of that (default: the main line)."
+)
+_IF_VERSION = click.option(
+    "--if-version", metavar="V", help="Refuse to change a record that was changed since this version (v12)."
+)
+
+
+def _saying(function: F) -> F:
+    """Give a command the options that say who does it, why and how."""
+    for option in (
+        click.option("--how", "statement", metavar="TEXT", help="By which statement or program; sealed in the record."),
+        click.option("--why", "--reason", "why", metavar="TEXT", help="Why."),
+        click.option("--who", metavar="NAME", help="Who does it (default: as for every command)."),
+    ):
+        function = option(function)
+    return function
+
+
+@contextmanager
+def _writing(who: str | None) -> Iterator[Workspace]:
+    """Open the workspace for somebody; a record that was changed meanwhile is exit 1."""
+    from retrodict.actions.tabling import RecordConflictError
+
+    if who is not None:
+        click.get_current_context().find_root().obj = who
+    try:
+        with door.workspace(writes=True) as workspace:
+            yield workspace
+    except RecordConflictError as error:
+        click.echo(f"retrodict: {door.one_line(error.message)}. {error.hint}", err=True)
+        sys.exit(1)
+
+
+def _how(workspace: Workspace, verb: str, why: str | None, statement: str | None, valid_from: str | None = None) -> How:
+    from retrodict.actions.tabling import how_of
+
+    return how_of(
+        workspace, verb, reason=why, statement=statement, valid_from=valid_from, run=os.environ.get("RETRODICT_RUN")
+    )
+
+
+_VALID_FROM = click.option(
+    "--valid-from", metavar="TIME", help="Since when it is true in the world (default: since it is recorded)."
+)
+
+
+def _pairs(words: Sequence[str]) -> dict[str, str | None]:
+    """Return COL=VALUE as a mapping; `COL=` is null, `COL=""` the empty text."""
+    found: dict[str, str | None] = {}
+    for word in words:
+        name, separator, value = word.partition("=")
+        if not separator or not name:
+            raise click.UsageError(f"{word!r} is not COL=VALUE")
+        if name in found:
+            raise click.UsageError(f"{name} is given twice")
+        found[name] = None if value == "" else "" if value == '""' else value
+    return found
+
+
+@door.verb_group("table", example="retrodict table")
+@click.pass_context
+def command(context: click.Context, as_json: bool) -> None:
+    """Tables with history: who changed which record, when, how and why; by itself, list them.
+
+    A version is NAME@v3, NAME@OFFSET (after so many changes) or NAME@2020-11-07 (as known then).
+    """
+    if context.invoked_subcommand is None:
+        _list(as_json)
+
+
+@door.subverb(command, "list", example="retrodict table list")
+def list_command(as_json: bool) -> None:
+    """List tables, with the digest of each."""
+    _list(as_json)
+
+
+def _list(as_json: bool) -> None:
+    from retrodict.actions.tables import list_tables  # loaded when asked for
+    from retrodict.render import tables
+
+    with door.workspace() as workspace:
+        record = list_tables(workspace)
+    door.show(record, as_json=as_json, text=tables.listed)
+
+
+@door.subverb(command, "show", example="retrodict table show loans")
+@click.argument("name")
+def show_command(name: str, as_json: bool) -> None:
+    """Show one table: its columns, its last versions, its branches."""
+    from retrodict.actions.tables import show  # loaded when asked for
+    from retrodict.render import tables
+
+    with door.workspace() as workspace:
+        record = show(workspace, name)
+    door.show(record, as_json=as_json, text=tables.shown)
+
+
+@door.subverb(command, "log", example="retrodict table log loans\nretrodict table log loans --csv > loans-audit.csv")
+@click.argument("name")
+@_BRANCH
+@click.option("--limit", type=click.IntRange(min=0), help="Only the last so many.")
+@click.option("--csv", "as_csv", is_flag=True, help="As CSV, for a spreadsheet.")
+def log_command(name: str, branch: str | None, limit: int | None, as_csv: bool, as_json: bool) -> None:
+    """List every version of NAME: who made it, when, how and why."""
+    from retrodict.actions.tables import log, log_csv  # loaded when asked for
+    from retrodict.render import tables
+
+    with door.workspace() as workspace:
+        record = log(workspace, name, branch=branch, limit=limit)
+    if as_csv:
+        door.echo(log_csv(record))
+    else:
+        door.show(record, as_json=as_json, text=tables.logged)
+
+
+@door.subverb(
+    command,
+    "create",
+    example="retrodict table create loans --key InquiryID --from loan-inquiries.csv\n"
+    "retrodict table create users --key id --type name=text --type born=date",
+)
+@click.argument("name")
+@click.option("--key", "key", multiple=True, required=True, metavar="COL", help="What names a record. Repeatable.")
+@click.option(
+    "--from",
+    "source",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="The first records: a file of CSV, JSON Lines, Parquet or Arrow.",
+)
+@click.option(
+    "--type",
+    "types",
+    multiple=True,
+    metavar="COL=TYPE",
+    help="text, int64, float64, decimal(P,S), bool, date, timestamp, ... (default: what loses nothing). Repeatable.",
+)
+@click.option("--valid-from", metavar="COL", help="The column that says since when a record is true in the world.")
+@click.option("--require-reason", is_flag=True, help="Refuse every change without a reason.")
+@_saying
+def create_command(
+    name: str,
+    key: tuple[str, ...],
+    source: Path | None,
+    types: tuple[str, ...],
+    valid_from: str | None,
+    require_reason: bool,
+    who: str | None,
+    why: str | None,
+    statement: str | None,
+    as_json: bool,
+) -> None:
+    """Create the table NAME."""
+    from retrodict.actions.table_change import create  # loaded when asked for
+    from retrodict.actions.tabling import Policy
+    from retrodict.render import tables
+
+    kinds = {column: kind or "text" for column, kind in _pairs(types).items()}
+    with _writing(who) as workspace:
+        how = _how(workspace, "create", why, statement)
+        record = create(
+            workspace,
+            name,
+            key,
+            source=source,
+            types=kinds,
+            policy=Policy(reason=require_reason),
+            valid_from=valid_from,
+            how=how,
+        )
+    door.show(record, as_json=as_json, text=tables.created)
+
+
+@door.subverb(
+    command,
+    "put",
+    example="retrodict table put loans InquiryID=1004 CustomerID=C77 Amount=1500.00 --why 'by telephone'\n"
+    "retrodict table put loans --from corrected.csv",
+)
+@click.argument("name")
+@click.argument("values", nargs=-1, metavar="[COL=VALUE]...")
+@click.option(
+    "--from", "source", type=click.Path(dir_okay=False, path_type=Path), help="A file with records, whole ones."
+)
+@_VALID_FROM
+@_IF_VERSION
+@_saying
+def put_command(
+    name: str,
+    values: tuple[str, ...],
+    source: Path | None,
+    valid_from: str | None,
+    if_version: str | None,
+    who: str | None,
+    why: str | None,
+    statement: str | None,
+    as_json: bool,
+) -> None:
+    """Put whole records into NAME: one that is there is replaced, what is not named becomes null.
+
+    `COL=` is null, `COL=""` the empty text.
+    """
+    from retrodict.actions.table_change import put  # loaded when asked for
+    from retrodict.render import tables
+
+    if (source is None) == (not values):
+        raise click.UsageError("give COL=VALUE..., or --from FILE")
+    with _writing(who) as workspace:
+        how = _how(workspace, "put", why, statement, valid_from)
+        record = put(workspace, name, source or _pairs(values), how=how, if_version=if_version)
+    door.show(record, as_json=as_json, text=tables.changed)
+
+
+@door.subverb(
+    command,
+    "update",
+    example="retrodict table update loans 1003 Status=approved --why 'collateral was found' --if-version v12",
+)
+@click.argument("name")
+@click.argument("key")
+@click.argument("values", nargs=-1, required=True, metavar="COL=VALUE...")
+@_VALID_FROM
+@_IF_VERSION
+@_saying
+def update_command(
+    name: str,
+    key: str,
+    values: tuple[str, ...],
+    valid_from: str | None,
+    if_version: str | None,
+    who: str | None,
+    why: str | None,
+    statement: str | None,
+    as_json: bool,
+) -> None:
+    """Change some values of the record KEY (of a key of several columns: A,B).
+
+    `COL=` is null, `COL=""` the empty text.
+    """
+    from retrodict.actions.table_change import update  # loaded when asked for
+    from retrodict.render import tables
+
+    with _writing(who) as workspace:
+        how = _how(workspace, "update", why, statement, valid_from)
+        record = update(workspace, name, key, _pairs(values), how=how, if_version=if_version)
+    door.show(record, as_json=as_json, text=tables.changed)
+
+
+@door.subverb(command, "delete", example="retrodict table delete loans 1003 --why 'entered twice'")
+@click.argument("name")
+@click.argument("keys", nargs=-1, required=True, metavar="KEY...")
+@_VALID_FROM
+@_IF_VERSION
+@_saying
+def delete_command(
+    name: str,
+    keys: tuple[str, ...],
+    valid_from: str | None,
+    if_version: str | None,
+    who: str | None,
+    why: str | None,
+    statement: str | None,
+    as_json: bool,
+) -> None:
+    """Delete the records KEY...; what they were stays in the history."""
+    from retrodict.actions.table_change import delete  # loaded when asked for
+    from retrodict.render import tables
+
+    with _writing(who) as workspace:
+        how = _how(workspace, "delete", why, statement, valid_from)
+        record = delete(workspace, name, keys, how=how, if_version=if_version)
+    door.show(record, as_json=as_json, text=tables.changed)
+
+
+@door.subverb(command, "import", example="retrodict table import loans loan-inquiries.csv --why 'the export of Monday'")
+@click.argument("name")
+@click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
+@click.option("--keep-missing", is_flag=True, help="Records that are not in FILE stay.")
+@_VALID_FROM
+@_IF_VERSION
+@_saying
+def import_command(
+    name: str,
+    file: Path,
+    keep_missing: bool,
+    valid_from: str | None,
+    if_version: str | None,
+    who: str | None,
+    why: str | None,
+    statement: str | None,
+    as_json: bool,
+) -> None:
+    """Bring NAME to what FILE says: works out which records are new, changed and gone."""
+    from retrodict.actions.table_change import import_  # loaded when asked for
+    from retrodict.render import tables
+
+    with _writing(who) as workspace:
+        how = _how(workspace, "import", why, statement, valid_from)
+        record = import_(workspace, name, file, how=how, keep_missing=keep_missing, if_version=if_version)
+    door.show(record, as_json=as_json, text=tables.changed)
+
+
+@door.subverb(
+    command,
+    "at",
+    example="retrodict table at loans@v12\nretrodict table at loans@2020-11-07 --format csv\n"
+    "retrodict table at loans@v12 --out data/loans.parquet",
+)
+@click.argument("reference")
+@_BRANCH
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["table", "csv", "jsonl", "parquet", "arrow"]),
+    help="How (default: a table to look at; for --out, what the file's name ends with).",
+)
+@click.option(
+    "--out", type=click.Path(dir_okay=False, path_type=Path), help="Write a file whose lineage leads to this version."
+)
+@click.option("--why", "--reason", "why", metavar="TEXT", help="Why the file is written.")
+def at_command(
+    reference: str,
+    branch: str | None,
+    form: Literal["table", "csv", "jsonl", "parquet", "arrow"] | None,
+    out: Path | None,
+    why: str | None,
+    as_json: bool,
+) -> None:
+    """Print the records of a version: NAME, NAME@v3, NAME@OFFSET, NAME@2020-11-07 (as known then)."""
+    from retrodict.actions import table_read as action  # loaded when asked for
+    from retrodict.actions.tabling import version_of
+    from retrodict.render import tables
+
+    with door.workspace(writes=out is not None) as workspace:
+        found = version_of(workspace, reference, branch)
+        if out is not None:
+            written = action.format_of(out) if form is None or form == "table" else form
+            record = action.write(workspace, found, out, written, reason=why)
+            door.show(record, as_json=as_json, text=tables.read)
+            return
+        made = action.table_of(found)
+        if as_json or form in (None, "table"):
+            door.show(action.describe(workspace, found, made), as_json=as_json, text=tables.read)
+        else:
+            assert form is not None
+            assert form != "table"
+            door.echo_bytes(action.text_of(made, form))
+
+
+@door.subverb(command, "history", example="retrodict table history loans 1003")
+@click.argument("name")
+@click.argument("key")
+@_BRANCH
+def history_command(name: str, key: str, branch: str | None, as_json: bool) -> None:
+    """Print every change of the record KEY (of a key of several columns: A,B): who, when, what, why and how."""
+    from retrodict.actions.table_read import history  # loaded when asked for
+    from retrodict.render import tables
+
+    with door.workspace() as workspace:
+        record = history(workspace, name, key, branch=branch)
+    door.show(record, as_json=as_json, text=tables.history)

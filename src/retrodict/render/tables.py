@@ -1,0 +1,187 @@
+"""Records of tables as text."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from rich.console import Group, RenderableType
+from rich.text import Text
+
+from retrodict.render.text import listing
+from retrodict.render.words import count, moment, who
+
+if TYPE_CHECKING:
+    from retrodict.actions.table_change import TableCreated
+    from retrodict.actions.table_read import RecordHistory, TableRead
+    from retrodict.actions.tables import TableLog, Tables, TableShown, VersionRow
+    from retrodict.tables.changes import ChangeSet
+    from retrodict.tables.history import RecordChange
+
+_SHORT = len("sha256:") + 12
+_CELL = 60
+
+
+def created(record: TableCreated) -> RenderableType:
+    """Render `table create`."""
+    columns = ", ".join(f"{name} {kind}" for name, kind in record.columns)
+    lines = [f"{record.reference}  key {', '.join(record.key)}  entry {record.index}", f"columns {columns}"]
+    if record.first is not None:
+        lines.append(_changed(record.first))
+    return Text("\n".join(lines))
+
+
+def changed(record: ChangeSet) -> RenderableType:
+    """Render what changed a table."""
+    return Text(_changed(record))
+
+
+def _changed(record: ChangeSet) -> str:
+    if record.index is None:
+        return f"{record.reference}  nothing is different"
+    branch = "" if record.branch is None else f"  on the branch {record.branch}"
+    return (
+        f"{record.reference}  {record.digest[:_SHORT]}  {counted(record.creates, record.updates, record.deletes)}"
+        f"{branch}  entry {record.index}"
+    )
+
+
+def counted(creates: int, updates: int, deletes: int) -> str:
+    """Return how many records were created, changed and deleted."""
+    found = [f"{n} {what}" for n, what in ((creates, "created"), (updates, "changed"), (deletes, "deleted")) if n]
+    return ", ".join(found) or "nothing"
+
+
+def listed(record: Tables) -> RenderableType:
+    """Render `table list`."""
+    return listing(
+        "No tables.",
+        ["version", "key", "records", "changes", "digest", "last change", "owner", "branches to merge"],
+        [
+            (
+                row.reference,
+                ", ".join(row.key),
+                row.records,
+                row.changes,
+                row.digest[:_SHORT],
+                moment(row.at) if row.changes else "-",
+                "this workspace" if row.is_own else row.owner,
+                row.branches or "-",
+            )
+            for row in record.rows
+        ],
+        wrap=(),
+    )
+
+
+def shown(record: TableShown) -> RenderableType:
+    """Render `table show`."""
+    table = record.table
+    lines = [
+        f"table:{table.name}  key {', '.join(table.key)}",
+        f"{count(table.records, 'record')} after {count(table.changes, 'change')}",
+        f"version {table.reference}  {table.digest}",
+        f"owned by {'this workspace' if table.is_own else table.owner}",
+        "columns " + ", ".join(f"{column.name} {column.type}" for column in record.columns),
+    ]
+    if record.policy.reason:
+        lines.append("every change needs a reason")
+    if record.policy.approval:
+        lines.append("every change needs a second person's approval")
+    if record.valid_from is not None:
+        lines.append(f"true in the world since {record.valid_from}")
+    for branch in record.branches:
+        waiting = branch.stop - branch.merged
+        state = "merged" if not waiting else f"{waiting} to merge: retrodict table merge {table.name}"
+        lines.append(f"branch {branch.name}: changes {branch.base}:{branch.stop}, {state}")
+    return Group(Text("\n".join(lines)), Text(), _versions(record.versions))
+
+
+def logged(record: TableLog) -> RenderableType:
+    """Render `table log`."""
+    return _versions(record.versions)
+
+
+def _versions(rows: Sequence[VersionRow]) -> RenderableType:
+    return listing(
+        "No changes yet.",
+        ["version", "entry", "records", "at", "by (claimed)", "how", "why"],
+        [
+            (
+                row.reference + ("" if row.branch is None else f" ({row.branch})"),
+                row.index,
+                counted(row.creates, row.updates, row.deletes),
+                moment(row.at),
+                who(row.who),
+                row.how,
+                row.why or "-",
+            )
+            for row in rows
+        ],
+        wrap=("how", "why"),
+    )
+
+
+def cell(value: object) -> str:
+    """Return the value of a cell as people read it; null is nothing."""
+    match value:
+        case None:
+            return ""
+        case bool():
+            return "true" if value else "false"
+        case bytes():
+            text = value.hex()
+        case dt.datetime():
+            text = value.isoformat().replace("+00:00", "Z")
+        case _:
+            text = str(value)
+    return text if len(text) <= _CELL else f"{text[:_CELL]}..."
+
+
+def read(record: TableRead) -> RenderableType:
+    """Render `table at`."""
+    if record.path is not None:
+        return Text(f"{record.path}  {record.reference}  {count(record.count, 'record')}  entry {record.index}")
+    rows: Sequence[Mapping[str, object]] = record.records or ()
+    drawn = listing(
+        "No records.",
+        list(record.columns),
+        [[cell(row[name]) for name in record.columns] for row in rows],
+        wrap=(),
+    )
+    return Group(drawn, Text(), Text(f"{record.reference}  {record.digest[:_SHORT]}  {count(record.count, 'record')}"))
+
+
+def history(record: RecordHistory) -> RenderableType:
+    """Render `table history`."""
+    return listing(
+        "No changes.",
+        ["version", "entry", "at", "by (claimed)", "what", "why", "how"],
+        [
+            (
+                f"{record.name}@v{change.version}",
+                change.index,
+                moment(change.at),
+                who(change.who),
+                what(change),
+                change.why or "-",
+                change.how + ("" if change.valid_from is None else f", true since {change.valid_from}"),
+            )
+            for change in record.changes
+        ],
+        wrap=("what", "why", "how"),
+    )
+
+
+def what(change: RecordChange) -> str:
+    """Return what a change did."""
+    if change.op == "delete":
+        return "deleted"
+    cells = ", ".join(
+        f"{item.column} {cell(item.before) or 'null'} -> {cell(item.after) or 'null'}"
+        if change.op == "update"
+        else f"{item.column} {cell(item.after)}"
+        for item in change.cells
+    )
+    return f"created: {cells}" if change.op == "create" else cells

@@ -1,0 +1,239 @@
+"""The change log of a table, read: changes as Arrow tables, and the records that are alive after a number of them.
+
+A change holds the whole record after it. So the records after N changes are the first N changes, without those that a
+later one of them names as the one before it (`_prev`), and without deletes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from retrodict.streams import MAIN, Line, named_type, own_branch, read_batch
+from retrodict.streams import records as streams
+from retrodict.tables import records
+from retrodict.tables.errors import TableFoldError
+from retrodict.tables.records import Column, Table
+from retrodict.workspace import Workspace
+
+if TYPE_CHECKING:
+    import apsw
+
+CREATE, UPDATE, DELETE = 1, 2, 3
+OFFSET, ROW = "_offset", "_row"  # columns that are added to what is read
+_NEAR = 2048  # changes nearer than this to each other are read in one go
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChangeLog:
+    """The changes of a table, on its main line or on a branch.
+
+    Attributes:
+        size: How many there are.
+    """
+
+    table: Table
+    line: Line
+
+    @property
+    def branch(self) -> str:
+        """The branch; "" is the main line."""
+        return self.line.branch
+
+    @property
+    def size(self) -> int:
+        """How many changes there are."""
+        return self.line.size
+
+
+def change_log(workspace: Workspace, table: Table, branch: str = MAIN) -> ChangeLog:
+    """Open the changes of a table, as far as they go now."""
+    (stream,) = streams.streams(workspace.views.database(), event=table.stream)
+    return ChangeLog(table=table, line=Line(workspace, stream, branch))
+
+
+def own_log(workspace: Workspace, table: Table) -> ChangeLog:
+    """Open the line that this workspace appends to."""
+    (stream,) = streams.streams(workspace.views.database(), event=table.stream)
+    return ChangeLog(table=table, line=Line(workspace, stream, own_branch(workspace, stream)))
+
+
+def columns_at(db: apsw.Connection, log: ChangeLog, offset: int) -> tuple[Column, ...]:
+    """Return the table's columns after `offset` changes."""
+    return records.columns(db, log.table.stream, log.branch, offset, base=log.line.base)
+
+
+def versions(db: apsw.Connection, log: ChangeLog) -> list[records.Version]:
+    """Return the versions of a line, in order, those of the main line before a branch included."""
+    own = records.versions(db, log.table.stream, log.branch)
+    if log.branch == MAIN:
+        return own
+    return [*records.versions(db, log.table.stream, MAIN, stop=log.line.base), *own]
+
+
+def version_at(db: apsw.Connection, log: ChangeLog, offset: int) -> records.Version:
+    """Return the version that a change belongs to."""
+    branch = log.branch if offset >= log.line.base else MAIN
+    found = records.versions(db, log.table.stream, branch, start=offset, stop=offset + 1)
+    if not found:
+        raise TableFoldError(f"change {offset} of {log.table.name} belongs to no version")
+    return found[0]
+
+
+def root_at(db: apsw.Connection, log: ChangeLog, size: int) -> str:
+    """Return the digest of the first `size` changes, hex; without reading any where a version ends there."""
+    branch = log.branch if size > log.line.base else MAIN
+    for append in streams.appends(db, log.table.stream, branch, start=size - 1, stop=size):
+        if append.stop == size:
+            return append.root
+    return log.line.root(size).hex()
+
+
+def last_number(db: apsw.Connection, log: ChangeLog) -> int:
+    """Return the number of the newest version; 0: the table has had no changes."""
+    found = records.last(db, log.table.stream, log.branch)
+    if found is None and log.branch != MAIN:
+        before = records.versions(db, log.table.stream, MAIN, stop=log.line.base, limit=1)
+        found = before[0] if before else None
+    return 0 if found is None else found.version
+
+
+def _batches(log: ChangeLog, start: int, stop: int) -> Iterator[tuple[int, Any]]:
+    """Yield (offset of its first change, record batch) for the changes [start, stop)."""
+    at = start
+    for block in log.line.kept(start, stop):
+        batch = read_batch(block.data, log.line.schema_bytes(block.schema))
+        yield at, batch.slice(block.found.start, len(block.found))
+        at += len(block.found)
+
+
+def changes(log: ChangeLog, start: int, stop: int, columns: Sequence[Column]) -> Any:
+    """Return the changes [start, stop) as an Arrow table.
+
+    It has `_offset`, what is known of each change, and the table's `columns` by their ids, in the types that they have
+    there: what an older change does not have is null, what these do not have is left out.
+    """
+    import pyarrow as pa  # 57 ms
+
+    schema = change_schema(columns)
+    by_schema: list[tuple[Any, list[Any]]] = []
+    for _, batch in _batches(log, start, stop):
+        if not by_schema or by_schema[-1][0] != batch.schema:
+            by_schema.append((batch.schema, []))
+        by_schema[-1][1].append(batch)
+    parts = [conformed(pa.Table.from_batches(found), schema) for _, found in by_schema]
+    table = pa.concat_tables(parts) if parts else schema.empty_table()
+    offsets = pa.array(range(start, start + table.num_rows), pa.int64())
+    table = table.add_column(0, OFFSET, offsets)
+    return _with_rows(table)
+
+
+def taken(log: ChangeLog, offsets: Sequence[int], columns: Sequence[Column]) -> Any:
+    """Return some changes, in the order of their offsets, as `changes` does."""
+    import pyarrow as pa  # 57 ms
+    import pyarrow.compute as pc
+
+    wanted = sorted(set(offsets))
+    parts = []
+    at = 0
+    while at < len(wanted):
+        end = at + 1
+        while end < len(wanted) and wanted[end] - wanted[end - 1] < _NEAR:
+            end += 1
+        found = changes(log, wanted[at], wanted[end - 1] + 1, columns)
+        if end - at != found.num_rows:
+            found = found.filter(pc.is_in(found[OFFSET], value_set=pa.array(wanted[at:end], pa.int64())))
+        parts.append(found)
+        at = end
+    return pa.concat_tables(parts) if parts else changes(log, 0, 0, columns)
+
+
+def change_schema(columns: Sequence[Column]) -> Any:
+    """Return the schema of changes, as they are read."""
+    import pyarrow as pa  # 57 ms
+
+    return pa.schema(
+        [
+            ("_op", pa.int8()),
+            (ROW, pa.int64()),
+            ("_prev", pa.int64()),
+            ("_changed", pa.list_(pa.int32())),
+            ("_valid_from", pa.timestamp("us", "UTC")),
+            ("_at", pa.timestamp("us", "UTC")),
+            *((name, pa.string()) for name in ("_who", "_why", "_how", "_tx")),
+            *((str(column.id), named_type(column.type)) for column in columns),
+        ]
+    )
+
+
+def conformed(table: Any, schema: Any) -> Any:
+    """Return a table with the columns of `schema`, cast to its types; those that it lacks are null.
+
+    A value that the type of a column which was given another one cannot hold is null: the older version has it.
+    """
+    import pyarrow as pa  # 57 ms
+
+    found = []
+    for field in schema:
+        if field.name not in table.schema.names:
+            found.append(pa.chunked_array([pa.nulls(table.num_rows, field.type)], field.type))
+        elif table.schema.field(field.name).type == field.type:
+            found.append(table[field.name])
+        else:
+            found.append(cast_or_null(table[field.name], field.type))
+    return pa.table(found, schema=schema)
+
+
+def cast_or_null(column: Any, kind: Any) -> Any:
+    """Return a column in another type; null where a value has no equal there."""
+    import pyarrow as pa  # 57 ms
+
+    try:
+        return column.cast(kind)
+    except (pa.ArrowException, ValueError):
+        pass
+    values = []
+    for value in column.to_pylist():
+        try:
+            values.append(pa.scalar(value).cast(kind).as_py())
+        except (pa.ArrowException, ValueError):
+            values.append(None)
+    return pa.chunked_array([pa.array(values, kind)], kind)
+
+
+def _with_rows(table: Any) -> Any:
+    """Return changes with the identity of the record of each; a create has it in its offset."""
+    import pyarrow.compute as pc  # 57 ms, with pyarrow
+
+    at = table.schema.get_field_index(ROW)
+    if table[ROW].null_count == 0:
+        return table
+    return table.set_column(at, ROW, pc.coalesce(table[ROW], table[OFFSET]))
+
+
+def alive(log: ChangeLog, stop: int, columns: Sequence[Column]) -> Any:
+    """Return the records after the first `stop` changes, in the order in which they were created.
+
+    The Arrow table has what `changes` has, of the last change of each.
+    """
+    return folded(changes(log, 0, stop, columns))
+
+
+def folded(found: Any) -> Any:
+    """Return, of changes, the last of each record that is not deleted, in the order of the records."""
+    import pyarrow.compute as pc  # 57 ms, with pyarrow
+
+    previous = found["_prev"].drop_null().combine_chunks()
+    dead = None
+    if len(previous):
+        dead = pc.is_in(found[OFFSET], value_set=previous)
+    deletes = pc.equal(found["_op"], DELETE)
+    if pc.any(deletes).as_py():
+        dead = deletes if dead is None else pc.or_(dead, deletes)
+    if dead is not None:
+        found = found.filter(pc.invert(dead))
+    rows = found[ROW].combine_chunks()
+    if len(rows) > 1 and not pc.all(pc.less(rows[:-1], rows[1:])).as_py():
+        found = found.take(pc.sort_indices(rows))
+    return found

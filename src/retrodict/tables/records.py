@@ -1,0 +1,372 @@
+"""Events of tables: their bodies, their projection, their queries.
+
+A table is a stream whose records are changes. What was appended stands in the stream's own events, which say with
+`table` what the changes of a version amount to; here is what else there is to know of a table.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, cast
+
+from retrodict.kernel import canonical
+from retrodict.kernel.types import Digest, EntryNumber, EventId
+from retrodict.ledger import Sequenced
+from retrodict.streams import MAIN
+
+if TYPE_CHECKING:
+    import apsw
+
+INLINE_COLUMNS = 100  # the columns of wider tables are an object of their own
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Column:
+    """A column of a table.
+
+    Attributes:
+        id: Never given to another column of the table; its name in the records is this number.
+        type: As the schemas of streams name types (`streams.type_name`).
+    """
+
+    id: int
+    name: str
+    type: object
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Policy:
+    """What a table asks of a change.
+
+    Attributes:
+        reason: That it has a reason.
+        approval: That a second person approves it.
+    """
+
+    reason: bool = False
+    approval: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Table:
+    """A table, as its `table.created` says.
+
+    Attributes:
+        event: Its `table.created`; `index` is its entry.
+        stream: The `stream.created` of its changes, by which it is known everywhere.
+        key: The ids of the columns whose values name a record.
+        valid_from: The id of the column that says since when a change is true in the world; None: there is none.
+    """
+
+    event: EventId
+    index: int
+    stream: EventId
+    name: str
+    owner: str
+    key: tuple[int, ...]
+    policy: Policy
+    valid_from: int | None
+    at: str
+    agent: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Version:
+    """One set of changes, appended in one piece: the records [start, stop) of the change log.
+
+    Attributes:
+        event: Its `stream.appended`; `index` is its entry.
+        branch: Where it is; "" is the main line.
+        version: Its number: `NAME@v3`.
+        how: What made it, by its verb, and the run that it was made in.
+        statement: What made it, in words, as an entry holds a sealed text.
+    """
+
+    event: EventId
+    index: int
+    branch: str
+    version: int
+    start: int
+    stop: int
+    creates: int
+    updates: int
+    deletes: int
+    verb: str
+    run: EventId | None
+    statement: Mapping[str, str] | None
+    at: str
+    agent: str
+
+
+def columns_value(columns: Sequence[Column]) -> list[object]:
+    """Return columns as bodies hold them."""
+    return [{"id": column.id, "name": column.name, "type": column.type} for column in columns]
+
+
+def columns_blob(columns: Sequence[Column]) -> bytes:
+    """Return the object with columns that are too many for a body."""
+    return canonical.encode(cast("Any", columns_value(columns)))
+
+
+def created_body(
+    *,
+    name: str,
+    stream: EventId,
+    owner: str,
+    key: Sequence[int],
+    columns: object,
+    policy: Policy,
+    valid_from: int | None,
+) -> dict[str, object]:
+    """Return the body of `table.created`."""
+    return {
+        "name": name,
+        "stream": stream,
+        "owner": owner,
+        "key": list(key),
+        "columns": columns,
+        "policy": {"reason": policy.reason, "approval": policy.approval},
+        "valid_from": valid_from,
+    }
+
+
+def version_body(
+    *,
+    version: int,
+    creates: int,
+    updates: int,
+    deletes: int,
+    verb: str,
+    run: EventId | None,
+    statement: Mapping[str, str] | None,
+    source: str | None,
+    position: int | None,
+) -> dict[str, object]:
+    """Return what `stream.appended` says of a table's changes."""
+    return {
+        "version": version,
+        "creates": creates,
+        "updates": updates,
+        "deletes": deletes,
+        "how": {"verb": verb, "run": run, "statement": statement},
+        "source": None if source is None else {"name": source, "position": position},
+    }
+
+
+class TableProjection:
+    """Tables, their columns over time, their versions, and how far what is captured from elsewhere has come."""
+
+    name = "tables"
+    version = 1
+    tables: Mapping[str, str] = {
+        "tables_tables": "CREATE TABLE tables_tables (stream TEXT PRIMARY KEY, event TEXT NOT NULL, "
+        "entry INTEGER NOT NULL, name TEXT NOT NULL, owner TEXT NOT NULL, key TEXT NOT NULL, policy TEXT NOT NULL, "
+        "valid_from INTEGER, at TEXT NOT NULL, agent TEXT NOT NULL) WITHOUT ROWID",
+        "tables_columns": "CREATE TABLE tables_columns (event TEXT PRIMARY KEY, entry INTEGER NOT NULL, "
+        "stream TEXT NOT NULL, branch TEXT NOT NULL, start INTEGER NOT NULL, columns TEXT NOT NULL) WITHOUT ROWID",
+        "tables_versions": "CREATE TABLE tables_versions (event TEXT PRIMARY KEY, entry INTEGER NOT NULL, "
+        "stream TEXT NOT NULL, branch TEXT NOT NULL, version INTEGER NOT NULL, start INTEGER NOT NULL, "
+        "stop INTEGER NOT NULL, creates INTEGER NOT NULL, updates INTEGER NOT NULL, deletes INTEGER NOT NULL, "
+        "verb TEXT NOT NULL, run TEXT, statement TEXT, at TEXT NOT NULL, agent TEXT NOT NULL) WITHOUT ROWID",
+        "tables_sources": "CREATE TABLE tables_sources (stream TEXT NOT NULL, branch TEXT NOT NULL, "
+        "source TEXT NOT NULL, position INTEGER NOT NULL, event TEXT NOT NULL, "
+        "PRIMARY KEY (stream, branch, source)) WITHOUT ROWID",
+    }
+    indexes: Sequence[str] = (
+        "CREATE INDEX tables_by_name ON tables_tables (name)",
+        "CREATE INDEX tables_columns_by_start ON tables_columns (stream, branch, start, entry)",
+        "CREATE INDEX tables_versions_by_start ON tables_versions (stream, branch, start)",
+    )
+
+    def apply(self, db: apsw.Connection, entry: Sequenced, blob: Callable[[Digest], bytes]) -> None:
+        """Fold one entry."""
+        event, body = entry.event, cast("Mapping[str, Any]", entry.event.body)
+        match event.kind:
+            case "table.created":
+                db.execute(
+                    "INSERT INTO tables_tables VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                    (
+                        body["stream"],
+                        event.id,
+                        entry.index,
+                        body["name"],
+                        body["owner"],
+                        json.dumps(list(body["key"])),
+                        json.dumps(dict(body["policy"]), sort_keys=True),
+                        body["valid_from"],
+                        event.at,
+                        event.agent,
+                    ),
+                )
+                self._columns(db, entry, body["stream"], MAIN, 0, body["columns"], blob)
+            case "stream.moved":
+                db.execute("UPDATE tables_tables SET owner = ? WHERE stream = ?", (body["owner"], body["stream"]))
+            case "stream.appended" if body.get("table") is not None:
+                self._appended(db, entry, body)
+
+    def _columns(
+        self,
+        db: apsw.Connection,
+        entry: Sequenced,
+        stream: str,
+        branch: str,
+        start: int,
+        columns: Any,
+        blob: Callable[[Digest], bytes],
+    ) -> None:
+        found = json.loads(blob(Digest(columns))) if isinstance(columns, str) else columns
+        listed = json.dumps([[int(c["id"]), str(c["name"]), _plain(c["type"])] for c in found])
+        row = (entry.event.id, entry.index, stream, branch, start, listed)
+        db.execute("INSERT INTO tables_columns VALUES (?, ?, ?, ?, ?, ?)", row)
+
+    def _appended(self, db: apsw.Connection, entry: Sequenced, body: Mapping[str, Any]) -> None:
+        event, said, branch = entry.event, body["table"], body["branch"]
+        if branch == MAIN:
+            end = last(db, body["stream"], MAIN)
+            if body["start"] != (0 if end is None else end.stop):
+                branch = body["log"]  # as the stream's own view has it: two logs took themselves for the owner
+        how = said["how"]
+        statement = how["statement"]
+        db.execute(
+            "INSERT INTO tables_versions VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            (
+                event.id,
+                entry.index,
+                body["stream"],
+                branch,
+                said["version"],
+                body["start"],
+                body["stop"],
+                said["creates"],
+                said["updates"],
+                said["deletes"],
+                how["verb"],
+                how["run"],
+                None if statement is None else json.dumps(dict(statement), sort_keys=True),
+                event.at,
+                event.agent,
+            ),
+        )
+        if said["source"] is not None:
+            source = (body["stream"], branch, said["source"]["name"], said["source"]["position"], event.id)
+            db.execute("INSERT OR REPLACE INTO tables_sources VALUES (?, ?, ?, ?, ?)", source)
+
+
+def _plain(value: Any) -> object:
+    """Return a value of an entry as JSON's own types."""
+    return value if isinstance(value, str | int) or value is None else [_plain(item) for item in value]
+
+
+PROJECTION = TableProjection()
+
+
+def tables(db: apsw.Connection, name: str | None = None, *, stream: EventId | None = None) -> list[Table]:
+    """Return all tables (of a name, or of a stream), by name."""
+    query = "SELECT event, entry, stream, name, owner, key, policy, valid_from, at, agent FROM tables_tables"
+    if stream is not None:
+        rows: list[Any] = db.execute(f"{query} WHERE stream = ?", (stream,)).fetchall()
+    elif name is not None:
+        rows = db.execute(f"{query} WHERE name = ? ORDER BY entry", (name,)).fetchall()
+    else:
+        rows = db.execute(f"{query} ORDER BY name, entry").fetchall()
+    found = []
+    for row in rows:
+        policy = json.loads(row[6])
+        found.append(
+            Table(
+                event=EventId(row[0]),
+                index=EntryNumber(row[1]),
+                stream=EventId(row[2]),
+                name=row[3],
+                owner=row[4],
+                key=tuple(json.loads(row[5])),
+                policy=Policy(reason=bool(policy.get("reason")), approval=bool(policy.get("approval"))),
+                valid_from=row[7],
+                at=row[8],
+                agent=row[9],
+            )
+        )
+    return found
+
+
+def columns(
+    db: apsw.Connection, stream: EventId, branch: str, offset: int, *, base: int | None = None
+) -> tuple[Column, ...]:
+    """Return the columns of a table, as they are after its first `offset` changes.
+
+    Args:
+        base: Where the branch leaves the main line.
+    """
+    query = (
+        "SELECT columns FROM tables_columns WHERE stream = ? AND branch = ? AND start <= ? "
+        "ORDER BY start DESC, entry DESC LIMIT 1"
+    )
+    rows: list[Any] = db.execute(query, (stream, branch, offset)).fetchall()
+    if not rows and branch != MAIN:
+        return columns(db, stream, MAIN, offset if base is None else min(base, offset))
+    return tuple(Column(id=i, name=name, type=kind) for i, name, kind in json.loads(rows[0][0]))
+
+
+def highest_id(db: apsw.Connection, stream: EventId) -> int:
+    """Return the highest id that a column of a table has had, on any branch."""
+    rows: list[Any] = db.execute("SELECT columns FROM tables_columns WHERE stream = ?", (stream,)).fetchall()
+    return max((column[0] for (listed,) in rows for column in json.loads(listed)), default=0)
+
+
+_VERSIONS = (
+    "SELECT event, entry, branch, version, start, stop, creates, updates, deletes, verb, run, statement, at, agent "
+    "FROM tables_versions WHERE "
+)
+
+
+def _as_versions(rows: list[Any]) -> list[Version]:
+    return [
+        Version(
+            event=EventId(row[0]),
+            index=EntryNumber(row[1]),
+            branch=row[2],
+            version=row[3],
+            start=row[4],
+            stop=row[5],
+            creates=row[6],
+            updates=row[7],
+            deletes=row[8],
+            verb=row[9],
+            run=None if row[10] is None else EventId(row[10]),
+            statement=None if row[11] is None else json.loads(row[11]),
+            at=row[12],
+            agent=row[13],
+        )
+        for row in rows
+    ]
+
+
+def last(db: apsw.Connection, stream: EventId, branch: str) -> Version | None:
+    """Return the last version of a line of its own: without those of the main line before a branch."""
+    query = f"{_VERSIONS} stream = ? AND branch = ? ORDER BY start DESC LIMIT 1"
+    found = _as_versions(db.execute(query, (stream, branch)).fetchall())
+    return found[0] if found else None
+
+
+def versions(
+    db: apsw.Connection, stream: EventId, branch: str, *, start: int = 0, stop: int = 1 << 53, limit: int = -1
+) -> list[Version]:
+    """Return the versions of a line of its own whose changes lie in [start, stop), in order; the last `limit`."""
+    query = f"{_VERSIONS} stream = ? AND branch = ? AND stop > ? AND start < ? ORDER BY start DESC LIMIT ?"
+    return _as_versions(db.execute(query, (stream, branch, start, stop, limit)).fetchall())[::-1]
+
+
+def numbered(db: apsw.Connection, stream: EventId, branch: str, version: int) -> list[Version]:
+    """Return the versions of a line with this number: one."""
+    return _as_versions(
+        db.execute(f"{_VERSIONS} stream = ? AND branch = ? AND version = ?", (stream, branch, version)).fetchall()
+    )
+
+
+def position(db: apsw.Connection, stream: EventId, branch: str, source: str) -> int | None:
+    """Return how far what is captured from a source has come; None: nothing of it has."""
+    query = "SELECT position FROM tables_sources WHERE stream = ? AND branch = ? AND source = ?"
+    rows: list[Any] = db.execute(query, (stream, branch, source)).fetchall()
+    return int(rows[0][0]) if rows else None

@@ -1,0 +1,238 @@
+"""What a table says of its records: now, then, and how they came to be so."""
+
+from __future__ import annotations
+
+import datetime as dt
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+from tests.tables.conftest import LOANS, open_at
+
+from retrodict.actions import stream_append, table_change, table_read, tables
+from retrodict.actions.tabling import How, Policy, table_named, version_of
+from retrodict.actions.verify import verify
+from retrodict.kernel.errors import RetrodictError, UsageError
+from retrodict.tables import changes, files
+from retrodict.tables.changes import Change
+from retrodict.tables.errors import (
+    BadCellError,
+    BadKeyError,
+    NoSuchRecordError,
+    RecordConflictError,
+    TablePolicyError,
+)
+from retrodict.workspace import Workspace
+
+PUT = How(verb="put")
+
+
+def records(workspace: Workspace, reference: str = "loans") -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = table_read.read(workspace, reference).drop(["_row"]).to_pylist()
+    return found
+
+
+def test_every_version_stays_readable_and_a_record_tells_its_history(workspace: Workspace, loans: Path) -> None:
+    made = table_change.create(workspace, "loans", ["InquiryID"], source=loans, how=How(verb="create", reason="start"))
+    assert dict(made.columns) == {
+        "InquiryID": "int64",
+        "CustomerID": "text",
+        "Purpose": "text",
+        "Amount": "decimal(38,2)",
+        "Since": "date",
+        "Approved": "bool",
+        "Note": "text",
+    }
+    why = How(verb="update", reason="collateral was found", statement="UPDATE loans ...")
+    done = table_change.update(workspace, "loans", "1003", {"Approved": "true", "Amount": "900"}, how=why)
+    assert (done.reference, done.updates) == ("loans@v2", 1)
+    table_change.put(workspace, "loans", {"InquiryID": 1004, "CustomerID": "C77"}, how=PUT)
+    table_change.delete(workspace, "loans", ["1001", "1003"], how=How(verb="delete", reason="entered twice"))
+    table_change.put(workspace, "loans", {"InquiryID": "1003", "CustomerID": "C43"}, how=PUT)
+    assert [row["InquiryID"] for row in records(workspace)] == [1002, 1004, 1003]
+    assert [row["InquiryID"] for row in records(workspace, "loans@v3")] == [1001, 1002, 1003, 1004]
+    assert records(workspace, "loans@v2")[2]["Amount"] == Decimal("900.00")
+    assert records(workspace, "loans@v1") == records(workspace, "loans@3")
+    assert records(workspace, "loans@v0") == records(workspace, "loans@2000-01-01") == []
+    assert records(workspace, "loans@2999-01-01") == records(workspace)
+    first = table_read.table_of(version_of(workspace, "loans@v1"))
+    assert table_read.csv_of(first).decode() == LOANS.replace("800.00", "800.00")
+    found = table_read.history(workspace, "loans", "1003")
+    assert [(c.op, c.version, c.row) for c in found.changes] == [
+        ("create", 1, 2),
+        ("update", 2, 2),
+        ("delete", 4, 2),
+        ("create", 5, 7),
+    ]
+    second = found.changes[1]
+    assert (second.why, second.how) == ("collateral was found", "update: UPDATE loans ...")
+    assert [(c.column, c.before, c.after) for c in second.cells] == [
+        ("Amount", Decimal("800.00"), Decimal("900.00")),
+        ("Approved", False, True),
+    ]
+    assert [row.why for row in tables.log(workspace, "loans").versions][:2] == ["start", "collateral was found"]
+    assert tables.list_tables(workspace).rows[0].records == 3
+    assert verify(workspace).answer != "no"
+
+
+def test_an_import_works_out_what_is_new_changed_and_gone(workspace: Workspace, loans: Path) -> None:
+    table_change.create(workspace, "loans", ["InquiryID"], source=loans)
+    loans.write_text(
+        LOANS.replace("12000.50", "12000.51")
+        .replace("1001,C07", "1005,C99")
+        .replace('2020-10-02,false,""', "2020-10-02,false,")
+    )
+    done = table_change.import_(workspace, "loans", loans, how=How(verb="import"))
+    assert (done.creates, done.updates, done.deletes) == (1, 1, 1)
+    (update,) = [c for c in table_read.history(workspace, "loans", "1002").changes if c.op == "update"]
+    assert [(c.column, c.before, c.after) for c in update.cells] == [
+        ("Amount", Decimal("12000.50"), Decimal("12000.51")),
+        ("Note", "", None),
+    ]
+    assert table_change.import_(workspace, "loans", loans, how=How(verb="import")).index is None
+    loans.write_text("InquiryID,CustomerID\n1002,C11\n7,C1\n")
+    done = table_change.import_(workspace, "loans", loans, how=How(verb="import"), keep_missing=True)
+    assert (done.creates, done.updates, done.deletes) == (1, 1, 0)
+
+
+@pytest.mark.parametrize(
+    ("column", "kind"),
+    [
+        (["1", "-20", None], "int64"),
+        (["007", "8"], "text"),
+        (["+49 351", "1"], "text"),
+        (["1.50", "2.25"], "decimal(38,2)"),
+        (["1.5", "2.25"], "float64"),
+        (["1.0", "1"], "text"),
+        (["nan", "1.5"], "float64"),
+        (["1e5", "2"], "text"),
+        (["2020-02-29", None], "date"),
+        (["2020-02-30"], "text"),
+        (["true", "false"], "bool"),
+        (["True"], "text"),
+        (["9223372036854775808"], "text"),
+        (["-0.00"], "text"),
+        (["", "1"], "text"),
+        ([None, None], "text"),
+        (["2016-12-31T23:59:60Z"], "text"),
+    ],
+)
+def test_a_column_of_text_gets_a_type_only_where_nothing_is_lost(column: list[str | None], kind: str) -> None:
+    made = files.typed(pa.table({"c": pa.array(column, pa.string())}))["c"]
+    from retrodict.streams import type_name
+
+    assert files.type_text(type_name(made.type)) == kind
+    assert made.cast(pa.string()).to_pylist() == column
+
+
+@pytest.mark.parametrize(
+    ("text", "error", "says"),
+    [
+        ("k,a\n1,x\n2,y\n1,z\n", BadKeyError, "1 in rows 1 and 3"),
+        ("k,a\n1,x\n,y\n", BadKeyError, "empty in row 2"),
+        ("k,a\n1.5,x\nnan,y\n", BadKeyError, "NaN"),
+        ("k,k\n1,x\n", BadCellError, "twice"),
+        ("k,_row\n1,x\n", BadCellError, "_row"),
+        ("k,a\n1,x,y\n", BadCellError, "CSV"),
+        ("b,a\n1,x\n", BadKeyError, "no column .k."),
+        ('k,a\n1,"x\n', BadCellError, "CSV"),
+    ],
+)
+def test_what_cannot_be_a_table_is_refused_in_one_line_and_nothing_is_made(
+    workspace: Workspace, root: Path, text: str, error: type[RetrodictError], says: str
+) -> None:
+    path = root / "t.csv"
+    path.write_text(text)
+    with pytest.raises(error, match=says):
+        table_change.create(workspace, "t", ["k"], source=path)
+    assert tables.list_tables(workspace).rows == ()
+
+
+def test_bad_cells_and_keys_change_nothing(workspace: Workspace, loans: Path) -> None:
+    table_change.create(workspace, "loans", ["InquiryID"], source=loans)
+    for change, error in (
+        (Change(op="put", values={"InquiryID": 1, "Amount": "a lot"}), BadCellError),
+        (Change(op="put", values={"InquiryID": 1, "Amount": 1.005}), BadCellError),
+        (Change(op="put", values={"InquiryID": 1, "Colour": "red"}), BadCellError),
+        (Change(op="put", values={"CustomerID": "C1"}), BadKeyError),
+        (Change(op="update", key={"InquiryID": 9}, values={"CustomerID": "C1"}), NoSuchRecordError),
+        (Change(op="delete", key={"InquiryID": 9}), NoSuchRecordError),
+        (Change(op="create", values={"InquiryID": 1001}), NoSuchRecordError),
+    ):
+        good = Change(op="put", values={"InquiryID": 77})
+        with pytest.raises(error):
+            changes.append(workspace, table_named(workspace, "loans"), [good, change], PUT)
+    assert len(records(workspace)) == 3
+    with pytest.raises(RetrodictError, match="table"):
+        stream_append.append(workspace, "loans", loans.open("rb"))
+    with pytest.raises(UsageError):
+        table_change.create(workspace, "loans", ["InquiryID"], source=loans)
+
+
+def test_keys_of_several_columns_and_of_floats(workspace: Workspace) -> None:
+    rows = [{"a": "x", "b": 1.5, "v": 1}, {"a": "x", "b": 0.0, "v": 2}, {"a": "x,y", "b": 0.0, "v": float("nan")}]
+    table_change.create(workspace, "t", ["a", "b"], source=rows)
+    done = table_change.put(workspace, "t", {"a": "x", "b": -0.0, "v": 3}, how=PUT)
+    assert done.updates == 1
+    assert table_change.put(workspace, "t", {"a": "x,y", "b": 0.0, "v": float("nan")}, how=PUT).index is None
+    assert table_change.import_(workspace, "t", rows[:1], how=PUT).deletes == 2
+    assert len(table_read.history(workspace, "t", '"x,y",0').changes) == 2
+    with pytest.raises(BadKeyError, match="2 values"):
+        table_read.history(workspace, "t", "x")
+
+
+def test_a_change_to_what_another_changed_since_is_refused_and_names_who(root: Path, loans: Path) -> None:
+    with open_at(root) as ada, open_at(root, "Grace <grace@example.com>") as grace:
+        table_change.create(ada, "loans", ["InquiryID"], source=loans)
+        table_change.update(grace, "loans", "1001", {"CustomerID": "C8"}, how=PUT)
+        with pytest.raises(RecordConflictError, match=r"1001 of loans was changed by Grace .* in v2"):
+            table_change.update(ada, "loans", "1001", {"CustomerID": "C9"}, how=PUT, if_version="v1")
+        with pytest.raises(RecordConflictError, match="1001"):
+            table_change.import_(ada, "loans", loans, how=PUT, if_version="loans@v1")
+        assert table_change.update(ada, "loans", "1002", {"CustomerID": "C9"}, how=PUT, if_version="v1").updates == 1
+        assert records(grace)[1]["CustomerID"] == "C9"
+
+
+def test_captured_changes_come_once_and_keep_who_when_why_and_how(workspace: Workspace) -> None:
+    table_change.create(workspace, "t", ["id"], types={"id": "int64", "v": "text"})
+    table = table_named(workspace, "t")
+    there = dt.datetime(2020, 11, 7, 12, tzinfo=dt.UTC)
+    captured = [
+        Change(op="create", values={"id": 1, "v": "a"}, at=there, who="app", how="INSERT", tx="7", position=10),
+        Change(op="update", key={"id": 1}, values={"v": "b"}, at=there, who="app", why="typo", tx="7", position=11),
+        Change(op="update", key={"id": 1}, values={"id": 2}, at=there, who="eve", tx="8", position=12),
+        Change(op="delete", key={"id": 5}, position=13),
+    ]
+    done = changes.append(workspace, table, captured, How(verb="capture"), source="shop")
+    assert (done.creates, done.updates, done.deletes, done.amiss) == (2, 1, 1, 1)
+    assert records(workspace, "t") == [{"id": 2, "v": "b"}]
+    # Whoever was stopped does not know what was recorded, and gives it again.
+    more = Change(op="create", values={"id": 3, "v": "c"}, position=14)
+    again = changes.append(workspace, table, [*captured, more], How(verb="capture"), source="shop")
+    assert (again.creates, again.updates, again.deletes) == (1, 0, 0)
+    assert changes.append(workspace, table, [*captured, more], How(verb="capture"), source="shop").index is None
+    history = table_read.history(workspace, "t", "1").changes
+    assert [(c.op, c.at[:19], c.who, c.why, c.how, c.tx) for c in history] == [
+        ("create", "2020-11-07T12:00:00", "app", None, "capture: INSERT", "7"),
+        ("update", "2020-11-07T12:00:00", "app", "typo", "capture", "7"),
+        ("delete", "2020-11-07T12:00:00", "eve", None, "capture", "8"),
+    ]
+    changes.append(workspace, table, [Change(op="truncate", position=20)], How(verb="capture"), source="shop")
+    assert records(workspace, "t") == []
+    assert verify(workspace).answer != "no"
+
+
+def test_a_table_that_asks_for_reasons_gets_them(workspace: Workspace) -> None:
+    table_change.create(workspace, "t", ["id"], types={"v": "text"}, policy=Policy(reason=True))
+    with pytest.raises(TablePolicyError):
+        table_change.put(workspace, "t", {"id": "1"}, how=PUT)
+    table_change.put(workspace, "t", {"id": "1"}, how=How(verb="put", reason="asked by telephone"))
+
+
+def test_a_row_keeps_its_identity_through_updates(workspace: Workspace) -> None:
+    table_change.create(workspace, "t", ["id"], source=[{"id": i, "v": i} for i in range(5)])
+    table_change.import_(workspace, "t", [{"id": i, "v": -i} for i in (4, 2, 0, 9)], how=PUT)
+    found = table_read.read(workspace, "t").to_pylist()
+    assert [(row["_row"], row["id"], row["v"]) for row in found] == [(0, 0, 0), (2, 2, -2), (4, 4, -4), (9, 9, -9)]
