@@ -10,8 +10,13 @@ from pathlib import Path
 import pytest
 from tests.cli.conftest import Command
 
+from retrodict.actions.needs import roots
+from retrodict.actions.open import open_workspace
+from retrodict.actions.predict import predict
 from retrodict.kernel.clock import SystemClock
+from retrodict.models import records as models
 from retrodict.objects import ObjectStore
+from retrodict.testing.workspaces import AGENT, build
 
 RAW = random.Random(1).randbytes(900_000)
 
@@ -153,3 +158,14 @@ def test_what_is_altered_stops_it(retrodict: Command, raw: Path) -> None:
         pack.write_bytes(data)
     stopped = retrodict("gc", "--apply", "--grace", "0s")
     assert (stopped.code, len(stopped.err.splitlines())) == (2, 1)
+
+
+def test_calls_add_no_roots_but_what_they_name_in_the_store(tmp_path: Path) -> None:
+    """Their payloads lie in the log, which keeps them: of ten million calls none is held in memory."""
+    built = build(tmp_path)
+    with open_workspace(built.root, built.state, SystemClock(), agent=AGENT) as workspace:
+        before = roots(workspace).needed
+        for x in range(20):
+            predict(workspace, "line@champion", [{"x": float(x)}])
+        assert roots(workspace).needed == before
+        assert {model.content for model in models.versions(workspace.views.database())} <= before

@@ -19,6 +19,7 @@ from retrodict.actions.bundle import bundle, take_bundle
 from retrodict.actions.clone import clone
 from retrodict.actions.explain import explain
 from retrodict.actions.fetch import fetch
+from retrodict.actions.gc import gc
 from retrodict.actions.init import init
 from retrodict.actions.keys import identity, receive, share
 from retrodict.actions.log import log
@@ -39,7 +40,7 @@ from retrodict.kernel.clock import SystemClock
 from retrodict.kernel.errors import IntegrityError, UnavailableError, UnknownReferenceError, UsageError
 from retrodict.kernel.types import EntryNumber, Event, EventId
 from retrodict.ledger import ForkError, OldStoreError
-from retrodict.objects import open_remote
+from retrodict.objects import digest_of, open_remote
 from retrodict.testing.workspaces import AGENT, build
 from retrodict.workspace import Batch, publish
 
@@ -470,6 +471,30 @@ def test_content_can_be_left_and_fetched_for_one_thing(ada: Person, bob: Person)
         done = fetch(workspace, only="dataset:big.csv")
         assert (done.new_packs > 0, done.missing) == (True, 0)
         assert fetch(workspace).new_packs == 1
+    bob.sound()
+
+
+def test_what_was_swept_here_does_not_come_back_until_an_entry_needs_it(ada: Person, bob: Person) -> None:
+    with ada.open() as workspace:  # in one pack
+        workspace.objects.put_many([b"kept\n", b"left over\n"])
+    ada.write("kept\n")
+    ada.push()
+    bob.clone()
+    with bob.open() as workspace:
+        assert gc(workspace, apply=True, grace_s=0).swept.records == 1
+    for turn in range(2):
+        ada.write(f"{turn}\n", "other.csv")
+        ada.push()
+        assert bob.pull().new_packs == 1
+        with bob.open() as workspace:
+            assert fetch(workspace).new_packs == 0
+            assert not workspace.objects.has(digest_of(b"left over\n"))
+    ada.write("left over\n", "again.csv")
+    ada.push()
+    assert bob.pull().new_packs == 1
+    with bob.open() as workspace:
+        assert workspace.objects.get(digest_of(b"left over\n")) == b"left over\n"
+    assert bob.pull().new_packs == 0
     bob.sound()
 
 

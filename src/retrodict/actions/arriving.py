@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 
 from retrodict.actions.conflicts import Conflict, find_conflicts
+from retrodict.actions.needs import roots
 from retrodict.actions.remotes import Transfer, is_first_key, signed_heads
 from retrodict.backups import Contents, DamagedBackupError, DamagedRemoteError, Depot, Head, side_by_side
 from retrodict.kernel import merkle
-from retrodict.kernel.errors import FormatError, UsageError
+from retrodict.kernel.errors import FormatError, IntegrityError, UsageError
 from retrodict.kernel.note import Checkpoint, SignatureError, decode_checkpoint, verify_note
 from retrodict.kernel.protocols import Clock, Progress
 from retrodict.kernel.types import EventId
@@ -97,7 +100,7 @@ def receive(
         check_own(workspace, depot, contents)
         packs = size = 0
         if not only_logs:
-            packs, size = take_packs(workspace, depot, wanted_packs(workspace, depot, contents), progress)
+            packs, size = take_wanted(workspace, depot, contents, progress)
         logs, refused = take_logs(workspace, depot, contents, progress)
     return Pulled(
         remote=name,
@@ -122,15 +125,57 @@ def some_contents(depot: Depot) -> Contents:
     return contents
 
 
-def wanted_packs(workspace: Workspace, depot: Depot, contents: Contents) -> list[str]:
-    """Return the packs that heads name and of which something is not held here, in these packs or in others."""
+def take_wanted(workspace: Workspace, depot: Depot, contents: Contents, progress: Progress | None) -> tuple[int, int]:
+    """Take the packs of which something is needed that is not held here. Returns and raises as `take_packs` does."""
+    packs = size = 0
+    while keys := _wanted(workspace, depot, contents):
+        count, received = take_packs(workspace, depot, keys, progress)
+        packs, size = packs + count, size + received
+    return packs, size
+
+
+def lacking_packs(workspace: Workspace, depot: Depot, contents: Contents) -> dict[str, set[bytes]]:
+    """Return the packs that heads name and of which something is not held here, in these packs or in others.
+
+    Each comes with the names of that; without any where the place does not say what is in it.
+    """
     held = set(workspace.objects.packs())
     named = {part.name for heads in contents.heads.values() for head in heads for part in head.packs}
     packs = sorted(named - held)
     if not held:
-        return packs
-    there = side_by_side(depot.names, packs)
-    return sorted(key for key, names in there if not names or not workspace.objects.holds_all(names))
+        return {key: set() for key in packs}
+    there = {key: (bool(names), workspace.objects.missing(names)) for key, names in side_by_side(depot.names, packs)}
+    return {key: missing for key, (is_said, missing) in sorted(there.items()) if missing or not is_said}
+
+
+def _wanted(workspace: Workspace, depot: Depot, contents: Contents) -> list[str]:
+    """Return the packs to take next: what is needed from them, and from others, is known once they are here."""
+    lacking = lacking_packs(workspace, depot, contents)
+    has_swept = any(True for log in workspace.logs.held() for _ in islice(log.ledger.entries_of("store.swept"), 1))
+    if not lacking or not has_swept:
+        return list(lacking)
+    # What is lacking may have been swept here: only what an entry needs is wanted.
+    candidates = set[bytes]().union(*lacking.values())
+    try:
+        named = roots(workspace, also=candidates, arriving=_arriving(workspace, depot, contents)).needed
+        needed = workspace.objects.needed(named)
+    except IntegrityError:  # something altered may need it
+        return list(lacking)
+    return [key for key, names in lacking.items() if not names or not names.isdisjoint(needed)]
+
+
+def _arriving(workspace: Workspace, depot: Depot, contents: Contents) -> Iterator[bytes]:
+    """Yield the entries and payloads that lie in a place and not here, as far as they can be read."""
+    held = {log.hash: log.ledger.extent() for log in workspace.logs.held()}
+    for log_hash, heads in contents.heads.items():
+        extent = held.get(log_hash)
+        entries, payloads = (0, 0) if extent is None else (extent.size, extent.payloads)
+        stretches = [stretch for head in heads for stretch in head.stretches]
+        for name in dict.fromkeys(s.name for s in stretches if s.entries > entries or s.payloads > payloads):
+            with contextlib.suppress(DamagedRemoteError, DamagedBackupError):  # refused by name when it is taken
+                piece = depot.stretch(log_hash, name)
+                yield from piece.entries
+                yield from (payload.data for payload in piece.payloads)
 
 
 def take_packs(workspace: Workspace, depot: Depot, keys: Sequence[str], progress: Progress | None) -> tuple[int, int]:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from retrodict import datasets
 from retrodict import workspace as workspaces
-from retrodict.actions.arriving import PulledLog, Refused, some_contents, take_logs, take_packs, wanted_packs
+from retrodict.actions.arriving import PulledLog, Refused, some_contents, take_logs, take_wanted
 from retrodict.actions.open import PROJECTIONS
 from retrodict.actions.remotes import NamedRemote, full_address, write_remotes
 from retrodict.backups import DamagedRemoteError, Depot
@@ -86,7 +86,7 @@ def clone(
             write_remotes(made, [NamedRemote(name="origin", url=address)])
             packs = size = 0
             if not only_logs:
-                packs, size = take_packs(made, depot, wanted_packs(made, depot, contents), progress)
+                packs, size = take_wanted(made, depot, contents, progress)
             logs, refused = take_logs(made, depot, contents, progress)
             database = made.views.database(progress)
             current = [version for version in datasets.versions(database) if version.is_current]

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from retrodict import provenance
 from retrodict.actions import names
-from retrodict.actions.arriving import some_contents, take_packs, wanted_packs
+from retrodict.actions.arriving import lacking_packs, some_contents, take_packs, take_wanted
 from retrodict.actions.remotes import find_remote
 from retrodict.backups import Depot, side_by_side
 from retrodict.kernel.errors import RetrodictError, UsageError
@@ -61,12 +61,13 @@ def fetch(
     name, depot = find_remote(workspace, remote)
     wanted = None if only is None else list(_needed(workspace, only, with_causes=with_causes))
     with alone(workspace.folder):
-        packs = size = missing = 0
-        keys = wanted_packs(workspace, depot, some_contents(depot))
+        missing = 0
+        contents = some_contents(depot)
         if wanted is None:
-            packs, size = take_packs(workspace, depot, keys, progress)
+            packs, size = take_wanted(workspace, depot, contents, progress)
         else:
-            packs, size, missing = _take_needed(workspace, depot, keys, wanted, progress)
+            lacking = lacking_packs(workspace, depot, contents)
+            packs, size, missing = _take_needed(workspace, depot, list(lacking), wanted, progress)
     return Fetched(remote=name, place=depot.place, only=only, new_packs=packs, new_bytes=size, missing=missing)
 
 

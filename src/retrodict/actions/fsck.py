@@ -18,7 +18,7 @@ from retrodict.kernel.errors import IntegrityError, UsageError
 from retrodict.kernel.protocols import Progress, Remote
 from retrodict.kernel.types import Digest, Finding, is_digest
 from retrodict.objects import BadFile, BundleRemote, Copies, Mender, open_remote
-from retrodict.objects.names import Kind
+from retrodict.objects.names import Kind, as_name
 from retrodict.workspace import FOLDER, Batch, Workspace, alone, refuse_writing
 
 
@@ -164,7 +164,7 @@ def _look(workspace: Workspace, progress: Progress | None) -> tuple[Finding, ...
             findings += references.look(log.numbered(sequenced))
     findings += references.unfetched()
     bad = [Digest(finding.what) for finding in findings if _is_bad(finding) and is_digest(finding.what)]
-    kinds = {_name(d): Kind.TREE if objects.is_tree(d) else Kind.BLOB if objects.has(d) else None for d in bad}
+    kinds = {as_name(d): Kind.TREE if objects.is_tree(d) else Kind.BLOB if objects.has(d) else None for d in bad}
     found = _let_go(workspace, kinds, set(kinds))
     let_go = found.names if found.is_certain else found.roots
     return tuple(dict.fromkeys(_noted(finding, let_go) for finding in findings))
@@ -177,13 +177,9 @@ def _with_index_rebuilt(workspace: Workspace, mender: Mender, progress: Progress
 
 
 def _noted(finding: Finding, let_go: Set[bytes]) -> Finding:
-    if not _is_bad(finding) or not is_digest(finding.what) or _name(finding.what) not in let_go:
+    if not _is_bad(finding) or not is_digest(finding.what) or as_name(finding.what) not in let_go:
         return finding
     return replace(finding, level="note", message=f"{finding.message}: it was let go")
-
-
-def _name(digest: str) -> bytes:
-    return bytes.fromhex(digest.removeprefix("b3-"))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -211,11 +207,11 @@ def _let_go(workspace: Workspace, lost: Mapping[bytes, int | None], candidates: 
     """
     kept: frozenset[Digest] | None = None
     try:
-        found = roots(workspace)
+        found = roots(workspace, also=lost.keys() | candidates)
         released, kept = found.released, found.needed
     except IntegrityError:
         released = frozenset(datasets.released(workspace.views.database()))
-    named = frozenset(_name(digest) for digest in released)
+    named = frozenset(as_name(digest) for digest in released)
     if not named:
         return _LetGo(roots=named, names=named, is_certain=True)
     in_released, is_known = _closure(workspace, released, lost)
@@ -235,7 +231,7 @@ def _closure(
     try:
         names = objects.needed(digests)
     except IntegrityError:
-        names, is_whole = {_name(digest) for digest in digests}, False
+        names, is_whole = {as_name(digest) for digest in digests}, False
         for digest in digests:
             with contextlib.suppress(IntegrityError):
                 names |= objects.needed([digest])

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 from retrodict import datasets, predictions, provenance
 from retrodict.actions import names
-from retrodict.actions.needs import roots
+from retrodict.actions.needs import Named
 from retrodict.kernel.errors import UsageError
 from retrodict.kernel.protocols import Progress
 from retrodict.kernel.types import Digest, EventId, Ref
@@ -87,8 +87,9 @@ def release(
     if content is None:
         raise UsageError(f"{reference} names no bytes", hint="Name a dataset's or a model's version, or an object.")
     objects = workspace.objects
-    with_it = objects.needed(roots(workspace, progress=progress).needed, progress=progress)
-    without = objects.needed(roots(workspace, without=content, progress=progress).needed, progress=progress)
+    named = Named(workspace, progress=progress)
+    with_it = objects.needed(named.roots().needed, progress=progress)
+    without = objects.needed(named.roots(without=content).needed, progress=progress)
     found = Released(
         reference=resolved.printed,
         content=content,

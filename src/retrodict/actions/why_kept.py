@@ -13,6 +13,7 @@ from retrodict.actions.needs import roots
 from retrodict.kernel.errors import RetrodictError, UsageError
 from retrodict.kernel.types import Digest, Ref
 from retrodict.models import records as models
+from retrodict.objects.names import as_name
 from retrodict.workspace import Workspace
 
 _MOST = 30
@@ -73,7 +74,7 @@ def why_kept(workspace: Workspace, reference: str) -> WhyKept:
         path = _within(workspace, folder, content)
         if path is not None:
             keepers.append(Keeper(entry=index, how="holds it", what=label, path=path))
-    known = roots(workspace)
+    known = roots(workspace, also={as_name(content)})
     keepers.sort(key=lambda keeper: keeper.entry)
     return WhyKept(
         content=content,

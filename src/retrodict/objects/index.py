@@ -277,6 +277,16 @@ class Index:
             self._look_up(_HELD_IN_CHUNKS, and_so, [name for name in names if name not in found], found, there)
         return found
 
+    def known(self, names: Iterable[bytes]) -> set[bytes]:
+        """Return those of `names` of which there is a row, of a record or of the recipe of a blob."""
+        found: set[bytes] = set()
+        for batch in in_batches(sorted(names)):
+            marks = ",".join("?" * len(batch))
+            for table, column in (("objects", "name"), ("recipes", "blob")):
+                rows = self.select(f"SELECT {column} FROM {table} WHERE {column} IN ({marks})", batch)  # noqa: S608
+                found.update(cast("bytes", row[0]) for row in rows)
+        return found
+
     def _look_up(
         self, query: str, and_so: str, names: Iterable[bytes], found: dict[bytes, set[int]], there: dict[bytes, bool]
     ) -> None:

@@ -508,9 +508,13 @@ class ObjectStore:
             with contextlib.suppress(OSError):
                 temporary.unlink(missing_ok=True)
 
-    def holds_all(self, names: set[bytes]) -> bool:
-        """Say whether everything with these names, as `names_in` returns them, is held."""
-        return names <= self._index.held(names).keys()
+    def missing(self, names: set[bytes]) -> set[bytes]:
+        """Return those of some names, as `names_in` returns them, that are not held."""
+        return names - self._index.held(names).keys() if names else names
+
+    def known(self, names: Iterable[bytes]) -> set[bytes]:
+        """Return those of some names that the index has; whether their packs are there is not looked at."""
+        return self._index.known(names)
 
     def lacking(self, digest: Digest) -> set[bytes]:
         """Return the names of what is missing to read an object, with all that is below it if it is a tree.
@@ -526,20 +530,17 @@ class ObjectStore:
             seen.add(name)
             try:
                 if not self._reader.has(name):
-                    lacking |= {name} | self._missing(self._index.unread_recipes())
-                elif missing := self._missing(self._index.bases([name])):
+                    lacking |= {name} | self.missing(self._index.unread_recipes())
+                elif missing := self.missing(self._index.bases([name])):
                     lacking |= missing
                 elif self._reader.is_tree(name):
                     pending += [as_name(entry.digest) for entry in self._reader.entries(name)]
                 elif (recipe := self._reader.recipe(name)) is not None:
                     chunks = set(recipe.chunks)
-                    lacking |= self._missing(chunks | self._index.bases(chunks))
+                    lacking |= self.missing(chunks | self._index.bases(chunks))
             except MissingObjectError as error:
                 lacking.add(as_name(Digest(error.digest)))
         return lacking
-
-    def _missing(self, names: set[bytes]) -> set[bytes]:
-        return names - self._index.held(names).keys() if names else names
 
     @classmethod
     def restore(
