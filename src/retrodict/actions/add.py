@@ -117,6 +117,7 @@ def add(
         if any(done and done.name == label for done in results) or any(item.name == label for _, item in pending):
             raise UsageError(f"two of the paths would be versions of {label!r}", hint="Give them names, one by one.")
         heads = datasets.current(database, label)
+        datasets.refuse_attached(heads)
         if remember:
             files.recall(path)
         else:
@@ -157,7 +158,7 @@ def add(
                     event=same.event,
                     index=same.index,
                     content=same.content,
-                    type=same.type,
+                    type=stored.kind,
                     files=stored.files,
                     size_bytes=stored.size_bytes,
                     new_bytes=stored.new_bytes,

@@ -11,6 +11,7 @@ from retrodict.actions import located, looks
 from retrodict.actions.forgetting import Forgetting, find_forgetting
 from retrodict.actions.located import Content
 from retrodict.actions.personal_files import PersonalFiles
+from retrodict.actions.places import workspace_path
 from retrodict.actions.ways import would_be_lost
 from retrodict.kernel.errors import UsageError
 from retrodict.kernel.protocols import Progress
@@ -48,8 +49,9 @@ def checkout(
 ) -> CheckedOut:
     """Write the bytes that `reference` names to `destination`, by default to where they lay.
 
-    The bytes of a derived version that were let go are made again, with the variables of `environment`. A file that is
-    in the way, also inside a folder, is replaced only if its bytes are held, so that nothing is lost.
+    The bytes of a derived version that were let go are made again, and those of an attached bucket that are not held
+    are fetched, with the variables of `environment`. A file that is in the way, also inside a folder, is replaced only
+    if its bytes are held, so that nothing is lost.
 
     Raises:
         UsageError: The reference names no bytes, or there is no destination, or bytes that nobody holds are in the way.
@@ -57,6 +59,13 @@ def checkout(
         MissingObjectError: Its bytes are not held. AlteredObjectError: They are not what they were.
     """
     found = located.locate(workspace, reference, environment=environment)
+    if found.attached is not None:
+        if destination is None:
+            raise UsageError(
+                f"{reference} lies in a bucket, and has no place here", hint="Say where to write it: checkout REF DEST."
+            )
+        place = workspace_path(workspace, destination)
+        found = located.bring(workspace, found, environment or {}, place=place, progress=progress)
     content, key, is_folder = found.digest, found.key, False
     if destination is None:
         if found.home is None:

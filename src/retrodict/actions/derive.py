@@ -86,6 +86,7 @@ def derive(
         UsageError: A source is no dataset, or is personal.
     """
     datasets.check_name(name)
+    datasets.refuse_attached(datasets.current(workspace.views.database(), name))
     if bool(command) == (sql is not None):
         raise UsageError("a version is derived by a command or by a query", hint="Give one: -- COMMAND, or --sql.")
     versions = [_version(workspace, source) for source in sources]
@@ -210,10 +211,16 @@ def _version(workspace: Workspace, reference: str) -> DatasetVersion:
             f"{reference} is personal: what is derived from it would lie here in the clear",
             hint="`retrodict run` seals what it makes from personal files.",
         )
+    if found[0].type == "bucket":
+        raise UsageError(
+            f"{reference} lies in a bucket, and a recipe needs bytes that are held for good",
+            hint=f"`retrodict checkout {reference} PATH` and `retrodict add PATH` make a version of them.",
+        )
     return found[0]
 
 
 def _ingredient(version: DatasetVersion) -> Ingredient:
+    assert version.type != "bucket"
     return Ingredient(path=version.path or Path(version.name).name, content=version.content, type=version.type)
 
 

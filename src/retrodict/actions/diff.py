@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import stat
 from collections.abc import Callable, Mapping, Sequence
@@ -10,17 +11,18 @@ from pathlib import Path
 from typing import Final, Literal
 
 from retrodict import datasets
-from retrodict.actions import located
+from retrodict.actions import attaching, located
 from retrodict.actions.personal_files import PersonalFiles
 from retrodict.actions.places import Ignored
 from retrodict.diffs import lines, tables, tensors
 from retrodict.diffs.tables import TableChange
 from retrodict.diffs.tensors import ArrayChange
 from retrodict.kernel.errors import UsageError
-from retrodict.kernel.types import Digest
+from retrodict.kernel.types import Digest, is_digest
 from retrodict.objects import digest_of, display
 from retrodict.workspace import Workspace, sealed_key
 
+_FOLDERS: Final = ("tree", "bucket")
 WORKING_COPY: Final = "the working copy"
 
 
@@ -72,8 +74,9 @@ class _File:
     digest: Digest
     kind: str
     size: int
-    read: Callable[[], bytes]
+    read: Callable[[], bytes] | None  # None: its bytes are not held
     is_personal: bool
+    content: Digest | None = None  # where `digest` only stands for the bytes: what they are, if that is known
 
 
 _Side = Mapping[bytes, _File]
@@ -122,12 +125,15 @@ def diff(
                 is_folder = one.kind == "tree"
         else:
             other = located.locate(workspace, after)
-            is_folder, title = other.kind == "tree", other.printed
+            title = other.printed
             load = lambda: _stored(workspace, other, name)  # noqa: E731
-        if (one.kind == "tree") != is_folder:
+            if (one.attached is None) != (other.attached is None):
+                one, other = (_held(workspace, side) for side in (one, other))
+            is_folder = other.kind in _FOLDERS
+        if (one.kind in _FOLDERS) != is_folder:
             kinds = ("a folder", "a file")
-            raise UsageError(f"{one.printed} is {kinds[one.kind != 'tree']}, {title} is {kinds[not is_folder]}")
-        if after is not None and is_folder and one.key is None and other.key is None:
+            raise UsageError(f"{one.printed} is {kinds[one.kind not in _FOLDERS]}, {title} is {kinds[not is_folder]}")
+        if after is not None and one.kind == other.kind == "tree" and one.key is None and other.key is None:
             old, new = _changed_folders(workspace, one.digest, other.digest)
         else:
             old, new = _stored(workspace, one, name), load()
@@ -154,12 +160,39 @@ def _everything(workspace: Workspace) -> tuple[_Side, _Side]:
 
 def _stored(workspace: Workspace, content: located.Content, name: bytes) -> _Side:
     """Return the files of a version; a single one, or a folder whose names are sealed, is called `name`."""
+    if content.attached is not None:
+        return _pinned(workspace, content, name)
     if content.kind == "tree" and content.key is None:
         return {
             path: _object(workspace, entry.digest, entry.kind, entry.size)
             for path, entry in located.files_below(workspace, content.digest)
         }
     return {name: _object(workspace, content.digest, content.kind, workspace.objects.size(content.digest))}
+
+
+def _held(workspace: Workspace, content: located.Content) -> located.Content:
+    """Return what is pinned in a bucket as files, if all of them are held."""
+    attached = content.attached
+    if attached is not None and any(attaching.where(workspace, attached, p) != "held" for p in content.pins.values()):
+        raise UsageError(
+            f"bytes of {content.printed} are {attaching.ELSEWHERE}, so it cannot be compared with files",
+            hint=f"`retrodict fetch --only {content.printed}` brings them.",
+        )
+    return located.bring(workspace, content, {})
+
+
+def _pinned(workspace: Workspace, content: located.Content, name: bytes) -> _Side:
+    """Return the objects that a bucket's version pins, told apart by what the bucket says: tag and size."""
+    attached, found = content.attached, dict[bytes, _File]()
+    assert attached is not None
+    for path, pin in content.pins.items():
+        digest = attached.content(pin)
+        read = None
+        if digest is not None and attaching.where(workspace, attached, pin) == "held":
+            read = functools.partial(workspace.objects.get, digest)
+        said = Digest(f"{pin.etag} {pin.size_bytes}")
+        found[os.fsencode(path) or name] = _File(said, "file", pin.size_bytes, read, is_personal=False, content=digest)
+    return found
 
 
 def _object(workspace: Workspace, digest: Digest, kind: str, size: int) -> _File:
@@ -294,8 +327,8 @@ def _change(
         change=change,
         kind_before=None if old is None else old.kind,
         kind_after=None if new is None else new.kind,
-        content_before=None if old is None else old.digest,
-        content_after=None if new is None else new.digest or None,
+        content_before=_content(old),
+        content_after=_content(new),
         size_before=None if old is None else old.size,
         size_after=None if new is None else new.size,
         table=table,
@@ -306,6 +339,12 @@ def _change(
     )
 
 
+def _content(file: _File | None) -> Digest | None:
+    if file is None or not file.digest:
+        return None
+    return file.digest if is_digest(file.digest) else file.content
+
+
 _Inside = tuple[TableChange | None, tuple[ArrayChange, ...] | None, tuple[str, ...] | None, int, str | None]
 
 
@@ -313,6 +352,8 @@ def _inside(
     path: bytes, old: _File, new: _File, key: Sequence[str], context: int, limit: int | None, is_strict: bool
 ) -> _Inside:
     """Return what changed in a file: of its rows, its arrays or its lines; or why nothing is told."""
+    if old.read is None or new.read is None:
+        return None, None, None, 0, f"{attaching.ELSEWHERE}: not looked into"
     name, largest = os.fsdecode(path).lower(), max(old.size, new.size)
     if largest > tables.TABLE_BYTES:
         return None, None, None, 0, "too large to be looked into"

@@ -190,7 +190,7 @@ def _printed(workspace: Workspace, ref: str) -> str:
     sequenced = None if ref.startswith("b3-") else workspace.logs.find(EventId(ref))
     if sequenced is None:
         return names.short(ref)
-    has_name = sequenced.event.kind in ("dataset.added", "dataset.derived", "model.registered")
+    has_name = sequenced.event.kind in ("dataset.added", "dataset.attached", "dataset.derived", "model.registered")
     return names.label(workspace, sequenced) if has_name else str(sequenced.index)
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from retrodict import provenance
-from retrodict.actions import names
+from retrodict.actions import attaching, located, names
 from retrodict.actions.arriving import lacking_packs, some_contents, take_packs, take_wanted
 from retrodict.actions.remotes import find_remote
 from retrodict.backups import Depot, side_by_side
@@ -26,6 +26,7 @@ class Fetched:
         only: What it was for, as it was written; None: everything.
         new_packs, new_bytes: Packs of objects that came.
         missing: How many objects that are needed are not there either.
+        objects: How many came from an attached bucket.
     """
 
     remote: str
@@ -34,6 +35,7 @@ class Fetched:
     new_packs: int
     new_bytes: int
     missing: int
+    objects: int = 0
 
 
 def fetch(
@@ -42,22 +44,32 @@ def fetch(
     *,
     only: str | None = None,
     with_causes: bool = False,
+    environment: Mapping[str, str] | None = None,
     progress: Progress | None = None,
 ) -> Fetched:
     """Take objects that the logs name and that are not held here. No log is taken or written.
 
+    What is pinned in an attached bucket comes from there, where `only` names it and no remote is named; what came is
+    recorded.
+
     Args:
         remote: Its name or address; None: the only one.
         only: A reference: what it needs, and no more than the packs in which that lies.
+        environment: Where the credentials of an attached bucket are looked for.
         with_causes: With everything that it rests on.
 
     Raises:
         UnknownReferenceError, AmbiguousReferenceError: See there.
         DamagedRemoteError: A pack is missing or altered.
         RemoteError: It cannot be reached.
+        BucketError, PinGoneError, PinAlteredError: See there.
     """
     if with_causes and only is None:
         raise UsageError("--with-causes is about one thing", hint="Name it with --only.")
+    if only is not None and remote is None:
+        pinned = _pinned(workspace, only)
+        if pinned is not None:
+            return _from_bucket(workspace, only, pinned, environment or {}, progress)
     name, depot = find_remote(workspace, remote)
     wanted = None if only is None else list(_needed(workspace, only, with_causes=with_causes))
     with alone(workspace.folder):
@@ -69,6 +81,38 @@ def fetch(
             lacking = lacking_packs(workspace, depot, contents)
             packs, size, missing = _take_needed(workspace, depot, list(lacking), wanted, progress)
     return Fetched(remote=name, place=depot.place, only=only, new_packs=packs, new_bytes=size, missing=missing)
+
+
+def _pinned(workspace: Workspace, reference: str) -> located.Content | None:
+    """Return what a reference leads to in an attached bucket; None: elsewhere, or its listing is not held."""
+    try:
+        found = located.locate(workspace, reference)
+    except RetrodictError:
+        return None
+    return None if found.attached is None else found
+
+
+def _from_bucket(
+    workspace: Workspace,
+    only: str,
+    content: located.Content,
+    environment: Mapping[str, str],
+    progress: Progress | None,
+) -> Fetched:
+    attached, pins = content.attached, content.pins
+    assert attached is not None
+    lacking = {name: pin for name, pin in pins.items() if attaching.where(workspace, attached, pin) != "held"}
+    attaching.bring(workspace, attached, lacking, environment=environment, progress=progress)
+    url, _ = attaching.address(workspace, attached.version.event)
+    return Fetched(
+        remote="",
+        place=url,
+        only=only,
+        new_packs=0,
+        new_bytes=sum(pin.size_bytes for pin in lacking.values()),
+        missing=0,
+        objects=len(lacking),
+    )
 
 
 def _take_needed(

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from retrodict import datasets
-from retrodict.actions import looks, names
+from retrodict.actions import attaching, looks, names
 from retrodict.actions.authorship import Authors, How
 from retrodict.actions.looks import Look
 from retrodict.kernel.errors import UsageError
@@ -21,12 +21,14 @@ class Past:
     Attributes:
         entry: Of the event that added or derived it.
         at, agent: When and by whom it was recorded here.
-        authored, author: When and by whom it was made, where another system's record says so (declared).
+        authored, author: When and by whom it was made, where another system's record says so (declared); of a bucket's
+            version, when its last object was set or removed, by the bucket's clock.
         commit: The git commit of that record.
         source, reason: As given when it was added.
         origin: The URL that it was fetched from.
         is_current: No later version has replaced it.
         tags: That stand at it now.
+        held: Of a bucket's version: of how many of its objects the bytes are held; the others are elsewhere.
     """
 
     reference: str
@@ -47,6 +49,7 @@ class Past:
     origin: str | None
     is_current: bool
     tags: tuple[str, ...]
+    held: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,6 +88,8 @@ def history(workspace: Workspace, name: str) -> History:
         body = sequenced.event.body
         told = body.get("imported")
         imported: Mapping[str, object] = told if isinstance(told, Mapping) else {}
+        if version.type == "bucket":
+            imported = {"authored": body["as_of"]}
         author = imported.get("author")
         rows.append(
             Past(
@@ -106,11 +111,18 @@ def history(workspace: Workspace, name: str) -> History:
                 origin=_origin(workspace, version.event),
                 is_current=version.is_current,
                 tags=tuple(tags.get(version.event, ())),
+                held=_held(workspace, version),
             )
         )
     look.record()
     current = [version for version in found if version.is_current]
     return History(name=found[0].name, is_tracked=any(v.is_tracked for v in current), versions=tuple(rows))
+
+
+def _held(workspace: Workspace, version: datasets.DatasetVersion) -> int | None:
+    if version.type != "bucket" or not workspace.objects.has(version.content):
+        return None
+    return attaching.held(workspace, attaching.read(workspace, version))
 
 
 def _origin(workspace: Workspace, event: EventId) -> str | None:

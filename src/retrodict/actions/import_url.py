@@ -67,6 +67,7 @@ def import_url(
     place, relative = fetching.place_for(workspace, url, destination, folder)
     label = name or relative
     datasets.check_name(label)
+    datasets.refuse_attached(datasets.current(workspace.views.database(), label))
     taken = fetching.take(workspace, url, place, relative, progress)
     database = workspace.views.database()
     heads = datasets.current(database, label)

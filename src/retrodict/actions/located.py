@@ -7,8 +7,11 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from retrodict import datasets
-from retrodict.actions import derivation, looks, names
+from retrodict.actions import attaching, derivation, looks, names
+from retrodict.actions.attaching import Attached
+from retrodict.buckets import Pin
 from retrodict.kernel.errors import AmbiguousReferenceError, UnknownReferenceError, UsageError
+from retrodict.kernel.protocols import Progress
 from retrodict.kernel.types import Digest, EventId
 from retrodict.models import records as models
 from retrodict.objects import TreeEntry
@@ -23,11 +26,13 @@ class Content:
     Attributes:
         printed: How tables print the reference; it can be pasted.
         event: The event that made the version; None: an object was named by its digest.
-        digest: Of the file, the link's target, or the tree.
-        kind: What it is.
+        digest: Of the file, the link's target, or the tree; of what is pinned in a bucket: of the listing.
+        kind: What it is: "file", "executable", "symlink" or "tree"; "bucket": what is pinned in a bucket, or a folder
+            of that; "pinned": one object of it.
         inside: Its path inside the version; b"" for all of it.
         home: Where it lay, relative to the workspace; None where it lay outside, or nowhere.
         key: Of a personal file.
+        attached: Of what is pinned in a bucket.
     """
 
     printed: str
@@ -37,6 +42,16 @@ class Content:
     inside: bytes
     home: str | None
     key: str | None
+    attached: Attached | None = None
+
+    @property
+    def pins(self) -> Mapping[str, Pin]:
+        """What is pinned there, by names in it; one object has the name ""."""
+        assert self.attached is not None
+        inside = os.fsdecode(self.inside)
+        if self.kind == "pinned":
+            return {"": self.attached.listing.names[inside]}
+        return self.attached.listing.below(inside)
 
     @property
     def name(self) -> str:
@@ -81,6 +96,8 @@ def below(workspace: Workspace, folder: Content, path: bytes) -> Content:
         UsageError: It is no folder.
     """
     refuse_personal(folder)
+    if folder.attached is not None:
+        return _pinned_below(folder, os.fsdecode(path))
     digest, kind = folder.digest, folder.kind
     done: list[bytes] = []
     for part in path.split(b"/"):
@@ -99,6 +116,48 @@ def below(workspace: Workspace, folder: Content, path: bytes) -> Content:
     printed = f"{folder.printed}/{os.fsdecode(path)}"
     inside = folder.inside + b"/" + path if folder.inside else path
     return replace(folder, printed=printed, digest=digest, kind=kind, inside=inside, home=home)
+
+
+def _pinned_below(folder: Content, path: str) -> Content:
+    if folder.kind == "pinned":
+        raise UsageError(f"{folder.printed} is no folder, so nothing lies in it")
+    known, printed = folder.pins, f"{folder.printed}/{path}"
+    inside = folder.inside + b"/" + os.fsencode(path) if folder.inside else os.fsencode(path)
+    if path in known:
+        return replace(folder, printed=printed, inside=inside, kind="pinned")
+    if any(name.startswith(f"{path}/") for name in known):
+        return replace(folder, printed=printed, inside=inside)
+    raise UnknownReferenceError(printed, tuple(f"{folder.printed}/{name}" for name in names.near(path, list(known))))
+
+
+def bring(
+    workspace: Workspace,
+    content: Content,
+    environment: Mapping[str, str],
+    *,
+    place: str | None = None,
+    progress: Progress | None = None,
+) -> Content:
+    """Return what is pinned in a bucket as a file or folder whose bytes are held, fetched where they are not.
+
+    What is pinned in no bucket is returned as it is.
+
+    Args:
+        place: As `attaching.bring` has it.
+
+    Raises:
+        UsageError: It cannot lie in a folder.
+        BucketError, PinGoneError, PinAlteredError: See there.
+    """
+    attached = content.attached
+    if attached is None:
+        return content
+    folder = {} if content.kind == "pinned" else attaching.as_folder(content.pins)
+    found = attaching.bring(workspace, attached, content.pins, environment=environment, place=place, progress=progress)
+    if content.kind == "pinned":
+        return replace(content, digest=found[""], kind="file", attached=None)
+    tree = attaching.as_tree(workspace, folder, found)
+    return replace(content, digest=tree, kind="tree", attached=None)
 
 
 def refuse_personal(found: Content) -> None:
@@ -128,6 +187,17 @@ def _version(workspace: Workspace, reference: str, environment: Mapping[str, str
     named = datasets.find(database, event=resolved.event) if resolved.event else []
     for dataset in named or (datasets.find(database, content=content) if content else []):
         is_folder = dataset.type == "tree"
+        if dataset.type == "bucket" and named:
+            return Content(
+                printed=dataset.label,
+                event=dataset.event,
+                digest=dataset.content,
+                kind="bucket",
+                inside=b"",
+                home=None,
+                key=None,
+                attached=attaching.read(workspace, dataset),
+            )
     if resolved.event is not None:
         for dataset in named:
             content, home = dataset.content, dataset.path or None
@@ -159,7 +229,7 @@ def stream(workspace: Workspace, content: Content) -> Iterator[bytes]:
         MissingObjectError, AlteredObjectError: Its bytes are not held as they were.
         ErasedError, SealedValuesError: It is personal, and its key is gone or not here, or no look can be recorded.
     """
-    if content.kind == "tree":
+    if content.kind in ("tree", "bucket"):
         raise UsageError(
             f"{content.printed} is a folder", hint=f"`retrodict ls {content.printed}` lists what is in it."
         )

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from retrodict import datasets
-from retrodict.actions import located
+from retrodict.actions import attaching, located
 from retrodict.kernel.types import Digest
 from retrodict.objects import display
 from retrodict.workspace import Workspace
@@ -19,23 +20,30 @@ class Listed:
     Attributes:
         reference: What to paste.
         name: Of a dataset, or the path in the version.
-        kind: "file", "executable", "symlink" or "tree".
+        kind: "file", "executable", "symlink", "tree", or "bucket".
+        content: None where nobody has fetched it.
         size_bytes: Of a folder: of everything in it.
         files: How many files; None where that is not counted.
         version: Of a dataset.
         tags: Of a dataset's version.
         is_tracked: Of a dataset: `status` and the lock folder still follow it.
+        where: Of what is pinned in a bucket: "held"; "elsewhere": never fetched; "missing": held once. None: of others.
+        version_id, etag, modified: Of what is pinned in a bucket, as it says.
     """
 
     reference: str
     name: str
     kind: str
-    content: Digest
+    content: Digest | None
     size_bytes: int
     files: int | None
     version: int | None
     tags: tuple[str, ...]
     is_tracked: bool
+    where: attaching.Where | None = None
+    version_id: str | None = None
+    etag: str | None = None
+    modified: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,6 +73,8 @@ def ls(workspace: Workspace, reference: str | None = None, path: str | None = No
     if path is not None and path.strip("/") not in ("", "."):
         found = located.below(workspace, found, os.fsencode(path.strip("/")))
     located.refuse_personal(found)
+    if found.attached is not None:
+        return Listing(of=found.printed, rows=tuple(_pinned(workspace, found, found.attached, deep=deep)))
     if found.kind != "tree":
         return Listing(of=found.printed, rows=(_row(found.printed, found.name, found, _size(workspace, found)),))
     if deep:
@@ -86,6 +96,44 @@ def ls(workspace: Workspace, reference: str | None = None, path: str | None = No
         for name, entry in entries
     )
     return Listing(of=found.printed, rows=rows)
+
+
+def _pinned(
+    workspace: Workspace, found: located.Content, attached: attaching.Attached, *, deep: bool
+) -> Iterator[Listed]:
+    """Yield what is pinned: the objects of a folder, and its folders with what lies in them added up, or all of it."""
+    folders: dict[str, list[int]] = {}
+    for name, pin in found.pins.items():
+        if not deep and "/" in name.rstrip("/"):
+            folders.setdefault(name[: name.index("/", 1)], []).append(pin.size_bytes)
+            continue
+        yield Listed(
+            reference=f"{found.printed}/{name}" if name else found.printed,
+            name=name or found.name,
+            kind="file",
+            content=attached.content(pin),
+            size_bytes=pin.size_bytes,
+            files=None,
+            version=None,
+            tags=(),
+            is_tracked=True,
+            where=attaching.where(workspace, attached, pin),
+            version_id=pin.version_id,
+            etag=pin.etag,
+            modified=pin.modified,
+        )
+    for name, sizes in folders.items():
+        yield Listed(
+            reference=f"{found.printed}/{name}",
+            name=name,
+            kind="bucket",
+            content=None,
+            size_bytes=sum(sizes),
+            files=len(sizes),
+            version=None,
+            tags=(),
+            is_tracked=True,
+        )
 
 
 def _size(workspace: Workspace, found: located.Content) -> int:

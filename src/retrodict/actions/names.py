@@ -198,7 +198,7 @@ def label(workspace: Workspace, sequenced: Sequenced) -> str:
     """Return what an entry is about, in words that can be pasted where they name something."""
     event, body = sequenced.event, sequenced.event.body
     match event.kind:
-        case "dataset.added" | "dataset.derived":
+        case "dataset.added" | "dataset.derived" | "dataset.attached":
             return f"dataset:{body['name']}@v{body['version']}"
         case "dataset.rederived":
             about = workspace.logs.find(EventId(str(body["version"])))
@@ -223,6 +223,10 @@ def label(workspace: Workspace, sequenced: Sequenced) -> str:
             return f"dataset:{body['name']}@{body['label']} -> v{version}"
         case "dataset.untracked":
             return f"dataset:{body['name']}"
+        case "bucket.fetched":
+            about = workspace.logs.find(EventId(str(body["version"])))
+            files = f"{body['files']} object{'' if body['files'] == 1 else 's'}"
+            return f"{'?' if about is None else label(workspace, about)}: {files}"
         case "origin.fetched":
             return open_text(workspace, sealed_text(body["url"])) or ""
         case "run.started" | "run.declared":

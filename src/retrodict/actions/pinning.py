@@ -12,7 +12,7 @@ from retrodict.workspace import Workspace
 
 def pin_of(version: DatasetVersion) -> Pin | None:
     """Return how a version is pinned; None where it lay outside of the project, or is personal."""
-    if not version.path or version.key is not None:
+    if not version.path or version.key is not None or version.type == "bucket":
         return None
     return Pin(
         name=version.name,

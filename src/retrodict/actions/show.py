@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from retrodict import datasets, predictions, provenance
-from retrodict.actions import looks, names
+from retrodict.actions import attaching, looks, names
 from retrodict.actions.authorship import Authors, How
 from retrodict.actions.contents import difference
 from retrodict.actions.forgetting import find_forgetting
@@ -138,7 +138,11 @@ def _event(workspace: Workspace, look: Look, printed: str, sequenced: Sequenced,
         makes=tuple(_edges(workspace, event.makes)),
         size_bytes=None,
         state=None,
-        preview=None if content is None else _preview(workspace, content),
+        preview=_listed(workspace, event.id)
+        if event.kind == "dataset.attached"
+        else None
+        if content is None
+        else _preview(workspace, content),
         changes=tuple(_changes(workspace, sequenced)),
         values=_values(workspace, look, sequenced, row),
         mentions=tuple(_mentions(workspace, look, Ref(event.id), _versions(workspace, event.id))),
@@ -277,9 +281,27 @@ def _changes(workspace: Workspace, sequenced: Sequenced) -> Iterable[str]:
     database = workspace.views.database()
     present = datasets.find(database, event=sequenced.event.id)
     replaced = [found for event in sequenced.event.replaces for found in datasets.find(database, event=event)]
+    if present and present[0].type == "bucket" and len(replaced) == 1:
+        return attaching.difference(workspace, replaced[0], present[0], most=_CHANGED_LINES)
     if not present or len(replaced) != 1:  # no dataset; the first version, or the end of a conflict
         return ()
     return difference(workspace, replaced[0].content, present[0].content, most=_CHANGED_LINES)
+
+
+def _listed(workspace: Workspace, event: EventId) -> str | None:
+    """Return what a bucket's version pins, and where the bytes are."""
+    (version,) = datasets.find(workspace.views.database(), event=event)
+    if not workspace.objects.has(version.content):
+        return None
+    attached = attaching.read(workspace, version)
+    pins = list(attached.listing.names.items())
+    lines = [
+        f"{attaching.where(workspace, attached, pin):9}  {pin.size_bytes:>12}  {name}  VersionId {pin.version_id}"
+        for name, pin in pins[:_PREVIEW_ENTRIES]
+    ]
+    if len(pins) > _PREVIEW_ENTRIES:
+        lines.append(f"... ({len(pins)} objects)")
+    return "\n".join(lines)
 
 
 def _preview(workspace: Workspace, digest: Digest) -> str | None:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from retrodict import backups, datasets, predictions
-from retrodict.actions import pinning
+from retrodict.actions import attaching, pinning
 from retrodict.actions.conflicts import Conflict, find_conflicts
 from retrodict.actions.personal_files import PersonalFiles
 from retrodict.actions.places import Ignored
+from retrodict.buckets import Listing, changed_keys
 from retrodict.kernel.clock import NS, parse_rfc3339
 from retrodict.kernel.errors import RetrodictError
 from retrodict.kernel.note import decode_checkpoint
@@ -29,6 +31,23 @@ class PathStatus:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class BucketStatus:
+    """An attached bucket, against its current version.
+
+    Attributes:
+        added, removed, changed: How many names differ; 0 where there is a problem.
+        problem: Why it could not be asked; None: it was.
+    """
+
+    dataset: str
+    url: str
+    added: int
+    removed: int
+    changed: int
+    problem: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Status:
     """How a workspace stands.
 
@@ -37,7 +56,7 @@ class Status:
         entries: Length of the log; `published` of them are under a signed checkpoint.
         key: The log's public key, as `verify --key` takes it; None where the keys are not here.
         datasets: How many names are versioned; `paths` are those that are not as their current version.
-        is_changed: Whether there are any of those.
+        is_changed: Whether there are any of those, or a bucket that has changed.
         conflicts: Names that were set on both sides; `settle` ends each.
         logs: How many logs of others are held.
         unsaved_entries: How many entries are in no backup, and for how long the oldest; None: there never was one.
@@ -59,10 +78,15 @@ class Status:
     unsaved_seconds: float | None
     conflicts: tuple[Conflict, ...] = ()
     logs: int = 0
+    buckets: tuple[BucketStatus, ...] = ()
 
 
-def status(workspace: Workspace) -> Status:
-    """Compare what lies in the project with the current versions of the datasets, or with those that are pinned."""
+def status(workspace: Workspace, *, buckets: Mapping[str, str] | None = None) -> Status:
+    """Compare what lies in the project with the current versions of the datasets, or with those that are pinned.
+
+    Args:
+        buckets: Ask attached buckets, too, with these variables; None: they are not asked.
+    """
     database = workspace.views.database()
     current = [version for version in datasets.versions(database) if version.is_current and version.is_tracked]
     heads: dict[str, int] = {}
@@ -88,6 +112,7 @@ def status(workspace: Workspace) -> Status:
                 paths.append(PathStatus(path=version.path, dataset=label, state="changed"))
         except (OSError, RetrodictError):
             paths.append(PathStatus(path=version.path, dataset=label, state="unreadable"))
+    asked = () if buckets is None else tuple(_ask(workspace, v, buckets) for v in current if v.type == "bucket")
     note = workspace.ledger.checkpoint()
     unsaved, seconds = _unsaved(workspace)
     return Status(
@@ -102,11 +127,28 @@ def status(workspace: Workspace) -> Status:
         open_disputes=len(predictions.disputes(database, open_only=True)),
         read_only=workspace.read_only,
         paths=tuple(paths),
-        is_changed=bool(paths),
+        is_changed=bool(paths) or any(one.added or one.removed or one.changed for one in asked),
         unsaved_entries=unsaved,
         unsaved_seconds=seconds,
         conflicts=find_conflicts(workspace),
         logs=len(workspace.logs.held()) - 1,
+        buckets=asked,
+    )
+
+
+def _ask(workspace: Workspace, version: datasets.DatasetVersion, environment: Mapping[str, str]) -> BucketStatus:
+    url, changed, problem = "", (0, 0, 0), None
+    try:
+        bucket = attaching.opened(workspace, version, environment)
+        url = bucket.url
+        bucket.check()
+        now = Listing(bucket.prefix, attaching.current(bucket.changes()).pins)
+        added, removed, others = changed_keys(attaching.read(workspace, version).listing, now)
+        changed = len(added), len(removed), len(others)
+    except RetrodictError as error:
+        problem = error.message
+    return BucketStatus(
+        dataset=version.label, url=url, added=changed[0], removed=changed[1], changed=changed[2], problem=problem
     )
 
 

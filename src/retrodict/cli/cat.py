@@ -21,12 +21,16 @@ from retrodict.cli import door
 def command(references: tuple[str, ...]) -> None:
     """Print the bytes of a file of any version, verified as they are read.
 
-    Bytes are checked before they are printed, piece by piece: what is altered ends the output, with exit 2.
+    What an attached bucket holds is fetched from it, once. Bytes are checked before they are printed, piece by piece:
+    what is altered ends the output, with exit 2.
     """
     from retrodict.actions import located
 
     with door.workspace(records=True, is_silent=True) as workspace:
         for reference in references:
-            for piece in located.stream(workspace, located.locate(workspace, reference, environment=dict(os.environ))):
+            found = located.locate(workspace, reference, environment=dict(os.environ))
+            if found.kind == "pinned":
+                found = located.bring(workspace, found, dict(os.environ))
+            for piece in located.stream(workspace, found):
                 sys.stdout.buffer.write(piece)
         sys.stdout.buffer.flush()

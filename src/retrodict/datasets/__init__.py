@@ -1,10 +1,13 @@
-"""Versions of files and folders (strategies *copies* and *derived*): their events, and what is known of them."""
+"""Versions of files and folders (strategies *copies*, *derived*, *attached*): their events, what is known of them."""
 
 from retrodict.datasets.errors import DerivationError
 from retrodict.datasets.marks import (
     MARKS,
+    BucketFetched,
     Fetched,
     Tag,
+    bucket_fetched,
+    bucket_fetched_body,
     check_label,
     fetched,
     fetched_body,
@@ -18,12 +21,14 @@ from retrodict.datasets.records import (
     PROJECTION,
     DatasetVersion,
     added_body,
+    attached_body,
     check_name,
     current,
     derived_body,
     find,
     next_version,
     rederived_body,
+    refuse_attached,
     released,
     verdicts,
     versions,
@@ -33,6 +38,7 @@ from retrodict.datasets.subjects import Declared, NoSubjectsError
 __all__ = [
     "MARKS",
     "PROJECTION",
+    "BucketFetched",
     "DatasetVersion",
     "Declared",
     "DerivationError",
@@ -42,6 +48,9 @@ __all__ = [
     "Recipe",
     "Tag",
     "added_body",
+    "attached_body",
+    "bucket_fetched",
+    "bucket_fetched_body",
     "check_label",
     "check_name",
     "current",
@@ -52,6 +61,7 @@ __all__ = [
     "imported",
     "next_version",
     "rederived_body",
+    "refuse_attached",
     "released",
     "tagged_body",
     "tags",

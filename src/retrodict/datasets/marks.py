@@ -1,7 +1,7 @@
 """What is said of versions after they were added: tags, the end of tracking; and where bytes came from.
 
-`dataset.tagged`, `dataset.untracked` and `origin.fetched`, and what `dataset.added` says of another system's record:
-their bodies, their projection, its queries.
+`dataset.tagged`, `dataset.untracked`, `origin.fetched` and `bucket.fetched`, and what `dataset.added` says of another
+system's record: their bodies, their projection, its queries.
 """
 
 from __future__ import annotations
@@ -43,6 +43,16 @@ class Fetched:
     index: int
     path: str
     content: Digest
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BucketFetched:
+    """One `bucket.fetched`: `objects` lists what bytes were found under which VersionIds, for a version."""
+
+    event: EventId
+    index: int
+    version: EventId
+    objects: Digest
 
 
 def check_label(label: str) -> None:
@@ -89,11 +99,16 @@ def fetched_body(
     }
 
 
+def bucket_fetched_body(*, version: EventId, objects: Digest, files: int, size_bytes: int) -> dict[str, object]:
+    """Return the body of `bucket.fetched`; `objects` is the list of keys, VersionIds and contents."""
+    return {"version": version, "objects": objects, "files": files, "size_bytes": size_bytes}
+
+
 class MarkProjection:
-    """Tables `marks_tags`, `marks_untracked`, `marks_fetched` and `marks_imported`."""
+    """Tables `marks_tags`, `marks_untracked`, `marks_fetched`, `marks_buckets` and `marks_imported`."""
 
     name = "marks"
-    version = 1
+    version = 2
     tables: Mapping[str, str] = {
         "marks_tags": "CREATE TABLE marks_tags (event TEXT PRIMARY KEY, entry INTEGER NOT NULL, name TEXT NOT NULL, "
         "label TEXT NOT NULL, version TEXT NOT NULL, is_current INTEGER NOT NULL) WITHOUT ROWID",
@@ -101,6 +116,8 @@ class MarkProjection:
         "WITHOUT ROWID",
         "marks_fetched": "CREATE TABLE marks_fetched (entry INTEGER PRIMARY KEY, event TEXT NOT NULL, "
         "path BLOB NOT NULL, content TEXT NOT NULL)",
+        "marks_buckets": "CREATE TABLE marks_buckets (entry INTEGER PRIMARY KEY, event TEXT NOT NULL, "
+        "version TEXT NOT NULL, objects TEXT NOT NULL)",
         "marks_imported": "CREATE TABLE marks_imported (entry INTEGER PRIMARY KEY, event TEXT NOT NULL, "
         "system TEXT NOT NULL, key TEXT NOT NULL)",
     }
@@ -130,6 +147,9 @@ class MarkProjection:
                 place = path.encode("utf-8", "surrogateescape")
                 fetched = (entry.index, event.id, place, str(body["content"]))
                 db.execute("INSERT INTO marks_fetched VALUES (?, ?, ?, ?)", fetched)
+            case "bucket.fetched":
+                row = (entry.index, event.id, str(body["version"]), str(body["objects"]))
+                db.execute("INSERT INTO marks_buckets VALUES (?, ?, ?, ?)", row)
             case "dataset.added" | "run.declared":
                 match body.get("imported"):
                     case {"system": str(system), "key": str(key)}:
@@ -163,6 +183,18 @@ def fetched(db: apsw.Connection, path: str) -> list[Fetched]:
     query = "SELECT event, entry, content FROM marks_fetched WHERE path = ? ORDER BY entry DESC"
     rows = db.execute(query, (path.encode("utf-8", "surrogateescape"),))
     return [Fetched(event=EventId(row[0]), index=row[1], path=path, content=Digest(row[2])) for row in rows]
+
+
+def bucket_fetched(db: apsw.Connection, name: str) -> list[BucketFetched]:
+    """Return what was fetched for the versions of an attached bucket, oldest first."""
+    query = (
+        "SELECT b.event, b.entry, b.version, b.objects FROM marks_buckets b "
+        "JOIN datasets_versions v ON v.event = b.version WHERE v.name = ? ORDER BY b.entry"
+    )
+    return [
+        BucketFetched(event=EventId(row[0]), index=row[1], version=EventId(row[2]), objects=Digest(row[3]))
+        for row in db.execute(query, (name,))
+    ]
 
 
 def imported(db: apsw.Connection, system: str) -> dict[str, EventId]:

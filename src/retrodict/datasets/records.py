@@ -1,4 +1,4 @@
-"""`dataset.added` and `dataset.derived`: their bodies, their projection, its queries."""
+"""`dataset.added`, `dataset.derived` and `dataset.attached`: their bodies, their projection, its queries."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ class DatasetVersion:
     """One version of a named file or folder.
 
     Attributes:
-        event: The `dataset.added` or `dataset.derived` event; `index` is its entry.
-        content: The file or the tree.
+        event: The `dataset.added`, `dataset.derived` or `dataset.attached` event; `index` is its entry.
+        content: The file or the tree; of an attached bucket the listing that pins its objects.
         path: Where it lay, relative to the workspace ("" where it lay outside).
         key: Of a personal file: what opens `content`, which is its ciphertext; None: it is not personal.
         is_current: No later version has replaced it.
@@ -35,7 +35,7 @@ class DatasetVersion:
     name: str
     version: int
     content: Digest
-    type: Literal["file", "tree"]
+    type: Literal["file", "tree", "bucket"]
     files: int
     size_bytes: int
     path: str
@@ -63,6 +63,18 @@ def check_name(name: str) -> None:
         raise UsageError(
             f"{name!r} cannot be a dataset's name: it is empty, or has characters that cannot be printed",
             hint="Give it another one with --name.",
+        )
+
+
+def refuse_attached(heads: Sequence[DatasetVersion]) -> None:
+    """Do nothing, unless a name's versions are those of an attached bucket: only `attach` makes further ones.
+
+    Raises:
+        UsageError: They are.
+    """
+    if any(head.type == "bucket" for head in heads):
+        raise UsageError(
+            f"{heads[0].name!r} is the name of an attached bucket", hint="Give it another one with --name."
         )
 
 
@@ -134,6 +146,36 @@ def derived_body(
     }
 
 
+def attached_body(
+    *,
+    name: str,
+    version: int,
+    content: Digest,
+    recipes: Digest | None,
+    files: int,
+    size_bytes: int,
+    source: Mapping[str, str] | None,
+    endpoint: Mapping[str, str] | None,
+    as_of: str | None,
+    how: Literal["listed", "history"],
+) -> dict[str, object]:
+    """Return the body of `dataset.attached`; `files` and `size_bytes` are of what is pinned."""
+    return {
+        "name": name,
+        "version": version,
+        "strategy": "attached",
+        "content": content,
+        "type": "bucket",
+        "recipes": recipes,
+        "files": files,
+        "size_bytes": size_bytes,
+        "source": source,
+        "endpoint": endpoint,
+        "as_of": as_of,
+        "how": how,
+    }
+
+
 def rederived_body(
     *,
     version: EventId,
@@ -158,7 +200,7 @@ class DatasetProjection:
     """A row for each version, for each time that one was made again, and for each object that was let go."""
 
     name = "datasets"
-    version = 7
+    version = 8
     tables: Mapping[str, str] = {
         "datasets_versions": "CREATE TABLE datasets_versions (event TEXT PRIMARY KEY, entry INTEGER NOT NULL, "
         "name TEXT NOT NULL, version INTEGER NOT NULL, content TEXT NOT NULL, type TEXT NOT NULL, "
@@ -189,7 +231,7 @@ class DatasetProjection:
                 return  # what others need no more may be needed here
             db.execute("REPLACE INTO datasets_released VALUES (?, ?)", (str(body["content"]), entry.index))
             return
-        if event.kind not in ("dataset.added", "dataset.derived"):
+        if event.kind not in ("dataset.added", "dataset.derived", "dataset.attached"):
             return
         for replaced in event.replaces:
             db.execute("UPDATE datasets_versions SET is_current = 0 WHERE event = ?", (replaced,))

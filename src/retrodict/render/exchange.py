@@ -69,6 +69,8 @@ def pulled(record: Pulled) -> RenderableType:
 
 def fetched(record: Fetched) -> RenderableType:
     """Render `fetch`."""
+    if record.objects:
+        return Text(f"{count(record.objects, 'object')} from {record.place} ({size(record.new_bytes)})")
     if not record.new_packs and not record.missing:
         return Text("Nothing was missing" if record.only else f"Nothing new in {record.place}")
     parts = [Text(f"{count(record.new_packs, 'pack')} from {record.place} ({size(record.new_bytes)})")]

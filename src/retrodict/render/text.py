@@ -50,7 +50,7 @@ if TYPE_CHECKING:  # the modules behind these types would double the time that `
     from retrodict.actions.rotate_key import Rotated
     from retrodict.actions.runs import Runs
     from retrodict.actions.show import Shown
-    from retrodict.actions.status import Status
+    from retrodict.actions.status import BucketStatus, Status
     from retrodict.actions.verify import Verification
     from retrodict.models.records import Personal
     from retrodict.replay import Replay
@@ -307,11 +307,20 @@ def status(record: Status) -> RenderableType:
         parts.append(conflicts(record.conflicts))
     if record.paths:
         parts.append(table(["", "path", "version"], [(p.state, p.path, p.dataset) for p in record.paths]))
-    else:
+    elif not record.is_changed:
         parts.append(Text("Everything is as it was versioned."))
+    if record.buckets:
+        rows = [(b.problem or _bucket(b), b.url, b.dataset) for b in record.buckets]
+        parts.append(table(["", "bucket", "version"], rows, wrap=[""]))
     if record.key is not None:
         parts.append(Text(f"The log's public key: {record.key}", overflow="fold"))
     return Group(*parts)
+
+
+def _bucket(asked: BucketStatus) -> str:
+    if not (asked.added or asked.removed or asked.changed):
+        return "as pinned"
+    return f"+{asked.added} -{asked.removed} ~{asked.changed}: `retrodict attach` pins it"
 
 
 def registered(record: Registered) -> RenderableType:

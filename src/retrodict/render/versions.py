@@ -12,6 +12,7 @@ from retrodict.render.text import by, listing, table
 from retrodict.render.words import count, moment, short, size
 
 if TYPE_CHECKING:
+    from retrodict.actions.attach import Attached
     from retrodict.actions.checkout_pinned import PinnedCheckout
     from retrodict.actions.diff import Diff, FileChange
     from retrodict.actions.get import Got
@@ -157,12 +158,30 @@ def listed(record: Listing) -> RenderableType:
             ],
             wrap=[],
         )
+    if any(row.where is not None or row.kind == "bucket" for row in record.rows):
+        return table(
+            ["bytes", "size", "VersionId", "name"],
+            [
+                (
+                    count(row.files or 0, "object")
+                    if row.kind == "bucket"
+                    else short(row.content)
+                    if row.where == "held" and row.content is not None
+                    else row.where,
+                    size(row.size_bytes),
+                    row.version_id,
+                    row.name + ("/" if row.kind == "bucket" else ""),
+                )
+                for row in record.rows
+            ],
+            wrap=["VersionId"],
+        )
     return listing(
         "An empty folder.",
         ["content", "size", "name"],
         [
             (
-                short(row.content),
+                short(row.content or ""),
                 size(row.size_bytes),
                 row.name + {"tree": "/", "executable": "*", "symlink": "@"}.get(row.kind, ""),
             )
@@ -170,6 +189,37 @@ def listed(record: Listing) -> RenderableType:
         ],
         wrap=[],
     )
+
+
+def attached(record: Attached) -> RenderableType:
+    """Render `attach`."""
+    parts: list[RenderableType] = []
+    if record.versions:
+        rows = [
+            (
+                row.reference,
+                row.index,
+                "empty" if row.as_of is None else moment(row.as_of),
+                count(row.files, "object"),
+                size(row.size_bytes),
+                f"+{row.added} -{row.removed} ~{row.changed}",
+                "now" if row.how == "listed" else "as the bucket says",
+            )
+            for row in record.versions
+        ]
+        parts.append(table(["version", "entry", "as of", "pinned", "size", "changed", ""], rows, wrap=[]))
+        divided = f", each {record.by} with a change a version" if record.by != "instant" else ""
+        parts.append(Text(f"{record.url} is pinned by VersionId{divided}; nothing was copied."))
+    else:
+        parts.append(Text(f"{record.reference}  unchanged: {record.url} holds what it pins"))
+    if record.gone_objects:
+        more = record.gone_objects - len(record.gone)
+        lines = [
+            f"{count(record.gone_objects, 'pinned object')} of versions before are gone from the bucket, and not held:"
+        ]
+        lines += [f"  {name}" for name in record.gone] + ([f"  ... and {more} more"] if more else [])
+        parts.append(Text("\n".join(lines), style="bold"))
+    return Group(*parts)
 
 
 def history(record: History) -> RenderableType:
@@ -183,6 +233,9 @@ def history(record: History) -> RenderableType:
         told = [row.reason]
         if row.origin or row.source:
             told.append(f"from {row.origin or row.source}")
+        if row.held is not None:
+            told.append(f"as of {moment(row.authored)}" if row.authored else "empty")
+            told.append(f"{row.held} of {count(row.files, 'object')} held here, the others elsewhere")
         if row.author is not None:
             told.append(f"by {row.author}, {moment(row.authored)}, commit {(row.commit or '')[:10]}")
         rows.append(

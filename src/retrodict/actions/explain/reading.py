@@ -264,7 +264,10 @@ class Reader:
         return found[0] if found else None
 
     def dataset_of(self, event: str | None) -> datasets.DatasetVersion | None:
-        """Return the dataset version that an event added."""
+        """Return the dataset version that an event added, or from which it fetched something."""
+        sequenced = self.find(event)
+        if sequenced is not None and sequenced.event.kind == "bucket.fetched":
+            event = str(sequenced.event.body["version"])
         found = [] if event is None else datasets.find(self.database, event=EventId(event))
         return found[0] if found else None
 

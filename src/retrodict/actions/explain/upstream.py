@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from retrodict import datasets, provenance, runs
-from retrodict.actions import derivation
+from retrodict.actions import attaching, derivation
 from retrodict.actions.contents import Row, count, difference
 from retrodict.actions.explain import parquet
 from retrodict.actions.explain.reading import Reader, gap, listed, moment
@@ -142,10 +142,25 @@ def _source(reader: Reader, edge: Edge, through: tuple[DatasetVersion, ...], way
     if version is not None:
         heads = datasets.current(reader.database, version.name)
         current = heads[-1] if heads and heads[-1].event != version.event else None
+        if current is not None and version.type == current.type == "bucket":
+            current = current if _pinned_anew(reader, version, current, Digest(edge.ref)) else None
     once = {tuple(run.index for run in way): way for way in ways}
     longest_first = sorted(once.items(), key=lambda item: (-len(item[0]), item[0]))
     steps = tuple(way for _, way in longest_first)
     return Source(edge=edge, version=version, steps=steps, through=through, current=current)
+
+
+def _pinned_anew(reader: Reader, version: DatasetVersion, current: DatasetVersion, content: Digest) -> bool:
+    """Say whether a bucket's newer version pins something else where a file came from."""
+    try:
+        before, after = (attaching.read(reader.workspace, one) for one in (version, current))
+    except RetrodictError:
+        return True
+    return any(
+        (now := after.listing.names.get(name)) is None or now.content != pin.content
+        for name, pin in before.listing.names.items()
+        if before.content(pin) == content
+    )
 
 
 def path_of(reader: Reader, edge: Edge) -> str:
@@ -320,12 +335,31 @@ def _added(reader: Reader, version: DatasetVersion) -> Iterator[Fact]:
             says = f"made again from its recipe, {moment(at)}: {verdict}"
             yield Fact(says=says, evidence="observed", state="held", ref=str(entry))
         return
+    if version.type == "bucket":
+        yield from _attached(reader, version, sequenced)
+        return
     yield reader.entry_fact(f"v{version.version} was added {reader.signed(sequenced)}", sequenced, "declared")
     source = reader.text(sequenced.event.body.get("source"))
     if source is None:
         yield gap(f"where v{version.version} comes from was not said")
     else:
         yield reader.entry_fact(f"source, as stated: {source}", sequenced, "declared")
+
+
+def _attached(reader: Reader, version: DatasetVersion, sequenced: Sequenced) -> Iterator[Fact]:
+    body = sequenced.event.body
+    url = reader.text(body.get("source")) or "a bucket whose address is sealed"
+    when = "" if body.get("as_of") is None else f" of {moment(str(body['as_of']))}"
+    says = f"v{version.version} pins the state{when} of {url} by VersionId; attached {reader.signed(sequenced)}"
+    yield reader.entry_fact(says, sequenced, "observed" if body.get("how") == "listed" else "declared")
+    try:
+        attached = attaching.read(reader.workspace, version)
+    except RetrodictError:
+        yield gap(f"what v{version.version} pins is not held")
+        return
+    held = attaching.held(reader.workspace, attached)
+    says = f"of its {count(version.files, 'object')} {held} are held here; the others are {attaching.ELSEWHERE}"
+    yield Fact(says=says, evidence="observed", state="held", ref=str(sequenced.index))
 
 
 def _by_command(reader: Reader, recipe: Digest) -> str:
@@ -340,9 +374,12 @@ def _change(reader: Reader, old: DatasetVersion, new: DatasetVersion, when: str,
     sequenced = reader.find(new.event)
     assert sequenced is not None
     facts = tuple(fact for fact in _added(reader, new) if fact.says.startswith("source"))
-    lines = difference(reader.workspace, old.content, new.content, about=about)
+    if old.type == new.type == "bucket":
+        lines = attaching.difference(reader.workspace, old, new)
+    else:
+        lines = difference(reader.workspace, old.content, new.content, about=about)
     changed = f"; {lines[0]}" if lines else ""
-    how = "added" if new.recipe is None else "derived"
+    how = "attached" if new.type == "bucket" else "added" if new.recipe is None else "derived"
     return Fact(
         says=f"{when}: v{new.version} was {how} {reader.signed(sequenced)}{changed}",
         evidence="observed",

@@ -1,0 +1,294 @@
+"""Attached buckets: what their versions pin, which of its bytes are held, and how the others come. No verb."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, Literal
+
+from retrodict import datasets, provenance
+from retrodict.actions.contents import SHOWN_LINES, count
+from retrodict.buckets import Bucket, Change, Listing, Pin, PinAlteredError, State, changed_keys
+from retrodict.datasets import DatasetVersion
+from retrodict.kernel import canonical
+from retrodict.kernel.errors import RetrodictError, UsageError
+from retrodict.kernel.protocols import Progress
+from retrodict.kernel.types import Digest, Edge, EventId, Ref
+from retrodict.objects import TreeEntry
+from retrodict.workspace import Batch, Workspace, edges_or_list, open_text, refuse_writing, sealed_text
+
+ELSEWHERE: Final = "elsewhere, pinned by VersionId"
+_SMALL: Final = 1 << 20  # smaller objects are read side by side, into memory
+_ABREAST: Final = 16
+_IN_AN_ENTRY: Final = 5_000  # of more objects, each so many are recorded once they are held
+
+Where = Literal["held", "elsewhere", "missing"]
+
+
+@dataclass(frozen=True, slots=True)
+class Attached:
+    """A version of an attached bucket, as far as this workspace knows it.
+
+    Attributes:
+        listing: What it pins.
+        contents: By key and VersionId, what bytes were found there; they need not be held any more.
+    """
+
+    version: DatasetVersion
+    listing: Listing
+    contents: Mapping[tuple[str, str], Digest]
+
+    def content(self, pin: Pin) -> Digest | None:
+        """Return what the bytes of a pinned object are; None where nobody has fetched them."""
+        return self.contents.get((pin.key, pin.version_id))
+
+
+def read(workspace: Workspace, version: DatasetVersion) -> Attached:
+    """Return what a version pins.
+
+    Raises:
+        MissingObjectError, AlteredObjectError, FormatError: Its listing cannot be read.
+    """
+    listing = Listing.decode(workspace.objects.get(version.content))
+    contents: dict[tuple[str, str], Digest] = {}
+    for fetched in datasets.bucket_fetched(workspace.views.database(), version.name):
+        try:
+            rows = json.loads(workspace.objects.get(fetched.objects))
+        except RetrodictError:  # of another log, and not fetched: those bytes are not held either
+            continue
+        contents |= {(row["key"], row["version"]): Digest(row["content"]) for row in rows}
+    return Attached(version, listing, contents)
+
+
+def where(workspace: Workspace, attached: Attached, pin: Pin) -> Where:
+    """Say where the bytes of a pinned object are; missing: they were held once."""
+    content = attached.content(pin)
+    if content is None:
+        return "elsewhere"
+    return "held" if workspace.objects.has(content) else "missing"
+
+
+def held(workspace: Workspace, attached: Attached) -> int:
+    """Return of how many pinned objects the bytes are held."""
+    return sum(where(workspace, attached, pin) == "held" for pin in attached.listing.pins.values())
+
+
+def address(workspace: Workspace, event: EventId) -> tuple[str, str | None]:
+    """Return the bucket of a version, and its end-point where it has one of its own.
+
+    Raises:
+        UsageError: It is sealed under a key that is not held here.
+    """
+    sequenced = workspace.logs.find(event)
+    assert sequenced is not None
+    url, endpoint = (open_text(workspace, sealed_text(sequenced.event.body[name])) for name in ("source", "endpoint"))
+    if url is None or not url.startswith("s3"):
+        raise UsageError(
+            "the address of the bucket is sealed, and its key is not held here",
+            hint="Whoever attached it can give the key: `retrodict keys share`.",
+        )
+    return url, endpoint
+
+
+def opened(workspace: Workspace, version: DatasetVersion, environment: Mapping[str, str]) -> Bucket:
+    """Open the bucket of a version, where it was when it was attached."""
+    url, endpoint = address(workspace, version.event)
+    return Bucket(url, environment, endpoint=endpoint)
+
+
+def current(changes: Iterable[Change]) -> State:
+    """Return what a bucket holds after all its changes."""
+    pins, at = dict[str, Pin](), ""
+    for change in changes:
+        at = max(at, change.modified)
+        if change.pin is None:
+            pins.pop(change.key, None)
+        else:
+            pins[change.key] = change.pin
+    return State(as_of=at, pins=pins)
+
+
+def bring(
+    workspace: Workspace,
+    attached: Attached,
+    wanted: Mapping[str, Pin],
+    *,
+    environment: Mapping[str, str],
+    place: str | None = None,
+    progress: Progress | None = None,
+) -> dict[str, Digest]:
+    """Have the bytes of pinned objects held, and say in the log which they are; return them by name.
+
+    What is held is not asked for again. An interrupted transfer keeps, and records, all but the last few thousand.
+
+    Args:
+        wanted: Pinned objects, by the names that they get.
+        place: Where they will lie in the workspace, so that what reads them there leads back; None: nowhere.
+
+    Raises:
+        BucketError, PinGoneError, PinAlteredError: See there; what came before it is kept.
+    """
+    database = workspace.views.database()
+    found: dict[str, Digest] = {}
+    lacking: dict[str, Pin] = {}
+    told: dict[str, Pin] = {}  # what has to be recorded: bytes that are new, or in a place that is
+    for name, pin in wanted.items():
+        content = attached.content(pin)
+        if content is not None and workspace.objects.has(content):
+            found[name] = content
+            is_new_place = place is not None and not workspace.read_only
+            if is_new_place and provenance.maker(database, Ref(content), _path(place or "", name)) is None:
+                told[name] = pin
+        else:
+            lacking[name] = pin
+    done: dict[str, Digest] = {name: found[name] for name in told}
+    pins = {**told, **lacking}
+    if lacking:
+        refuse_writing(workspace)
+        bucket = opened(workspace, attached.version, environment)
+        try:
+            for name, content in _fetched(workspace, bucket, lacking, attached):
+                done[name] = content
+                if progress is not None:
+                    progress(len(found) + len(done), len(wanted), "objects")
+                if len(done) >= _IN_AN_ENTRY:
+                    found |= _record(workspace, attached.version, pins, done, place)
+                    done = {}
+        finally:
+            if done:
+                found |= _record(workspace, attached.version, pins, done, place)
+    elif done:
+        found |= _record(workspace, attached.version, pins, done, place)
+    return found
+
+
+def _path(place: str, name: str) -> str:
+    return f"{place}/{name}" if name else place
+
+
+def _fetched(
+    workspace: Workspace, bucket: Bucket, lacking: Mapping[str, Pin], attached: Attached
+) -> Iterator[tuple[str, Digest]]:
+    """Store pinned objects; yield the name and the content of each once it is durable."""
+    small = [name for name, pin in lacking.items() if pin.size_bytes <= _SMALL]
+    with ThreadPoolExecutor(_ABREAST) as pool:
+        for start in range(0, len(small), 4 * _ABREAST):
+            names = small[start : start + 4 * _ABREAST]
+            blobs = list(pool.map(lambda name: b"".join(bucket.read(lacking[name])), names))
+            for name, content in zip(names, workspace.objects.put_many(blobs), strict=True):
+                yield name, _checked(bucket, attached, lacking[name], content)
+    folder = workspace.folder / "tmp"
+    folder.mkdir(exist_ok=True)
+    for name, pin in lacking.items():
+        if pin.size_bytes > _SMALL:
+            with tempfile.NamedTemporaryFile(dir=folder, prefix="bucket-") as file:
+                for block in bucket.read(pin):
+                    file.write(block)
+                file.flush()
+                content = workspace.objects.add(Path(file.name)).digest
+            yield name, _checked(bucket, attached, pin, content)
+
+
+def _checked(bucket: Bucket, attached: Attached, pin: Pin, content: Digest) -> Digest:
+    """Return what came, if it is what came the first time."""
+    known = attached.content(pin)
+    if known not in (None, content):
+        raise PinAlteredError(bucket.url, pin, f"{content}, where {known} was fetched before")
+    return content
+
+
+def _record(
+    workspace: Workspace,
+    version: DatasetVersion,
+    pins: Mapping[str, Pin],
+    done: Mapping[str, Digest],
+    place: str | None,
+) -> Mapping[str, Digest]:
+    """Record what bytes were found under which VersionIds."""
+    batch = Batch(workspace)
+    rows = [
+        {"key": pins[name].key, "version": pins[name].version_id, "content": content} for name, content in done.items()
+    ]
+    makes = [
+        Edge(
+            ref=Ref(content),
+            role="fetched",
+            evidence="observed",
+            path=None if place is None else _path(place, name),
+        )
+        for name, content in done.items()
+    ]
+    batch.event(
+        "bucket.fetched",
+        uses=(Edge(ref=Ref(version.content), role="listing", evidence="observed", made_by=version.event),),
+        makes=edges_or_list(batch, makes),
+        body=datasets.bucket_fetched_body(
+            version=version.event,
+            objects=batch.blob(canonical.encode(rows)),
+            files=len(done),
+            size_bytes=sum(pins[name].size_bytes for name in done),
+        ),
+    )
+    batch.append()
+    return done
+
+
+def as_folder(pins: Mapping[str, Pin]) -> dict[bytes, object]:
+    """Return how pinned objects lie in folders, by their names: folders in folders, and at the end the names.
+
+    Raises:
+        UsageError: A name cannot be a path: it leads elsewhere, or is a file and a folder.
+    """
+    root: dict[bytes, object] = {}
+    for name in sorted(pins, key=str.encode):
+        *folders, last = name.encode().split(b"/")
+        if not last and pins[name].size_bytes == 0:  # what consoles make for an empty folder
+            continue
+        inside: dict[bytes, object] | object = root
+        for part in (*folders, last):
+            if part in (b"", b".", b"..") or b"\0" in part or not isinstance(inside, dict):
+                raise UsageError(
+                    f"the key {pins[name].key!r} cannot be a path beside the others",
+                    hint="Check out a part that has none of this kind, or `retrodict cat` it.",
+                )
+            above, inside = inside, inside.setdefault(part, {})
+        if inside:
+            raise UsageError(f"the key {pins[name].key!r} is a file and a folder", hint="Check out a part without it.")
+        above[last] = name
+    return root
+
+
+def as_tree(workspace: Workspace, folder: Mapping[bytes, object], found: Mapping[str, Digest]) -> Digest:
+    """Store a folder of objects that are held; return its name."""
+    return _tree(workspace, folder, found)[0]
+
+
+def _tree(workspace: Workspace, folder: Mapping[bytes, object], found: Mapping[str, Digest]) -> tuple[Digest, int]:
+    entries = []
+    for part, item in folder.items():
+        if isinstance(item, dict):
+            digest, size = _tree(workspace, item, found)
+            entries.append(TreeEntry(name=part, kind="tree", digest=digest, size=size))
+        else:
+            digest = found[str(item)]
+            entries.append(TreeEntry(name=part, kind="file", digest=digest, size=workspace.objects.size(digest)))
+    return workspace.objects.put_tree(entries), sum(entry.size for entry in entries)
+
+
+def difference(
+    workspace: Workspace, old: DatasetVersion, new: DatasetVersion, *, most: int = SHOWN_LINES
+) -> tuple[str, ...]:
+    """Return what changed between two versions: a sentence, then the names that differ."""
+    try:
+        before, after = (Listing.decode(workspace.objects.get(version.content)) for version in (old, new))
+    except RetrodictError:
+        return ("what changed cannot be said: a listing is not held",)
+    added, removed, changed = changed_keys(before, after)
+    lines = [*(f"- {name}" for name in removed), *(f"+ {name}" for name in added), *(f"~ {name}" for name in changed)]
+    says = f"{count(len(lines), 'object')} of {max(len(before.pins), len(after.pins)):,} changed"
+    rest = len(lines) - most
+    return (says, *lines) if rest <= 0 else (says, *lines[:most], f"... and {count(rest, 'object')} more")

@@ -1,0 +1,21 @@
+"""Versioned buckets of S3: what they hold and held, listings that pin it by VersionId, bytes read by that."""
+
+from retrodict.buckets.client import Bucket, BucketError, PinAlteredError, PinGoneError, UnversionedBucketError
+from retrodict.buckets.listing import PERIODS, Change, Listing, Period, Pin, State, changed_keys, divide, states
+
+__all__ = [
+    "PERIODS",
+    "Bucket",
+    "BucketError",
+    "Change",
+    "Listing",
+    "Period",
+    "Pin",
+    "PinAlteredError",
+    "PinGoneError",
+    "State",
+    "UnversionedBucketError",
+    "changed_keys",
+    "divide",
+    "states",
+]

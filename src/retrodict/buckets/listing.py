@@ -1,0 +1,202 @@
+"""What a versioned bucket held at a time: listings, and how a bucket's changes make a row of them.
+
+A listing is JSON lines (`docs/formats/listing.md`): what it is and the prefix, then one line a key, by the bytes of
+the keys, so that two versions of a large bucket share nearly all of their chunks.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Final, Literal, get_args
+
+from retrodict.kernel import canonical
+from retrodict.kernel.errors import FormatError
+
+_FORMAT: Final = "retrodict listing 1"
+_MOST_STATES: Final = 100
+
+Period = Literal["instant", "second", "minute", "hour", "day", "month", "year"]
+PERIODS: Final[tuple[Period, ...]] = get_args(Period)
+_LENGTHS: Final[Mapping[Period, int]] = {  # of the beginning of an RFC 3339 instant that says which period it is in
+    "instant": 40,
+    "second": 19,
+    "minute": 16,
+    "hour": 13,
+    "day": 10,
+    "month": 7,
+    "year": 4,
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pin:
+    """One object of a bucket, as it was at a time: `version_id` is what the bucket finds it by, for ever.
+
+    Attributes:
+        etag: Without its quotes; the MD5 of the bytes where it was sent in one part and not encrypted with a key.
+        modified: When the bucket took it, RFC 3339.
+    """
+
+    key: str
+    version_id: str
+    etag: str
+    size_bytes: int
+    modified: str
+
+    @property
+    def content(self) -> tuple[str, int]:
+        """Equal for pins of the same bytes, as far as the bucket says."""
+        return self.etag, self.size_bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Change:
+    """A key was set, or removed (`pin` is None)."""
+
+    key: str
+    modified: str
+    pin: Pin | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class State:
+    """What a bucket held after its last change, at `as_of` (RFC 3339, by the bucket's clock): pins by key."""
+
+    as_of: str
+    pins: Mapping[str, Pin]
+
+
+@dataclass(frozen=True)
+class Listing:
+    """What was held below `prefix` ("" or it ends with "/"): pins by key, in the order of the keys' bytes."""
+
+    prefix: str
+    pins: Mapping[str, Pin]
+
+    def encode(self) -> Iterator[bytes]:
+        """Yield the lines that are kept."""
+        yield canonical.encode({"format": _FORMAT, "prefix": self.prefix}) + b"\n"
+        for key in sorted(self.pins, key=str.encode):
+            pin = self.pins[key]
+            fields = {"etag": pin.etag, "key": key, "modified": pin.modified}
+            yield canonical.encode({**fields, "size": pin.size_bytes, "version": pin.version_id}) + b"\n"
+
+    @classmethod
+    def decode(cls, data: bytes) -> Listing:
+        """Return the listing that `encode` wrote.
+
+        Raises:
+            FormatError: It is none, or one of a newer release.
+        """
+        try:
+            head, *lines = data.splitlines()
+            said = json.loads(head)
+            if said["format"] != _FORMAT:
+                raise FormatError(f"a listing of format {said['format']!r}: this release reads {_FORMAT!r}")
+            pins = [_pin(json.loads(line)) for line in lines]
+        except (ValueError, KeyError, TypeError) as error:
+            raise FormatError(f"a listing that cannot be read: {error!r}") from error
+        return cls(prefix=str(said["prefix"]), pins={pin.key: pin for pin in pins})
+
+    @cached_property
+    def names(self) -> Mapping[str, Pin]:
+        """The pins by name: the key without the prefix."""
+        return {key.removeprefix(self.prefix): pin for key, pin in self.pins.items()}
+
+    @property
+    def size_bytes(self) -> int:
+        """Of everything that is pinned."""
+        return sum(pin.size_bytes for pin in self.pins.values())
+
+    def below(self, folder: str) -> dict[str, Pin]:
+        """Return what lies in a folder, by the rest of its name; "": everything."""
+        start = f"{folder}/" if folder else ""
+        return {name[len(start) :]: pin for name, pin in self.names.items() if name.startswith(start)}
+
+
+def _pin(fields: Mapping[str, object]) -> Pin:
+    size = fields["size"]
+    if not isinstance(size, int):
+        raise TypeError(size)
+    return Pin(
+        key=str(fields["key"]),
+        version_id=str(fields["version"]),
+        etag=str(fields["etag"]),
+        size_bytes=size,
+        modified=str(fields["modified"]),
+    )
+
+
+def changed_keys(old: Listing, new: Listing) -> tuple[list[str], list[str], list[str]]:
+    """Return the names that were added, removed and changed; the same bytes under another VersionId are no change."""
+    before, after = old.names, new.names
+    added = sorted(after.keys() - before.keys())
+    removed = sorted(before.keys() - after.keys())
+    return added, removed, sorted(n for n in after.keys() & before.keys() if after[n].content != before[n].content)
+
+
+def states(
+    changes: Iterable[Change], *, after: Mapping[str, Pin] | None = None, by: Period | None = None
+) -> tuple[list[State], Period]:
+    """Return what a bucket held at the end of every period in which something changed, oldest first; and the period.
+
+    A bucket says when it began to take an object: one that took long may seem older than its predecessor. What the
+    bucket gives as the order of one key's versions counts; none is older than the one before it.
+
+    Args:
+        changes: Of one key in their order, oldest first.
+        after: What is known already: only what followed is returned. Where it is no state of the bucket's (a version
+            was removed since), nothing is, as nobody can say what followed.
+        by: Changes in one period (UTC) make one state; None: the finest that gives no more than a hundred.
+    """
+    last: dict[str, str] = {}
+    row: list[tuple[str, Change]] = []
+    for change in changes:
+        last[change.key] = max(change.modified, last.get(change.key, ""))
+        row.append((last[change.key], change))
+    row.sort(key=lambda item: item[0])  # stable: of one key in their order
+    start = 0
+    if after is not None:
+        found = _position(row, after)
+        if found is None:
+            return [], by or "instant"
+        start = found
+    by = by or divide(at for at, _ in row[start:])
+    length, held, result = _LENGTHS[by], dict[str, Pin](), list[State]()
+    for number, (at, change) in enumerate(row):
+        if change.pin is None:
+            held.pop(change.key, None)
+        else:
+            held[change.key] = change.pin
+        is_last = number + 1 == len(row) or row[number + 1][0][:length] != at[:length]
+        if number >= start and is_last:
+            result.append(State(as_of=at, pins=dict(held)))
+    return result, by
+
+
+def divide(instants: Iterable[str]) -> Period:
+    """Return the finest period of which no more than a hundred have one of these instants in them."""
+    known = set(instants)
+    return next((p for p in PERIODS if len({at[: _LENGTHS[p]] for at in known}) <= _MOST_STATES), PERIODS[-1])
+
+
+def _position(row: Sequence[tuple[str, Change]], known: Mapping[str, Pin]) -> int | None:
+    """Return after how many changes the bucket held what is known, the last time; None where it never did."""
+    held: dict[str, Pin] = {}
+    differ = {*known}
+    found = None if differ else 0
+    for number, (_, change) in enumerate(row, 1):
+        if change.pin is None:
+            held.pop(change.key, None)
+        else:
+            held[change.key] = change.pin
+        if held.get(change.key) == known.get(change.key):
+            differ.discard(change.key)
+        else:
+            differ.add(change.key)
+        if not differ:
+            found = number
+    return found
