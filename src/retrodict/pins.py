@@ -190,3 +190,23 @@ def remove(root: Path, name: str) -> bool:
         return False
     path.unlink()
     return True
+
+
+def remove_all(root: Path) -> int:
+    """Remove every pin, and the folder where nothing else is in it; return how many there were.
+
+    Raises:
+        PinError: They cannot be removed.
+    """
+    folder = root / FOLDER
+    if not is_used(root):
+        return 0
+    try:
+        found = [path for path in folder.iterdir() if path.name.endswith(_SUFFIX) and path.is_file()]
+        for path in found:
+            path.unlink()
+        if not any(folder.iterdir()):
+            folder.rmdir()
+    except OSError as error:
+        raise PinError(f"{folder} cannot be removed: {error.strerror}") from error
+    return len(found)

@@ -47,7 +47,7 @@ def repository(project: Path, retrodict: Command) -> Path:
     assert retrodict("add", *(f"data/{name}.txt" for name in "abcde"), "data/folder").code == 0
     done = retrodict("lock", "--json")
     assert done.code == 0, done.err
-    assert done.record["not_ignored"] == []
+    assert (done.record["ignored_in"], done.record["in_git"]) == ([], [])
     _commit(project, "pinned")
     return project
 
@@ -55,6 +55,63 @@ def repository(project: Path, retrodict: Command) -> Path:
 def _write(project: Path, retrodict: Command, name: str, text: str) -> None:
     (project / "data" / name).write_text(text)
     assert retrodict("add", f"data/{name}").code == 0
+
+
+def test_a_project_in_git_pins_by_itself_and_keeps_data_out(project: Path, retrodict: Command) -> None:
+    _git(project, "init", "-q", "-b", "main")
+    assert retrodict("init", "--json").record["pins"] is True
+    (project / "data").mkdir()
+    for name in ("a.csv", "odd [x]* .csv ", "in git.csv", "ann.csv"):
+        (project / "data" / name).write_text(f"{name}\n")
+    _git(project, "add", "data/in git.csv")
+    first = retrodict("add", *(f"data/{name}" for name in ("a.csv", "odd [x]* .csv ", "in git.csv")))
+    assert "git is to leave these data alone: data/.gitignore" in first.err
+    assert "git keeps data/in git.csv too" in first.err
+    assert retrodict("add", "data/ann.csv", "--personal").code == 0
+    (project / "data" / "in git.csv").write_text("another\n")
+    assert retrodict("add", "data/a.csv", "data/in git.csv").err == ""
+    _commit(project, "pinned")
+    kept = _git(project, "ls-files", "-z").split("\0")
+    assert {name for name in kept if name.startswith("data/")} == {"data/.gitignore", "data/in git.csv"}
+    assert len([name for name in kept if name.startswith("retrodict.lock/")]) == 3
+    (project / "data" / "a.csv").write_text("2\n")
+    assert retrodict("add", "data/a.csv").err == ""
+    _git(project, "commit", "-qam", "2")
+    _git(project, "checkout", "-q", "HEAD~1")
+    assert retrodict("checkout").code == 0
+    assert (project / "data" / "a.csv").read_text() == "a.csv\n"
+    assert retrodict("untrack", "data/a.csv", "--reason", "done").code == 0
+    assert "a.csv" not in (project / "data" / ".gitignore").read_text()
+
+
+def test_pins_are_not_begun_where_they_are_not_wanted(project: Path, retrodict: Command) -> None:
+    (project / "a.csv").write_text("1\n")
+    assert retrodict("init", "--no-lock", "--json").record["pins"] is False
+    _git(project, "init", "-q", "-b", "main")
+    assert retrodict("add", "a.csv").err == ""
+    assert sorted(os.listdir(project)) == [".git", ".retrodict", "a.csv"]
+    assert retrodict("lock").code == 0
+    assert (project / ".gitignore").read_text() == "/a.csv\n"
+    assert retrodict("lock", "off", "--json").record["removed"] == 1
+    (project / "a.csv").write_text("2\n")
+    assert retrodict("add", "a.csv").err == ""
+    assert not (project / "retrodict.lock").exists()
+
+
+def test_a_project_that_is_put_into_git_later_begins_with_the_next_add(project: Path, retrodict: Command) -> None:
+    (project / "a.csv").write_text("1\n")
+    (project / "gone.csv").write_text("1\n")
+    assert retrodict("init", "--json").record["pins"] is False
+    assert retrodict("add", "a.csv", "gone.csv").err == ""
+    (project / "gone.csv").unlink()
+    _git(project, "init", "-q", "-b", "main")
+    (project / "b.csv").write_text("1\n")
+    assert "retrodict.lock/ pins what is tracked" in retrodict("add", "b.csv").err
+    assert set(pins.read(project)) == {"a.csv", "b.csv"}
+    ignored = project / "ignored"
+    ignored.mkdir()
+    (project / ".gitignore").write_text("/ignored/\n")
+    assert retrodict("init", "ignored", "--json").record["pins"] is False  # git would never see it
 
 
 EDITS: dict[str, Callable[[Path, Command], object]] = {

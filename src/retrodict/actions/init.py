@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from retrodict import workspace
+from retrodict.actions import pinning
 from retrodict.actions.open import PROJECTIONS
 from retrodict.kernel.protocols import Clock
 
@@ -19,16 +20,21 @@ class Initialized:
         workspace: Its random id.
         origin: The name of its log.
         key: The log's public key, to give to whoever shall check the log (`verify --key`).
+        pins: `retrodict.lock/` was begun, since the folder lies in a git work tree.
     """
 
     root: str
     workspace: str
     origin: str
     key: str
+    pins: bool
 
 
-def init(root: Path, state_root: Path, clock: Clock, *, agent: str) -> Initialized:
+def init(root: Path, state_root: Path, clock: Clock, *, agent: str, pins: bool = True) -> Initialized:
     """Make a workspace in `root`, which is made where it does not exist.
+
+    Args:
+        pins: False: `retrodict.lock/` is not wanted, also in a git work tree.
 
     Raises:
         UsageError: There is one already.
@@ -36,4 +42,12 @@ def init(root: Path, state_root: Path, clock: Clock, *, agent: str) -> Initializ
     """
     with workspace.create(root, state_root, clock, PROJECTIONS, agent=agent) as made:
         assert made.state is not None
-        return Initialized(root=str(root), workspace=made.id, origin=made.ledger.origin, key=str(made.state.verifier))
+        if not pins:
+            pinning.turn(made.folder, on=False)
+        return Initialized(
+            root=str(root),
+            workspace=made.id,
+            origin=made.ledger.origin,
+            key=str(made.state.verifier),
+            pins=pinning.begin(root, made.folder),
+        )

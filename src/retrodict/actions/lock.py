@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
 from dataclasses import dataclass
 from typing import Literal
 
 from retrodict import datasets, pins
+from retrodict.actions import pinning, worktree
 from retrodict.actions.pinning import pin_of
 from retrodict.workspace import Workspace
 
@@ -29,22 +28,44 @@ class Locked:
     Attributes:
         folder: The folder.
         pins: A row for each name; "removed": the record does not track it.
-        not_ignored: Paths that git would take for its own: they belong into `.gitignore`.
+        ignored_in: The `.gitignore` files in which git was told to leave what is pinned alone.
+        in_git: Pinned paths that git keeps, too.
     """
 
     folder: str
     pins: tuple[Pinned, ...]
-    not_ignored: tuple[str, ...]
+    ignored_in: tuple[str, ...]
+    in_git: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LockedOff:
+    """The folder is not wanted here; `removed` is how many pins it had."""
+
+    folder: str
+    removed: int
+
+
+def off(workspace: Workspace) -> LockedOff:
+    """Remove the folder with its pins, and remember that it is not wanted: `lock` begins it again.
+
+    Raises:
+        UnavailableError: That cannot be written.
+    """
+    pinning.turn(workspace.folder, on=False)
+    folder = workspace.root / pins.FOLDER
+    return LockedOff(folder=str(folder), removed=pins.remove_all(workspace.root))
 
 
 def lock(workspace: Workspace) -> Locked:
     """Write the current version of everything that is tracked into `retrodict.lock/`, and remove what is not.
 
-    From then on `add`, `untrack` and `import-url` keep it in step.
+    From then on `add`, `untrack` and `import-url` keep it in step. In a git work tree they begin it by themselves.
 
     Raises:
         PinError: The folder cannot be written.
     """
+    pinning.turn(workspace.folder, on=True)
     rows: list[Pinned] = []
     versions = datasets.versions(workspace.views.database())
     current = [version for version in versions if version.is_current and version.is_tracked]
@@ -61,23 +82,10 @@ def lock(workspace: Workspace) -> Locked:
     for version in versions:
         if pins.file_name(version.name) not in kept and pins.remove(workspace.root, version.name):
             rows.append(Pinned(name=version.name, path=version.path, reference=version.label, change="removed"))
-    paths = [row.path for row in rows if row.change in ("new", "moved", "unchanged")]
+    changed, in_git = worktree.keep_out(workspace.root, [row.path for row in rows if row.change != "removed"])
     return Locked(
-        folder=str(workspace.root / pins.FOLDER), pins=tuple(rows), not_ignored=_not_ignored(workspace, paths)
+        folder=str(workspace.root / pins.FOLDER),
+        pins=tuple(rows),
+        ignored_in=tuple(changed),
+        in_git=tuple(in_git),
     )
-
-
-def _not_ignored(workspace: Workspace, paths: list[str]) -> tuple[str, ...]:
-    """Return the paths that git does not ignore; none where there is no git."""
-    if not paths:
-        return ()
-    command = ["git", "check-ignore", "-z", "--stdin", "--no-index"]
-    asked = b"\0".join(os.fsencode(path) for path in paths)
-    try:
-        done = subprocess.run(command, cwd=workspace.root, input=asked, capture_output=True, check=False, timeout=60)
-    except (OSError, subprocess.SubprocessError):
-        return ()
-    if done.returncode > 1:  # no repository
-        return ()
-    ignored = {os.fsdecode(path) for path in done.stdout.split(b"\0")}
-    return tuple(path for path in paths if path not in ignored)

@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
 
 from retrodict import datasets, pins
+from retrodict.actions import worktree
 from retrodict.datasets import DatasetVersion
+from retrodict.kernel.durable import write_file
+from retrodict.kernel.errors import UnavailableError
 from retrodict.pins import Pin
 from retrodict.workspace import Workspace
+
+OFF: Final = "lock-off"  # in `.retrodict`: the folder is not wanted
+BEGUN: Final = "retrodict.lock/ pins what is tracked: commit it with the code (not wanted? `retrodict lock off`)"
 
 
 def pin_of(version: DatasetVersion) -> Pin | None:
@@ -27,16 +36,71 @@ def pin_of(version: DatasetVersion) -> Pin | None:
 def pin(workspace: Workspace, names: Sequence[str]) -> None:
     """Pin the current versions of `names`, and touch no other pin: git may have checked out another branch's.
 
+    In a git work tree the folder is begun where there is none, unless `lock off` was said; and what git would take in
+    is put into `.gitignore`.
+
     Raises:
         PinError: The folder cannot be written.
     """
-    if not pins.is_used(workspace.root):
-        return
-    for name in names:
-        heads = datasets.current(workspace.views.database(), name)
+    root, database = workspace.root, workspace.views.database()
+    if not pins.is_used(root):
+        if not begin(root, workspace.folder):
+            return
+        workspace.notes.append(BEGUN)
+        past = [version for version in datasets.versions(database) if version.is_current and version.is_tracked]
+        names = [*names, *(v.name for v in past if v.path and os.path.lexists(root / v.path))]
+    paths, known = [], set()
+    for name in dict.fromkeys(names):
+        heads = datasets.current(database, name)
         found = pin_of(heads[0]) if len(heads) == 1 and heads[0].is_tracked else None
         if found is not None:
-            pins.write(workspace.root, found)
+            if (root / pins.FOLDER / pins.file_name(name)).exists():
+                known.add(found.path)  # it was said when it was new
+            pins.write(root, found)
+        paths += [head.path for head in heads[:1] if head.is_tracked]  # personal data least of all belong into git
+    try:
+        changed, kept = worktree.keep_out(root, paths)
+    except OSError as error:
+        raise pins.PinError(f"{error.filename} cannot be written: {error.strerror}") from error
+    if changed:
+        workspace.notes.append(f"git is to leave these data alone: {', '.join(changed)} says so now")
+    kept = [path for path in kept if path not in known]
+    if kept:
+        many = f" and {len(kept) - 3} more" if len(kept) > 3 else ""
+        workspace.notes.append(f"git keeps {', '.join(kept[:3])}{many} too; `git rm --cached` ends that")
+
+
+def begin(root: Path, folder: Path) -> bool:
+    """Begin `retrodict.lock/` in a git work tree, unless it was said that it is not wanted; say whether it is there.
+
+    Args:
+        root: The project's folder; `folder` is `.retrodict` in it.
+
+    Raises:
+        PinError: The folder cannot be made.
+    """
+    if (folder / OFF).exists() or not worktree.is_within(root):
+        return False
+    try:
+        (root / pins.FOLDER).mkdir(exist_ok=True)
+    except OSError as error:
+        raise pins.PinError(f"{root / pins.FOLDER} cannot be made: {error.strerror}") from error
+    return True
+
+
+def turn(folder: Path, *, on: bool) -> None:
+    """Remember whether the folder is wanted.
+
+    Raises:
+        UnavailableError: That cannot be written.
+    """
+    try:
+        if on:
+            (folder / OFF).unlink(missing_ok=True)
+        else:
+            write_file(folder / OFF, b"retrodict.lock/ is not wanted here; `retrodict lock` wants it again\n")
+    except OSError as error:
+        raise UnavailableError(f"{folder / OFF} cannot be written: {error.strerror}") from error
 
 
 def as_pinned(workspace: Workspace, versions: Sequence[DatasetVersion]) -> list[DatasetVersion]:
@@ -62,6 +126,7 @@ def as_pinned(workspace: Workspace, versions: Sequence[DatasetVersion]) -> list[
     return wanted
 
 
-def unpin(workspace: Workspace, name: str) -> None:
-    """Remove the pin of a name."""
-    pins.remove(workspace.root, name)
+def unpin(workspace: Workspace, name: str, path: str) -> None:
+    """Remove the pin of a name, and let git take in what lies at `path`."""
+    if pins.remove(workspace.root, name):
+        worktree.let_in(workspace.root, path)

@@ -48,7 +48,7 @@ def untrack(workspace: Workspace, name: str, *, reason: str | None = None) -> Un
         reason=reason,
     )
     index = batch.append()[-1].index
-    pinning.unpin(workspace, heads[0].name)
+    pinning.unpin(workspace, heads[0].name, heads[0].path)
     return Untracked(
         name=heads[0].name,
         path=heads[0].path,

@@ -15,6 +15,8 @@ from pathlib import Path
 
 _TIMEOUT_S = 60.0
 MOST_FILES = 20_000
+# What pins the data is none of it: a run has what it read as inputs.
+_CODE = ("--", ".", ":(exclude,glob)**/retrodict.lock/**")
 MOST_FILE_BYTES = 8 << 20  # an untracked file larger than this is data; a tracked one is taken as it is
 MOST_DIFF_BYTES = 16 << 20
 _CODE_SUFFIXES = frozenset({
@@ -109,7 +111,7 @@ def snapshot_code(
     root = os.path.realpath(found.rstrip(b"\n"))
     repository = Git(git, root, environment)
     state = repository.state()
-    tracked = repository.names("ls-files", "-z")
+    tracked = repository.names("ls-files", "-z", *_CODE)
     left_out: list[str] = []
     files: dict[bytes, CodeFile] = {}
     for name in tracked:
@@ -133,7 +135,8 @@ def snapshot_code(
         left_out.append(f"{len(files) - MOST_FILES:,} files beyond the first {MOST_FILES:,}")
     diff = b""
     if state.commit and state.is_changed:
-        diff = repository.ask("diff", "HEAD", "--binary", "--no-color", "--no-ext-diff", "--no-textconv") or b""
+        words = ("--binary", "--no-color", "--no-ext-diff", "--no-textconv")
+        diff = repository.ask("diff", "HEAD", *words, *_CODE) or b""
     if len(diff) > MOST_DIFF_BYTES:
         left_out.append(f"the diff, {len(diff):,} bytes long: the files themselves are in the tree")
         diff = b""
@@ -211,7 +214,7 @@ class Git:
         commit = branch = None
         is_changed = False
         untracked = []
-        lines = iter(self.names("status", "--porcelain=v2", "--branch", "--untracked-files=all", "-z"))
+        lines = iter(self.names("status", "--porcelain=v2", "--branch", "--untracked-files=all", "-z", *_CODE))
         for line in lines:
             match line[:2]:
                 case b"# ":

@@ -362,6 +362,8 @@ def workspace(
                 click.echo(f"retrodict: nothing can be opened or signed: {one_line(opened.keyless)}", err=True)
             yield opened
             is_done = True
+            for note in opened.notes:
+                click.echo(f"retrodict: {one_line(note)}", err=True)
     except RetrodictError as error:
         if writes or not is_done:
             raise

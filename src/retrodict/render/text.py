@@ -138,11 +138,13 @@ def listing(
 
 def initialized(record: Initialized) -> RenderableType:
     """Render `init`."""
+    pins = "\nretrodict.lock/ will pin what is tracked: commit it with the code" if record.pins else ""
     return Text(
         f"A workspace in {record.root}\n"
         f"log  {record.origin}\n"
         f"key  {record.key}\n"
         "Keep the key where others can find it: `retrodict verify --key KEY` checks the log against it."
+        f"{pins}"
     )
 
 

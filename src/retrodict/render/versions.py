@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from retrodict.actions.hooks import Hooks
     from retrodict.actions.import_dvc import ImportedDvc
     from retrodict.actions.import_url import ImportedUrl
-    from retrodict.actions.lock import Locked
+    from retrodict.actions.lock import Locked, LockedOff
     from retrodict.actions.ls import Listing
     from retrodict.actions.tag import Tagged
     from retrodict.actions.untrack import Untracked
@@ -297,14 +297,21 @@ def _origin(record: ImportedUrl | Got) -> str:
     return f"from {record.url}" + (f" ({', '.join(said)})" if said else "")
 
 
+def locked_off(record: LockedOff) -> RenderableType:
+    """Render `lock off`."""
+    return Text(f"{record.folder} is not wanted: {record.removed} pins removed. `retrodict lock` begins it again.")
+
+
 def locked(record: Locked) -> RenderableType:
     """Render `lock`."""
     parts: list[RenderableType] = [
         listing("Nothing is tracked.", ["", "version"], [(p.change, p.reference) for p in record.pins], wrap=[])
     ]
-    if record.not_ignored:
-        parts.append(Text("Git does not ignore these, and would take them in: put them into .gitignore."))
-        parts += [Text(f"  /{path}") for path in record.not_ignored]
+    if record.ignored_in:
+        parts.append(Text(f"Git is to leave these data alone: {', '.join(record.ignored_in)} says so now."))
+    if record.in_git:
+        parts.append(Text("Git keeps these, too; `git rm --cached` ends that:"))
+        parts += [Text(f"  {path}") for path in record.in_git]
     return Group(*parts)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from retrodict.kernel.errors import ReadOnlyStoreError
@@ -32,6 +32,7 @@ class Workspace:
         ledger: The workspace's own log, the only one that it appends to.
         logs: That log, and those of others that it has received.
         copied: The log that this copy has read so far, where it has begun a log of its own just now.
+        notes: What was done beside what was asked for, for the door to say; filled while it is open.
     """
 
     root: Path
@@ -50,6 +51,7 @@ class Workspace:
     signer: SshSigner | None = None
     keyless: str | None = None
     copied: HeldLog | None = None
+    notes: list[str] = field(default_factory=list)
 
     def __enter__(self) -> Workspace:
         return self

@@ -1,0 +1,92 @@
+"""The git work tree round a project: whether there is one, and what it is to leave to us (`.gitignore`). No verb."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+_AT_ONCE = 500  # paths in one command line
+_SPECIAL = re.compile(rb"([\\*?\[])")
+
+
+def is_within(root: Path) -> bool:
+    """Say whether git would keep what lies in a folder: it is in a work tree, and not ignored there."""
+    if not any((folder / ".git").exists() for folder in (root, *root.parents)):
+        return False
+    if _ask(root, "rev-parse", "--is-inside-work-tree") != b"true\n":
+        return False
+    return _ask(root, "check-ignore", "./") is None  # 1: it is not ignored
+
+
+def keep_out(root: Path, paths: Iterable[str]) -> tuple[list[str], list[str]]:
+    """Put what git does not ignore, and does not keep, into the `.gitignore` beside it, as `dvc add` does.
+
+    Args:
+        paths: Relative to `root`.
+
+    Returns:
+        The `.gitignore` files that were changed, and the paths that git keeps already, which are left as they are.
+    """
+    wanted = [path for path in paths if path and "\n" not in path]
+    new = _not_ignored(root, wanted)
+    held: list[str] = []
+    for start in range(0, len(new), _AT_ONCE):
+        asked = [f":(literal){path}" for path in new[start : start + _AT_ONCE]]
+        held += map(os.fsdecode, _names(root, "ls-files", "-z", "--", *asked))
+    kept = {path for path in new if any(name == path or name.startswith(path + "/") for name in held)}
+    changed = []
+    for path in new:
+        file = (root / path).parent / ".gitignore"
+        if path in kept or file.is_symlink():
+            continue
+        before = file.read_bytes() if file.exists() else b""
+        gap = b"" if not before or before.endswith(b"\n") else b"\n"
+        with file.open("ab") as opened:
+            opened.write(gap + _line(path) + b"\n")
+        changed.append(file.relative_to(root).as_posix())
+    return sorted(set(changed)), sorted(kept)
+
+
+def let_in(root: Path, path: str) -> None:
+    """Take a path out of the `.gitignore` beside it, where it stands there by itself."""
+    file = (root / path).parent / ".gitignore"
+    if path and file.is_file() and not file.is_symlink():
+        lines = file.read_bytes().splitlines(keepends=True)
+        left = [line for line in lines if line.rstrip(b"\r\n") != _line(path)]
+        if len(left) < len(lines):
+            file.write_bytes(b"".join(left))
+
+
+def _not_ignored(root: Path, paths: Sequence[str]) -> list[str]:
+    """Return the paths that no pattern makes git ignore; none where there is no git."""
+    if not paths:
+        return []
+    asked = b"\0".join(os.fsencode(path) for path in paths)
+    answer = _ask(root, "check-ignore", "-z", "--stdin", "--no-index", given=asked, fails_with=1)
+    if answer is None:
+        return []
+    ignored = {os.fsdecode(path) for path in answer.split(b"\0")}
+    return [path for path in paths if path not in ignored]
+
+
+def _line(path: str) -> bytes:
+    name = os.fsencode(path.rpartition("/")[2])
+    escaped = b"/" + _SPECIAL.sub(rb"\\\1", name)
+    return escaped[:-1] + b"\\ " if escaped.endswith(b" ") else escaped
+
+
+def _names(root: Path, *words: str) -> list[bytes]:
+    return [name for name in (_ask(root, *words) or b"").split(b"\0") if name]
+
+
+def _ask(root: Path, *words: str, given: bytes = b"", fails_with: int = 0) -> bytes | None:
+    """Return what git says; None where it, or a repository, is not there. `fails_with` is a code that says "none"."""
+    command = ["git", "-c", "core.fsmonitor=false", "--no-optional-locks", *words]
+    try:
+        done = subprocess.run(command, cwd=root, input=given, capture_output=True, check=False, timeout=60)
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout if done.returncode in (0, fails_with) else None
