@@ -171,12 +171,10 @@ def _records(workspace: Workspace, names: set[str]) -> Iterator[ExportedRecord]:
         if about.gap is not None:
             reference = f"{name}@{append.start}:{append.stop}"
             yield ExportedRecord(reference=reference, at=append.at, record=None, gap=about.gap, leaf_hash=leaf)
-        mine, at = set(about.offsets), append.start
-        for block in line.records(append.start, append.stop) if mine else ():
-            found = {at + i: record for i, record in enumerate(block) if at + i in mine}
-            at += len(block)
-            opened = open_records(workspace, list(found.values()))
-            for offset, item in zip(found, opened, strict=True):
+        mine = set(about.offsets)
+        for offset, record in line.offsets(append.start, append.stop) if mine else ():
+            if offset in mine:
+                (item,) = open_records(workspace, [record])
                 yield ExportedRecord(
                     reference=f"{name}@{offset}:{offset + 1}",
                     at=append.at,

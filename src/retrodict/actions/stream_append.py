@@ -5,18 +5,20 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from retrodict import streams
+from retrodict import provenance, streams
 from retrodict.actions.held_source import source_of
 from retrodict.actions.personal_files import PersonalFiles
 from retrodict.actions.streaming import stream_named
 from retrodict.actions.streams import create
 from retrodict.kernel.errors import UsageError
-from retrodict.kernel.types import Edge, EventId
+from retrodict.kernel.types import Digest, Edge, EventId, Ref
+from retrodict.models import records as models
 from retrodict.streams import kafka, records
 from retrodict.streams.formats import blocked, fields
 from retrodict.workspace import UnwritableStateError, Workspace
@@ -54,6 +56,25 @@ class StreamCompacted:
 
     name: str
     segments: tuple[tuple[int, int, int], ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StreamDropped:
+    """Records that are held no more, or would be; their offsets and hashes stay.
+
+    Attributes:
+        dropped: How many; `left` is how many are held then.
+        runs: The runs that read some of what is laid out anew, by entry; `models` the versions that came of them: they
+            cannot be made again where they leaned on a record that goes.
+        is_plan: Nothing was changed.
+    """
+
+    name: str
+    dropped: int
+    left: int
+    runs: tuple[int, ...]
+    models: tuple[str, ...]
+    is_plan: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -241,9 +262,125 @@ def compact(workspace: Workspace, name: str, *, at_least: int = COMPACT_RECORDS)
     if at_least < 2:
         raise UsageError("segments of fewer than 2 records cannot be smaller", hint="Leave --at-least out.")
     stream = stream_named(workspace, name)
-    return StreamCompacted(
-        name=stream.name, segments=tuple(streams.compact(workspace, stream.event, at_least=at_least))
+    done = streams.compact(workspace, stream.event, at_least=at_least, may_go=partial(_may_go, workspace))
+    return StreamCompacted(name=stream.name, segments=tuple(done))
+
+
+def drop(
+    workspace: Workspace,
+    name: str,
+    *,
+    key: str | None = None,
+    before: int | None = None,
+    reason: str | None = None,
+    apply: bool = False,
+) -> StreamDropped:
+    """Hold records no more: all but the newest of each `key`, or those `before` an offset.
+
+    What an offset means, and every digest, stays; a read of nothing but dropped records says which entry dropped them.
+    The bytes go with the next `gc --apply` after the grace.
+
+    Args:
+        key: A field: of records with the same value in it only the newest is held; records without it are.
+        reason: Why; needed to do it.
+        apply: False: only say what would go.
+
+    Raises:
+        UsageError: Not one rule, no reason, another log owns the stream, or the key is sealed.
+        UnknownReferenceError, OffsetError: See there.
+    """
+    stream = stream_named(workspace, name)
+    if stream.format == "changes":
+        raise UsageError(
+            f"{stream.name} is a table: every change of it is its history", hint="Leave --key and --before."
+        )
+    if (key is None) == (before is None):
+        raise UsageError("records are dropped by one rule", hint="Give --key FIELD, or --before OFFSET.")
+    if apply and not (reason or "").strip():
+        raise UsageError("records are let go for a reason", hint='Add --reason "...".')
+    if streams.own_branch(workspace, stream) != streams.MAIN:
+        raise UsageError(f"{stream.name} belongs to the log {stream.owner}", hint="Only its owner drops records of it.")
+    line = streams.Line(workspace, stream)
+    if before is not None:
+        _, before = line.range(0, before)
+        gone = {offset for offset, _ in line.offsets(0, before)}
+    else:
+        gone = _superseded(line, key or "")
+    held = line.size - sum(count for _, count in line.dropped(0, line.size))
+    runs, leaning = _leaning(workspace, line, gone)
+    if apply and gone:
+        streams.drop(
+            workspace,
+            stream.event,
+            gone,
+            by={"key": key} if before is None else {"before": before},
+            may_go=partial(_may_go, workspace),
+            reason=reason,
+            models=leaning,
+        )
+    return StreamDropped(
+        name=stream.name, dropped=len(gone), left=held - len(gone), runs=runs, models=leaning, is_plan=not apply
     )
+
+
+def _superseded(line: streams.Line, key: str) -> set[int]:
+    """Return the offsets of records after which another came with the same value in a field."""
+    stream = line.stream
+    personal = stream.personal
+    if personal is not None and key != personal.subject and personal.hides(key):
+        raise UsageError(f"{key!r} is sealed in {stream.name}", hint="Take a field that is not, or the subject's.")
+    columns = streams.column_names(stream.format, line.schema_bytes(line.schema))
+    if columns and key not in columns:
+        raise UsageError(f"{stream.name} has no column {key!r}", hint=f"It has {', '.join(columns)}.")
+    newest: dict[str, int] = {}
+    gone = set()
+    for offset, record in line.offsets(0, line.size):
+        value: Any
+        if personal is not None:
+            sealed = json.loads(record)
+            value = sealed["of"] if key == personal.subject else sealed["clear"].get(key)
+        elif stream.format == "csv":
+            value = dict(zip(columns, fields(record), strict=True)).get(key)
+        else:
+            value = json.loads(record)
+            if stream.format == "arrow":
+                value = dict(zip(columns, value, strict=True))
+            value = value.get(key) if isinstance(value, dict) else None
+        if value is not None:
+            name = json.dumps(value, sort_keys=True)
+            if name in newest:
+                gone.add(newest[name])
+            newest[name] = offset
+    return gone
+
+
+def _leaning(
+    workspace: Workspace, line: streams.Line, gone: Collection[int]
+) -> tuple[tuple[int, ...], tuple[str, ...]]:
+    """Return the runs that read segments of which records go, and the models that came of them."""
+    database = workspace.views.database()
+    found: set[int] = set()
+    versions: set[str] = set()
+    for place in line.places(0, line.size):
+        if not any(place.start <= offset < place.stop for offset in gone):
+            continue
+        graph = provenance.downstream(database, Ref(place.segment), limit_per_node=1_000)
+        found |= {node.entry for node in graph.nodes if node.event_kind == "run.finished" and node.entry is not None}
+        for node in graph.nodes:
+            if node.event_kind == "model.registered":
+                versions |= {version.label for version in models.find(database, event=EventId(node.ref))}
+    return tuple(sorted(found)), tuple(sorted(versions))
+
+
+def _may_go(workspace: Workspace, contents: Sequence[Digest], makers: Sequence[EventId]) -> list[Digest]:
+    """Return those objects that no entry but these events names."""
+    known = {found.index for event in makers if (found := workspace.logs.find(event)) is not None}
+    database = workspace.views.database()
+    return [
+        content
+        for content in contents
+        if {entry for _, entry in provenance.neighbours(database, Ref(content), limit=100)} <= known
+    ]
 
 
 def merge(workspace: Workspace, name: str, *, branch: str | None = None, reason: str | None = None) -> StreamMerged:

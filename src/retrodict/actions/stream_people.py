@@ -67,9 +67,6 @@ def files_about(workspace: Workspace, found: list[RecordsAbout]) -> Iterator[Fil
 
 
 def _offsets(line: Line, start: int, stop: int, names: set[str]) -> Iterator[int]:
-    at = start
-    for block in line.records(start, stop):
-        for subject in personal.subjects(block):
-            if subject in names:
-                yield at
-            at += 1
+    for offset, record in line.offsets(start, stop):
+        if names.intersection(personal.subjects([record])):
+            yield offset

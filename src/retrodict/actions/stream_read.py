@@ -28,6 +28,14 @@ _STEP = 65_536  # records that a follower is given at once
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Dropped:
+    """Records of a range that are held no more, since the compaction that an entry records."""
+
+    entry: int
+    records: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class StreamRead:
     """What was read.
 
@@ -35,6 +43,7 @@ class StreamRead:
         reference: `NAME@FROM:TO`.
         digest: Of all records before `stop`.
         records: Values of JSON Lines, rows of a table as mappings; None where they went to a file.
+        dropped: What of the range is held no more.
         path, content, index: The file, its bytes, and the entry that records where they come from.
     """
 
@@ -47,6 +56,7 @@ class StreamRead:
     path: str | None = None
     content: Digest | None = None
     index: int | None = None
+    dropped: tuple[Dropped, ...] = ()
 
 
 def read(
@@ -66,6 +76,7 @@ def read(
     Raises:
         UsageError: A consumer, and a range.
         UnknownReferenceError, AmbiguousReferenceError, OffsetError: See there.
+        CompactedError: All of it was dropped by a compaction.
     """
     if consumer is not None and "@" in reference:
         raise UsageError(
@@ -78,7 +89,20 @@ def read(
         start = known[0].offset if known else 0
     if limit is not None:
         stop = min(stop, start + max(limit, 0))
-    return Range(line=found.line, start=min(start, stop), stop=stop)
+    found = Range(line=found.line, start=min(start, stop), stop=stop)
+    if consumer is None and found.start < found.stop:  # a consumer goes on past what is gone
+        found.line.refuse_dropped(found.start, found.stop)
+    return found
+
+
+def gaps(found: Range) -> tuple[Dropped, ...]:
+    """Return how many records of a range were dropped by compactions, by the entry that says so."""
+    logs = found.line.workspace.logs
+    return tuple(
+        Dropped(entry=sequenced.index, records=count)
+        for event, count in found.line.dropped(found.start, found.stop)
+        if (sequenced := logs.find(event)) is not None
+    )
 
 
 def lines(found: Range, *, header: bool = True) -> Iterator[bytes]:
@@ -222,6 +246,7 @@ def describe(found: Range, *, with_records: bool = True) -> StreamRead:
         stop=found.stop,
         digest=f"sha256:{found.line.root(found.stop).hex()}",
         records=tuple(values(found)) if with_records else None,
+        dropped=gaps(found),
     )
 
 

@@ -188,6 +188,8 @@ def read_command(
 
     with door.workspace(writes=out is not None or consumer is not None, records=True) as workspace:
         found = action.read(workspace, reference, branch=branch, consumer=consumer, limit=limit)
+        for gap in action.gaps(found):
+            click.echo(f"retrodict: {gap.records} of these records were compacted by entry {gap.entry}", err=True)
         if out is not None:
             record = action.write(workspace, found, out, reason=reason)
             door.show(record, as_json=as_json, text=streams.read)
@@ -298,7 +300,12 @@ def position_command(name: str, consumer: str, offset: int | None, reason: str |
     door.show(record, as_json=as_json, text=streams.position)
 
 
-@door.subverb(command, "compact", example="retrodict stream compact clicks")
+@door.subverb(
+    command,
+    "compact",
+    example="retrodict stream compact clicks\n"
+    "retrodict stream compact prices --key article --apply --reason 'only the newest price counts'",
+)
 @click.argument("name")
 @click.option(
     "--at-least",
@@ -307,14 +314,28 @@ def position_command(name: str, consumer: str, offset: int | None, reason: str |
     show_default=True,
     help="Segments with fewer records are put together.",
 )
-def compact_command(name: str, at_least: int, as_json: bool) -> None:
-    """Put the segments of many small appends together; offsets and digests stay as they are."""
-    from retrodict.actions.stream_append import compact  # loaded when asked for
+@click.option("--key", metavar="FIELD", help="Drop records: all but the newest with each value in FIELD.")
+@click.option("--before", type=click.IntRange(min=0), metavar="OFFSET", help="Drop the records before OFFSET.")
+@click.option("--apply", is_flag=True, help="Drop them. (Default: only say which, and what leans on them.)")
+@_REASON
+def compact_command(
+    name: str, at_least: int, key: str | None, before: int | None, apply: bool, reason: str | None, as_json: bool
+) -> None:
+    """Put the segments of many small appends together; with --key or --before, drop records too.
+
+    What an offset means, digests and proofs stay as they are: a read of what was dropped says which entry dropped it.
+    What is superseded goes with the next `gc --apply` after its grace.
+    """
+    from retrodict.actions.stream_append import compact, drop  # loaded when asked for
     from retrodict.render import streams
 
     with door.workspace(writes=True) as workspace:
-        record = compact(workspace, name, at_least=at_least)
-    door.show(record, as_json=as_json, text=streams.compacted)
+        if key is None and before is None:
+            record = compact(workspace, name, at_least=at_least)
+            door.show(record, as_json=as_json, text=streams.compacted)
+        else:
+            plan = drop(workspace, name, key=key, before=before, apply=apply, reason=reason)
+            door.show(plan, as_json=as_json, text=streams.dropped)
 
 
 @door.subverb(command, "merge", example="retrodict stream merge clicks --reason 'the laptop was offline'")

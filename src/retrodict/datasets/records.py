@@ -5,7 +5,7 @@ from __future__ import annotations
 import unicodedata
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, cast
 
 from retrodict.kernel.errors import UsageError
 from retrodict.kernel.types import Digest, EntryNumber, EventId
@@ -229,7 +229,9 @@ class DatasetProjection:
         if event.kind == "evidence.released":
             if EntryNumber(entry.index).is_of_another_log:
                 return  # what others need no more may be needed here
-            db.execute("REPLACE INTO datasets_released VALUES (?, ?)", (str(body["content"]), entry.index))
+            contents = body.get("contents", (body["content"],))
+            rows = [(str(content), entry.index) for content in cast("Sequence[str]", contents)]
+            db.executemany("REPLACE INTO datasets_released VALUES (?, ?)", rows)
             return
         if event.kind not in ("dataset.added", "dataset.derived", "dataset.attached"):
             return

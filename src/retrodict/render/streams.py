@@ -11,7 +11,13 @@ from retrodict.render.text import listing
 from retrodict.render.words import count, moment, size
 
 if TYPE_CHECKING:
-    from retrodict.actions.stream_append import StreamAppended, StreamCompacted, StreamMerged, StreamPinned
+    from retrodict.actions.stream_append import (
+        StreamAppended,
+        StreamCompacted,
+        StreamDropped,
+        StreamMerged,
+        StreamPinned,
+    )
     from retrodict.actions.stream_read import StreamRead
     from retrodict.actions.streams import (
         ProofChecked,
@@ -164,6 +170,19 @@ def compacted(record: StreamCompacted) -> RenderableType:
     if not record.segments:
         return Text(f"{record.name}: nothing to put together")
     return Text("\n".join(f"{record.name}@{a}:{b}  {n} segments became one" for a, b, n in record.segments))
+
+
+def dropped(record: StreamDropped) -> RenderableType:
+    """Render `stream compact` with a rule."""
+    went, left = ("would go", "would be") if record.is_plan else ("are held no more", "are")
+    lines = [f"{count(record.dropped, 'record')} of {record.name} {went}, {record.left} {left} left; digests stay"]
+    if record.runs:
+        lines.append(f"read by the runs {', '.join(map(str, record.runs[:20]))}")
+    if record.models:
+        lines.append(f"leaned on by {', '.join(record.models)}, which cannot be made again then")
+    if record.is_plan:
+        lines.append('nothing was changed: add --apply --reason "..." to do it')
+    return Text("\n".join(lines))
 
 
 def merged(record: StreamMerged) -> RenderableType:

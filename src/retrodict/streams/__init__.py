@@ -1,6 +1,6 @@
 """Append-only streams (strategy *offsets*): a version is NAME@OFFSET, and carries the digest of its prefix."""
 
-from retrodict.streams.errors import KafkaError, OffsetError, RecordError, StreamMismatchError
+from retrodict.streams.errors import CompactedError, KafkaError, OffsetError, RecordError, StreamMismatchError
 from retrodict.streams.formats import (
     FORMATS,
     Format,
@@ -12,7 +12,18 @@ from retrodict.streams.formats import (
     read_schema,
     type_name,
 )
-from retrodict.streams.line import ARROW, Line, Prepared, append, append_locked, compact, locked, own_branch, prepare
+from retrodict.streams.line import (
+    ARROW,
+    Line,
+    Prepared,
+    append,
+    append_locked,
+    compact,
+    drop,
+    locked,
+    own_branch,
+    prepare,
+)
 from retrodict.streams.personal import Opened, column_names, open_records, seal
 from retrodict.streams.records import MAIN, PROJECTION, Append, Branch, Personal, Position, Stream
 
@@ -23,6 +34,7 @@ __all__ = [
     "PROJECTION",
     "Append",
     "Branch",
+    "CompactedError",
     "Format",
     "KafkaError",
     "Line",
@@ -39,6 +51,7 @@ __all__ = [
     "append_locked",
     "column_names",
     "compact",
+    "drop",
     "locked",
     "named_type",
     "open_records",

@@ -19,6 +19,17 @@ class OffsetError(UsageError):
     hint = "`retrodict stream show NAME` says how far it goes."
 
 
+class CompactedError(UnavailableError):
+    """Records that a compaction dropped; that they were there, and their hashes, stays proved."""
+
+    slug = "compacted"
+    hint = "`retrodict show` on that entry says who dropped them and why; `retrodict stream show NAME` what is left."
+
+    def __init__(self, reference: str, entry: int) -> None:
+        super().__init__(f"{reference} was compacted by entry {entry}")
+        self.entry = entry
+
+
 class StreamMismatchError(IntegrityError):
     """The records that are held do not make the digest that the log says they made when they were appended."""
 

@@ -105,6 +105,12 @@ def joined(batches: Sequence[Any]) -> Any:
     return batch
 
 
+def rows_of_batch(kept: bytes, schema: bytes | None, numbers: Sequence[int]) -> Block:
+    """Return some records of a block of Arrow as a block of their own."""
+    batch = read_batch(kept, schema).take(list(numbers))
+    return batch_block(batch)
+
+
 def text_block(records: Sequence[bytes]) -> Block:
     """Return records of a text format as a block."""
     return Block(records=records, kept=b"\n".join([*records, b""]))

@@ -10,20 +10,20 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import itertools
 import json
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from itertools import chain
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 from retrodict.kernel import merkle
 from retrodict.kernel.errors import UsageError
 from retrodict.kernel.merkle import EMPTY_ROOT, HASH_BYTES, node_hash
 from retrodict.kernel.types import Digest, Edge, EventId, Ref
 from retrodict.streams import formats, personal, records
-from retrodict.streams.errors import OffsetError, StreamMismatchError
+from retrodict.streams.errors import CompactedError, OffsetError, StreamMismatchError
 from retrodict.streams.formats import BLOCK, Block
 from retrodict.streams.records import MAIN, Append, Stream
 from retrodict.streams.segment import STEP, Part, Segment, grow, leaf_prefix, leaves, root_of
@@ -32,6 +32,7 @@ from retrodict.workspace import Batch, Workspace, edges_or_list
 PART_BYTES = 16 << 20
 INLINE_BYTES = 64 << 10  # what is smaller rides in the transaction of its event
 _READ_BYTES = 4 << 20
+_SPAN = 1 << 18  # records of a segment that is written when some of them are dropped
 _IN_ENTRY = 200  # pseudonyms; more of them are listed in an object
 ARROW = ("arrow", "changes")  # formats whose blocks are record batches
 
@@ -103,7 +104,7 @@ def prepare(
     if second is None and len(first) <= INLINE_BYTES:
         names = [batch.blob(first)] if first else []
     else:
-        names = workspace.objects.put_many(chain([first], () if second is None else [second], found))
+        names = workspace.objects.put_many(itertools.chain([first], () if second is None else [second], found))
     return Prepared(
         schema=named,
         parts=[Part(content=name, blocks=sizes) for name, sizes in zip(names, laid_out, strict=True)],
@@ -140,7 +141,7 @@ class Line:
             if self._last is None:
                 self._last = main
         self.size = 0 if self._last is None else self._last.stop
-        self._segment: Callable[[Digest], Segment] = lru_cache(maxsize=64)(self._load)
+        self.segment: Callable[[Digest], Segment] = lru_cache(maxsize=64)(self._load)
         self._block_leaves: Callable[[int], bytes] = lru_cache(maxsize=8)(self._load_leaves)
         self._schemas: dict[Digest, bytes] = {}
 
@@ -185,7 +186,7 @@ class Line:
 
     def schema_of(self, place: records.Place) -> Digest | None:
         """Return the object with the header or schema of the records that lie in a place."""
-        return self.schema if self.stream.format != "changes" else self._segment(place.segment).schema
+        return self.schema if self.stream.format != "changes" else self.segment(place.segment).schema
 
     def _load(self, digest: Digest) -> Segment:
         return Segment.decode(self.workspace.objects.get(digest))
@@ -196,12 +197,20 @@ class Line:
         Raises:
             MissingObjectError, AlteredObjectError: Bytes are not held as they were appended.
         """
-        objects = self.workspace.objects
+        for segment, _, first, end in self._spans(start, stop):
+            yield from self._kept_in(segment, segment.held_before(first), segment.held_before(end))
+
+    def _spans(self, start: int, stop: int) -> Iterator[tuple[Segment, records.Place, int, int]]:
+        """Yield the segments that the records [start, stop) lie in, each with the range of it that counts."""
         for place in self.places(start, stop):
-            segment = self._segment(place.segment)
             # A segment of a branch may hold records of the main line again, and one of the main line go on beyond it.
             low, high = (start, min(stop, self.base)) if place.branch != self.branch else (max(start, self.base), stop)
-            low, high = max(low, place.start), min(high, place.stop)
+            yield self.segment(place.segment), place, max(low, place.start), min(high, place.stop)
+
+    def _kept_in(self, segment: Segment, low: int, high: int) -> Iterator[Kept]:
+        """Yield the blocks that hold the records [low, high) of those that a segment holds."""
+        objects = self.workspace.objects
+        if low < high:
             for part, begin, blocks, first in segment.blocks(low, high):
                 at, waiting = begin, list(blocks)
                 while waiting:
@@ -235,12 +244,44 @@ class Line:
         """
         if not 0 <= offset < self.size:
             raise OffsetError(f"{self.stream.name} has {self.size} records, and no record {offset}")
+        self.refuse_dropped(offset, offset + 1)
         return next(found[0] for found in self.records(offset, offset + 1) if found)
+
+    def dropped(self, start: int, stop: int) -> list[tuple[EventId, int]]:
+        """Return how many of the records [start, stop) were dropped by a compaction, by the event that says so."""
+        return [
+            (place.event, count)
+            for segment, place, low, high in (self._spans(start, stop) if self._has_gaps(start, stop) else ())
+            if (count := segment.dropped_before(high) - segment.dropped_before(low))
+        ]
+
+    def _has_gaps(self, start: int, stop: int) -> bool:
+        return any(place.dropped for place in self.places(start, stop))
+
+    def refuse_dropped(self, start: int, stop: int) -> None:
+        """Do nothing where one of the records [start, stop) is held, or there is none.
+
+        Raises:
+            CompactedError: A compaction dropped all of them.
+        """
+        found = self.dropped(start, stop)
+        if found and sum(count for _, count in found) == stop - start:
+            sequenced = self.workspace.logs.find(found[-1][0])
+            assert sequenced is not None
+            raise CompactedError(f"{self.stream.name}@{start}:{stop}", sequenced.index)
+
+    def offsets(self, start: int, stop: int) -> Iterator[tuple[int, bytes]]:
+        """Yield the records [start, stop) that are held, each with its offset. Raises as `kept` does."""
+        for segment, _, low, high in self._spans(start, stop):
+            held = _held(segment, low, high)
+            for block in self._kept_in(segment, segment.held_before(low), segment.held_before(high)):
+                for text in self._split(block):
+                    yield next(held), text
 
     def leaf_prefix(self, offset: int) -> bytes:
         """Return what the leaf hash of a record puts between its zero byte and the record."""
         (place,) = self.places(offset, offset + 1)
-        return leaf_prefix(self._segment(place.segment).schema)[1:]
+        return leaf_prefix(self.segment(place.segment).schema)[1:]
 
     # The tree
 
@@ -259,16 +300,26 @@ class Line:
         if level % STEP == 0:
             final = ((index + 1) << level) - 1
             (place,) = self.places(final, final + 1)
-            return self._segment(place.segment).node(level, index)
+            return self.segment(place.segment).node(level, index)
         return node_hash(self.node(level - 1, 2 * index), self.node(level - 1, 2 * index + 1))
 
     def _load_leaves(self, block: int) -> bytes:
         start, stop = block * BLOCK, min((block + 1) * BLOCK, self.size)
-        return b"".join(self._leaves(start, stop))
+        return b"".join(self.leaves(start, stop))
 
-    def _leaves(self, start: int, stop: int) -> Iterator[bytes]:
-        for block in self.kept(start, stop):
-            yield leaves(self._split(block), leaf_prefix(block.schema))
+    def leaves(self, start: int, stop: int) -> Iterator[bytes]:
+        """Yield the leaf hashes of [start, stop), many at once; those of dropped records as they were kept."""
+        for segment, _, low, high in self._spans(start, stop):
+            first, end = segment.held_before(low), segment.held_before(high)
+            held = (
+                leaves(self._split(block), leaf_prefix(block.schema)) for block in self._kept_in(segment, first, end)
+            )
+            if segment.leaves is None:
+                yield from held
+            else:
+                a, b = segment.dropped_before(low), segment.dropped_before(high)
+                gone = self.workspace.objects.read(segment.leaves, a * HASH_BYTES, (b - a) * HASH_BYTES)
+                yield _interleaved(segment, low, high, b"".join(held), gone)
 
     def again(self, start: int, stop: int) -> Iterator[Block]:
         """Yield the records [start, stop), all of one schema, as blocks to be appended: small ones put together."""
@@ -302,6 +353,19 @@ class Line:
         if waiting:
             yield formats.batch_block(formats.joined(waiting))
 
+    def without(self, start: int, stop: int, dropped: Collection[int]) -> Iterator[Block]:
+        """Yield the records [start, stop) that are held and not dropped, as blocks."""
+        if self.stream.kept_format not in ARROW:
+            yield from formats.blocked(text for offset, text in self.offsets(start, stop) if offset not in dropped)
+            return
+        for segment, _, low, high in self._spans(start, stop):
+            held = _held(segment, low, high)
+            for block in self._kept_in(segment, segment.held_before(low), segment.held_before(high)):
+                offsets = list(itertools.islice(held, len(block.found)))
+                wanted = [i for i, offset in zip(block.found, offsets, strict=True) if offset not in dropped]
+                if wanted:
+                    yield formats.rows_of_batch(block.data, self.schema_bytes(block.schema), wanted)
+
     def check(self, size: int) -> bytes:
         """Read the first `size` records, and return the root that they make.
 
@@ -316,7 +380,7 @@ class Line:
         stops = sorted(said, reverse=True)
         edge: list[bytes] = []
         at = 0
-        for hashes in self._leaves(0, size):
+        for hashes in self.leaves(0, size):
             rest, until = hashes, at + len(hashes) // HASH_BYTES
             while at < until:
                 while stops and stops[-1] <= at:
@@ -339,7 +403,7 @@ class Line:
         if size == 0:
             return ()
         (place,) = self.places(size - 1, size)
-        return self._segment(place.segment).edge
+        return self.segment(place.segment).edge
 
     def _main_until(self) -> int:
         return self.size if self.branch == MAIN else self.base
@@ -480,14 +544,19 @@ def append_locked(
     )
 
 
-def compact(workspace: Workspace, stream: EventId, *, at_least: int) -> list[tuple[int, int, int]]:
+Superseded: TypeAlias = Callable[[Sequence[Digest], Sequence[EventId]], Sequence[Digest]]
+
+
+def compact(workspace: Workspace, stream: EventId, *, at_least: int, may_go: Superseded) -> list[tuple[int, int, int]]:
     """Put runs of small neighbouring segments into one each; return (start, stop, segments) for those that were.
 
     What an offset means, and every digest, stays as it is: the new segments are checked against the log's before they
-    take the place of the old. What older events name is kept.
+    take the place of the old, whose records are let go where nothing else needs them.
 
     Args:
         at_least: Segments with fewer records than this are put together.
+        may_go: Given objects with records that are held anew, and the events that made them, says which of them no
+            other event needs.
 
     Raises:
         StreamMismatchError: What is held does not make the digests that the log says.
@@ -501,39 +570,180 @@ def compact(workspace: Workspace, stream: EventId, *, at_least: int) -> list[tup
         schema = line.schema_of(places[0])
         prepared = prepare(workspace, line.schema_bytes(schema), line.again(start, stop))
         nodes, edge = grow(line.edge_at(start), start, prepared.hashes)
-        with locked(workspace):
-            if line.places(start, stop) != places:
-                continue  # another process has been faster
-            said = records.appends(workspace.views.database(), stream, line.branch, start=stop - 1, stop=stop)[0].root
-            if root_of(edge).hex() != said:
-                raise StreamMismatchError(now.name, stop, root_of(edge).hex(), said)
-            batch = Batch(workspace)
-            batch.blobs.update(prepared.small)
-            segment = Segment(
-                start=start, stop=stop, schema=prepared.schema, parts=prepared.parts, nodes=nodes, edge=edge
-            )
-            digest = _keep(workspace, batch, segment)
-            replaced = [
-                Edge(ref=Ref(place.segment), role="segment", evidence="observed", made_by=place.event)
-                for place in places
-            ]
-            batch.event(
-                "stream.compacted",
-                uses=edges_or_list(batch, replaced),
-                makes=edges_or_list(batch, _makes(digest, prepared.schema, prepared.parts)),
-                body=records.compacted_body(
-                    stream=stream,
-                    log=workspace.ledger.origin,
-                    branch=line.branch,
-                    start=start,
-                    stop=stop,
-                    root=said,
-                    segment=digest,
-                ),
-            )
-            batch.append()
-        done.append((start, stop, len(places)))
+        segment = Segment(start=start, stop=stop, schema=prepared.schema, parts=prepared.parts, nodes=nodes, edge=edge)
+        if _replace(line, places, segment, prepared.small, may_go=may_go):
+            done.append((start, stop, len(places)))
     return done
+
+
+def drop(
+    workspace: Workspace,
+    stream: EventId,
+    dropped: Collection[int],
+    *,
+    by: Mapping[str, object],
+    may_go: Superseded,
+    reason: str | None,
+    models: Sequence[str],
+) -> list[tuple[int, int, int]]:
+    """Hold records no more, whose leaf hashes stay; return (start, stop, dropped) for each segment that is new.
+
+    Args:
+        dropped: Their offsets, on the main line.
+        by: By what rule, for the record.
+        may_go: As for `compact`.
+        models: The versions that lean on them, for the record.
+
+    Raises:
+        StreamMismatchError: What is held does not make the digests that the log says.
+    """
+    (now,) = records.streams(workspace.views.database(), event=stream)
+    line = Line(workspace, now)
+    done = []
+    for places in _spanned(line.places(0, line.size), line.schema_of):
+        start, stop = places[0].start, places[-1].stop
+        schema = line.schema_of(places[0])
+        gone = [offset for offset in range(start, stop) if offset in dropped]
+        if not gone:
+            continue
+        hashes = bytearray(b"".join(line.leaves(start, stop)))
+        prepared = prepare(workspace, line.schema_bytes(schema), line.without(start, stop, dropped))
+        nodes, edge = grow(line.edge_at(start), start, hashes)
+        held = {offset for offset, _ in line.offsets(start, stop)}
+        gaps = _gaps([offset for offset in range(start, stop) if offset in dropped or offset not in held])
+        left = b"".join(
+            bytes(hashes[(first - start) * HASH_BYTES : (first - start + count) * HASH_BYTES]) for first, count in gaps
+        )
+        segment = Segment(
+            start=start,
+            stop=stop,
+            schema=schema,
+            parts=prepared.parts,
+            nodes=nodes,
+            edge=edge,
+            gaps=gaps,
+            leaves=workspace.objects.put(left),
+        )
+        if _replace(line, places, segment, prepared.small, may_go=may_go, by=by, reason=reason, models=models):
+            done.append((start, stop, len(gone)))
+    return done
+
+
+def _replace(
+    line: Line,
+    places: Sequence[records.Place],
+    segment: Segment,
+    small: Mapping[Digest, bytes],
+    *,
+    may_go: Superseded,
+    by: Mapping[str, object] | None = None,
+    reason: str | None = None,
+    models: Sequence[str] = (),
+) -> bool:
+    """Record that a segment takes the place of others, and let go what they held; say whether nobody was faster.
+
+    Raises:
+        StreamMismatchError: What is held does not make the digests that the log says.
+    """
+    workspace, stream = line.workspace, line.stream
+    start, stop = segment.start, segment.stop
+    with locked(workspace):
+        if line.places(start, stop) != places:
+            return False
+        database = workspace.views.database()
+        said = records.appends(database, stream.event, line.branch, start=stop - 1, stop=stop)[0].root
+        if root_of(segment.edge).hex() != said:
+            raise StreamMismatchError(stream.name, stop, root_of(segment.edge).hex(), said)
+        batch = Batch(workspace)
+        batch.blobs.update(small)
+        digest = _keep(workspace, batch, segment)
+        replaced = [
+            Edge(ref=Ref(place.segment), role="segment", evidence="observed", made_by=place.event) for place in places
+        ]
+        makes = _makes(digest, segment.schema, segment.parts)
+        if segment.leaves is not None:
+            makes.append(Edge(ref=Ref(segment.leaves), role="leaves", evidence="observed"))
+        batch.event(
+            "stream.compacted",
+            uses=edges_or_list(batch, replaced),
+            makes=edges_or_list(batch, makes),
+            body=records.compacted_body(
+                stream=stream.event,
+                log=workspace.ledger.origin,
+                branch=line.branch,
+                start=start,
+                stop=stop,
+                root=said,
+                segment=digest,
+                dropped=segment.dropped,
+                by=by,
+            ),
+            reason=reason,
+        )
+        new = {part.content for part in segment.parts}
+        # What is small lies in the log, and stays.
+        old = [
+            part.content
+            for place in places
+            for part in line.segment(place.segment).parts
+            if part.content not in new and sum(size for _, size in part.blocks) > INLINE_BYTES
+        ]
+        names = may_go(list(dict.fromkeys(old)), [place.event for place in places])
+        for at in range(0, len(names), _IN_ENTRY):
+            let_go = list(names[at : at + _IN_ENTRY])
+            body = {"content": let_go[0], "contents": let_go, "models": list(models[:100])}
+            batch.event("evidence.released", uses=(), makes=(), body=body, reason=reason)
+        batch.append()
+    return True
+
+
+def _spanned(
+    places: Sequence[records.Place], schema_of: Callable[[records.Place], Digest | None]
+) -> Iterator[list[records.Place]]:
+    """Yield neighbours of one schema, as many as make a segment of a size that is written at once."""
+    run: list[records.Place] = []
+    for place in places:
+        if run and (place.stop - run[0].start > _SPAN or schema_of(place) != schema_of(run[0])):
+            yield run
+            run = []
+        run.append(place)
+    if run:
+        yield run
+
+
+def _gaps(offsets: Sequence[int]) -> tuple[tuple[int, int], ...]:
+    found: list[tuple[int, int]] = []
+    for offset in offsets:
+        if found and offset == sum(found[-1]):
+            found[-1] = (found[-1][0], found[-1][1] + 1)
+        else:
+            found.append((offset, 1))
+    return tuple(found)
+
+
+def _held(segment: Segment, low: int, high: int) -> Iterator[int]:
+    """Yield the offsets in [low, high) of the records that a segment holds."""
+    at = low
+    for first, count in segment.gaps:
+        if first + count > at:
+            yield from range(at, min(first, high))
+            at = max(at, first + count)
+    yield from range(at, high)
+
+
+def _interleaved(segment: Segment, low: int, high: int, held: bytes, gone: bytes) -> bytes:
+    """Return the leaf hashes of [low, high) in order, of those that are held and those that are gone."""
+    found = bytearray()
+    at = a = b = 0
+    for number in [*_held(segment, low, high), high]:
+        missing = (number - low - at) * HASH_BYTES
+        found += gone[b : b + missing]
+        b += missing
+        if number < high:
+            found += held[a : a + HASH_BYTES]
+            a += HASH_BYTES
+        at = number - low + 1
+    return bytes(found)
 
 
 def _runs(
@@ -542,7 +752,7 @@ def _runs(
     """Yield neighbours of one schema that are small, two or more; no run grows beyond sixteen times `at_least`."""
     run: list[records.Place] = []
     for place in [*places, None]:
-        is_small = place is not None and place.stop - place.start < at_least
+        is_small = place is not None and place.stop - place.start < at_least and not place.dropped
         if run and (
             not is_small
             or run[-1].stop - run[0].start >= 16 * at_least

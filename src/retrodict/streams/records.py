@@ -87,13 +87,14 @@ class Append:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Place:
-    """Where a range of records is read from now, and the event that says so."""
+    """Where a range of records is read from now, and the event that says so; `dropped` of them are held no more."""
 
     branch: str
     start: int
     stop: int
     segment: Digest
     event: EventId
+    dropped: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -172,9 +173,23 @@ def appended_body(
 
 
 def compacted_body(
-    *, stream: EventId, log: str, branch: str, start: int, stop: int, root: str, segment: Digest
+    *,
+    stream: EventId,
+    log: str,
+    branch: str,
+    start: int,
+    stop: int,
+    root: str,
+    segment: Digest,
+    dropped: int = 0,
+    by: Mapping[str, object] | None = None,
 ) -> dict[str, object]:
-    """Return the body of `stream.compacted`."""
+    """Return the body of `stream.compacted`.
+
+    Args:
+        dropped: How many of the records are held no more.
+        by: Which were dropped now: all but the newest of each "key", or those "before" an offset. None: none were.
+    """
     return {
         "stream": stream,
         "log": log,
@@ -183,6 +198,7 @@ def compacted_body(
         "stop": stop,
         "root": root,
         "segment": segment,
+        **({} if not dropped else {"dropped": dropped, "by": by}),
     }
 
 
@@ -208,7 +224,7 @@ class StreamProjection:
     """Tables of streams, appends and whom these are about, where records lie now, positions, files, merged branches."""
 
     name = "streams"
-    version = 2
+    version = 3
     tables: Mapping[str, str] = {
         "streams_streams": "CREATE TABLE streams_streams (event TEXT PRIMARY KEY, entry INTEGER NOT NULL, "
         "name TEXT NOT NULL, format TEXT NOT NULL, owner TEXT NOT NULL, at TEXT NOT NULL, agent TEXT NOT NULL, "
@@ -224,7 +240,7 @@ class StreamProjection:
         "topic TEXT, partition INTEGER, next INTEGER) WITHOUT ROWID",
         "streams_places": "CREATE TABLE streams_places (stream TEXT NOT NULL, branch TEXT NOT NULL, "
         "start INTEGER NOT NULL, stop INTEGER NOT NULL, segment TEXT NOT NULL, event TEXT NOT NULL, "
-        "PRIMARY KEY (stream, branch, start)) WITHOUT ROWID",
+        "dropped INTEGER NOT NULL, PRIMARY KEY (stream, branch, start)) WITHOUT ROWID",
         "streams_positions": "CREATE TABLE streams_positions (stream TEXT NOT NULL, consumer TEXT NOT NULL, "
         "position INTEGER NOT NULL, event TEXT NOT NULL, at TEXT NOT NULL, PRIMARY KEY (stream, consumer)) "
         "WITHOUT ROWID",
@@ -272,8 +288,8 @@ class StreamProjection:
                 where = (body["stream"], branch, body["start"], body["stop"])
                 delete = "DELETE FROM streams_places WHERE stream = ? AND branch = ? AND start >= ? AND stop <= ?"
                 db.execute(delete, where)
-                row = (*where, body["segment"], entry.event.id)
-                db.execute("INSERT INTO streams_places VALUES (?, ?, ?, ?, ?, ?)", row)
+                row = (*where, body["segment"], entry.event.id, body.get("dropped", 0))
+                db.execute("INSERT INTO streams_places VALUES (?, ?, ?, ?, ?, ?, ?)", row)
                 return
 
     def _appended(self, db: apsw.Connection, entry: Sequenced, body: Mapping[str, Any]) -> None:
@@ -284,7 +300,7 @@ class StreamProjection:
             if body["start"] != (0 if end is None else end.stop):
                 branch = body["log"]  # two logs took themselves for the owner: what the other did not know is a branch
         where = (body["stream"], branch, body["start"], body["stop"])
-        db.execute("INSERT INTO streams_places VALUES (?, ?, ?, ?, ?, ?)", (*where, body["segment"], event.id))
+        db.execute("INSERT INTO streams_places VALUES (?, ?, ?, ?, ?, ?, 0)", (*where, body["segment"], event.id))
         db.execute(
             "INSERT INTO streams_appends VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (
@@ -387,14 +403,14 @@ def count_appends(db: apsw.Connection, stream: EventId) -> int:
 def places(db: apsw.Connection, stream: EventId, branch: str, start: int, stop: int) -> list[Place]:
     """Return where the records [start, stop) of a line of its own lie now, in order."""
     query = (
-        "SELECT start, stop, segment, event FROM streams_places WHERE stream = ?1 AND branch = ?2 AND start < ?4 "
-        "AND start >= coalesce((SELECT max(start) FROM streams_places WHERE stream = ?1 AND branch = ?2 "
+        "SELECT start, stop, segment, event, dropped FROM streams_places WHERE stream = ?1 AND branch = ?2 "
+        "AND start < ?4 AND start >= coalesce((SELECT max(start) FROM streams_places WHERE stream = ?1 AND branch = ?2 "
         "AND start <= ?3), 0) ORDER BY start"
     )
     rows: list[Any] = db.execute(query, (stream, branch, start, stop)).fetchall()
     return [
-        Place(branch=branch, start=a, stop=b, segment=Digest(segment), event=EventId(event))
-        for a, b, segment, event in rows
+        Place(branch=branch, start=a, stop=b, segment=Digest(segment), event=EventId(event), dropped=dropped)
+        for a, b, segment, event, dropped in rows
         if b > start
     ]
 

@@ -9,8 +9,10 @@ So an append costs what it appends, and a root or a proof at any offset reads a 
 
 from __future__ import annotations
 
+import bisect
+import itertools
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import Any, cast
 
@@ -41,9 +43,11 @@ class Nodes:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Segment:
-    """The records [start, stop) of a stream.
+    """The records [start, stop) of a stream, without those that a compaction dropped.
 
     Attributes:
+        gaps: Which were dropped: (first offset, how many), ascending and apart.
+        leaves: The object with their leaf hashes, one after the other; None where there are no gaps.
         schema: The object with the header or schema; None: the format has none.
         nodes: By level.
         edge: The perfect subtrees that make up [0, stop), the largest first: what the next append goes on from.
@@ -55,11 +59,37 @@ class Segment:
     parts: Sequence[Part]
     nodes: Mapping[int, Nodes]
     edge: Sequence[bytes]
+    gaps: Sequence[tuple[int, int]] = ()
+    leaves: Digest | None = None
+    _before: Sequence[int] = field(init=False, repr=False)  # how many were dropped before each gap
+
+    def __post_init__(self) -> None:
+        counts = itertools.accumulate((count for _, count in self.gaps), initial=0)
+        object.__setattr__(self, "_before", tuple(counts))
+
+    @property
+    def dropped(self) -> int:
+        """How many records were dropped."""
+        return self._before[-1]
+
+    def dropped_before(self, offset: int) -> int:
+        """Return how many records before an offset were dropped."""
+        number = bisect.bisect_right(self.gaps, offset, key=lambda gap: gap[0])
+        if number == 0:
+            return 0
+        first, count = self.gaps[number - 1]
+        return self._before[number - 1] + min(offset - first, count)
+
+    def held_before(self, offset: int) -> int:
+        """Return how many records of this segment before an offset are held."""
+        return offset - self.start - self.dropped_before(offset)
 
     def encode(self) -> bytes:
         """Return the object."""
+        dropped = {"gaps": [list(gap) for gap in self.gaps], "leaves": self.leaves} if self.gaps else {}
         return canonical.encode(
             {
+                **dropped,
                 "edge": [value.hex() for value in self.edge],
                 "format": _FORMAT,
                 "nodes": {
@@ -72,7 +102,7 @@ class Segment:
                 "schema": self.schema,
                 "start": self.start,
                 "stop": self.stop,
-                "version": 1,
+                "version": 2 if self.gaps else 1,
             }
         )
 
@@ -85,8 +115,9 @@ class Segment:
         """
         try:
             value = cast("dict[str, object]", canonical.decode(data))
-            if value["format"] != _FORMAT or value["version"] != 1:
+            if value["format"] != _FORMAT or value["version"] not in (1, 2):
                 raise ValueError("another format")
+            has_gaps = value["version"] == 2
             parts = [
                 Part(
                     content=_digest(part["content"]),
@@ -105,12 +136,15 @@ class Segment:
                 parts=parts,
                 nodes=nodes,
                 edge=[bytes.fromhex(text) for text in cast("list[str]", value["edge"])],
+                gaps=_gaps(value["gaps"]) if has_gaps else (),
+                leaves=_digest(value["leaves"]) if has_gaps else None,
             )
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise FormatError(f"a segment of a stream is malformed: {error}") from error
         blocks = [block for part in parts for block in part.blocks]
         if (
-            sum(records for records, _ in blocks) != segment.stop - segment.start
+            sum(records for records, _ in blocks) != segment.held_before(segment.stop)
+            or not all(segment.start <= first and first + count <= segment.stop for first, count in segment.gaps)
             or min(map(min, blocks), default=0) < 0
         ):
             raise FormatError("a segment of a stream holds other records than it says")
@@ -129,8 +163,12 @@ class Segment:
         return nodes.hashes[at : at + HASH_BYTES]
 
     def blocks(self, start: int, stop: int) -> Iterator[tuple[Part, int, Sequence[tuple[int, int]], int]]:
-        """Yield (part, first byte, blocks, first record) for the blocks that hold records of [start, stop)."""
-        record = self.start
+        """Yield (part, first byte, blocks, first record) for the blocks that hold records of [start, stop).
+
+        Args:
+            start, stop: Among those that are held, the first of which is 0.
+        """
+        record = 0
         for part in self.parts:
             position = begin = first = 0
             wanted: list[tuple[int, int]] = []
@@ -143,6 +181,14 @@ class Segment:
                 record += records
             if wanted:
                 yield part, begin, wanted, first
+
+
+def _gaps(value: object) -> tuple[tuple[int, int], ...]:
+    gaps = tuple((int(first), int(count)) for first, count in cast("list[tuple[int, int]]", value))
+    ends = [0, *(first + count for first, count in gaps)]
+    if any(first < end or count < 1 for (first, count), end in zip(gaps, ends, strict=False)):
+        raise ValueError("gaps that are none")
+    return gaps
 
 
 def _digest(value: object) -> Digest:
