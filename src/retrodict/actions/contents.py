@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import csv
-import difflib
-import itertools
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Final
 
+from retrodict.diffs.lines import numbered
 from retrodict.kernel.errors import RetrodictError, UsageError
 from retrodict.kernel.types import Digest
+from retrodict.kernel.words import count
 from retrodict.workspace import Workspace, sealed_key
 
 SHOWN_LINES: Final = 24
 _COMPARED_BYTES: Final = 4 * 1024 * 1024
-_COMPARED_LINES: Final = 4_000  # longer files are compared as bags of lines
 
 Row = tuple[tuple[str, object], ...]
 
@@ -77,7 +75,7 @@ def difference(
         lines_before, lines_after = before.decode().splitlines(), after.decode().splitlines()
     except UnicodeDecodeError:
         return (f"the bytes differ ({len(before):,} and {len(after):,} bytes, no text)",)
-    return text_difference(lines_before, lines_after, about=about, most=most)
+    return _text_difference(lines_before, lines_after, about, most)
 
 
 def _tree_difference(before: dict[str, Digest], after: dict[str, Digest], most: int) -> tuple[str, ...]:
@@ -87,42 +85,15 @@ def _tree_difference(before: dict[str, Digest], after: dict[str, Digest], most: 
     return (f"{count(len(lines), 'file')} of {max(len(before), len(after)):,} changed", *_cut(lines, most))
 
 
-def text_difference(
-    before: Sequence[str], after: Sequence[str], *, about: Row = (), most: int = SHOWN_LINES
-) -> tuple[str, ...]:
-    """Return what changed between two texts: a sentence, then the lines that differ, numbered.
-
-    Args:
-        before: The lines of one.
-        after: The lines of the other.
-        about: Named values: changed lines of a table that hold one of them come first.
-        most: How many lines are told.
-
-    >>> text_difference(["a", "b"], ["a", "c"])
-    ('1 of 2 lines changed', '- 2: b', '+ 2: c')
-    """
-    total = max(len(before), len(after))
-    if total > _COMPARED_LINES:
-        gone, come = Counter(before) - Counter(after), Counter(after) - Counter(before)
-        changes = [[f"- {line}"] for line in gone.elements()] + [[f"+ {line}"] for line in come.elements()]
-        changed = max(gone.total(), come.total())
-    else:
-        changes, changed = [], 0
-        matcher = difflib.SequenceMatcher(None, before, after, autojunk=False)
-        for kind, i, i_end, j, j_end in matcher.get_opcodes():
-            if kind != "equal":
-                changed += max(i_end - i, j_end - j)
-                olds = [f"- {n + 1}: {before[n]}" for n in range(i, i_end)]
-                news = [f"+ {n + 1}: {after[n]}" for n in range(j, j_end)]
-                pairs = itertools.zip_longest(olds, news)
-                changes += [[line for line in pair if line is not None] for pair in pairs]
+def _text_difference(before: Sequence[str], after: Sequence[str], about: Row, most: int) -> tuple[str, ...]:
+    changes, changed = numbered(before, after)
     if not changes:
         return ("no line changed, only how lines end",)
-    told: list[list[str]] = []
-    rest: list[list[str]] = []
+    told: list[tuple[str, ...]] = []
+    rest: list[tuple[str, ...]] = []
     for change in changes:
         (told if any(_concerns(line, about) for line in change) else rest).append(change)
-    says = f"{changed:,} of {count(total, 'line')} changed"
+    says = f"{changed:,} of {count(max(len(before), len(after)), 'line')} changed"
     if told:
         says += f", {len(told):,} of them with a value of this input"
     return says, *_cut([line for change in (*told, *rest) for line in change], most)
@@ -141,12 +112,3 @@ def _concerns(line: str, about: Row) -> bool:
 def _cut(lines: list[str], most: int) -> tuple[str, ...]:
     rest = len(lines) - most
     return tuple(lines) if rest <= 0 else (*lines[:most], f"... and {count(rest, 'line')} more")
-
-
-def count(n: int, noun: str, plural: str | None = None) -> str:
-    """Return a number with its noun.
-
-    >>> count(1, "row"), count(1200, "row")
-    ('1 row', '1,200 rows')
-    """
-    return f"{n:,} {noun if n == 1 else plural or noun + 's'}"

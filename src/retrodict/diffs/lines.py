@@ -1,10 +1,10 @@
-"""Texts: the lines that differ, as a unified diff."""
+"""Texts: the lines that differ, as a unified diff or numbered."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from difflib import SequenceMatcher
-from itertools import islice
+from itertools import islice, zip_longest
 from typing import Final
 
 from retrodict.diffs.align import Opcode, opcodes
@@ -38,6 +38,22 @@ def unified(old: str, new: str, *, context: int, limit: int | None) -> tuple[tup
     found = _hunks(a, b, context)
     first = tuple(islice(found, limit))
     return first, len(first) + sum(1 for _ in found)
+
+
+def numbered(before: Sequence[str], after: Sequence[str]) -> tuple[list[tuple[str, ...]], int]:
+    """Return the changes, each the lines that took the place of one another, numbered; and how many lines changed.
+
+    >>> numbered(["a", "b"], ["a", "c"])
+    ([('- 2: b', '+ 2: c')], 1)
+    """
+    changes, changed = [], 0
+    for tag, i1, i2, j1, j2 in opcodes(before, after):
+        if tag != "equal":
+            changed += max(i2 - i1, j2 - j1)
+            olds = [f"- {n + 1}: {before[n]}" for n in range(i1, i2)]
+            news = [f"+ {n + 1}: {after[n]}" for n in range(j1, j2)]
+            changes += [tuple(line for line in pair if line is not None) for pair in zip_longest(olds, news)]
+    return changes, changed
 
 
 def _split(text: str) -> list[str]:

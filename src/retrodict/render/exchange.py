@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 from rich.console import Group, RenderableType
 from rich.text import Text
 
+from retrodict.kernel.words import count
 from retrodict.render.text import conflicts, listing, table
-from retrodict.render.words import count, size
+from retrodict.render.words import size
 
 if TYPE_CHECKING:
     from retrodict.actions.arriving import Pulled, PulledLog, Refused

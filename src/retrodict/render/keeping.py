@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 from rich.console import Group, RenderableType
 from rich.text import Text
 
+from retrodict.kernel.words import count
 from retrodict.render.text import listing, table
-from retrodict.render.words import count, duration, short, size
+from retrodict.render.words import duration, short, size
 
 if TYPE_CHECKING:
     from retrodict.actions.advise import Advice

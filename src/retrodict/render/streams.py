@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 from rich.console import Group, RenderableType
 from rich.text import Text
 
+from retrodict.kernel.words import count
 from retrodict.render.text import listing
-from retrodict.render.words import count, moment, size
+from retrodict.render.words import moment, size
 
 if TYPE_CHECKING:
     from retrodict.actions.stream_append import (

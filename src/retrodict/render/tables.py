@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 from rich.console import Group, RenderableType
 from rich.text import Text
 
+from retrodict.kernel.words import count
 from retrodict.render.text import listing
-from retrodict.render.words import count, moment, who
+from retrodict.render.words import moment, who
 
 if TYPE_CHECKING:
     from retrodict.actions.table_change import TableCreated

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 from rich.console import RenderableType
 from rich.text import Text
 
+from retrodict.kernel.words import count
 from retrodict.render.text import listing
-from retrodict.render.words import count, short, size
+from retrodict.render.words import short, size
 
 if TYPE_CHECKING:
     from retrodict.actions.tensors import TensorDiff, TensorRead, Tensors, TensorShown

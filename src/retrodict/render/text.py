@@ -16,9 +16,10 @@ from rich.segment import Segment
 from rich.table import Table
 from rich.text import Text
 
+from retrodict.kernel.words import count
 from retrodict.predictions import media
 from retrodict.render.printable import printable
-from retrodict.render.words import count, duration, moment, short, size
+from retrodict.render.words import duration, moment, short, size
 
 if TYPE_CHECKING:  # the modules behind these types would double the time that `status` takes
     from retrodict.actions.add import Added

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 from rich.console import Group, RenderableType
 from rich.text import Text
 
+from retrodict.kernel.words import count
 from retrodict.render.text import by, listing, table
-from retrodict.render.words import count, moment, short, size
+from retrodict.render.words import moment, short, size
 
 if TYPE_CHECKING:
     from retrodict.actions.attach import Attached

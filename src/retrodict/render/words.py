@@ -13,11 +13,6 @@ def size(n: int) -> str:
     return f"{amount:.1f} TB"
 
 
-def count(n: int, noun: str, plural: str | None = None) -> str:
-    """Return a number with its noun."""
-    return f"{n} {noun if n == 1 else plural or noun + 's'}"
-
-
 def duration(ns: int | None) -> str:
     """Return a duration for people."""
     if ns is None:

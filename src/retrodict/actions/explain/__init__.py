@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from retrodict import predictions
 from retrodict.actions import looks, names
-from retrodict.actions.contents import Row, count
+from retrodict.actions.contents import Row
 from retrodict.actions.explain import code, compared, fixes, served, upstream
 from retrodict.actions.explain.code import FeatureCode
 from retrodict.actions.explain.reading import Reader, gap, listed
@@ -26,6 +26,7 @@ from retrodict.kernel import clock as clocks
 from retrodict.kernel.errors import RetrodictError, UsageError
 from retrodict.kernel.protocols import Progress
 from retrodict.kernel.types import Digest
+from retrodict.kernel.words import count
 from retrodict.predictions import Call, SealedPayload
 from retrodict.workspace import Workspace
 

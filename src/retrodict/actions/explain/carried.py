@@ -8,7 +8,6 @@ from typing import Final
 
 from retrodict import predictions
 from retrodict.actions import payloads
-from retrodict.actions.contents import count
 from retrodict.actions.explain.reading import Reader, gap, listed
 from retrodict.actions.explain.rerun import Cast, RerunError, quiet
 from retrodict.actions.explain.served import Served
@@ -20,6 +19,7 @@ from retrodict.diagnose.tables import Predict, Rows, as_rows, like, stack
 from retrodict.kernel.errors import RetrodictError
 from retrodict.kernel.protocols import Progress
 from retrodict.kernel.types import Digest
+from retrodict.kernel.words import count
 from retrodict.models.records import ModelVersion
 
 _MOST_ROWS: Final = 2_000  # of a background

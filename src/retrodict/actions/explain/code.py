@@ -14,13 +14,13 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from retrodict import runs
-from retrodict.actions.contents import count
 from retrodict.actions.explain.reading import Reader, gap, listed, worst
 from retrodict.actions.explain.upstream import Upstream, path_of
 from retrodict.actions.explanation import Fact
 from retrodict.environments.difference import by_name, compare, normalised
 from retrodict.kernel.errors import RetrodictError
 from retrodict.kernel.types import Digest
+from retrodict.kernel.words import count
 from retrodict.ledger import Sequenced
 from retrodict.models.records import ModelVersion
 from retrodict.runs import Run

@@ -9,7 +9,6 @@ from typing import Final
 
 from retrodict import runs
 from retrodict.actions import derivation
-from retrodict.actions.contents import count
 from retrodict.actions.explain.reading import Reader, command, gap, listed
 from retrodict.actions.explain.served import Served, by_name
 from retrodict.actions.explain.upstream import Source, Upstream, path_of
@@ -17,6 +16,7 @@ from retrodict.actions.explanation import Fact
 from retrodict.actions.metrics import read_metrics
 from retrodict.datasets import DatasetVersion
 from retrodict.kernel.errors import RetrodictError
+from retrodict.kernel.words import count
 from retrodict.models import records as models
 from retrodict.models.records import ModelVersion
 from retrodict.runs import Run

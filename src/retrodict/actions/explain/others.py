@@ -8,7 +8,6 @@ from typing import Final
 
 from retrodict import predictions
 from retrodict.actions import payloads
-from retrodict.actions.contents import count
 from retrodict.actions.explain.fixes import Way, ways
 from retrodict.actions.explain.reading import Reader, gap
 from retrodict.actions.explain.rerun import Cast, RerunError, quiet
@@ -17,6 +16,7 @@ from retrodict.actions.explanation import Alternative, Fact
 from retrodict.diagnose.alternatives import NO_CHANGES, Changes, changes, interval
 from retrodict.kernel.errors import RetrodictError
 from retrodict.kernel.protocols import Progress
+from retrodict.kernel.words import count
 from retrodict.predictions import Kept, payload
 
 _AGAIN: Final = "the same versions, asked again"

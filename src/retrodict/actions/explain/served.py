@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
 from retrodict import predictions
-from retrodict.actions.contents import Row, count
+from retrodict.actions.contents import Row
 from retrodict.actions.explain.reading import Reader, gap, listed, moment
 from retrodict.actions.explanation import Fact, State, Table
 from retrodict.actions.metrics import read_metrics
@@ -15,6 +15,7 @@ from retrodict.kernel.errors import RetrodictError
 from retrodict.kernel.merkle import verify_inclusion
 from retrodict.kernel.note import decode_checkpoint, verify_note
 from retrodict.kernel.types import Digest, Evidence
+from retrodict.kernel.words import count
 from retrodict.ledger import Sequenced
 from retrodict.models import records as models
 from retrodict.models.records import ModelVersion

@@ -12,13 +12,14 @@ from typing import Any, Final
 
 from retrodict import datasets, provenance, runs
 from retrodict.actions import attaching, derivation
-from retrodict.actions.contents import Row, count, difference
+from retrodict.actions.contents import Row, difference
 from retrodict.actions.explain import parquet
 from retrodict.actions.explain.reading import Reader, gap, listed, moment
 from retrodict.actions.explanation import Fact
 from retrodict.datasets import DatasetVersion
 from retrodict.kernel.errors import RetrodictError
 from retrodict.kernel.types import Digest, Edge, EventId, Ref
+from retrodict.kernel.words import count
 from retrodict.ledger import Sequenced
 from retrodict.models.records import ModelVersion
 from retrodict.runs import Run
