@@ -9,11 +9,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, TypeAlias
 
-from retrodict import capture, datasets, environments
+from retrodict import datasets, environments
 from retrodict.actions import derivation, names
 from retrodict.actions.places import tools_stores
 from retrodict.datasets import DatasetVersion, DerivationError, Recipe
-from retrodict.environments import EnvironmentUnavailableError
 from retrodict.kernel.errors import IntegrityError, UnavailableError, UsageError
 from retrodict.kernel.protocols import Progress
 from retrodict.kernel.types import Digest, Edge, Ref
@@ -85,11 +84,20 @@ def derive_verify(
     try:
         recipe = derivation.read_recipe(workspace, version.recipe)
         recorded = json.loads(workspace.objects.get(Digest(str(event.event.body["environment"]))))
-        python, where, differences = _choose(workspace, recorded, variables, caches, uv_cache, progress)
-        settings = {**_without(variables, recorded), **recorded.get("variables", {})}
-        if python is not None:
-            settings["PATH"] = f"{python.parent}:{variables.get('PATH', '')}"
-            recipe = _with_python(recipe, python)
+        executable = str(recorded.get("executable") or "")
+        chosen = environments.choose(
+            recorded,
+            uv_cache or workspace.folder / "tmp" / "environments",
+            variables=variables,
+            present=Path(executable) if os.access(executable, os.X_OK) else None,
+            needs=(),
+            remembered=caches,
+            progress=progress,
+        )
+        where, differences, settings = chosen.place, chosen.differences, dict(chosen.variables)
+        if chosen.python is not None:
+            settings["PATH"] = f"{chosen.python.parent}:{variables.get('PATH', '')}"
+            recipe = _with_python(recipe, chosen.python)
         for _ in range(2):
             with derivation.bench() as folder:
                 derivation.lay_out(workspace, recipe, folder)
@@ -149,43 +157,6 @@ def derived_version(workspace: Workspace, reference: str) -> DatasetVersion:
     if not found or found[0].recipe is None:
         raise UsageError(f"{reference} is no derived version", hint="`retrodict derive` lists those.")
     return found[0]
-
-
-def _choose(
-    workspace: Workspace,
-    recorded: Mapping[str, object],
-    variables: Mapping[str, str],
-    caches: Path | None,
-    uv_cache: Path | None,
-    progress: Progress | None,
-) -> tuple[Path | None, Literal["present", "rebuilt"], tuple[environments.Difference, ...]]:
-    """Return the interpreter (None: whichever is found), which environment it is, and how that differs."""
-    if not recorded.get("python"):
-        return None, "present", ()
-    executable = str(recorded.get("executable") or "")
-    there = executable if os.access(executable, os.X_OK) else None
-    facts = capture.snapshot_environment(there, variables=variables, remembered=caches)
-    found = _that_matter(environments.compare(recorded, facts.as_json()))
-    present = Path(there) if there else None
-    if not found:
-        return present, "present", ()
-    cache = uv_cache or workspace.folder / "tmp" / "environments"
-    try:
-        built = environments.build(recorded, cache, uv=environments.find_uv(), progress=progress, needs=())
-    except EnvironmentUnavailableError:
-        return present, "present", found
-    facts = capture.snapshot_environment(str(built.python), variables={}, remembered=caches)
-    return built.python, "rebuilt", _that_matter(environments.compare(recorded, facts.as_json()))
-
-
-def _that_matter(found: tuple[environments.Difference, ...]) -> tuple[environments.Difference, ...]:
-    """Leave out variables: they are set as they were."""
-    return tuple(difference for difference in found if difference.what in ("python", "distribution"))
-
-
-def _without(variables: Mapping[str, str], recorded: Mapping[str, object]) -> dict[str, str]:
-    relevant = capture.snapshot_environment(None, variables=variables).variables if recorded else {}
-    return {name: value for name, value in variables.items() if name not in relevant}
 
 
 def _with_python(recipe: Recipe, python: Path) -> Recipe:

@@ -9,11 +9,11 @@ from pathlib import Path
 from retrodict import predictions
 from retrodict.actions import names, replaying
 from retrodict.actions.looks import NOT_POSSIBLE
+from retrodict.environments import Mode
 from retrodict.kernel.errors import UnavailableError
 from retrodict.kernel.protocols import Progress
 from retrodict.ledger import ForkError, OldStoreError
 from retrodict.replay import Replay, Tolerance, replay_prediction
-from retrodict.replay.prediction import Environment
 from retrodict.workspace import Batch, CopiedWorkspaceError, Workspace
 
 
@@ -21,7 +21,7 @@ def replay(
     workspace: Workspace,
     reference: str,
     *,
-    environment: Environment = "auto",
+    environment: Mode = "auto",
     tolerance: float | None = None,
     repeat: int = 1,
     variables: Mapping[str, str] | None = None,

@@ -10,13 +10,13 @@ import json
 import os
 import tempfile
 import time
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from retrodict import capture, environments, provenance
-from retrodict.environments import Built, Difference, EnvironmentUnavailableError
+from retrodict import environments, provenance
+from retrodict.environments import Chosen, Difference, Mode
 from retrodict.kernel.errors import FormatError, RetrodictError, UnavailableError, UsageError
 from retrodict.kernel.merkle import verify_inclusion
 from retrodict.kernel.note import decode_checkpoint, verify_note
@@ -35,7 +35,6 @@ from retrodict.workspace import Workspace, open_text, sealed_text, signed_log
 _MEMORY = Path("/dev/shm")  # noqa: S108 - a file system in memory; what is made in it is private to its maker
 
 Verdict = Literal["replicated", "reproduced", "differs", "nondeterministic", "could not tell"]
-Environment = Literal["auto", "present", "rebuild"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -174,7 +173,7 @@ def replay_prediction(
     workspace: Workspace,
     event_id: EventId,
     *,
-    environment: Environment = "auto",
+    environment: Mode = "auto",
     tolerance: Tolerance | None = None,
     repeat: int = 1,
     variables: Mapping[str, str] | None = None,
@@ -249,7 +248,7 @@ class _Again:
     workspace: Workspace
     folder: Path
     values: Path  # where what is asked and answered lies meanwhile
-    mode: Environment
+    mode: Mode
     tolerance: Tolerance | None
     repeat: int
     variables: Mapping[str, str]
@@ -258,7 +257,6 @@ class _Again:
     ask_third_parties: bool
     progress: Progress | None
     recorded_environment: Mapping[str, Any] = field(default_factory=dict)
-    relevant: Collection[str] = ()  # variables that change results, of those that are set here
     path: tuple[Path, ...] = ()
     runs: int = 0
 
@@ -271,14 +269,15 @@ class _Again:
         if recorded.exchange is not None:
             return self._third_party(recorded, result)
         self._prepare(sequenced)
-        place, python, differences, missing, excuse = self._choose()
-        result = replace(result, environment=place, environment_differences=differences, missing=missing)
+        chosen = self._choose()
+        differences, excuse = chosen.differences, chosen.excuse
+        result = replace(result, environment=chosen.place, environment_differences=differences, missing=chosen.missing)
         spec = recorded.spec(is_root=True)
-        runs = [self._run(spec, python) for _ in range(self.repeat)]
+        runs = [self._run(spec, chosen) for _ in range(self.repeat)]
         calls = tuple(self._compared(recorded, runs[0][0], 0))
         verdict, reason = self._verdict(recorded, runs[0][0], calls)
         if verdict == "differs" and self.repeat == 1:
-            runs.append(self._run(spec, python))
+            runs.append(self._run(spec, chosen))
         changed = _changed([run for run, _ in runs])
         if changed is not None:
             verdict, reason = "nondeterministic", f"it answers differently each time: {changed}"
@@ -449,45 +448,27 @@ class _Again:
 
     # Where to run it
 
-    def _choose(
-        self,
-    ) -> tuple[Literal["present", "rebuilt"], Path | None, tuple[Difference, ...], tuple[str, ...], str | None]:
-        """Return where to run, its interpreter, how it differs, what it misses, and why it is not the recorded one."""
-        facts = capture.snapshot_environment(None, variables=self.variables)
-        self.relevant = facts.variables.keys()
-        differences = _that_matter(environments.compare(self.recorded_environment, facts.as_json()))
-        if not self.recorded_environment:
-            return "present", None, (), (), "the environment was not recorded"
-        wrong = [d for d in differences if d.what in {"python", "distribution", "files"}]
-        if self.mode == "present" or (self.mode == "auto" and not wrong):
-            return "present", None, differences, (), None
-        try:
-            built = self._build()
-        except EnvironmentUnavailableError as error:
-            if self.mode == "rebuild":
-                raise
-            return "present", None, differences, (), f"the environment on record is not to be had: {error.message}"
-        facts = capture.snapshot_environment(str(built.python), variables={})
-        differences = _that_matter(environments.compare(self.recorded_environment, facts.as_json()))
-        excuse = f"the environment on record is not to be had: {_listed(built.missing)}" if built.missing else None
-        return "rebuilt", built.python, differences, built.missing, excuse
-
-    def _build(self) -> Built:
+    def _choose(self) -> Chosen:
         cache = self.uv_cache
         if cache is None:
             workspace = self.workspace
             cache = self.folder / "environments" if workspace.read_only else workspace.folder / "tmp" / "environments"
-        return environments.build(self.recorded_environment, cache, uv=environments.find_uv(), progress=self.progress)
+        return environments.choose(
+            self.recorded_environment,
+            cache,
+            variables=self.variables,
+            mode=self.mode,
+            needs=environments.WORKER_NEEDS,
+            progress=self.progress,
+        )
 
     # Running and comparing
 
-    def _run(self, spec: CallSpec, python: Path | None) -> tuple[CallRun, str]:
+    def _run(self, spec: CallSpec, chosen: Chosen) -> tuple[CallRun, str]:
         folder = self.values / f"run-{self.runs}"
         self.runs += 1
         worker.prepare(folder, spec, path=self.path, ask_third_parties=self.ask_third_parties)
-        recorded = self.recorded_environment.get("variables", {})
-        kept = {name: value for name, value in self.variables.items() if name not in self.relevant}
-        result = worker.start(folder, python=python, variables={**kept, **recorded}, timeout_s=self.timeout_s)
+        result = worker.start(folder, python=chosen.python, variables=chosen.variables, timeout_s=self.timeout_s)
         return result.runs[0], result.output
 
     def _compared(self, recorded: _Recorded, run: CallRun | None, depth: int) -> Iterator[ReplayedCall]:
@@ -629,15 +610,6 @@ def _decoded(encoded: Encoded) -> Any:
     return payload.decode(encoded.codec, encoded.schema, encoded.batch, encoded.meta)
 
 
-def _that_matter(differences: Sequence[Difference]) -> tuple[Difference, ...]:
-    """Leave out what is made equal (variables), what was added since, and this package, which the worker brings."""
-    return tuple(
-        d
-        for d in differences
-        if d.what != "variable" and d.name != "retrodict" and not (d.what == "distribution" and d.recorded is None)
-    )
-
-
 # ---- in words --------------------------------------------------------------------------------------------------------
 
 
@@ -719,8 +691,3 @@ def _tolerance(tolerance: Tolerance | None) -> str:
         f"{value!r} {word}" for value, word in ((asked.absolute, "absolute"), (asked.relative, "relative")) if value
     ]
     return ", ".join([*parts, *([f"{asked.ulp} ulp"] if asked.ulp else [])]) or "none"
-
-
-def _listed(items: Sequence[str]) -> str:
-    shown = ", ".join(items[:5])
-    return f"{shown} and {len(items) - 5} more" if len(items) > 5 else shown
