@@ -15,7 +15,7 @@ from retrodict.kernel.errors import UsageError
 from retrodict.kernel.note import SignatureError, decode_checkpoint, verify_note
 from retrodict.kernel.protocols import Clock, Progress, Remote
 from retrodict.ledger import Ledger
-from retrodict.workspace import FOLDER, Batch
+from retrodict.workspace import FOLDER, Batch, Workspace
 
 Standing = Literal["continues", "begins a log", "behind", "copy", "no keys"]
 
@@ -88,48 +88,55 @@ def restore(
     here = keys.StateDirectory.open(state_root / last.workspace, last.workspace, folder, clock)
     ring = b"" if backed_up is None else backed_up.ring
     signed, note = _last_signed(here, backed_up, last)
+    workspace_id = last.workspace
+    standing: Standing = "begins a log"
+    key: keys.LogVerifier | None
     if new_log:
-        return _begin_log(vault, chain, into, state_root, clock, here, backed_up, note, signed, agent, progress)
-    build(vault, chain, folder, clock, ring=ring, progress=progress)
-    try:
-        if backed_up is not None:
-            here = keys.StateDirectory.restore(
-                state_root / last.workspace,
-                last.workspace,
-                folder,
-                signing_key=backed_up.signing_key,
-                wrapping_key=backed_up.wrapping_key,
-                checkpoint=note,
-            )
-        _check_signature(here, last, folder, clock, is_behind=signed > last.size)
-        standing: Standing = "no keys"
-        if here.signer is not None:
-            standing = "behind" if signed > last.size else "continues"
-            if here.standing(folder) == "copy":
-                standing = "copy"
-    except BaseException:
-        shutil.rmtree(folder, ignore_errors=True)
-        raise
-    # From here on it stays, whatever fails: once it is signed again, the key's checkpoint is ahead of the backup.
-    if standing in ("continues", "no keys"):
-        # Opening it takes its place, and destroys again what the log calls forgotten.
-        with opening.open_workspace(into, state_root, clock, agent=agent) as workspace:
-            if standing == "continues" and here.wrapping_key is not None:
-                batch = Batch(workspace)
-                _say(batch, vault, last, workspace.id, None)
-                batch.append()
+        workspace_id, key = _begin_log(vault, chain, into, state_root, clock, here, backed_up, note, agent, progress)
+    else:
+        build(vault, chain, folder, clock, ring=ring, progress=progress)
+        try:
+            if backed_up is not None:
+                here = keys.StateDirectory.restore(
+                    state_root / last.workspace,
+                    last.workspace,
+                    folder,
+                    signing_key=backed_up.signing_key,
+                    wrapping_key=backed_up.wrapping_key,
+                    checkpoint=note,
+                )
+            _check_signature(here, last, folder, clock, is_behind=signed > last.size)
+            standing = _standing(here, folder, is_behind=signed > last.size)
+        except BaseException:
+            shutil.rmtree(folder, ignore_errors=True)
+            raise
+        # From here on it stays, whatever fails: once it is signed again, the key's checkpoint is ahead of the backup.
+        if standing in ("continues", "no keys"):
+            # Opening it takes its place, and destroys again what the log calls forgotten.
+            with opening.open_workspace(into, state_root, clock, agent=agent) as workspace:
+                if standing == "continues" and here.wrapping_key is not None:
+                    _say(workspace, vault, last, None)
+        key = here.verifier
     return Restored(
         root=str(into),
         destination=vault.place,
         number=last.number,
         made_at=last.at,
-        workspace=last.workspace,
+        workspace=workspace_id,
         entries=last.size,
         standing=standing,
         lost=max(0, signed - last.size),
         are_texts_sealed=not ring,
-        key=None if here.verifier is None else str(here.verifier),
+        key=None if key is None else str(key),
     )
+
+
+def _standing(here: keys.StateDirectory, folder: Path, *, is_behind: bool) -> Standing:
+    if here.signer is None:
+        return "no keys"
+    if here.standing(folder) == "copy":
+        return "copy"
+    return "behind" if is_behind else "continues"
 
 
 def _last_signed(here: keys.StateDirectory, backed_up: Keys | None, last: Manifest) -> tuple[int, bytes | None]:
@@ -170,10 +177,10 @@ def _begin_log(
     here: keys.StateDirectory,
     backed_up: Keys | None,
     note: bytes | None,
-    signed: int,
     agent: str,
     progress: Progress | None,
-) -> Restored:
+) -> tuple[str, keys.LogVerifier]:
+    """Make it go on under a new key and a new name of the log; return the workspace's id, and that key."""
     last = chain[-1]
     wrapping = here.wrapping_key or (None if backed_up is None else backed_up.wrapping_key)
     workspace_id = clock.random_bytes(16).hex()
@@ -188,27 +195,16 @@ def _begin_log(
         shutil.rmtree(state_root / workspace_id, ignore_errors=True)
         raise
     with opening.open_workspace(into, state_root, clock, agent=agent) as workspace:
-        batch = Batch(workspace)
-        _say(batch, vault, last, workspace_id, note)
-        batch.append()
-    return Restored(
-        root=str(into),
-        destination=vault.place,
-        number=last.number,
-        made_at=last.at,
-        workspace=workspace_id,
-        entries=last.size,
-        standing="begins a log",
-        lost=max(0, signed - last.size),
-        are_texts_sealed=not ring,
-        key=str(state.verifier),
-    )
+        _say(workspace, vault, last, note)
+    assert state.verifier is not None
+    return workspace_id, state.verifier
 
 
-def _say(batch: Batch, vault: Vault, last: Manifest, workspace_id: str, signed: bytes | None) -> None:
+def _say(workspace: Workspace, vault: Vault, last: Manifest, signed: bytes | None) -> None:
     """Record what a log was restored from; `signed`, where it begins anew, is the last that the old key signed."""
+    batch = Batch(workspace)
     body = {
-        "workspace": workspace_id,
+        "workspace": workspace.id,
         "number": last.number,
         "made_at": last.at,
         "size": last.size,
@@ -217,3 +213,4 @@ def _say(batch: Batch, vault: Vault, last: Manifest, workspace_id: str, signed: 
         "continues": None if signed is None else {"origin": last.origin, "note": last.note, "signed": signed.decode()},
     }
     batch.event("log.restored", uses=(), makes=(), body=body)
+    batch.append()
