@@ -11,13 +11,14 @@ from pathlib import Path
 from typing import Final, Literal
 
 from retrodict import datasets, provenance
-from retrodict.actions.contents import SHOWN_LINES, count
+from retrodict.actions.contents import SHOWN_LINES
 from retrodict.buckets import Bucket, Change, Listing, Pin, PinAlteredError, State, changed_keys
 from retrodict.datasets import DatasetVersion
 from retrodict.kernel import canonical
 from retrodict.kernel.errors import RetrodictError, UsageError
 from retrodict.kernel.protocols import Progress
 from retrodict.kernel.types import Digest, Edge, EventId, Ref
+from retrodict.kernel.words import count
 from retrodict.objects import TreeEntry
 from retrodict.workspace import Batch, Workspace, edges_or_list, open_text, refuse_writing, sealed_text
 
