@@ -21,6 +21,7 @@ _API = (
     "new_version",
     "open",
     "open_array",
+    "read",
     "read_stream",
     "record_prediction",
     "remote_step",

@@ -125,6 +125,7 @@ def test_the_optional_packages_are_optional() -> None:
     The modules in `standing` are classes of an extra's through and through; functions load them, and no module does.
     """
     standing = {f"retrodict.tensors.{name}" for name in ("array", "samples", "store")}
+    standing |= {f"retrodict.rows.{name}" for name in ("pandas_frames", "polars_frames", "sets", "source")}
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     extras = {
         re.split(r"[\[><=]", requirement)[0]

@@ -9,6 +9,7 @@ from retrodict import backups, datasets, predictions, provenance, runs, workspac
 from retrodict.kernel.protocols import Clock
 from retrodict.keys import SshSigner, open_signer
 from retrodict.models import records as models
+from retrodict.rows import records as rows
 from retrodict.streams import records as streams
 from retrodict.tables import records as tables
 from retrodict.views import Projection
@@ -23,6 +24,7 @@ PROJECTIONS: Sequence[Projection] = (
     models.PROJECTION,
     predictions.PROJECTION,
     provenance.PROJECTION,
+    rows.PROJECTION,
     runs.PROJECTION,
     streams.PROJECTION,
     tables.PROJECTION,

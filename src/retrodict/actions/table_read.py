@@ -90,17 +90,23 @@ def read(workspace: Workspace, reference: str, *, branch: str | None = None, run
     return table_of(found, rows=True)
 
 
-def note_read(workspace: Workspace, found: TableVersion, run: EventId) -> None:
-    """Record that a run has read a version: it becomes one of the run's inputs."""
+def note_read(workspace: Workspace, found: TableVersion, run: EventId) -> EventId:
+    """Record that a run has read a version: it becomes one of the run's inputs. Return the event that says so."""
     batch = Batch(workspace)
     digest = lines.root_at(workspace.views.database(), found.log, found.stop)
-    batch.event(
+    event = batch.event(
         "run.read",
         uses=edges_or_list(batch, found.log.line.lineage(0, found.stop)),
         makes=(),
-        body=runs.read_body(run=run, what=found.reference, digest=f"sha256:{digest}"),
+        body=runs.read_body(
+            run=run,
+            what=found.reference,
+            digest=f"sha256:{digest}",
+            table={"stream": found.table.stream, "branch": found.log.branch, "offset": found.stop},
+        ),
     )
     batch.append()
+    return event.id
 
 
 def format_of(path: Path) -> Format:

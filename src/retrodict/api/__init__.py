@@ -41,6 +41,7 @@ __all__ = [
     "new_version",
     "open",
     "open_array",
+    "read",
     "read_stream",
     "record_prediction",
     "remote_step",
@@ -207,6 +208,35 @@ def append_stream(
     done = action.append_values(used, name, records, reason=reason)
     world.publish(used)
     return done
+
+
+def read(
+    reference: str,
+    *,
+    form: Literal["pandas", "polars", "arrow"] = "pandas",
+    branch: str | None = None,
+    workspace: Workspace | None = None,
+) -> Any:
+    """Return a version of a table whose rows are followed: a run that reads it records which of them it used.
+
+    A row is left out only where a filter or a join that looks at one row at a time has dropped it; whatever else is
+    done to the frame has used all the rows that it holds then (`docs/row-lineage.md`).
+
+    Args:
+        reference: `NAME`, `NAME@v3`, `NAME@OFFSET`, `NAME@2020-11-07`.
+        form: "pandas": a DataFrame, whose index is the identity of each row; "polars": a LazyFrame; "arrow": a table,
+            of which all rows are used.
+        branch: Its log, or a part of that.
+
+    Raises:
+        UnknownReferenceError, OffsetError: There is no such table or version.
+        MissingExtraError: What the form needs is not installed.
+    """
+    if form not in {"pandas", "polars", "arrow"}:
+        raise UsageError(f"rows come as 'pandas', 'polars' or 'arrow', not {form!r}")
+    from retrodict.api import readings
+
+    return readings.read(world.current(workspace), reference, form, branch)
 
 
 def read_stream(

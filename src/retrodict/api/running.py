@@ -134,6 +134,7 @@ class Run:
             for pending in self._pending:  # before the observer stops: they are outputs of the run
                 pending["metrics"] = pending["path"].parent / f"{pending['name']}.metrics.json"
                 pending["metrics"].write_text(json.dumps(self.metrics, sort_keys=True))
+        world.ended(self._started)
         seen = self._observer.stop(_exit_code(error))
         try:
             text = "".join(traceback.format_exception(kind, error, trace)) if error is not None else ""

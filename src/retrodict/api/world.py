@@ -7,7 +7,7 @@ import contextlib
 import os
 import subprocess
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 from retrodict import workspace as workspaces
@@ -27,6 +27,7 @@ _lock = threading.Lock()
 _opened: dict[tuple[int, Path], Workspace] = {}
 _services: dict[tuple[int, str], Service] = {}
 _runs: list[EventId] = []  # under way in this process, the innermost last
+_at_end: dict[tuple[int, EventId], list[Callable[[], None]]] = {}  # what is left to record of a run, by process
 
 
 def state_root() -> Path:
@@ -137,6 +138,20 @@ def within_run(started: EventId) -> Iterator[None]:
         _runs.remove(started)
 
 
+def when_it_ends(run: EventId, action: Callable[[], None]) -> None:
+    """Do something when this process has done its part of a run: at the end of `with`, or of the process."""
+    with _lock:
+        _at_end.setdefault((os.getpid(), run), []).append(action)
+
+
+def ended(run: EventId) -> None:
+    """Do what is left to do of a run."""
+    with _lock:
+        actions = _at_end.pop((os.getpid(), run), [])
+    for action in actions:
+        action()
+
+
 def publish(workspace: Workspace) -> None:
     """Sign what was recorded. Where another process signs at this moment, or nobody can, the next one does."""
     with contextlib.suppress(RetrodictError):
@@ -146,6 +161,10 @@ def publish(workspace: Workspace) -> None:
 @atexit.register
 def close() -> None:
     """Publish and close what this process opened."""
+    for process, run in list(_at_end):
+        if process == os.getpid():
+            with contextlib.suppress(RetrodictError):
+                ended(run)
     with _lock:
         for (process, _), workspace in list(_opened.items()):
             if process == os.getpid():

@@ -54,15 +54,23 @@ def started_body(*, name: str, argv: Sequence[str], cwd: str, params: Mapping[st
     return {"name": name, "argv": [_text(a) for a in argv], "cwd": _text(cwd), "params": dict(params)}
 
 
-def read_body(*, run: EventId, what: str, digest: str, is_personal: bool = False) -> dict[str, object]:
+def read_body(
+    *, run: EventId, what: str, digest: str, is_personal: bool = False, table: Mapping[str, object] | None = None
+) -> dict[str, object]:
     """Return the body of `run.read`: a version that a run has read by itself, not as a file.
 
     Args:
         run: The `run.started`.
         what: The version, as references are written; `digest` names its content.
         is_personal: It holds values about people, so what the run makes is personal.
+        table: Of a version of a table: the "stream" of its changes, the "branch", and after how many ("offset").
     """
-    return {"run": run, "what": what, "digest": digest, **({"personal": True} if is_personal else {})}
+    body: dict[str, object] = {"run": run, "what": what, "digest": digest}
+    if is_personal:
+        body["personal"] = True
+    if table is not None:
+        body["table"] = table
+    return body
 
 
 def finished_body(

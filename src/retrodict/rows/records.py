@@ -1,0 +1,125 @@
+"""Events of used rows: their bodies, their projection, their queries.
+
+A run that reads a version of a table has read all its rows, until a later event says which of them it used.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, cast
+
+from retrodict.kernel.types import Digest, EntryNumber, EventId
+from retrodict.ledger import Sequenced
+
+if TYPE_CHECKING:
+    import apsw
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reading:
+    """A version of a table that a run has read, and what is known of the rows that it used.
+
+    Attributes:
+        event: Its `run.read`; `index` is its entry.
+        table: The `stream.created` of the table's changes; `offset`: after how many of them it was read.
+        branch: The line; "" is the main one.
+        count: How many rows were used; None: all, nobody says that it were fewer.
+        ranges: Their identities, as [start, stop); None where `bitmap` holds them, or all are.
+    """
+
+    event: EventId
+    index: int
+    run: EventId
+    table: EventId
+    branch: str
+    offset: int
+    at: str
+    count: int | None
+    ranges: tuple[tuple[int, int], ...] | None
+    bitmap: Digest | None
+
+
+def used_body(
+    *, read: EventId, count: int, total: int, ranges: Sequence[tuple[int, int]] | None, bitmap: Digest | None
+) -> dict[str, object]:
+    """Return the body of `run.used_rows`."""
+    return {
+        "read": read,
+        "count": count,
+        "total": total,
+        "rows": {"bitmap": bitmap} if ranges is None else {"ranges": [list(found) for found in ranges]},
+    }
+
+
+class RowProjection:
+    """Which versions of tables were read by which runs, and which rows of them were used."""
+
+    name = "rows"
+    version = 1
+    tables: Mapping[str, str] = {
+        "rows_readings": "CREATE TABLE rows_readings (event TEXT PRIMARY KEY, entry INTEGER NOT NULL, "
+        "run TEXT NOT NULL, stream TEXT NOT NULL, branch TEXT NOT NULL, stop INTEGER NOT NULL, at TEXT NOT NULL) "
+        "WITHOUT ROWID",
+        "rows_used": "CREATE TABLE rows_used (read TEXT PRIMARY KEY, count INTEGER NOT NULL, ranges TEXT, bitmap TEXT) "
+        "WITHOUT ROWID",
+    }
+    indexes: Sequence[str] = (
+        "CREATE INDEX rows_readings_by_stream ON rows_readings (stream, stop)",
+        "CREATE INDEX rows_readings_by_run ON rows_readings (run)",
+    )
+
+    def apply(self, db: apsw.Connection, entry: Sequenced, blob: Callable[[Digest], bytes]) -> None:
+        """Fold one entry."""
+        del blob
+        event, body = entry.event, cast("Mapping[str, Any]", entry.event.body)
+        if event.kind == "run.read" and "table" in body:
+            where = body["table"]
+            row = (event.id, entry.index, body["run"], where["stream"], where["branch"], where["offset"], event.at)
+            db.execute("INSERT INTO rows_readings VALUES (?, ?, ?, ?, ?, ?, ?)", row)
+        elif event.kind == "run.used_rows":
+            rows = body["rows"]
+            ranges = json.dumps(rows["ranges"]) if "ranges" in rows else None
+            # A second event about one reading cannot take rows away that the first has named: the first stands.
+            db.execute(
+                "INSERT OR IGNORE INTO rows_used VALUES (?, ?, ?, ?)",
+                (body["read"], body["count"], ranges, rows.get("bitmap")),
+            )
+
+
+PROJECTION = RowProjection()
+
+_READINGS = (
+    "SELECT r.event, r.entry, r.run, r.stream, r.branch, r.stop, r.at, u.count, u.ranges, u.bitmap "
+    "FROM rows_readings r LEFT JOIN rows_used u ON u.read = r.event WHERE "
+)
+
+
+def _as_readings(rows: list[Any]) -> list[Reading]:
+    return [
+        Reading(
+            event=EventId(event),
+            index=EntryNumber(entry),
+            run=EventId(run),
+            table=EventId(stream),
+            branch=branch,
+            offset=stop,
+            at=at,
+            count=count,
+            ranges=None if ranges is None else tuple((start, end) for start, end in json.loads(ranges)),
+            bitmap=None if bitmap is None else Digest(bitmap),
+        )
+        for event, entry, run, stream, branch, stop, at, count, ranges, bitmap in rows
+    ]
+
+
+def of_table(db: apsw.Connection, table: EventId, start: int, stop: int) -> list[Reading]:
+    """Return the readings of a table that were made after more than `start` and at most `stop` changes, in order."""
+    query = f"{_READINGS} r.stream = ? AND r.stop > ? AND r.stop <= ? ORDER BY r.entry"
+    return _as_readings(db.execute(query, (table, start, stop)).fetchall())
+
+
+def of_run(db: apsw.Connection, run: EventId) -> list[Reading]:
+    """Return the readings of a run, in order."""
+    return _as_readings(db.execute(f"{_READINGS} r.run = ? ORDER BY r.entry", (run,)).fetchall())
