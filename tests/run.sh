@@ -15,6 +15,7 @@ command -v go >/dev/null || missing+=(golang-go)
 command -v b3sum >/dev/null || missing+=(b3sum)
 command -v openssl >/dev/null || missing+=(openssl)
 command -v ssh-keygen >/dev/null || missing+=(openssh-client)
+[ -n "$(ls /usr/lib/postgresql/*/bin/initdb 2>/dev/null)" ] || missing+=(postgresql)
 command -v chromium >/dev/null || command -v google-chrome >/dev/null || missing+=(chromium)
 if [ "$(id -u)" = 0 ]; then # only root can mount what they make
   command -v mkfs.xfs >/dev/null || missing+=(xfsprogs)

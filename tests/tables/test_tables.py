@@ -16,7 +16,7 @@ from retrodict.actions.tabling import How, Policy, table_named, version_of
 from retrodict.actions.verify import verify
 from retrodict.kernel.errors import RetrodictError, UsageError
 from retrodict.tables import changes, files
-from retrodict.tables.changes import Change
+from retrodict.tables.changes import Change, Source
 from retrodict.tables.errors import (
     BadCellError,
     BadKeyError,
@@ -200,26 +200,31 @@ def test_captured_changes_come_once_and_keep_who_when_why_and_how(workspace: Wor
     table = table_named(workspace, "t")
     there = dt.datetime(2020, 11, 7, 12, tzinfo=dt.UTC)
     captured = [
-        Change(op="create", values={"id": 1, "v": "a"}, at=there, who="app", how="INSERT", tx="7", position=10),
-        Change(op="update", key={"id": 1}, values={"v": "b"}, at=there, who="app", why="typo", tx="7", position=11),
-        Change(op="update", key={"id": 1}, values={"id": 2}, at=there, who="eve", tx="8", position=12),
-        Change(op="delete", key={"id": 5}, position=13),
+        Change(op="create", values={"id": 1, "v": "a"}, at=there, who="app", how="INSERT", tx="7"),
+        Change(op="update", key={"id": 1}, values={"v": "b"}, at=there, who="app", why="typo", tx="7"),
+        Change(op="update", key={"id": 1}, values={"id": 2}, at=there, who="eve", tx="8"),
+        Change(op="delete", key={"id": 5}),
     ]
-    done = changes.append(workspace, table, captured, How(verb="capture"), source="shop")
+    source = Source(name="shop", after=None, position={"seq": 13})
+    done = changes.append(workspace, table, captured, How(verb="capture"), source=source)
     assert (done.creates, done.updates, done.deletes, done.amiss) == (2, 1, 1, 1)
     assert records(workspace, "t") == [{"id": 2, "v": "b"}]
     # Whoever was stopped does not know what was recorded, and gives it again.
-    more = Change(op="create", values={"id": 3, "v": "c"}, position=14)
-    again = changes.append(workspace, table, [*captured, more], How(verb="capture"), source="shop")
+    assert changes.append(workspace, table, captured, How(verb="capture"), source=source).index is None
+    more = [Change(op="create", values={"id": 3, "v": "c"})]
+    source = Source(name="shop", after={"seq": 13}, position={"seq": 14})
+    again = changes.append(workspace, table, more, How(verb="capture"), source=source)
     assert (again.creates, again.updates, again.deletes) == (1, 0, 0)
-    assert changes.append(workspace, table, [*captured, more], How(verb="capture"), source="shop").index is None
+    source = Source(name="shop", after={"seq": 14}, position={"seq": 15})
+    assert changes.append(workspace, table, [], How(verb="capture"), source=source).index is None
     history = table_read.history(workspace, "t", "1").changes
     assert [(c.op, c.at[:19], c.who, c.why, c.how, c.tx) for c in history] == [
         ("create", "2020-11-07T12:00:00", "app", None, "capture: INSERT", "7"),
         ("update", "2020-11-07T12:00:00", "app", "typo", "capture", "7"),
         ("delete", "2020-11-07T12:00:00", "eve", None, "capture", "8"),
     ]
-    changes.append(workspace, table, [Change(op="truncate", position=20)], How(verb="capture"), source="shop")
+    source = Source(name="shop", after={"seq": 15}, position={"seq": 20})
+    changes.append(workspace, table, [Change(op="truncate")], How(verb="capture"), source=source)
     assert records(workspace, "t") == []
     assert verify(workspace).answer != "no"
 

@@ -20,7 +20,7 @@ from retrodict.actions.tabling import How, table_named
 from retrodict.actions.verify import verify
 from retrodict.kernel.clock import SystemClock
 from retrodict.tables import changes
-from retrodict.tables.changes import Change
+from retrodict.tables.changes import Change, Source
 from retrodict.workspace import close
 
 HOW = How(verb="put")
@@ -147,27 +147,27 @@ class Tables(RuleBasedStateMachine):
         model = dict(self.model)
         captured = []
         for op, key, other, value in ops:
-            self.position += 1
             match op:
                 case "create":
-                    captured.append(Change(op="create", values={"id": int(key), "a": value}, position=self.position))
+                    captured.append(Change(op="create", values={"id": int(key), "a": value}))
                     model[key] = {"a": value, "b": None}
                 case "update":
-                    captured.append(Change(op="update", key={"id": key}, values={"a": value}, position=self.position))
+                    captured.append(Change(op="update", key={"id": key}, values={"a": value}))
                     model[key] = {**model.get(key, {"b": None}), "a": value}
                 case "rename":
-                    captured.append(Change(op="update", key={"id": key}, values={"id": other}, position=self.position))
+                    captured.append(Change(op="update", key={"id": key}, values={"id": other}))
                     model[other] = model.pop(key, {"a": None, "b": None})
                 case "delete":
-                    captured.append(Change(op="delete", key={"id": key}, position=self.position))
+                    captured.append(Change(op="delete", key={"id": key}))
                     model.pop(key, None)
                 case _:
-                    captured.append(Change(op="truncate", position=self.position))
+                    captured.append(Change(op="truncate"))
                     model = {}
         table = table_named(self.workspace, "t")
-        done = changes.append(self.workspace, table, captured, How(verb="capture"), source="db")
-        self.told(done, model)
-        assert changes.append(self.workspace, table, captured, How(verb="capture"), source="db").index is None
+        source = Source(name="db", after=self.position or None, position=self.position + 1)
+        self.position += 1
+        self.told(changes.append(self.workspace, table, captured, How(verb="capture"), source=source), model)
+        assert changes.append(self.workspace, table, captured, How(verb="capture"), source=source).index is None
 
     @rule(at_least=st.sampled_from([2, 3, 1000]))
     def compact(self, at_least: int) -> None:

@@ -39,6 +39,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "runs": ("runs", "List what was run."),
     "tensor": ("tensor", "Keep arrays by version, and read slices of any."),
     "stream": ("stream", "Append to streams, and read them by offset."),
+    "capture": ("capture", "Record what other programs change in their database."),
     "table": ("table", "Keep records with their history."),
     "show": ("show", "Show one thing, with its bytes, neighbours and history."),
     "diff": ("diff", "Say what changed: names, rows, cells, numbers, lines."),

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 from rich.console import RenderableType
 from rich.text import Text
 
+from retrodict.kernel.words import count
 from retrodict.render import graph
-from retrodict.render.words import count
 
 if TYPE_CHECKING:
     from retrodict.actions.row_lineage import CausingRows, RecordLineage, RowReading, UsedRows

@@ -44,7 +44,6 @@ class Change:
         at: When another system made it (RFC 3339, or a `datetime`); None: now.
         who, why, how: Who made it there, why, and by which statement; sealed in the record. None: as the event says.
         tx: The id of the transaction there.
-        position: Where it stands in what it was captured from, ascending; see `source` of `append`.
     """
 
     op: Op
@@ -56,7 +55,21 @@ class Change:
     why: str | None = None
     how: str | None = None
     tx: str | None = None
-    position: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Source:
+    """What changes are captured from, and how far they come.
+
+    Attributes:
+        after: The position after which the changes begin: None where nothing has been recorded from there. Where
+            another position is recorded by now, another process has been faster, and nothing is recorded.
+        position: The position after them: what a source likes to call it, as JSON without floats.
+    """
+
+    name: str
+    after: object
+    position: object
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -147,18 +160,15 @@ def append(
     changes: Sequence[Change],
     how: How,
     *,
-    source: str | None = None,
-    position: int | None = None,
+    source: Source | None = None,
 ) -> ChangeSet:
     """Record changes in their order, all of them in one piece; they are durable when this returns.
 
     A record may be changed several times in one piece. What changes nothing is not recorded.
 
     Args:
-        source: What they are captured from. Then every change is taken as it comes (see `ChangeSet.amiss`), and those
-            at or before the position up to which this source has been recorded are passed over: whoever does not know
-            whether they were recorded gives them again.
-        position: Up to where the source has come with these; None: the last change's.
+        source: What they are captured from. Then every change is taken as it comes (see `ChangeSet.amiss`), and
+            whoever does not know whether they were recorded gives them again.
 
     Raises:
         BadCellError, BadKeyError: A value that is none of its column; a key that names no record.
@@ -170,20 +180,16 @@ def append(
         log = lines.own_log(workspace, table)
         db = workspace.views.database()
         columns = lines.columns_at(db, log, log.size)
-        wanted = list(changes)
-        if source is not None:
-            done = records.position(db, table.stream, log.branch, source)
-            if done is not None:
-                wanted = [change for change in wanted if change.position is None or change.position > done]
-            if position is None:
-                position = max((c.position for c in wanted if c.position is not None), default=done)
-            if done is not None and (position is None or position <= done):
-                wanted = []
-        _keep_policy(table, how, wanted)
+        if source is not None and not _is_next(db, log, source):
+            return _unchanged(workspace, log)
+        _keep_policy(table, how, changes)
         work = _Folding(workspace, index, log, columns, how, is_captured=source is not None)
-        work.take(wanted)
-        said = None if source is None else (source, position or 0)
-        return _append(workspace, log, columns, work.rows, how, source=said, amiss=work.amiss)
+        work.take(changes)
+        return _append(workspace, log, columns, work.rows, how, source=source, amiss=work.amiss)
+
+
+def _is_next(db: Any, log: ChangeLog, source: Source) -> bool:
+    return bool(records.position(db, log.table.stream, log.branch, source.name) == source.after)
 
 
 def _keep_policy(table: Table, how: How, changes: Sequence[Change]) -> None:
@@ -432,7 +438,14 @@ def _rows(numbers: Sequence[int]) -> str:
 
 
 def bring_to(
-    workspace: Workspace, table: Table, wanted: Any, how: How, *, keep_missing: bool = False, called: str = "it"
+    workspace: Workspace,
+    table: Table,
+    wanted: Any,
+    how: How,
+    *,
+    keep_missing: bool = False,
+    called: str = "it",
+    source: Source | None = None,
 ) -> ChangeSet:
     """Make a table as it is `wanted`, an Arrow table with its columns' names: creates, updates and deletes.
 
@@ -441,6 +454,7 @@ def bring_to(
     Args:
         keep_missing: Records that are not there stay.
         called: What it is, in errors.
+        source: What it is captured from; see `append`.
 
     Raises:
         As `append` does.
@@ -451,17 +465,30 @@ def bring_to(
     found = prepared_rows(wanted, columns, table, called)
     before = lines.alive(log, log.size, columns)
     made = difference(before, found, columns, table.key, keep_missing=keep_missing)
-    if made.num_rows == 0:
+    if made.num_rows == 0 and source is None:
         return _unchanged(workspace, log)
     with KeyIndex(workspace) as index, streams.locked(workspace):
         now = lines.own_log(workspace, table)
+        if source is not None and not _is_next(workspace.views.database(), now, source):
+            return _unchanged(workspace, now)
         if lines.columns_at(workspace.views.database(), now, now.size) != columns or now.branch != log.branch:
             raise UsageError(f"{table.name} has got other columns meanwhile", hint="Look at them, and try again.")
         since = log.size if how.since is None else min(how.since, log.size)
         if now.size > since:
             _refuse_meanwhile(workspace, index, now, columns, made, since)
+        if made.num_rows == 0:
+            return _note_position(workspace, now, source)
         made = _after_deletes(workspace, index, now, columns, made)
-        return _append_table(workspace, now, made, how)
+        return _append_table(workspace, now, made, how, source=source)
+
+
+def differing(workspace: Workspace, table: Table, wanted: Any, *, called: str) -> int:
+    """Return how many records `bring_to` would create, change or delete. Raises as it does."""
+    log = lines.own_log(workspace, table)
+    columns = lines.columns_at(workspace.views.database(), log, log.size)
+    found = prepared_rows(wanted, columns, table, called)
+    before = lines.alive(log, log.size, columns)
+    return int(difference(before, found, columns, table.key, keep_missing=False).num_rows)
 
 
 def prepared_rows(wanted: Any, columns: Sequence[Column], table: Table, called: str) -> Any:
@@ -695,6 +722,22 @@ def _unchanged(workspace: Workspace, log: ChangeLog, amiss: int = 0) -> ChangeSe
 # Recording
 
 
+def _note_position(workspace: Workspace, log: ChangeLog, source: Source | None, amiss: int = 0) -> ChangeSet:
+    """Record that a source has come further without a change; called while the lock is held."""
+    if source is not None and source.position != source.after:
+        batch = Batch(workspace)
+        batch.event(
+            "table.captured",
+            uses=(),
+            makes=(),
+            body=records.captured_body(
+                stream=log.table.stream, branch=log.branch, source=source.name, position=source.position
+            ),
+        )
+        batch.append()
+    return _unchanged(workspace, log, amiss)
+
+
 def _append(
     workspace: Workspace,
     log: ChangeLog,
@@ -702,13 +745,13 @@ def _append(
     rows: _Rows,
     how: How,
     *,
-    source: tuple[str, int] | None,
+    source: Source | None,
     amiss: int,
 ) -> ChangeSet:
     import pyarrow as pa  # 57 ms
 
     if not rows.op:
-        return _unchanged(workspace, log, amiss)
+        return _note_position(workspace, log, source, amiss)
     arrays = {
         "_op": pa.array(rows.op, pa.int8()),
         ROW: pa.array(rows.row, pa.int64()),
@@ -728,7 +771,7 @@ def _append_table(
     how: How,
     *,
     made_by: Sequence[Change | None] = (),
-    source: tuple[str, int] | None = None,
+    source: Source | None = None,
     amiss: int = 0,
 ) -> ChangeSet:
     """Append changes while the lock is held."""
@@ -760,8 +803,8 @@ def _append_table(
             verb=how.verb,
             run=how.run,
             statement=batch.seal(how.statement),
-            source=None if source is None else source[0],
-            position=None if source is None else source[1],
+            source=None if source is None else source.name,
+            position=None if source is None else source.position,
         ),
     )
     return ChangeSet(
@@ -943,4 +986,4 @@ def check_columns(columns: Sequence[Column]) -> None:
         )
 
 
-__all__ = ["MAIN", "Change", "ChangeSet", "How", "append", "bring_to", "create"]
+__all__ = ["MAIN", "Change", "ChangeSet", "How", "Source", "append", "bring_to", "create"]

@@ -142,7 +142,7 @@ def version_body(
     run: EventId | None,
     statement: Mapping[str, str] | None,
     source: str | None,
-    position: int | None,
+    position: object,
 ) -> dict[str, object]:
     """Return what `stream.appended` says of a table's changes."""
     return {
@@ -153,6 +153,11 @@ def version_body(
         "how": {"verb": verb, "run": run, "statement": statement},
         "source": None if source is None else {"name": source, "position": position},
     }
+
+
+def captured_body(*, stream: EventId, branch: str, source: str, position: object) -> dict[str, object]:
+    """Return the body of `table.captured`: a source has come to a position, and nothing has changed on the way."""
+    return {"stream": stream, "branch": branch, "source": {"name": source, "position": position}}
 
 
 class TableProjection:
@@ -171,7 +176,7 @@ class TableProjection:
         "stop INTEGER NOT NULL, creates INTEGER NOT NULL, updates INTEGER NOT NULL, deletes INTEGER NOT NULL, "
         "verb TEXT NOT NULL, run TEXT, statement TEXT, at TEXT NOT NULL, agent TEXT NOT NULL) WITHOUT ROWID",
         "tables_sources": "CREATE TABLE tables_sources (stream TEXT NOT NULL, branch TEXT NOT NULL, "
-        "source TEXT NOT NULL, position INTEGER NOT NULL, event TEXT NOT NULL, "
+        "source TEXT NOT NULL, position TEXT NOT NULL, event TEXT NOT NULL, "
         "PRIMARY KEY (stream, branch, source)) WITHOUT ROWID",
     }
     indexes: Sequence[str] = (
@@ -205,6 +210,8 @@ class TableProjection:
                 db.execute("UPDATE tables_tables SET owner = ? WHERE stream = ?", (body["owner"], body["stream"]))
             case "stream.appended" if body.get("table") is not None:
                 self._appended(db, entry, body)
+            case "table.captured":
+                self._come_to(db, entry, body["stream"], body["branch"], body["source"])
 
     def _columns(
         self,
@@ -250,8 +257,14 @@ class TableProjection:
             ),
         )
         if said["source"] is not None:
-            source = (body["stream"], branch, said["source"]["name"], said["source"]["position"], event.id)
-            db.execute("INSERT OR REPLACE INTO tables_sources VALUES (?, ?, ?, ?, ?)", source)
+            self._come_to(db, entry, body["stream"], branch, said["source"])
+
+    def _come_to(
+        self, db: apsw.Connection, entry: Sequenced, stream: str, branch: str, source: Mapping[str, Any]
+    ) -> None:
+        position = canonical.encode(source["position"]).decode()
+        row = (stream, branch, source["name"], position, entry.event.id)
+        db.execute("INSERT OR REPLACE INTO tables_sources VALUES (?, ?, ?, ?, ?)", row)
 
 
 def _plain(value: Any) -> object:
@@ -365,8 +378,15 @@ def numbered(db: apsw.Connection, stream: EventId, branch: str, version: int) ->
     )
 
 
-def position(db: apsw.Connection, stream: EventId, branch: str, source: str) -> int | None:
-    """Return how far what is captured from a source has come; None: nothing of it has."""
+def position(db: apsw.Connection, stream: EventId, branch: str, source: str) -> Any:
+    """Return how far what is captured from a source has come, as the source says it; None: nothing of it has."""
     query = "SELECT position FROM tables_sources WHERE stream = ? AND branch = ? AND source = ?"
     rows: list[Any] = db.execute(query, (stream, branch, source)).fetchall()
-    return int(rows[0][0]) if rows else None
+    return json.loads(rows[0][0]) if rows else None
+
+
+def sources(db: apsw.Connection, source: str | None = None) -> list[tuple[str, EventId]]:
+    """Return what tables are captured from (of one source), each with the `stream.created` of the table's changes."""
+    query = "SELECT DISTINCT source, stream FROM tables_sources WHERE ?1 IS NULL OR source = ?1 ORDER BY 1, 2"
+    rows: list[Any] = db.execute(query, (source,)).fetchall()
+    return [(name, EventId(stream)) for name, stream in rows]

@@ -1,0 +1,165 @@
+"""What a captured database says: its tables, their rows, and the changes that were made to them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Literal, Protocol
+
+from retrodict.kernel.errors import UnavailableError, UsageError
+
+Op = Literal["create", "update", "delete", "truncate"]
+Row = Mapping[str, object]
+
+
+class DatabaseError(UnavailableError):
+    """A database does not do what was asked of it."""
+
+    slug = "database"
+    hint = "Look whether it runs, and whether this user may do that; what was captured before stays as it is."
+
+
+class NotCapturableError(UsageError):
+    """A table cannot be captured as it is."""
+
+    slug = "not-capturable"
+    hint = "Give it a primary key, or name the columns that identify a row: --key COLUMN."
+
+
+class PutBackError(UnavailableError):
+    """A database is in a state before the one that was captured last: a backup of it has been restored."""
+
+    slug = "database-put-back"
+    hint = "Compare it with what was captured: `retrodict capture db URL --check --mend`."
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Column:
+    """A column of a captured table.
+
+    Attributes:
+        number: Stays the same when the column is renamed.
+        type: What its values are here, as a stream's schema writes types: "int64", ["timestamp", "us", "UTC"].
+        declared: Its type as the database writes it.
+    """
+
+    number: int
+    name: str
+    type: object
+    declared: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Description:
+    """A table as its database has it now: its name with that of its schema, its columns, those that identify a row."""
+
+    name: str
+    columns: Sequence[Column]
+    key: Sequence[str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Change:
+    """A change of one row that was committed; or that a whole table was emptied (`truncate`, without rows).
+
+    Attributes:
+        before, after: All columns, by the names that they had then; None where there was no row.
+        user: Who was logged in there.
+        who, reason: What the session said of itself by `retrodict.who` and `retrodict.reason`; None: nothing.
+        application: What the program calls itself; None where it does not.
+        statement: What was executed, as the program sent it; None where the database does not tell.
+        transaction: Its number there; changes with the same number took effect together.
+    """
+
+    op: Op
+    before: Row | None
+    after: Row | None
+    at: datetime
+    user: str | None
+    who: str | None
+    application: str | None
+    statement: str | None
+    reason: str | None
+    transaction: str
+
+
+class Reading(Protocol):
+    """A table at one instant: how it is described, what changed since a position, and all its rows.
+
+    Attributes:
+        position: After the changes that `changes` yields; what the next reading goes on from.
+        is_whole: Whether `changes` are all that there are: `rows` is the table after them.
+        problems: What tells that changes may have been made around the capture, in words.
+    """
+
+    @property
+    def description(self) -> Description: ...  # noqa: D102
+    @property
+    def position(self) -> Mapping[str, object]: ...  # noqa: D102
+    @property
+    def is_whole(self) -> bool: ...  # noqa: D102
+    @property
+    def problems(self) -> Sequence[str]: ...  # noqa: D102
+    @property
+    def changes(self) -> Sequence[Change]: ...  # noqa: D102
+    def count(self) -> int: ...  # noqa: D102
+    def rows(self) -> Iterator[Row]: ...  # noqa: D102
+
+
+class Database(Protocol):
+    """A database whose tables can be captured. Everything raises `DatabaseError` where the database refuses.
+
+    Attributes:
+        name: What it is called where it is shown: its address without what is secret.
+    """
+
+    @property
+    def name(self) -> str: ...  # noqa: D102
+
+    def describe(self, table: str, key: Sequence[str] = ()) -> Description:
+        """Return what a table is.
+
+        Raises:
+            NotCapturableError: It is none, or its rows cannot be told apart.
+        """
+        ...
+
+    def install_sql(self, tables: Sequence[str]) -> list[str]:
+        """Return the statements that begin to capture tables; none where that is done already."""
+        ...
+
+    def remove_sql(self, tables: Sequence[str]) -> list[str]:
+        """Return the statements that take the capture of tables out, and with the last one whatever else was put in."""
+        ...
+
+    def execute(self, statements: Sequence[str]) -> None:
+        """Execute statements, all or none."""
+        ...
+
+    def captured(self) -> list[str]:
+        """Return the tables that are captured now."""
+        ...
+
+    def read(
+        self, table: str, position: Mapping[str, object] | None, *, key: Sequence[str] = (), limit: int
+    ) -> AbstractContextManager[Reading]:
+        """Read a table at this instant.
+
+        Args:
+            position: That of the last reading; None: `changes` is empty, and `rows` is where the capture begins.
+            limit: About how many changes at the most.
+
+        Raises:
+            PutBackError: The database is in a state before that position.
+        """
+        ...
+
+    def forget(self, table: str, position: Mapping[str, object]) -> None:
+        """Drop the changes before a position from the database: they are held elsewhere now."""
+        ...
+
+    def close(self) -> None:
+        """Close the connection."""
+        ...

@@ -1,0 +1,176 @@
+"""`capture db`: what other programs changed becomes history, and the folded history is their table."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import apsw
+import psycopg
+import pytest
+from tests.cli.conftest import Command, Outcome
+
+LOANS = "CREATE TABLE loans (id int PRIMARY KEY, customer text, amount numeric(10, 2))"
+
+
+@pytest.fixture
+def run(retrodict: Command, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Outcome]:
+    """Return what runs a command in a new workspace, which must end as it should."""
+
+    def checked(*arguments: str, code: int = 0, asked: str = "") -> Outcome:
+        monkeypatch.setattr(sys, "stdin", io.StringIO(asked))
+        done = retrodict(*arguments)
+        assert done.code == code, done
+        return done
+
+    checked("init")
+    return checked
+
+
+def _records(run: Callable[..., Outcome], reference: str) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = json.loads(run("table", "at", reference, "--json").out)["records"]
+    return found
+
+
+def test_install_shows_its_sql_and_asks(run: Callable[..., Outcome], url: str) -> None:
+    with psycopg.connect(url, autocommit=True) as other:
+        other.execute(LOANS)
+        refused = run("capture", "db", url, "--tables", "loans", "--install", code=2, asked="n\n")
+        assert "CREATE TRIGGER" in refused.out
+        assert other.execute("SELECT count(*) FROM pg_trigger").fetchone() == (0,)
+        run("capture", "db", url, "--tables", "loans", "--install", asked="y\n")
+        assert other.execute("SELECT count(*) FROM pg_trigger").fetchone() == (2,)
+        removed = run("capture", "db", url, "--tables", "loans", "--remove", "--yes")
+        assert "DROP TRIGGER" in removed.out
+        assert other.execute("SELECT count(*) FROM pg_trigger").fetchone() == (0,)
+
+
+def test_who_when_how_and_why_become_the_history_of_a_record(run: Callable[..., Outcome], url: str) -> None:
+    with psycopg.connect(url, autocommit=True, application_name="loans-desk") as other:
+        other.execute(LOANS)
+        other.execute("INSERT INTO loans VALUES (1, 'Ada', 230), (2, NULL, 10.5)")
+        run("capture", "db", url, "--tables", "loans", "--install", "--yes")
+        assert [row["id"] for row in _records(run, "loans@v1")] == [1, 2]
+        other.execute("SET retrodict.who = 'ann'; SET retrodict.reason = 'the code table was wrong'")
+        other.execute("UPDATE loans SET amount = 1150 WHERE id = 1")
+        other.execute("DELETE FROM loans WHERE id = 2")
+        told = run("capture", "db", url, "--check").out
+        assert "1 changed, 1 deleted" in told
+        assert "the same, record by record" in told
+    (created, changed) = json.loads(run("table", "history", "loans", "1", "--json").out)["changes"]
+    assert (changed["who"], changed["why"]) == ("ann", "the code table was wrong")
+    assert "[loans-desk] UPDATE loans SET amount = 1150 WHERE id = 1" in changed["how"]
+    assert created["op"] == "create"
+    assert "loans@v2" in run("capture").out
+    assert "nothing" in run("capture", "db", url).out
+
+
+def test_what_was_changed_around_it_is_told_and_mended(run: Callable[..., Outcome], url: str) -> None:
+    with psycopg.connect(url, autocommit=True) as other:
+        other.execute(LOANS)
+        run("capture", "db", url, "--tables", "loans", "--install", "--yes")
+        other.execute("INSERT INTO loans VALUES (1, 'Ada', 230)")
+        other.execute("ALTER TABLE loans DISABLE TRIGGER ALL")
+        other.execute("UPDATE loans SET amount = 0; INSERT INTO loans VALUES (2, 'Bob', 1)")
+        told = run("capture", "db", url, "--check", code=1).out
+        assert "switched off" in told
+        assert "2 records differ" in told
+        run("capture", "db", url, "--check", "--mend", code=1)
+        assert len(_records(run, "loans")) == 2
+        other.execute('ALTER TABLE loans ENABLE ALWAYS TRIGGER "!retrodict_record"')
+        other.execute('ALTER TABLE loans ENABLE ALWAYS TRIGGER "!retrodict_truncated"')
+        assert "the same" in run("capture", "db", url, "--check").out
+    history = json.loads(run("table", "history", "loans", "2", "--json").out)["changes"]
+    assert "found by comparing" in history[0]["how"]
+
+
+def test_bad_input_is_one_line(run: Callable[..., Outcome], url: str, tmp_path: Path) -> None:
+    with psycopg.connect(url, autocommit=True) as other:
+        other.execute("CREATE TABLE keyless (a int); CREATE TABLE loans (id int PRIMARY KEY, since timestamp)")
+        other.execute("INSERT INTO loans VALUES (1, 'infinity')")
+    for arguments, words in (
+        ((url, "--tables", "keyless", "--install", "--yes"), "no primary key"),
+        ((url, "--tables", "nothing", "--install", "--yes"), "has no table nothing"),
+        ((url, "--install", "--yes"), "no table is named"),
+        ((url,), "captures no table"),
+        (("postgresql://127.0.0.1:1/none", "--tables", "a"), "127.0.0.1"),
+        (("mysql://x/y",), "no database that can be captured"),
+        ((str(tmp_path / "none.db"),), "no database that can be captured"),
+        ((url, "--tables", "loans", "--install", "--yes"), "outside what is kept"),
+    ):
+        result = run("capture", "db", *arguments, code=2)
+        assert words in (result.out + result.err), result.out
+        assert "Traceback" not in result.out
+
+
+def test_sqlite_is_captured_too(run: Callable[..., Outcome]) -> None:
+    other = apsw.Connection("shop.db")
+    other.execute("CREATE TABLE loans (id INTEGER PRIMARY KEY, customer TEXT, amount NUMERIC, scan BLOB)")
+    other.execute("INSERT INTO loans VALUES (1, 'Ada', 2.5, x'00ff')")
+    run("capture", "db", "shop.db", "--tables", "loans", "--install", "--yes", "--as", "requests")
+    other.execute("UPDATE retrodict_session SET who = 'ann', reason = 'asked by telephone'")
+    other.execute("UPDATE loans SET amount = 7; INSERT INTO loans VALUES (2, NULL, NULL, NULL)")
+    assert "the same" in run("capture", "db", "shop.db", "--check").out
+    (_, change) = json.loads(run("table", "history", "requests", "1", "--json").out)["changes"]
+    assert (change["who"], change["why"]) == ("ann", "asked by telephone")
+    other.execute("INSERT OR REPLACE INTO loans VALUES (1, 'Bob', 1, NULL)")
+    other.execute("CREATE UNIQUE INDEX one_customer ON loans (customer)")
+    other.execute("INSERT OR REPLACE INTO loans VALUES (3, 'Bob', 1, NULL)")  # 1 goes, and no trigger is called
+    assert "1 record differ" in run("capture", "db", "shop.db", "--check", code=1).out
+    run("capture", "db", "shop.db", "--check", "--mend")
+    assert [row["id"] for row in _records(run, "requests")] == [2, 3]
+
+
+def test_nothing_is_lost_or_doubled_while_the_capture_is_killed(
+    run: Callable[..., Outcome], url: str, tmp_path: Path
+) -> None:
+    with psycopg.connect(url, autocommit=True) as other:
+        other.execute(LOANS)
+    run("capture", "db", url, "--tables", "loans", "--install", "--yes")
+    stop = threading.Event()
+
+    def work(seed: int) -> None:
+        rng = random.Random(seed)
+        with psycopg.connect(url, autocommit=True) as mine:
+            while not stop.is_set():
+                mine.execute(
+                    "INSERT INTO loans VALUES (%s, 'x', %s) ON CONFLICT (id) DO UPDATE SET amount = loans.amount + 1",
+                    (rng.randint(1, 40), seed),
+                )
+                if rng.random() < 0.2:
+                    mine.execute("DELETE FROM loans WHERE id = %s", (rng.randint(1, 40),))
+                time.sleep(0.002)
+
+    writers = [threading.Thread(target=work, args=(seed,)) for seed in range(3)]
+    for writer in writers:
+        writer.start()
+    command = [sys.executable, "-m", "retrodict", "capture", "db", url, "--follow", "--every", "0.1s"]
+    rng = random.Random(5)
+    try:
+        for _ in range(6):
+            process = subprocess.Popen(command, cwd=os.getcwd(), stdout=subprocess.DEVNULL)
+            time.sleep(0.6 + rng.random())
+            process.send_signal(signal.SIGKILL)
+            process.wait()
+    finally:
+        stop.set()
+        for writer in writers:
+            writer.join()
+    told = run("capture", "db", url, "--check").out
+    assert "the same, record by record" in told
+    assert "did not fit" not in told
+    with psycopg.connect(url) as other:
+        rows = other.execute("SELECT id, amount::text FROM loans ORDER BY id").fetchall()
+        assert other.execute("SELECT count(*) FROM retrodict.changes").fetchone() == (0,)
+    assert sorted((row["id"], row["amount"]) for row in _records(run, "loans")) == rows
+    run("verify")
