@@ -135,7 +135,7 @@ entries = st.lists(
 )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(listing=entries, leaf=st.integers(1, 6), seed=st.integers())
 def test_a_listing_has_one_name_whatever_its_order_and_comes_back_sorted(
     listing: list[TreeEntry], leaf: int, seed: int
@@ -384,6 +384,118 @@ def test_what_has_not_changed_is_not_read_again(later: ObjectStore, tmp_path: Pa
     assert (again.digest, again.recipes) == (first.digest, first.recipes)
     (home / "3").write_bytes(b"other")
     assert later.add(home).unchanged == 5
+
+
+_NAMES = st.sampled_from([b"a", b"b", b"ba", b"c", b"d", b"e", b"f" * 40])
+_STATES = st.dictionaries(_NAMES, st.sampled_from([b"", b"one", b"two", b"run", b"link", b"folder", b"big"]))
+
+
+def bring_to(folder: Path, state: dict[bytes, bytes]) -> None:
+    """Make a folder hold exactly what `state` says, touching only what differs."""
+    for path in folder.iterdir():
+        kept = picture(folder).get(os.fsencode(path.name))
+        if kept != _STOOD.get(state.get(os.fsencode(path.name), b"gone")):
+            shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
+    for name, what in state.items():
+        path = folder / os.fsdecode(name)
+        if os.path.lexists(path):
+            continue
+        match what:
+            case b"link":
+                path.symlink_to("nowhere")
+            case b"folder":
+                path.mkdir()
+            case b"big":
+                path.write_bytes(_BIG)
+            case _:
+                path.write_bytes(what)
+                path.chmod(0o755 if what == b"run" else 0o644)
+
+
+_BIG = bytes(300_000)
+_STOOD = {what: ("file", what) for what in (b"", b"one", b"two")} | {
+    b"run": ("executable", b"run"),
+    b"link": ("symlink", b"nowhere"),
+    b"folder": ("tree", b""),
+    b"big": ("file", _BIG),
+}
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(states=st.lists(_STATES, min_size=2, max_size=4), looks=st.booleans())
+def test_a_version_beside_the_one_before_is_the_same_as_one_taken_anew(
+    tmp_path: Path, states: list[dict[bytes, bytes]], looks: bool
+) -> None:
+    top = tmp_path / os.urandom(6).hex()
+    home = top / "home"
+    home.mkdir(parents=True)
+    with (
+        ObjectStore.create(top / "store", LaterClock(), cache_key=CACHE_KEY) as store,
+        ObjectStore.create(top / "anew", LaterClock()) as anew,
+    ):
+        versions = []
+        for state in states:
+            bring_to(home, state)
+            if looks:
+                store.hash_folder(home)
+            added = store.add(home)
+            whole = anew.add(home)
+            assert (added.digest, added.files, added.size_bytes) == (whole.digest, whole.files, whole.size_bytes)
+            assert store.hash_folder(home) == added.digest
+            versions.append((added.digest, picture(home)))
+        for digest, seen in versions:
+            for name in set(picture(home)) - set(seen):
+                path = home / os.fsdecode(name)
+                shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
+            store.checkout(digest, home)
+            assert picture(home) == seen
+            store.hash_folder(home)
+    shutil.rmtree(top)
+
+
+def leaf_of(rows: dict[bytes, tuple[bytes, int, bytes]]) -> bytes:
+    listed = [(code, name, size, content) for name, (code, size, content) in sorted(rows.items())]
+    return tree.encode_leaf(listed, sum(size for _, _, size, _ in listed))
+
+
+_ROWS = st.dictionaries(
+    st.binary(min_size=1, max_size=3).filter(tree.is_name),
+    st.tuples(st.sampled_from([b"f", b"x", b"t"]), st.integers(0, 2), st.sampled_from([bytes(32), bytes([1] * 32)])),
+    max_size=12,
+)
+
+
+@given(old=_ROWS, new=_ROWS, same=_ROWS)
+def test_changes_of_a_leaf_are_those_of_its_entries(
+    old: dict[bytes, tuple[bytes, int, bytes]],
+    new: dict[bytes, tuple[bytes, int, bytes]],
+    same: dict[bytes, tuple[bytes, int, bytes]],
+) -> None:
+    old, new = same | old, same | new
+    found, gone = tree.changes(leaf_of(old), leaf_of(new))
+    rows = [row for row in tree.rows(leaf_of(new)) if old.get(row[3]) != (row[0], row[1], row[2])]
+    assert found == rows
+    assert gone == {name: row[2] for name, row in old.items() if new.get(name) != row}
+
+
+@given(rows=_ROWS, at=st.integers(0, 10**6), byte=st.integers(1, 255))
+def test_a_leaf_that_must_not_be_is_refused_beside_another_too(
+    rows: dict[bytes, tuple[bytes, int, bytes]], at: int, byte: int
+) -> None:
+    good = leaf_of(rows)
+    odd = bytearray(good)
+    odd[at % len(odd)] ^= byte
+    try:
+        expected: object = tree.rows(bytes(odd))
+    except FormatError:
+        expected = None
+    try:
+        found, gone = tree.changes(good, bytes(odd))
+    except FormatError:
+        assert expected is None
+    else:
+        kept = [row for row in tree.rows(good) if row[3] not in gone]
+        assert sorted(kept + found, key=lambda row: row[3]) == expected
 
 
 def change_and_put_back(path: Path) -> None:

@@ -16,8 +16,18 @@ if TYPE_CHECKING:
 # Names a run, by its `run.started`, to the processes that are a part of it.
 RUN_VARIABLE = "RETRODICT_RUN"
 IGNORE_FILE: Final = ".retrodictignore"
+
+
+class _Names(frozenset[bytes]):
+    """Names that are left out, of a folder or a file alike."""
+
+    def __call__(self, name: bytes, is_folder: bool) -> bool:
+        del is_folder
+        return name in self
+
+
 # Tools' stores, and what Python leaves behind.
-_NEVER: Final = frozenset({FOLDER.encode(), b".git", b"__pycache__", b".DS_Store"})
+_NEVER: Final = _Names({FOLDER.encode(), b".git", b"__pycache__", b".DS_Store"})
 
 
 def workspace_path(workspace: Workspace, path: Path) -> str | None:
@@ -32,7 +42,7 @@ def workspace_path(workspace: Workspace, path: Path) -> str | None:
 def tools_stores(folder: bytes) -> Callable[[bytes, bool], bool]:
     """Say what is left out of any folder, as `ObjectStore.add` asks for it; no file is read for it."""
     del folder
-    return lambda name, _: name in _NEVER
+    return _NEVER
 
 
 class Ignored:

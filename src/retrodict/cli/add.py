@@ -42,7 +42,7 @@ def command(
 ) -> None:
     """Version the files and folders PATHS."""
     from retrodict.actions.add import add
-    from retrodict.render import text
+    from retrodict.render import lines
 
     # `--personal` takes a column only beside --subject, and only where PATHS are left: else it is a flag before a path.
     columns = [value for value in personal if value != _ALL]
@@ -65,4 +65,4 @@ def command(
             remember=remember,
             progress=progress,
         )
-    door.show(record, as_json=as_json, text=text.added)
+    door.show(record, as_json=as_json, text=lines.added)

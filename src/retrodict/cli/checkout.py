@@ -26,7 +26,7 @@ def command(reference: str | None, destination: Path | None, as_json: bool) -> N
     """
     from retrodict.actions.checkout import checkout
     from retrodict.actions.checkout_pinned import checkout_pinned
-    from retrodict.render import text, versions
+    from retrodict.render import lines
 
     with door.workspace(records=True) as workspace, door.progress("checking out") as progress:
         if reference is None:
@@ -34,7 +34,9 @@ def command(reference: str | None, destination: Path | None, as_json: bool) -> N
         else:
             record = checkout(workspace, reference, destination, environment=dict(os.environ), progress=progress)
     if reference is None:
+        from retrodict.render import versions  # 40 ms, with rich
+
         door.show(pinned, as_json=as_json, text=versions.checked_out_pinned)
         return
-    door.show(record, as_json=as_json, text=text.checked_out)
+    door.show(record, as_json=as_json, text=lines.checked_out)
     sys.exit(1 if record.forgotten or record.left_out else 0)

@@ -441,11 +441,15 @@ def echo_bytes(data: bytes) -> None:
 
 def draw(rendered: RenderableType, *, to_stderr: bool = False) -> None:
     """Print what a renderer returned."""
+    stream = sys.stderr if to_stderr else sys.stdout
+    if isinstance(rendered, str):  # lines that need no drawing
+        with _printing():
+            stream.write(printable(rendered) + "\n")
+        return
     from rich.console import Console
 
     from retrodict.render.text import Printable
 
-    stream = sys.stderr if to_stderr else sys.stdout
     # A pipe has no width: lines are kept long there, so that what is grepped stays on one line; COLUMNS says otherwise.
     width = None if stream.isatty() or os.environ.get("COLUMNS", "").isdigit() else 200
     with _printing():

@@ -16,9 +16,9 @@ from retrodict.cli import door
 def command(exit_code: bool, buckets: bool, as_json: bool) -> None:
     """Say what has changed since it was versioned, and how the record stands."""
     from retrodict.actions.status import status
-    from retrodict.render import text
+    from retrodict.render import lines
 
     with door.workspace() as workspace:
         record = status(workspace, buckets=dict(os.environ) if buckets else None)
-    door.show(record, as_json=as_json, text=text.status)
+    door.show(record, as_json=as_json, text=lines.status)
     sys.exit(1 if exit_code and record.is_changed else 0)

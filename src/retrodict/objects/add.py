@@ -15,8 +15,9 @@ from __future__ import annotations
 import os
 import stat as st
 from collections import deque
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
@@ -27,7 +28,7 @@ from retrodict.kernel.protocols import Clock, Progress
 from retrodict.kernel.types import Digest
 from retrodict.objects import tree
 from retrodict.objects.errors import ChangedFileError, UnreadableFileError
-from retrodict.objects.foldercache import RECORD, UNKNOWN, FolderCache, Row, parse
+from retrodict.objects.foldercache import RECORD, UNKNOWN, FolderCache, Row, Run, lay_beside, parse
 from retrodict.objects.index import Index
 from retrodict.objects.names import Kind, as_digest, name_of
 from retrodict.objects.raw import RAW_FROM
@@ -43,7 +44,8 @@ _BATCH_FILES, _BATCH_BYTES = 256, 4 << 20
 _BLOCK = 1 << 20
 _SPECIAL = {st.S_IFSOCK: "a socket", st.S_IFIFO: "a pipe", st.S_IFBLK: "a block device", st.S_IFCHR: "a device"}
 
-Skip = Callable[[bytes, bool], bool]  # (name in a folder, is it a folder itself) -> leave it out
+# (name in a folder, is it a folder itself) -> leave it out; one that is a set of names as well need not be called
+Skip = Callable[[bytes, bool], bool]
 Ignore = Callable[[bytes], Skip | None]  # path of a folder relative to the one that is added -> what to skip in it
 
 
@@ -209,6 +211,9 @@ def store_file(
     raise ChangedFileError(display(path))
 
 
+_Seen = tuple[os.DirEntry[bytes], os.stat_result]
+
+
 class Listed:
     """What was found in a folder; a long listing is kept packed, so that a million entries take some 60 MB."""
 
@@ -221,36 +226,53 @@ class Listed:
         self.buckets: list[bytearray] = []  # records by the first byte of the hash of their names, of one with more
         self.counts: list[int] = []
 
-    def take_entry(self, entry: os.DirEntry[bytes]) -> os.stat_result:
-        """Take what a folder was found to hold; return its stat data."""
-        stat = entry.stat(follow_symlinks=False)
-        name = entry.name
-        kind = stat.st_mode & 0o170000
-        if kind == st.S_IFREG:
-            code = b"x" if stat.st_mode & 0o100 else b"f"
-        elif kind == st.S_IFDIR:
-            # The name of its tree is not known yet.
-            self._take(name, RECORD.pack(b"t", len(name), 0, 0, 0, 0) + name + bytes(32))
-            return stat
-        else:
-            code = b"l" if kind == st.S_IFLNK else UNKNOWN
-        inode = stat.st_ino if stat.st_dev == self.stat.st_dev else 0  # of another file system: never believed
-        record = RECORD.pack(code, len(name), inode, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns)
-        self._take(name, record + name)
-        return stat
+    def take(self, found: Iterator[os.DirEntry[bytes]], skip: Skip | None = None) -> list[_Seen]:
+        """Take what a folder was found to hold; return what of it is neither a file nor a link, with its stat data."""
+        others: list[_Seen] = []
+        never: frozenset[bytes] = skip if isinstance(skip, frozenset) else frozenset()
+        asks = None if isinstance(skip, frozenset) else skip
+        device, pack = self.stat.st_dev, RECORD.pack
+        while some := list(islice(found, tree.LEAF)):
+            taken = []
+            for entry in some:
+                name = entry.name
+                if name in never or (asks is not None and asks(name, entry.is_dir(follow_symlinks=False))):
+                    continue
+                stat = entry.stat(follow_symlinks=False)
+                mode = stat.st_mode
+                kind = mode & 0o170000
+                if kind == 0o100000:
+                    code = b"x" if mode & 0o100 else b"f"
+                elif kind == 0o120000:
+                    code = b"l"
+                else:
+                    others.append((entry, stat))
+                    continue
+                inode = stat.st_ino if stat.st_dev == device else 0  # of another file system: never believed
+                record = pack(code, len(name), inode, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns)
+                taken.append((name, record + name))
+            self._take(taken)
+        return others
 
-    def _take(self, name: bytes, record: bytes) -> None:
+    def take_folder(self, name: bytes) -> None:
+        """Take a folder, the name of whose tree is not known yet."""
+        self._take([(name, RECORD.pack(b"t", len(name), 0, 0, 0, 0) + name + bytes(32))])
+
+    def take_special(self, name: bytes) -> None:
+        """Take what cannot be stored, so that it is known to stand there."""
+        self._take([(name, RECORD.pack(UNKNOWN, len(name), 0, 0, 0, 0) + name)])
+
+    def _take(self, taken: list[tuple[bytes, bytes]]) -> None:
         if not self.buckets:
-            self.found.append((name, record))
-            if len(self.found) > tree.LEAF:
-                self.buckets, self.counts = [bytearray() for _ in range(256)], [0] * 256
-                found, self.found = self.found, []
-                for entry in found:
-                    self._take(*entry)
-            return
-        bucket = blake3(name).digest(1)[0]
-        self.buckets[bucket] += record
-        self.counts[bucket] += 1
+            self.found += taken
+            if len(self.found) <= tree.LEAF:
+                return
+            self.buckets, self.counts = [bytearray() for _ in range(256)], [0] * 256
+            taken, self.found = self.found, []
+        for name, record in taken:
+            bucket = blake3(name).digest(1)[0]
+            self.buckets[bucket] += record
+            self.counts[bucket] += 1
 
     def within(self, part: bytes) -> list[tuple[bytes, bytes]]:
         """Return the entries (name, record) that belong to one leaf of a listing, whatever listing that is."""
@@ -324,7 +346,7 @@ def _split(part: bytes, entries: list[tuple[bytes, bytes]]) -> Iterator[tuple[by
 class _Leaf:
     """One leaf of a listing of which something must be read."""
 
-    __slots__ = ("contents", "folder", "missing", "names", "old", "part", "records")
+    __slots__ = ("before", "contents", "folder", "missing", "names", "old", "part", "records", "runs")
 
     def __init__(self, folder: _Folder, part: bytes, entries: list[tuple[bytes, bytes]], old: Row | None) -> None:
         self.folder = folder
@@ -334,6 +356,16 @@ class _Leaf:
         self.contents = [b""] * len(entries)
         self.missing = 0
         self.old = old
+        self.runs: list[Run] = []  # stretches that are as `old` says, whose contents are not filled in
+        self.before: dict[bytes, tuple[int, bytes]] = {}  # the other entries of `old`
+
+
+def _fill_in(leaf: _Leaf, runs: list[Run]) -> None:
+    contents = b"" if leaf.old is None else leaf.old.contents
+    for run in runs:
+        ahead = run.at - run.start
+        for i in range(run.start, run.end):
+            leaf.contents[i] = contents[32 * (i + ahead) : 32 * (i + ahead) + 32]
 
 
 class _Item(NamedTuple):
@@ -496,24 +528,17 @@ class Adder:
         subfolders: list[_Folder] = []
         try:
             with os.scandir(folder.path) as found:
-                for entry in found:
-                    if skip is not None and skip(entry.name, entry.is_dir(follow_symlinks=False)):
-                        continue
-                    is_folder = entry.is_dir(follow_symlinks=False)
-                    if is_folder:
-                        inner = entry.stat(follow_symlinks=False)
-                        if (inner.st_dev, inner.st_ino) == (own.st_dev, own.st_ino):
-                            continue
-                    stat = folder.take_entry(entry)
-                    if is_folder:
-                        subfolders.append(_Folder(entry.path, stat, folder))
-                        continue
-                    _refuse_special(entry.path, stat.st_mode)
-                    self._count += 1
+                others = folder.take(found, skip)
         except FileNotFoundError as error:
             raise ChangedFileError(display(folder.path)) from error
         except OSError as error:
             raise UnreadableFileError(display(folder.path), error) from error
+        self._count += len(folder.found) + sum(folder.counts)
+        for entry, stat in others:
+            _refuse_special(entry.path, stat.st_mode)
+            if (stat.st_dev, stat.st_ino) != (own.st_dev, own.st_ino):
+                folder.take_folder(entry.name)
+                subfolders.append(_Folder(entry.path, stat, folder))
         folder.stale = set(self._cache.parts(folder.stat.st_dev, folder.stat.st_ino))
         folder.waiting = len(subfolders)
         if not subfolders:
@@ -567,30 +592,55 @@ class Adder:
 
     def _changed(self, leaf: _Leaf) -> list[_Item]:
         """Fill in what is known of a leaf's entries; return what must be read."""
-        old: dict[bytes, tuple[bytes, bytes]] = {}
-        if leaf.old is not None:
-            contents = leaf.old.contents
-            for i, (name, record) in enumerate(parse(leaf.old.entries)):
-                old[name] = record, contents[32 * i : 32 * i + 32]
-        held: Collection[bytes] | None = None
-        if self._writer is not None and leaf.old is not None and not self._is_held(leaf.old):
-            held = self._index.held({content for _, content in old.values()}, to_rely_on=True)
-        items = []
-        prefix = leaf.folder.path + b"/"
-        for i, (name, record) in enumerate(zip(leaf.names, leaf.records, strict=True)):
+        old = leaf.old
+        runs: list[Run] = []
+        if old is not None:
+            runs, leaf.before = lay_beside(old, list(zip(leaf.names, leaf.records, strict=True)))
+            if self._writer is not None and not self._is_held(old):
+                runs = self._held_runs(old, runs)
+                _fill_in(leaf, runs)
+            elif old.large or leaf.folder.subfolders:
+                _fill_in(leaf, runs)
+            else:
+                leaf.runs = runs
+        items: list[_Item] = []
+        end = 0
+        for run in runs:
+            self._to_read(leaf, end, run.start, items)
+            end = run.end
+            files = run.end - run.start - sum(record[:1] == b"t" for record in leaf.records[run.start : run.end])
+            self._unchanged += files
+            self._done += files
+        self._to_read(leaf, end, len(leaf.names), items)
+        return items
+
+    def _to_read(self, leaf: _Leaf, start: int, end: int, items: list[_Item]) -> None:
+        """Collect what of a stretch of a leaf's entries must be read."""
+        for i in range(start, end):
+            name, record = leaf.names[i], leaf.records[i]
             kind = record[:1]
             if kind == b"t":
                 leaf.contents[i] = record[-32:]
                 continue
-            before = old.get(name)
-            if before is not None and before[0] == record and (held is None or before[1] in held):
-                leaf.contents[i] = before[1]
-                self._unchanged += 1
-                self._done += 1
-                continue
-            size = RECORD.unpack_from(record)[3]
-            items.append(_Item(leaf, i, prefix + name, kind == b"l", size, before and before[1]))
-        return items
+            base = None
+            if leaf.old is not None and name in leaf.before:
+                at = 32 * leaf.before[name][0]
+                base = leaf.old.contents[at : at + 32]
+            path = leaf.folder.path + b"/" + name
+            items.append(_Item(leaf, i, path, kind == b"l", RECORD.unpack_from(record)[3], base))
+
+    def _held_runs(self, old: Row, runs: list[Run]) -> list[Run]:
+        """Return of stretches that are as a row says what the store holds, entry by entry."""
+        held = self._index.held(
+            {old.contents[32 * i : 32 * i + 32] for run in runs for i in range(run.at, run.at + run.end - run.start)},
+            to_rely_on=True,
+        )
+        return [
+            Run(run.start + i, run.start + i + 1, run.at + i, 0, 0)
+            for run in runs
+            for i in range(run.end - run.start)
+            if old.contents[32 * (run.at + i) : 32 * (run.at + i) + 32] in held
+        ]
 
     def _settle(self, batch: list[_Item], read: list[_Read]) -> None:
         """Take in what was read of a batch."""
@@ -627,20 +677,39 @@ class Adder:
     def _leaf_done(self, leaf: _Leaf) -> None:
         """Name a leaf all of whose contents are known."""
         unknown_from = self._since_ns - RACY_NS
-        rows, nodes, large = [], [], []
+        rows: list[bytes] = []
+        nodes: list[bytes] = []
+        contents: list[bytes] = []
+        large: list[bytes] = []
         files = total = 0
-        for name, record, content in zip(leaf.names, leaf.records, leaf.contents, strict=True):
-            kind, _, inode, size, mtime, ctime = RECORD.unpack_from(record)
-            nodes.append((kind, name, size, content))
-            total += size
-            if kind != b"t":
-                files += 1
-                if size >= CUT_FROM:
-                    large.append(content)
-                if inode == 0 or mtime >= unknown_from or ctime >= unknown_from:
-                    record = UNKNOWN + record[1:]
-            rows.append(record)
-        payload = tree.encode_leaf(nodes, total)
+        old_node = self._old_node(leaf)
+        position = 0
+        for run in (*leaf.runs, None):
+            for i in range(position, len(leaf.names) if run is None else run.start):
+                name, record, content = leaf.names[i], leaf.records[i], leaf.contents[i]
+                kind, _, inode, size, mtime, ctime = RECORD.unpack_from(record)
+                nodes.append(tree.encode_entry(kind, name, size, content))
+                contents.append(content)
+                total += size
+                if kind != b"t":
+                    files += 1
+                    if size >= CUT_FROM:
+                        large.append(content)
+                    if inode == 0 or mtime >= unknown_from or ctime >= unknown_from:
+                        record = UNKNOWN + record[1:]
+                rows.append(record)
+            if run is None or leaf.old is None:
+                break
+            n = run.end - run.start
+            names, more = run.offset - run.at * RECORD.size, run.length - n * RECORD.size
+            nodes.append(old_node[tree.offset_of(run.at, names) : tree.offset_of(run.at + n, names + more)])
+            rows.append(leaf.old.entries[run.offset : run.offset + run.length])
+            contents.append(leaf.old.contents[32 * run.at : 32 * (run.at + n)])
+            files += n
+            position = run.end
+        if leaf.runs and leaf.old is not None:
+            total += leaf.old.size - sum(RECORD.unpack_from(record)[3] for _, record in leaf.before.values())
+        payload = tree.join_leaf(nodes, len(leaf.names), total)
         node = self._keep_node(payload, None if leaf.old is None else leaf.old.node)
         self._large.update(large)
         folder = leaf.folder
@@ -657,12 +726,25 @@ class Adder:
                 files=files,
                 size=total,
                 entries=b"".join(rows),
-                contents=b"".join(leaf.contents),
+                contents=b"".join(contents),
                 large=b"".join(large),
             )
         )
-        folder.leaves[leaf.part] = len(rows), total, node
+        folder.leaves[leaf.part] = len(leaf.names), total, node
         self._part_done(folder)
+
+    def _old_node(self, leaf: _Leaf) -> bytes:
+        """Return the node that a leaf was; where it cannot be had, its stretches are filled in and forgotten."""
+        old, runs = leaf.old, leaf.runs
+        if old is None or not runs:
+            return b""
+        found = self._index.base_for(Kind.TREE, (old.node,))
+        n = len(old.contents) // 32
+        if found is not None and len(found[0]) == tree.offset_of(n, len(old.entries) - n * RECORD.size):
+            return found[0]
+        _fill_in(leaf, runs)
+        leaf.runs = []
+        return b""
 
     def _keep_node(self, payload: bytes, base: bytes | None) -> bytes:
         if self._writer is None:

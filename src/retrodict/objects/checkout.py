@@ -24,7 +24,7 @@ from pathlib import Path
 from blake3 import blake3
 
 from retrodict.kernel.durable import REAL_DISK
-from retrodict.kernel.errors import FormatError, MissingObjectError, UsageError
+from retrodict.kernel.errors import AlteredObjectError, FormatError, MissingObjectError, UsageError
 from retrodict.kernel.protocols import Progress
 from retrodict.kernel.types import Digest
 from retrodict.objects import tree
@@ -43,11 +43,11 @@ _BLOCK = 1 << 20
 _FILES = (b"f", b"x")
 _HOLE, _ZEROS = 16 << 10, bytes(MAX_CHUNK)
 _BATCH, _BATCH_BYTES = 1000, 8 << 20
+_REMEMBERED = 100_000  # files whose entries are kept from planning to writing: some 30 MB
 _MANY = 5000  # files from which on it pays to load what decodes many at once
 
-
 Replaced = Iterable[tuple[bytes, Digest | None]]  # (path of a file, name of its bytes where that is known)
-_Entry = tuple[bytes, int, bytes, bytes]  # code of the kind, bytes, name of the content, name: a row of `tree.rows`
+_Entry = tree.Row
 
 
 @dataclass(slots=True)
@@ -61,6 +61,7 @@ class _Planned:
     entries: list[_Entry]
     modes: list[_Entry]  # whose bytes are right, and the executable bit is not
     in_the_way: list[tuple[bytes, bytes | None]]  # files that are replaced: name, and that of their bytes
+    leaves: list[list[_Entry]]  # of one that is new, all or none of its listing
 
 
 class Checkout:
@@ -74,6 +75,7 @@ class Checkout:
         self._written = 0
         self._done = 0
         self._total: int | None = None
+        self._is_many = False
 
     def write(self, name: bytes, destination: Path, allow: Callable[[Replaced], None] | None) -> int:
         """Write the file or folder `name` to `destination`; return the bytes written (0: all was there already).
@@ -128,6 +130,7 @@ class Checkout:
                 for planned in folders
                 for name, known in planned.in_the_way
             )
+        self._is_many = (self._total or 0) - self._done >= _MANY
         destination.mkdir(parents=True, exist_ok=True)
         top = os.open(destination, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
@@ -149,13 +152,17 @@ class Checkout:
             self._entries(folder, where, planned.entries, is_new=False)
             _check_names(folder, where, [*planned.folders, *(entry[3] for entry in planned.entries)])
             return
-        for _, payload in tree.leaves(planned.tree, self._reader.node):
-            entries = tree.rows(payload)
-            for code, _, _, name in entries:
-                if code == b"t":
-                    _make_folder(folder, name, os.path.join(where, name))
-            self._entries(folder, where, [entry for entry in entries if entry[0] != b"t"], is_new=True)
+        for entries in planned.leaves or self._leaves(planned):
+            below = [entry[3] for entry in entries if entry[0] == b"t"]
+            for name in below:
+                _make_folder(folder, name, os.path.join(where, name))
+            self._entries(folder, where, [e for e in entries if e[0] != b"t"] if below else entries, is_new=True)
             _check_names(folder, where, [entry[3] for entry in entries])
+        planned.leaves.clear()
+
+    def _leaves(self, planned: _Planned) -> Iterator[list[_Entry]]:
+        for _, payload in tree.leaves(planned.tree, self._reader.node):
+            yield tree.rows(payload)
 
     def _entries(self, folder: int, where: bytes, entries: list[_Entry], *, is_new: bool) -> None:
         """Write files and links; small ones many at a time, as they lie in the packs."""
@@ -173,7 +180,7 @@ class Checkout:
         self._small(folder, where, batch, is_new)
 
     def _small(self, folder: int, where: bytes, batch: dict[bytes, list[_Entry]], is_new: bool) -> None:
-        decoder = decode_at_once if (self._total or 0) >= _MANY else decode_each
+        decoder = decode_at_once if self._is_many else decode_each
         for name, data in self._reader.load_many(batch, decoder) if batch else ():
             for entry in batch[name]:
                 self._file(folder, entry, where, data, is_new)
@@ -184,27 +191,26 @@ class Checkout:
         if len(data) != size:
             raise FormatError(f"a listing says that {as_digest(content)} has {size} bytes: it has {len(data)}")
         name = leaf if is_new else _temporary()
+        is_made = False
         try:
+            fd = os.open(name, _CREATE, 0o777 if code == b"x" else 0o666, dir_fd=folder)
+            is_made = True
             try:
-                fd = os.open(name, _CREATE, 0o777 if code == b"x" else 0o666, dir_fd=folder)
-            except FileExistsError:
-                if not is_new:
-                    raise
-                self._file(folder, entry, where, data, is_new=False)  # somebody else writes into the folder too
-                return
-            try:
-                try:
+                if size >= _HOLE or os.write(fd, data) != size:
+                    os.lseek(fd, 0, os.SEEK_SET)
                     _write_all(fd, [data])
-                finally:
-                    os.close(fd)
-                if not is_new:
-                    _move(folder, name, leaf, os.path.join(where, leaf))
-            except BaseException:
+            finally:
+                os.close(fd)
+            if not is_new:
+                _move(folder, name, leaf, os.path.join(where, leaf))
+        except BaseException as error:
+            if is_made:
                 with contextlib.suppress(OSError):
                     os.unlink(name, dir_fd=folder)
-                raise
-        except OSError as error:
-            if error.filename in (None, name):
+            elif is_new and isinstance(error, FileExistsError):
+                self._file(folder, entry, where, data, is_new=False)  # somebody else writes into the folder too
+                return
+            if isinstance(error, OSError) and error.filename in (None, name):
                 error.filename = os.path.join(where, leaf)  # people know the place that they named
             raise
         self._written += size
@@ -223,7 +229,7 @@ class Checkout:
         pending: list[tuple[tuple[bytes, ...], bytes, bool]] = [((), root, not os.path.isdir(destination))]
         while pending:
             path, name, is_new = pending.pop()
-            planned = _Planned(path, name, is_new, [], [], [], [])
+            planned = _Planned(path, name, is_new, [], [], [], [], [])
             below = self._plan_new(planned) if is_new else self._plan_folder(planned, os.path.join(destination, *path))
             pending += [((*path, leaf), content, is_new or leaf in planned.folders) for leaf, content in below]
             if is_new or planned.folders or planned.entries or planned.modes:
@@ -233,11 +239,19 @@ class Checkout:
 
     def _plan_new(self, planned: _Planned) -> list[tuple[bytes, bytes]]:
         below = []
-        for _, payload in tree.leaves(planned.tree, self._reader.node):
-            entries = tree.rows(payload)
-            below += [(name, content) for code, _, content, name in entries if code == b"t"]
-            self._reader.require({content for code, _, content, _ in entries if code != b"t"})
-            self._total = (self._total or 0) + sum(code != b"t" for code, _, _, _ in entries)
+        for entries in self._leaves(planned):
+            folders = [(name, content) for code, _, content, name in entries if code == b"t"]
+            if folders:
+                below += folders
+                files = {content for code, _, content, _ in entries if code != b"t"}
+            else:
+                files = {entry[2] for entry in entries}
+            self._reader.require(files)
+            if (self._total or 0) < _REMEMBERED:
+                planned.leaves.append(entries)
+            elif planned.leaves:
+                planned.leaves.clear()
+            self._total = (self._total or 0) + len(entries) - len(folders)
         return below
 
     def _plan_folder(self, planned: _Planned, where: bytes) -> list[tuple[bytes, bytes]]:
@@ -245,24 +259,44 @@ class Checkout:
         stat = os.stat(where, follow_symlinks=bool(not planned.path))
         present = Listed(where, stat)
         with os.scandir(where) as found:
-            for entry in found:
-                present.take_entry(entry)
+            for entry, seen in present.take(found):
+                if st.S_ISDIR(seen.st_mode):
+                    present.take_folder(entry.name)
+                else:
+                    present.take_special(entry.name)
         below: list[tuple[bytes, bytes]] = []
         for part, payload in tree.leaves(planned.tree, self._reader.node):
             here = present.within(part)
             row = self._folders.row(stat.st_dev, stat.st_ino, part)
-            is_same = row is not None and row.files == len(here) and row.node == name_of(Kind.TREE, payload)
-            if is_same and row is not None and row.entries == b"".join([record for _, record in sorted(here)]):
+            is_same = row is not None and row.node == name_of(Kind.TREE, payload)
+            is_known = row is not None and row.entries == b"".join([record for _, record in sorted(here)])
+            if is_same and is_known and row is not None:
                 self._total = (self._total or 0) + row.files
                 self._tell(row.files)
                 continue
             known: dict[bytes, tuple[bytes, bytes]] = {}
+            if is_known and row is not None and (node := self._held_node(row.node)) is not None:
+                # What is there is that node: only in what it differs from the wanted one is there anything to do.
+                wanted, gone = tree.changes(node, payload)
+                records = dict(here)
+                known = {name: (records[name], content) for name, content in gone.items() if name in records}
+                same = row.files - len(gone)
+                self._total = (self._total or 0) + same
+                self._tell(same)
+                self._compare(planned, wanted, records, known, where, below)
+                continue
             for old in [row] if row is not None else self._rows_near(stat, part):
                 for i, (name, record) in enumerate(parse(old.entries)):
                     known[name] = record, old.contents[32 * i : 32 * i + 32]
             self._compare(planned, tree.rows(payload), dict(here), known, where, below)
         self._reader.require({content for _, _, content, _ in planned.entries})
         return below
+
+    def _held_node(self, name: bytes) -> bytes | None:
+        try:
+            return self._reader.node(name)
+        except (AlteredObjectError, MissingObjectError):
+            return None
 
     def _rows_near(self, stat: os.stat_result, part: bytes) -> Iterator[Row]:
         for other in self._folders.parts(stat.st_dev, stat.st_ino):
@@ -383,11 +417,11 @@ def _check_names(folder: int, where: bytes, written: list[bytes]) -> None:
         return
     anew = os.open(b".", _FOLDER, dir_fd=folder)  # btrfs lists what was there when a folder was opened
     try:
-        standing = set(map(os.fsencode, os.listdir(anew)))
+        standing = set(os.listdir(anew))
     finally:
         os.close(anew)
     for name in written:
-        if name not in standing:
+        if os.fsdecode(name) not in standing:
             path = display(os.path.join(where, name))
             raise CheckoutConflictError(f"the file system does not keep {path} apart from another name, or respells it")
 

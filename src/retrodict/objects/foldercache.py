@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Collection, Iterable, Iterator, Sequence
+from itertools import islice
 from typing import NamedTuple
 
 import apsw
@@ -71,6 +72,68 @@ def parse(entries: bytes | bytearray) -> Iterator[tuple[bytes, bytes]]:
         after = start + length + (32 if kind == b"t" else 0)
         yield bytes(entries[start : start + length]), bytes(entries[offset:after])
         offset = after
+
+
+class Run(NamedTuple):
+    """A stretch of a leaf's entries that stand in a row as they are.
+
+    Attributes:
+        start: Number of its first entry.
+        end: Number of the entry behind its last.
+        at: Number of its first entry in the row.
+        offset: Of that in the row's `entries`.
+        length: Bytes that it takes there.
+    """
+
+    start: int
+    end: int
+    at: int
+    offset: int
+    length: int
+
+
+def lay_beside(row: Row, entries: Sequence[tuple[bytes, bytes]]) -> tuple[list[Run], dict[bytes, tuple[int, bytes]]]:
+    """Compare (name, record) of a leaf, sorted, with a row about it.
+
+    Returns:
+        What is as it was; and of the row's other entries, by name, their number and record.
+    """
+    runs: list[Run] = []
+    rest: dict[bytes, tuple[int, bytes]] = {}
+    old = row.entries
+    is_next = old.startswith
+    i = at = offset = 0
+    while i < len(entries):
+        start, begun = i, offset
+        for _, record in islice(entries, i, None):
+            if not is_next(record, offset):
+                break
+            offset += len(record)
+            i += 1
+        if i > start:
+            runs.append(Run(start, i, at, begun, offset - begun))
+            at += i - start
+            continue
+        name = entries[i][0]
+        while offset < len(old):
+            before, record = _entry_at(old, offset)
+            if before > name:
+                break
+            rest[before] = at, record
+            at, offset = at + 1, offset + len(record)
+            if before == name:
+                break
+        i += 1
+    for before, record in parse(old[offset:]):
+        rest[before] = at, record
+        at += 1
+    return runs, rest
+
+
+def _entry_at(entries: bytes, offset: int) -> tuple[bytes, bytes]:
+    kind, length, *_ = RECORD.unpack_from(entries, offset)
+    start = offset + RECORD.size
+    return entries[start : start + length], entries[offset : start + length + (32 if kind == b"t" else 0)]
 
 
 def _mark(key: bytes, row: Row) -> bytes:

@@ -222,7 +222,7 @@ class Index:
             query = f"{_COPIES_OF} IN ({','.join('?' * len(batch))})"
             rows = cast("list[tuple[bytes, int, int, int, int, int, int, bytes | None]]", self.select(query, batch))
             for row in rows:
-                found.setdefault(row[0], []).append((Place(*row[:7]), row[7] or b""))
+                found.setdefault(row[0], []).append((Place._make(row[:7]), row[7] or b""))
         return found
 
     def base(self, kind: int, name: bytes, depth: int) -> bytes:
@@ -285,6 +285,16 @@ class Index:
             for table, column in (("objects", "name"), ("recipes", "blob")):
                 rows = self.select(f"SELECT {column} FROM {table} WHERE {column} IN ({marks})", batch)  # noqa: S608
                 found.update(cast("bytes", row[0]) for row in rows)
+        return found
+
+    def kept_alone(self, names: Collection[bytes]) -> set[bytes]:
+        """Return those of `names` of which a record lies in a file that is there: less than `held` says, and sooner."""
+        packs = cast("list[tuple[int, bytes]]", self.select("SELECT id, name FROM packs"))
+        there = {number for number, key in packs if self._files.holds(key)}
+        found: set[bytes] = set()
+        for batch in in_batches(sorted(names)):
+            rows = self.select(f"SELECT name, pack FROM objects WHERE name IN ({','.join('?' * len(batch))})", batch)  # noqa: S608
+            found.update([name for name, pack in cast("list[tuple[bytes, int]]", rows) if pack in there])
         return found
 
     def _look_up(

@@ -16,6 +16,7 @@ from retrodict.objects.pack import DELTA, RECORD, Decoder, OpenedFile, PackFiles
 from retrodict.objects.recipe import Recipe
 from retrodict.objects.tree import TreeEntry
 
+_WHOLE = (Kind.BLOB, Kind.CHUNK)
 _RUN, _GAP = 4 << 20, 64 << 10  # bytes that are read at once; that may lie unused between two records
 
 
@@ -66,30 +67,38 @@ class Reader:
 
         Raises as `load` does.
         """
-        wanted = []
+        wanted: list[tuple[bytes, int, Place]] = []
         for name, copies in self._index.places_of(names).items():
-            good = [(key, place) for place, key in copies if place.kind in (Kind.BLOB, Kind.CHUNK) and not is_raw(key)]
+            good = [(key, place) for place, key in copies if place.kind in _WHOLE and not is_raw(key)]
+            if len(good) > 1:
+                good = [min(good, key=lambda copy: (copy[1].codec == DELTA, copy[0]))]
             if good:
-                wanted.append(min(good, key=lambda copy: (copy[1].codec == DELTA, copy[0])))
+                [(key, place)] = good
+                wanted.append((key, place.offset, place))
             else:
                 yield name, self.load(name, tuple(Kind))
-        wanted.sort(key=lambda copy: (copy[0], copy[1].offset))
+        wanted.sort()
         run: list[Place] = []
-        for i, (key, place) in enumerate(wanted):
+        in_pack, begin, end = b"", 0, 0
+        for key, offset, place in wanted:
+            if run and (key != in_pack or offset - end >= _GAP or end - begin >= _RUN):
+                yield from self._load_near(in_pack, run, decoder)
+                run = []
+            if not run:
+                in_pack, begin = key, offset
             run.append(place)
-            following = wanted[i + 1] if i + 1 < len(wanted) else None
-            end = place.offset + RECORD.size + place.stored
-            is_near = following is not None and following[0] == key and following[1].offset - end < _GAP
-            if is_near and end - run[0].offset < _RUN:
-                continue
-            for near, payload in self._files.read_near(key, run, decoder):
-                if payload is None or name_of(near.kind, payload) != near.name:
-                    payload = self.load(near.name, tuple(Kind))
-                yield near.name, payload
-            run = []
-        for name in set(names) - {place.name for _, place in wanted}:
+            end = offset + RECORD.size + place.stored
+        if run:
+            yield from self._load_near(in_pack, run, decoder)
+        for name in set(names) - {place.name for _, _, place in wanted}:
             if not self._index.places(name):  # a source may have it
                 yield name, self.load(name, tuple(Kind))
+
+    def _load_near(self, key: bytes, places: list[Place], decoder: Decoder) -> Iterator[tuple[bytes, bytes]]:
+        for place, payload in self._files.read_near(key, places, decoder):
+            if payload is None or name_of(place.kind, payload) != place.name:
+                payload = self.load(place.name, tuple(Kind))
+            yield place.name, payload
 
     def recipe(self, blob: bytes) -> Recipe | None:
         """Return the recipe of a blob that is kept in chunks."""
@@ -180,9 +189,10 @@ class Reader:
         Raises:
             MissingObjectError: Names the first that is not.
         """
-        held = self._index.held(set(names))
-        for name in names:
-            if name not in held and self._from_sources(name) is None:
+        not_alone = set(names) - self._index.kept_alone(names)
+        held = self._index.held(not_alone) if not_alone else {}
+        for name in names if len(held) < len(not_alone) else ():
+            if name in not_alone and name not in held and self._from_sources(name) is None:
                 raise MissingObjectError(as_digest(name))
 
     def _from_sources(self, name: bytes) -> bytes | None:

@@ -22,14 +22,17 @@ LEAF = 1024  # entries in one node
 FAN_OUT = 16
 
 EntryKind = Literal["file", "executable", "symlink", "tree"]
+Row = tuple[bytes, int, bytes, bytes]  # code of the kind, bytes, name of the content, name: an entry as it is read fast
 
 _MAGIC = b"RTT1"
 _HEAD = struct.Struct("<4sB3xQQ")  # magic, 0 leaf or 1 branch, entries below, bytes below
 _ENTRY = struct.Struct("<cHQ32s")  # kind, length of the name, bytes, digest; the name follows
 _SLOT = struct.Struct("<QQ32s")  # entries below, bytes below, node
+_NAME_LENGTH = struct.Struct("<xH")  # of an entry
 _NOTHING = bytes(_SLOT.size)
 _CODES: dict[EntryKind, bytes] = {"file": b"f", "executable": b"x", "symlink": b"l", "tree": b"t"}
 _KINDS: dict[bytes, EntryKind] = {code: kind for kind, code in _CODES.items()}
+_NO_NAMES = frozenset({b".", b".."})
 MAX_SIZE = (1 << 64) - 1
 
 
@@ -52,7 +55,7 @@ class TreeEntry:
 
 def is_name(name: bytes) -> bool:
     """Say whether `name` can stand in a folder."""
-    return 0 < len(name) <= 0xFFFF and name not in (b".", b"..") and b"/" not in name and b"\0" not in name
+    return 0 < len(name) <= 0xFFFF and name not in _NO_NAMES and b"/" not in name and b"\0" not in name
 
 
 def build(entries: Iterable[TreeEntry], keep: Keep) -> tuple[bytes, int]:
@@ -95,6 +98,21 @@ def encode_leaf(entries: Sequence[tuple[bytes, bytes, int, bytes]], total: int) 
     for code, name, size, content in entries:
         parts += (_ENTRY.pack(code, len(name), size, content), name)
     return b"".join(parts)
+
+
+def encode_entry(code: bytes, name: bytes, size: int, content: bytes) -> bytes:
+    """Return one entry as it stands in a leaf."""
+    return _ENTRY.pack(code, len(name), size, content) + name
+
+
+def join_leaf(parts: Iterable[bytes], count: int, total: int) -> bytes:
+    """Return a leaf of `count` entries, which are in `parts` as they stand in leaves, sorted by name."""
+    return _HEAD.pack(_MAGIC, 0, count, total) + b"".join(parts)
+
+
+def offset_of(entry: int, names: int) -> int:
+    """Return where in a leaf the entry of that number begins, `names` being the bytes of all names before it."""
+    return _HEAD.size + entry * _ENTRY.size + names
 
 
 def assemble(leaves: Mapping[bytes, tuple[int, int, bytes]], keep: Keep) -> tuple[int, int, bytes]:
@@ -161,8 +179,8 @@ def _leaf(payload: bytes, count: int, size: int) -> Node:
     return Node(count=count, size=size, entries=entries)
 
 
-def _rows(payload: bytes, count: int) -> Iterator[tuple[bytes, int, bytes, bytes]]:
-    """Yield (code of the kind, bytes, name of the content, name) of each entry of a leaf."""
+def _rows(payload: bytes, count: int) -> Iterator[Row]:
+    """Yield each entry of a leaf."""
     if count > LEAF:
         raise FormatError(f"a tree leaf has {count} entries: more than {LEAF}")
     unpack, head, end = _ENTRY.unpack_from, _ENTRY.size, len(payload)
@@ -175,7 +193,8 @@ def _rows(payload: bytes, count: int) -> Iterator[tuple[bytes, int, bytes, bytes
         offset += head
         name = payload[offset : offset + length]
         offset += length
-        if code not in _KINDS or len(name) != length or name <= last or not is_name(name):
+        is_wrong = name <= last or name in _NO_NAMES or b"/" in name or b"\0" in name  # `is_name`, which takes longer
+        if code not in _KINDS or len(name) != length or is_wrong:
             raise FormatError(f"a tree node has an entry that must not be: {name!r}")
         yield code, below, content, name
         last = name
@@ -183,17 +202,100 @@ def _rows(payload: bytes, count: int) -> Iterator[tuple[bytes, int, bytes, bytes
         raise FormatError("a tree node has bytes behind its last entry")
 
 
-def rows(payload: bytes) -> list[tuple[bytes, int, bytes, bytes]]:
-    """Return (code of the kind, bytes, name of the content, name) of each entry of a leaf, checked as `decode` does."""
+def rows(payload: bytes) -> list[Row]:
+    """Return the entries of a leaf, checked as `decode` does."""
+    count, size = _leaf_head(payload)
+    found = list(_rows(payload, count))
+    if sum([row[1] for row in found]) != size:
+        raise FormatError("the sizes in a tree node do not add up")
+    return found
+
+
+def changes(old: bytes, new: bytes) -> tuple[list[Row], dict[bytes, bytes]]:
+    """Compare two leaves, the first of which is known to be one; `new` is checked as `rows` does.
+
+    Returns:
+        The entries of `new` that are not in `old`; and names -> contents of those of `old` that are not in `new`.
+    """
+    count, size = _leaf_head(new)
+    total: int = _HEAD.unpack_from(old)[3]
+    found: list[Row] = []
+    gone: dict[bytes, bytes] = {}
+    at = offset = _HEAD.size
+    last, same = b"", 0  # the last name that `found` ends with, if it stands right before `offset`
+    while True:
+        first = at
+        at, offset, n, begun = _pass_same(old, at, new, offset)
+        if n:
+            _check_order(last, _name_at(old, first))
+            same, last = same + n, _name_at(old, begun)
+        row = _row_at(new, offset, last) if offset < len(new) else None
+        before = _row_at(old, at, b"") if at < len(old) else None
+        if before is not None and (row is None or before[3] <= row[3]):
+            gone[before[3]] = before[2]
+            total -= before[1]
+            at += _ENTRY.size + len(before[3])
+            continue
+        if row is None:
+            break
+        found.append(row)
+        total += row[1]
+        last = row[3]
+        offset += _ENTRY.size + len(last)
+    if same + len(found) != count:
+        raise FormatError("a tree node does not have the entries that it claims")
+    if total != size:
+        raise FormatError("the sizes in a tree node do not add up")
+    return found, gone
+
+
+def _pass_same(old: bytes, at: int, new: bytes, offset: int) -> tuple[int, int, int, int]:
+    """Return where the two differ behind `at` and `offset`, how many entries do not, and where the last begins."""
+    fixed, length_at, is_next, end = _ENTRY.size, _NAME_LENGTH.unpack_from, new.startswith, len(old)
+    begun, n = at, 0
+    while at < end:
+        entry = old[at : at + fixed + length_at(old, at)[0]]
+        if not is_next(entry, offset):
+            break
+        begun = at
+        at += len(entry)
+        offset += len(entry)
+        n += 1
+    return at, offset, n, begun
+
+
+def _name_at(payload: bytes, offset: int) -> bytes:
+    start = offset + _ENTRY.size
+    return payload[start : start + _NAME_LENGTH.unpack_from(payload, offset)[0]]
+
+
+def _row_at(payload: bytes, offset: int, last: bytes) -> Row:
+    """Return the entry at `offset`, which must come behind one called `last`."""
+    if offset + _ENTRY.size > len(payload):
+        raise FormatError("a tree node is cut short")
+    code, length, below, content = _ENTRY.unpack_from(payload, offset)
+    name = _name_at(payload, offset)
+    if code not in _KINDS or len(name) != length or not is_name(name):
+        raise FormatError(f"a tree node has an entry that must not be: {name!r}")
+    _check_order(last, name)
+    return code, below, content, name
+
+
+def _check_order(last: bytes, name: bytes) -> None:
+    if name <= last:
+        raise FormatError(f"a tree node has an entry that must not be: {name!r}")
+
+
+def _leaf_head(payload: bytes) -> tuple[int, int]:
+    """Return the entries and the bytes below that a leaf claims."""
     if len(payload) < _HEAD.size:
         raise FormatError("a tree node is cut short")
     magic, branch, count, size = _HEAD.unpack_from(payload)
     if magic != _MAGIC or branch or payload[5:8] != bytes(3):
         raise FormatError("a tree node has an unknown head")
-    found = list(_rows(payload, count))
-    if sum([row[1] for row in found]) != size:
-        raise FormatError("the sizes in a tree node do not add up")
-    return found
+    if count > LEAF:
+        raise FormatError(f"a tree leaf has {count} entries: more than {LEAF}")
+    return count, size
 
 
 def is_branch(payload: bytes) -> bool:

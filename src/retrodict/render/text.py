@@ -22,12 +22,10 @@ from retrodict.render.printable import printable
 from retrodict.render.words import duration, moment, short, size
 
 if TYPE_CHECKING:  # the modules behind these types would double the time that `status` takes
-    from retrodict.actions.add import Added
     from retrodict.actions.alias import Aliased
     from retrodict.actions.backup import BackedUp
     from retrodict.actions.backup_keys import BackedUpKeys
     from retrodict.actions.backups import Backups
-    from retrodict.actions.checkout import CheckedOut
     from retrodict.actions.conflicts import Conflict
     from retrodict.actions.coverage import Coverage
     from retrodict.actions.derive import Derived
@@ -51,7 +49,6 @@ if TYPE_CHECKING:  # the modules behind these types would double the time that `
     from retrodict.actions.rotate_key import Rotated
     from retrodict.actions.runs import Runs
     from retrodict.actions.show import Shown
-    from retrodict.actions.status import BucketStatus, Status
     from retrodict.actions.verify import Verification
     from retrodict.models.records import Personal
     from retrodict.replay import Replay
@@ -147,29 +144,6 @@ def initialized(record: Initialized) -> RenderableType:
         "Keep the key where others can find it: `retrodict verify --key KEY` checks the log against it."
         f"{pins}"
     )
-
-
-def added(record: Sequence[Added]) -> RenderableType:
-    """Render `add`."""
-    lines = []
-    for item in record:
-        if item.is_new:
-            personal = ", personal: sealed" if item.is_personal else ""
-            files = personal if item.type == "file" else f", {count(item.files, 'file')}"
-            lines.append(
-                f"{item.reference}  {short(item.content)}  {size(item.size_bytes)}{files}"
-                f"  (+{size(item.new_bytes)} stored)  entry {item.index}"
-            )
-            if item.people is not None:
-                lines.append(f"  rows of {count(item.people, 'person', 'people')}")
-            if item.unnamed:
-                lines.append(f"  {count(item.unnamed, 'row')} name nobody: no --subject will find them")
-            lines += [f"  {file} was not looked into: it is no table with that column" for file in item.unread[:20]]
-            if len(item.unread) > 20:
-                lines.append(f"  and {len(item.unread) - 20} more files")
-        else:
-            lines.append(f"{item.reference}  unchanged")
-    return Text("\n".join(lines))
 
 
 def by(agents: Sequence[tuple[str, str]]) -> tuple[str, list[str]]:
@@ -287,45 +261,6 @@ def conflicts(found: Sequence[Conflict]) -> RenderableType:
     )
 
 
-def status(record: Status) -> RenderableType:
-    """Render `status`."""
-    parts: list[RenderableType] = [
-        Text(
-            f"{record.root}: {count(record.datasets, 'dataset')}, {count(record.models, 'model')}, "
-            + count(record.entries, "entry", "entries")
-            + (f" ({record.entries - record.published} not yet signed)" if record.published < record.entries else "")
-            + (f", {count(record.open_disputes, 'open dispute')}" if record.open_disputes else "")
-            + (", read-only" if record.read_only else "")
-        )
-    ]
-    if record.unsaved_entries:
-        parts.append(
-            Text(
-                f"{count(record.unsaved_entries, 'entry is', 'entries are')} in no backup, the oldest for "
-                f"{duration(int((record.unsaved_seconds or 0) * 1e9))}: `retrodict backup to` a place saves them.",
-                style="bold",
-            )
-        )
-    if record.conflicts:
-        parts.append(conflicts(record.conflicts))
-    if record.paths:
-        parts.append(table(["", "path", "version"], [(p.state, p.path, p.dataset) for p in record.paths]))
-    elif not record.is_changed:
-        parts.append(Text("Everything is as it was versioned."))
-    if record.buckets:
-        rows = [(b.problem or _bucket(b), b.url, b.dataset) for b in record.buckets]
-        parts.append(table(["", "bucket", "version"], rows, wrap=[""]))
-    if record.key is not None:
-        parts.append(Text(f"The log's public key: {record.key}", overflow="fold"))
-    return Group(*parts)
-
-
-def _bucket(asked: BucketStatus) -> str:
-    if not (asked.added or asked.removed or asked.changed):
-        return "as pinned"
-    return f"+{asked.added} -{asked.removed} ~{asked.changed}: `retrodict attach` pins it"
-
-
 def registered(record: Registered) -> RenderableType:
     """Render `register`."""
     if not record.is_new:
@@ -396,16 +331,6 @@ def aliased(record: Aliased) -> RenderableType:
     """Render `alias`."""
     before = "new" if record.before is None else f"before: {record.before}"
     return Text(f"{record.reference} -> {record.version}  ({before})  entry {record.index}")
-
-
-def checked_out(record: CheckedOut) -> RenderableType:
-    """Render `checkout`."""
-    if record.forgotten is not None:
-        return Text(f"{record.reference}  {record.forgotten}")
-    written = size(record.size_bytes) if record.size_bytes else "nothing to write"
-    lines = [f"{record.destination}  {written}, every byte verified  ({short(record.content)})"]
-    lines += [f"left out: {name}  {forgotten}" for name, forgotten in record.left_out.items()]
-    return Text("\n".join(lines))
 
 
 def shown(record: Shown) -> RenderableType:

@@ -1,0 +1,95 @@
+"""Records of the commands that are given most often, as plain lines: they do not wait for rich to be loaded."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from retrodict.kernel.words import count
+from retrodict.render.words import duration, short, size
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+    from retrodict.actions.add import Added
+    from retrodict.actions.checkout import CheckedOut
+    from retrodict.actions.status import BucketStatus, Status
+
+_UNCHANGED = "Everything is as it was versioned."
+
+
+def added(record: Sequence[Added]) -> str:
+    """Render `add`."""
+    lines = []
+    for item in record:
+        if item.is_new:
+            personal = ", personal: sealed" if item.is_personal else ""
+            files = personal if item.type == "file" else f", {count(item.files, 'file')}"
+            lines.append(
+                f"{item.reference}  {short(item.content)}  {size(item.size_bytes)}{files}"
+                f"  (+{size(item.new_bytes)} stored)  entry {item.index}"
+            )
+            if item.people is not None:
+                lines.append(f"  rows of {count(item.people, 'person', 'people')}")
+            if item.unnamed:
+                lines.append(f"  {count(item.unnamed, 'row')} name nobody: no --subject will find them")
+            lines += [f"  {file} was not looked into: it is no table with that column" for file in item.unread[:20]]
+            if len(item.unread) > 20:
+                lines.append(f"  and {len(item.unread) - 20} more files")
+        else:
+            lines.append(f"{item.reference}  unchanged")
+    return "\n".join(lines)
+
+
+def checked_out(record: CheckedOut) -> str:
+    """Render `checkout`."""
+    if record.forgotten is not None:
+        return f"{record.reference}  {record.forgotten}"
+    written = size(record.size_bytes) if record.size_bytes else "nothing to write"
+    lines = [f"{record.destination}  {written}, every byte verified  ({short(record.content)})"]
+    lines += [f"left out: {name}  {forgotten}" for name, forgotten in record.left_out.items()]
+    return "\n".join(lines)
+
+
+def status(record: Status) -> RenderableType:
+    """Render `status`."""
+    first = (
+        f"{record.root}: {count(record.datasets, 'dataset')}, {count(record.models, 'model')}, "
+        + count(record.entries, "entry", "entries")
+        + (f" ({record.entries - record.published} not yet signed)" if record.published < record.entries else "")
+        + (f", {count(record.open_disputes, 'open dispute')}" if record.open_disputes else "")
+        + (", read-only" if record.read_only else "")
+    )
+    key = [] if record.key is None else [f"The log's public key: {record.key}"]
+    if not record.unsaved_entries and not record.conflicts and not record.is_changed and not record.buckets:
+        return "\n".join([first, _UNCHANGED, *key])
+    from rich.console import Group  # 30 ms
+    from rich.text import Text
+
+    from retrodict.render.text import conflicts, table
+
+    parts: list[RenderableType] = [Text(first)]
+    if record.unsaved_entries:
+        parts.append(
+            Text(
+                f"{count(record.unsaved_entries, 'entry is', 'entries are')} in no backup, the oldest for "
+                f"{duration(int((record.unsaved_seconds or 0) * 1e9))}: `retrodict backup to` a place saves them.",
+                style="bold",
+            )
+        )
+    if record.conflicts:
+        parts.append(conflicts(record.conflicts))
+    if record.paths:
+        parts.append(table(["", "path", "version"], [(p.state, p.path, p.dataset) for p in record.paths]))
+    elif not record.is_changed:
+        parts.append(Text(_UNCHANGED))
+    if record.buckets:
+        rows = [(b.problem or _bucket(b), b.url, b.dataset) for b in record.buckets]
+        parts.append(table(["", "bucket", "version"], rows, wrap=[""]))
+    return Group(*parts, *(Text(line, overflow="fold") for line in key))
+
+
+def _bucket(asked: BucketStatus) -> str:
+    if not (asked.added or asked.removed or asked.changed):
+        return "as pinned"
+    return f"+{asked.added} -{asked.removed} ~{asked.changed}: `retrodict attach` pins it"
