@@ -15,7 +15,7 @@ from pathlib import Path
 SMALL = {
     "startup": ["3"],
     "capture": ["1"],
-    "data": ["--files", "2000", "--big-mb", "16", "--rows", "20000", "--repetitions", "1", "--no-peers"],
+    "data": "--files 2000 --big-mb 16 --rows 20000 --tensor-mb 8 --repetitions 1 --no-peers".split(),
     "explain": ["2000"],
     "ledger": ["5000"],
     "lineage": ["--edges", "20000", "--predictions", "2000"],

@@ -1,23 +1,29 @@
 """Version files and folders beside DVC, git, restic and borg, and beside plain hashing and copying.
 
-    python benchmarks/data.py [--files 100000] [--big-mb 2000] [--rows 2000000] [--repetitions 3] [--no-peers]
+    python benchmarks/data.py [--files 100000] [--big-mb 2000] [--rows 2000000] [--tensor-mb 256] [--repetitions 3]
+                              [--no-peers]
 
-Three cases, each tool on its own copy of the same bytes: many small files (added; again with nothing changed; with 100
-changed; the old version checked out over the new; restored whole), one big file (added; again with 1 KB inserted in its
-middle), one CSV table (added; again with 0.1 % of the rows changed anywhere and 1 % appended). CPU is that of the whole
-process tree; stored is by how much the tool's own folder grew, caches and indexes counted.
+Four cases (0 leaves one out), the tools in turn, each on its own copy of the same bytes: many small files (added; again
+with nothing changed; with 100 changed; the old version checked out over the new; restored whole), one big file (added;
+again with 1 KB inserted in its middle), one CSV table (added; again with 0.1 % of the rows changed anywhere and 1 %
+appended), one array (added; again with a small cube changed; a slice of its first version read). CPU is that of the
+whole process tree; stored is by how much the tool's own folder grew, caches and indexes counted. Each figure is told
+as it comes, on stderr; medians at the end of a case.
 
-git, restic and borg are measured where they are installed (`apt-get install git restic borgbackup b3sum`), DVC where
-`bash tests/environments/make.sh dvc` can make its environment.
+git (small files only: it compresses large ones at some 20 MB/s), restic and borg are measured where they are installed
+(`apt-get install git restic borgbackup b3sum zstd`), DVC where `bash tests/environments/make.sh dvc` can make its
+environment. The files of 2 GB take some 10 GB of disk while they are measured.
 """
 
 from __future__ import annotations
 
 import argparse
+import multiprocessing
 import os
 import random
 import shutil
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
@@ -112,6 +118,43 @@ def change_table(path: Path, rows: int, seed: int) -> None:
     path.write_bytes(b"".join(lines) + b"".join(row(len(lines) + i, made) for i in range(rows // 100)))
 
 
+def array(path: Path, size_mb: int) -> None:
+    """Write an array of floats that do not compress: samples of 1 MB each."""
+    import numpy as np
+
+    made = np.lib.format.open_memmap(path, "w+", "float32", (size_mb, 500, 500))
+    for i in range(size_mb):
+        made[i] = np.random.default_rng(i).random((500, 500), "float32")
+    made.flush()
+
+
+def change_cube(path: Path) -> None:
+    """Change a cube of 16 values each way."""
+    import numpy as np
+
+    changed = np.lib.format.open_memmap(path, "r+")
+    at = changed.shape[0] // 2
+    changed[at : at + 16, 100:116, 200:216] += 1
+    changed.flush()
+
+
+CHANGE_CUBE = """
+import retrodict as rd
+with rd.new_version("data", reason="a cube") as array:
+    at = array.shape[0] // 2
+    array[at : at + 16, 100:116, 200:216] += 1
+"""
+
+
+def apart(function: Callable[[Path], None], path: Path) -> None:
+    """Run a function in a process of its own, so that the memory it takes is not inherited by what is measured."""
+    process = multiprocessing.get_context("fork").Process(target=function, args=(path,))
+    process.start()
+    process.join()
+    if process.exitcode:
+        raise RuntimeError(f"{function} ended with {process.exitcode}")
+
+
 @dataclass(kw_only=True)
 class Tool:
     """One way to keep versions of `data` in a folder of its own."""
@@ -148,8 +191,8 @@ class Tool:
         shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
 
 
-def tools(folder: Path, *, peers: bool) -> list[Tool]:
-    """Return those that are installed."""
+def tools(folder: Path, *, peers: bool, large: bool = False) -> list[Tool]:
+    """Return those that are installed, and that are for large files where there are any."""
     found = [
         Tool(
             name="retrodict",
@@ -166,7 +209,7 @@ def tools(folder: Path, *, peers: bool) -> list[Tool]:
     ]
     if not peers:
         return found
-    if shutil.which("git"):
+    if shutil.which("git") and not large:
         found.append(
             Tool(
                 name="git",
@@ -259,7 +302,11 @@ class Bench:
         self.stored: dict[str, dict[str, list[int]]] = {}
 
     def note(self, what: str, who: str, spent: measure.Spent, stored: int | None = None) -> None:
-        """Keep one figure."""
+        """Keep one figure, and tell it."""
+        grown = "" if stored is None else f", {stored / 1e6:.3f} MB stored"
+        rss = f", {spent.peak_rss_bytes / 1e6:.0f} MB of memory" if spent.peak_rss_bytes else ""
+        line = f"{what}: {who}: {spent.cpu_s:.2f} s of CPU, {spent.wall_s:.2f} s{rss}{grown}"
+        print(line, file=sys.stderr, flush=True)
         self.spent.setdefault(what, {}).setdefault(who, []).append(spent)
         if stored is not None:
             self.stored.setdefault(what, {}).setdefault(who, []).append(stored)
@@ -295,6 +342,7 @@ def begin(tool: Tool, data: Path) -> None:
     else:
         shutil.copyfile(data, tool.place / "data")
     tool.run(tool.init)
+    os.sync()
     time.sleep(3)
 
 
@@ -317,6 +365,7 @@ def many_files(folder: Path, count: int, repetitions: int, *, peers: bool) -> No
             if tool.look is not None:
                 bench.note("status", tool.name, tool.run([tool.look]))
             change_some(tool.place / "data", count, 1)
+            os.sync()
             time.sleep(3)
             bench.add("add after 100 changes", tool, 3)
             if tool.old is not None:
@@ -336,7 +385,7 @@ def one_file(
     repetitions: int,
     *,
     peers: bool,
-) -> None:
+) -> Bench:
     """Measure one large file, and its next version."""
     bench = Bench()
     for _ in range(repetitions):
@@ -345,10 +394,11 @@ def one_file(
         copied = ["dd", f"if={data.name}", "of=copy", "bs=1M", "conv=fsync", "status=none"]
         bench.note(names[0], "plain copy with fsync", measure.command(copied, cwd=folder))
         (folder / "copy").unlink()
-        for tool in tools(folder, peers=peers):
+        for tool in tools(folder, peers=peers, large=True):
             begin(tool, data)
             bench.add(names[0], tool, 1)
-            change(tool.place / "data")
+            apart(change, tool.place / "data")
+            os.sync()
             time.sleep(3)
             bench.add(names[1], tool, 2)
             if shutil.which("zstd") and tool.name == "retrodict" and data.stat().st_size < 1 << 29:
@@ -361,7 +411,21 @@ def one_file(
                 )
                 (folder / "delta").unlink()
             shutil.rmtree(tool.place)
-    bench.show()
+    return bench
+
+
+def tensor(folder: Path, data: Path, names: tuple[str, str], bench: Bench, repetitions: int) -> None:
+    """Measure an array that is kept as one, and a slice of its first version."""
+    add = [measure.retrodict("tensor", "import", "data", str(data))]
+    slice_ = measure.retrodict("tensor", "read", "data@v1", "3:5,10:20,:", "--out", "slice.npy")
+    for _ in range(repetitions):
+        [tool] = tools(folder, peers=False)
+        tool.name, tool.add = "retrodict tensor", lambda n: add if n == 1 else [[sys.executable, "-c", CHANGE_CUBE]]
+        begin(tool, data)
+        bench.add(names[0], tool, 1)
+        bench.add(names[1], tool, 2)
+        bench.note("a slice of the first version", tool.name, tool.run([slice_]))
+        shutil.rmtree(tool.place)
 
 
 def main() -> None:
@@ -369,6 +433,7 @@ def main() -> None:
     parser.add_argument("--files", type=int, default=100_000)
     parser.add_argument("--big-mb", type=int, default=2000)
     parser.add_argument("--rows", type=int, default=2_000_000)
+    parser.add_argument("--tensor-mb", type=int, default=256)
     parser.add_argument("--repetitions", type=int, default=3)
     parser.add_argument("--no-peers", action="store_true")
     asked = parser.parse_args()
@@ -382,7 +447,10 @@ def main() -> None:
             measure.title(f"Data: one file of {asked.big_mb:,} MB that does not compress")
             big_file(folder / "big", asked.big_mb)
             names = ("add", "add again with 1 KB inserted in the middle")
-            one_file(folder, folder / "big", lambda path: insert(path, 1), names, asked.repetitions, peers=peers)
+            bench = one_file(
+                folder, folder / "big", lambda path: insert(path, 1), names, asked.repetitions, peers=peers
+            )
+            bench.show()
     with tempfile.TemporaryDirectory(dir=".") as name:
         folder = Path(name).absolute()
         if asked.rows:
@@ -391,7 +459,16 @@ def main() -> None:
             measure.figure("size", (folder / "table.csv").stat().st_size / 1e6, "MB")
             names = ("add", "add again with 0.1 % of the rows changed and 1 % appended")
             change = lambda path: change_table(path, asked.rows, 4)  # noqa: E731
-            one_file(folder, folder / "table.csv", change, names, asked.repetitions, peers=peers)
+            one_file(folder, folder / "table.csv", change, names, asked.repetitions, peers=peers).show()
+    with tempfile.TemporaryDirectory(dir=".") as name:
+        folder = Path(name).absolute()
+        if asked.tensor_mb:
+            measure.title(f"Data: an array of {asked.tensor_mb:,} MB that does not compress")
+            apart(lambda path: array(path, asked.tensor_mb), folder / "array.npy")
+            names = ("add", "add again with a cube of 16 x 16 x 16 changed")
+            bench = one_file(folder, folder / "array.npy", change_cube, names, asked.repetitions, peers=peers)
+            tensor(folder, folder / "array.npy", names, bench, asked.repetitions)
+            bench.show()
 
 
 if __name__ == "__main__":
