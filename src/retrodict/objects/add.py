@@ -40,6 +40,9 @@ if TYPE_CHECKING:
     from concurrent.futures import Future
 
 _ATTEMPTS = 3
+# O_NONBLOCK: should a file have become a pipe since it was looked at, nobody waits for its writer
+_READ = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY
+_READ_ITSELF = _READ | os.O_NOFOLLOW
 _BATCH_FILES, _BATCH_BYTES = 256, 4 << 20
 _BLOCK = 1 << 20
 _SPECIAL = {st.S_IFSOCK: "a socket", st.S_IFIFO: "a pipe", st.S_IFBLK: "a block device", st.S_IFCHR: "a device"}
@@ -107,17 +110,16 @@ class OpenFile:
 
     def __init__(self, path: bytes | Path, *, follow: bool = True) -> None:
         self._path = path
-        # O_NONBLOCK: should the file have become a pipe since it was looked at, nobody waits for its writer
-        flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY | (0 if follow else os.O_NOFOLLOW)
         try:
-            self.fd = os.open(path, flags)
+            self.fd = os.open(path, _READ if follow else _READ_ITSELF)
         except OSError as error:
             if not follow and os.path.lexists(path) and os.path.islink(path):
                 raise ChangedFileError(display(path)) from error
             raise UnreadableFileError(display(path), error) from error
         try:
             self.stat = os.fstat(self.fd)
-            _refuse_special(path, self.stat.st_mode)
+            if not st.S_ISREG(self.stat.st_mode):
+                _refuse_special(path, self.stat.st_mode)
             self._left = (
                 self.stat.st_size + 1
             )  # one more tells that it grew; a file that never ends is not read for ever
@@ -162,12 +164,16 @@ def read_small(path: bytes | Path, *, follow: bool = False) -> tuple[os.stat_res
         ChangedFileError: It did not hold still, several times.
     """
     for _ in range(_ATTEMPTS):
-        with OpenFile(path, follow=follow) as file:
-            if file.stat.st_size >= CUT_FROM:
-                return file.stat, file.read(CUT_FROM)
-            data = file.read(file.stat.st_size + 1)
+        file = OpenFile(path, follow=follow)
+        try:
+            then = file.stat
+            if then.st_size >= CUT_FROM:
+                return then, file.read(CUT_FROM)
+            data = file.read(then.st_size + 1)
             if file.held_still(len(data)):
-                return file.stat, data
+                return then, data
+        finally:
+            os.close(file.fd)
     raise ChangedFileError(display(path))
 
 

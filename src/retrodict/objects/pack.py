@@ -54,6 +54,7 @@ Bytes = bytes | mmap.mmap  # of a pack in memory
 _BUFFER = 1 << 20
 _DIRECT = 32 << 10  # a payload from here up is written without being copied into the buffer
 _SAMPLE = 4096
+_SAMPLED = 32 << 10  # bytes from which on a sample is taken first: of less, trying it takes hardly longer
 _WORTH = 0.8  # compressed bytes per plain byte below which compression pays
 
 
@@ -80,7 +81,7 @@ class Squeezer:
         n = len(data)
         if n < 128:
             return PLAIN, data
-        if n > 2 * _SAMPLE:
+        if n >= _SAMPLED:
             middle = n // 2
             if len(self._frame(data[middle : middle + _SAMPLE])) > _WORTH * _SAMPLE:
                 return PLAIN, data
@@ -178,16 +179,17 @@ class PackWriter:
         """Append a record."""
         if max(size, len(stored)) > MAX_PAYLOAD:
             raise FormatError(f"a record holds at most {MAX_PAYLOAD} bytes, not {size}")
-        self._places.append(Place(name, 0, self.size_bytes, int(kind), codec, len(stored), size))
-        self._buffer += RECORD.pack(RECORD_MAGIC, kind, codec, 0, len(stored), size, name)
-        if len(stored) >= _DIRECT:
-            self._write(self._buffer)
+        length, buffer = len(stored), self._buffer
+        self._places.append(Place(name, 0, self._flushed + len(buffer), int(kind), codec, length, size))
+        buffer += RECORD.pack(RECORD_MAGIC, kind, codec, 0, length, size, name)
+        if length >= _DIRECT:
+            self._write(buffer)
             self._write(stored)
             self._buffer = bytearray()
             return
-        self._buffer += stored
-        if len(self._buffer) >= _BUFFER:
-            self._write(self._buffer)
+        buffer += stored
+        if len(buffer) >= _BUFFER:
+            self._write(buffer)
             self._buffer = bytearray()
 
     def _write(self, block: bytes | bytearray | memoryview) -> None:

@@ -102,18 +102,20 @@ class Writer:
         `bases` says for some which objects each may be stored as a difference to.
         """
         chunk = kind == Kind.CHUNK
-        wanted = [
-            pair for pair in objects if (pair[0], False) not in self._fresh and (pair[0], chunk) not in self._fresh
-        ]
+        fresh = self._fresh
+        wanted = [pair for pair in objects if (pair[0], False) not in fresh and (pair[0], chunk) not in fresh]
         held = self._index.held([name for name, _ in wanted], recipes=False, to_rely_on=True)
         # What is doomed goes; nothing may be made from it.
         sound = self._index.held({b for names in bases.values() for b in names}, recipes=False, to_rely_on=True)
         for name, data in wanted:
-            kinds = held.get(name, ())
-            if kind in kinds or (chunk and Kind.BLOB in kinds) or (name, chunk) in self._fresh:
+            kinds = held.get(name)
+            if (kinds and (kind in kinds or (chunk and Kind.BLOB in kinds))) or (name, chunk) in fresh:
                 continue
-            base = bases.get(name, ())
-            codec, stored = self._encode(kind, data, base if all(b in sound for b in base) else ())
+            base = bases.get(name)
+            if base is None:
+                codec, stored = self._squeezer.encode(data)
+            else:
+                codec, stored = self._encode(kind, data, base if all(b in sound for b in base) else ())
             self._append(kind, codec, len(data), name, stored)
 
     def _encode(self, kind: Kind, data: bytes | memoryview, bases: tuple[bytes, ...]) -> tuple[int, bytes | memoryview]:
