@@ -538,14 +538,18 @@ def test_a_file_that_was_changed_just_now_is_read_again(store: ObjectStore, tmp_
 
 
 @pytest.mark.parametrize("key", [None, bytes(32)])
-def test_what_another_key_has_marked_is_read_again(tmp_path: Path, key: bytes | None) -> None:
-    folder, path = tmp_path / "objects", tmp_path / "file"
-    path.write_bytes(b"content")
+@pytest.mark.parametrize("is_folder", [False, True])
+def test_what_another_key_has_marked_is_read_again(tmp_path: Path, key: bytes | None, is_folder: bool) -> None:
+    folder, path = tmp_path / "objects", tmp_path / "home"
+    if is_folder:
+        path.mkdir()
+    (path / "file" if is_folder else path).write_bytes(b"content")
     with ObjectStore.create(folder, LaterClock(), cache_key=CACHE_KEY) as mine:
         mine.add(path)
         assert mine.add(path).unchanged == 1
     with ObjectStore.open(folder, LaterClock(), read_only=True, cache_key=key) as others:
-        assert [f.level for f in others.verify()] == ([] if key is None else ["note"])
+        notes = [] if key is None else ["objects/folders.db" if is_folder else "objects/stat.db"]
+        assert [(f.level, f.what) for f in others.verify()] == [("note", name) for name in notes]
     with ObjectStore.open(folder, LaterClock(), cache_key=key) as others:
         assert others.add(path).unchanged == 0
         assert others.add(path).unchanged == (0 if key is None else 1)
@@ -567,6 +571,12 @@ def test_the_cache_of_an_earlier_release_is_not_believed_and_no_damage(tmp_path:
     name = blake3.blake3(b"content").digest()
     mark = blake3.blake3(struct.pack("<5q", *row) + name).digest(8)
     db.execute("INSERT INTO files VALUES (?, ?, ?, ?, ?, ?, ?)", (*row, name, mark))
+    db.close()
+    (tmp_path / "home").mkdir()
+    with ObjectStore.open(folder, LaterClock(), cache_key=CACHE_KEY) as store:
+        store.add(tmp_path / "home")
+    db = apsw.Connection(str(folder / "folders.db"))  # the earlier one did not say whose its rows are
+    db.execute("DROP TABLE marked_by")
     db.close()
     with ObjectStore.open(folder, LaterClock(), read_only=True, cache_key=CACHE_KEY) as store:
         assert list(store.verify()) == []

@@ -8,8 +8,15 @@ from pathlib import Path
 import pytest
 
 from retrodict.serving import Service
+from retrodict.testing.commands import Commands
 from retrodict.testing.people import make_people
 from retrodict.workspace import Workspace
+
+
+@pytest.fixture(scope="session")
+def commands() -> Iterator[Commands]:
+    with Commands() as made:
+        yield made
 
 
 @pytest.fixture

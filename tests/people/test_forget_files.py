@@ -102,6 +102,10 @@ def test_a_forgotten_file_is_said_to_be_so_and_proofs_hold(workspace: Workspace,
     checkout(workspace, "dataset:ages.txt", workspace.root / "made.txt")  # it was only named
     with pytest.raises(UsageError, match="forgotten on"):
         forget(workspace, "dataset:people.csv", reason="again")
+    later = forget(workspace, "dataset:people.csv", reason="what was made of it, too", derived=True)
+    assert (later.destroyed, later.reach.versions) == (3, ("dataset:ages.txt@v1",))
+    with pytest.raises(UsageError, match="forgotten on"):
+        forget(workspace, "dataset:people.csv", reason="again", derived=True)
     (workspace.root / "people.csv").unlink()
     assert "people.csv" not in [item.path for item in status(workspace).paths]
 

@@ -22,6 +22,7 @@ from retrodict.kernel.errors import RetrodictError, UsageError
 from retrodict.predictions.errors import ErasedError, SealedValuesError
 from retrodict.render.json import to_json
 from retrodict.streams.formats import batch_of, rows
+from retrodict.testing.commands import Commands
 from retrodict.workspace import Workspace, sealed_objects
 
 OTHERS = '{"customer":"bob","age":40,"city":"Oslo","page":"/"}\n'
@@ -43,8 +44,8 @@ assert rd.open_array("scans")[0, 0] == {AGE - 1} + 1
 
 
 @pytest.fixture
-def world(tmp_path: Path) -> World:
-    made = World(tmp_path)
+def world(tmp_path: Path, commands: Commands) -> World:
+    made = World(tmp_path, commands)
     made.command("init")
     return made
 

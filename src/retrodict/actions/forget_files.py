@@ -158,19 +158,20 @@ def _find(
             raise _not_personal(reference)
         targets[content] = key
     gone = [key for key in targets.values() if forgotten_by(workspace, key) is not None]
-    if len(gone) == len(targets):
-        raise UsageError(f"{reference} is {find_forgetting(workspace, gone[0]) if gone else 'empty'}")
-    targets = {content: key for content, key in targets.items() if key not in gone}
-    graph = Reached(workspace, targets)
+    left = {content: key for content, key in targets.items() if key not in gone}
+    # What was made of files that are gone can go later than they did.
+    graph = Reached(workspace, targets if with_derived else left)
     derived = tuple(graph.derived(with_derived))
-    keys = dict.fromkeys(targets.values())
-    contents = dict.fromkeys(targets)
+    keys = dict.fromkeys(left.values())
+    contents = dict.fromkeys(left)
     if with_derived:
         for item in derived:
             if item.state == "destroyed":
                 contents[item.ref] = None
                 keys[sealed_key(workspace, item.ref) or ""] = None
         keys |= dict.fromkeys(graph.printed)
+    if not keys:
+        raise UsageError(f"{reference} is {find_forgetting(workspace, gone[0]) if gone else 'empty'}")
     known = [version for version in datasets.versions(database) if version.key is not None]
     shared = [version for version in known if set(keys) & set(_sealed(workspace, version.event).values())]
     listings = {version.content for version in known if version.type == "tree"}

@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from threading import Lock
 
 import apsw
+from blake3 import blake3
 
 from retrodict.kernel.errors import UnavailableError
 from retrodict.kernel.types import Finding
 from retrodict.objects.index import connect, translate
+
+MARKED_BY = "CREATE TABLE IF NOT EXISTS marked_by (key_id BLOB NOT NULL)"
+
+
+def _key_id(key: bytes) -> bytes:
+    """Return what tells keys apart: 8 bytes that follow from the key, and their check."""
+    shown = blake3(b"which key", key=key).digest(8)
+    return shown + blake3(shown).digest(8)
 
 
 def signed(value: int) -> int:
@@ -45,6 +55,32 @@ class CacheFile:
     def _verify(self, db: apsw.Connection) -> Iterator[Finding]:
         """Yield a finding for each row that is not as the key marked it."""
         raise NotImplementedError
+
+    def _take_over(self, db: apsw.Connection, tables: Sequence[str]) -> None:
+        """Empty `tables` where another key has marked what they hold, and write down that this one does from now on."""
+        assert self._key is not None
+        mine = [(_key_id(self._key),)]
+        if db.execute("SELECT key_id FROM marked_by").fetchall() != mine:
+            with db:
+                db.execute("; ".join(f"DELETE FROM {table}" for table in (*tables, "marked_by")))  # noqa: S608
+                db.executemany("INSERT INTO marked_by VALUES (?)", mine)
+
+    def _verify_marker(self, db: apsw.Connection, table: str) -> Iterator[Finding | None]:
+        """Yield what is wrong with who is said to have marked the rows of `table`; None: it is the key that is here."""
+        ids = [row[0] for row in db.execute("SELECT key_id FROM marked_by")]
+        is_said = len(ids) == 1 and type(ids[0]) is bytes and blake3(ids[0][:8]).digest(8) == ids[0][8:]
+        is_empty = not db.execute(f"SELECT 1 FROM {table} LIMIT 1").fetchall()  # noqa: S608
+        if not is_said and (ids or not is_empty):
+            yield self._altered("it does not say which key has marked its rows (none is believed)")
+        elif self._key is None or not is_said:
+            return  # nobody here can tell, and nobody here believes them
+        elif ids[0] != _key_id(self._key):
+            if is_empty:
+                return
+            message = "its rows are marked with a key that is not held here (none is believed)"
+            yield replace(self._altered(message), level="note")
+        else:
+            yield None
 
     @property
     def _db(self) -> apsw.Connection | None:

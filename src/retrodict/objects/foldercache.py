@@ -3,7 +3,7 @@
 A row is about the entries of one leaf of a folder's listing (`tree.py`): the stat data of each, by name, and the names
 of their contents. It is believed as the stat cache's rows are (`statcache.py`): device, inode, size, mtime and ctime
 must all be what they were, an entry that was changed just before it was read is written down as unknown, and a row
-whose mark does not fit is nothing. The cache may be deleted at any time.
+whose mark does not fit is nothing. The cache may be deleted at any time, and begins anew under another key.
 
 Whether the contents are also *held* a row says by its epoch. The cache knows which packs there were; once one of them
 is gone a new epoch begins, and what older rows say to be held is looked up again.
@@ -20,7 +20,7 @@ import apsw
 from blake3 import blake3
 
 from retrodict.kernel.types import Finding
-from retrodict.objects.cachefile import CacheFile, signed
+from retrodict.objects.cachefile import MARKED_BY, CacheFile, signed
 from retrodict.objects.index import odd_schema
 
 RECORD = struct.Struct("<cHQqqq")  # kind, length of the name, inode, size, mtime, ctime; the name follows
@@ -31,7 +31,8 @@ _SCHEMA = """CREATE TABLE IF NOT EXISTS folders (
   size INTEGER NOT NULL, entries BLOB NOT NULL, contents BLOB NOT NULL, large BLOB NOT NULL, mark BLOB NOT NULL,
   PRIMARY KEY (device, inode, part)) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS packs (name BLOB PRIMARY KEY) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS epochs (number INTEGER NOT NULL);"""
+CREATE TABLE IF NOT EXISTS epochs (number INTEGER NOT NULL);
+"""
 _ROW = struct.Struct("<3q32s2qIII")
 
 
@@ -155,7 +156,8 @@ class FolderCache(CacheFile):
     called = "the folder cache"
 
     def _settle(self, db: apsw.Connection) -> None:
-        db.execute(_SCHEMA)
+        db.execute(_SCHEMA + MARKED_BY)
+        self._take_over(db, ["folders"])
 
     def _open(self) -> None:
         if self._key is not None:
@@ -224,8 +226,14 @@ class FolderCache(CacheFile):
                 return  # what is not remembered is read again
 
     def _verify(self, db: apsw.Connection) -> Iterator[Finding]:
-        if odd := odd_schema(db, _SCHEMA):
-            yield self._altered(f"its schema is not this format's: {', '.join(odd)}")
-        for row in db.execute("SELECT * FROM folders"):
-            if self._key is None or not _is_row(self._key, row):
-                yield self._altered(f"the row of device {row[0]}, inode {row[1]} is altered (it is not believed)")
+        if odd := odd_schema(db, _SCHEMA + MARKED_BY):
+            if odd_schema(db, _SCHEMA):  # else an earlier release has made it, and it is emptied by the next who writes
+                yield self._altered(f"its schema is not this format's: {', '.join(odd)}")
+            return
+        for finding in self._verify_marker(db, "folders"):
+            if finding is not None:
+                yield finding
+                continue
+            for row in db.execute("SELECT * FROM folders"):
+                if self._key is None or not _is_row(self._key, row):
+                    yield self._altered(f"the row of device {row[0]}, inode {row[1]} is altered (it is not believed)")

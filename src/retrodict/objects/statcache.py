@@ -14,25 +14,26 @@ from __future__ import annotations
 import os
 import struct
 from collections.abc import Iterable, Iterator
-from dataclasses import replace
 from pathlib import Path
-from typing import Literal
 
 import apsw
 from blake3 import blake3
 
 from retrodict.kernel.clock import NS
 from retrodict.kernel.types import Finding
-from retrodict.objects.cachefile import CacheFile, signed
+from retrodict.objects.cachefile import MARKED_BY, CacheFile, signed
 from retrodict.objects.index import odd_schema
 
 RACY_NS = 2 * NS  # the coarsest file system clocks tick every 2 s (FAT, some NFS)
 
 # Earlier releases had a table `files`, whose rows bore a check without a key: nothing reads it any more.
-_SCHEMA = """CREATE TABLE IF NOT EXISTS marked_files (
+_SCHEMA = (
+    """CREATE TABLE IF NOT EXISTS marked_files (
   device INTEGER, inode INTEGER, size INTEGER NOT NULL, mtime INTEGER NOT NULL, ctime INTEGER NOT NULL,
   name BLOB NOT NULL, mark BLOB NOT NULL, PRIMARY KEY (device, inode)) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS marked_by (key_id BLOB NOT NULL)"""
+"""
+    + MARKED_BY
+)
 _EARLIER = """CREATE TABLE IF NOT EXISTS files (
   device INTEGER, inode INTEGER, size INTEGER NOT NULL, mtime INTEGER NOT NULL, ctime INTEGER NOT NULL,
   name BLOB NOT NULL, mark BLOB NOT NULL, PRIMARY KEY (device, inode)) WITHOUT ROWID"""
@@ -47,12 +48,6 @@ def _mark(key: bytes, file: tuple[int, ...], name: bytes) -> bytes:
     return blake3(_ROW.pack(*file) + name, key=key).digest(16)
 
 
-def _key_id(key: bytes) -> bytes:
-    """Return what tells keys apart: 8 bytes that follow from the key, and their check."""
-    shown = blake3(b"which key", key=key).digest(8)
-    return shown + blake3(shown).digest(8)
-
-
 class StatCache(CacheFile):
     """Rows of (identity and times of a file, name of its content)."""
 
@@ -64,13 +59,8 @@ class StatCache(CacheFile):
 
     def _settle(self, db: apsw.Connection) -> None:
         """Make the tables where they are not there, and empty them where another key has marked what they hold."""
-        assert self._key is not None
         db.execute(_SCHEMA + "; DROP TABLE IF EXISTS files")
-        mine = [(_key_id(self._key),)]
-        if db.execute("SELECT key_id FROM marked_by").fetchall() != mine:
-            with db:
-                db.execute("DELETE FROM marked_files; DELETE FROM marked_by")
-                db.executemany("INSERT INTO marked_by VALUES (?)", mine)
+        self._take_over(db, ["marked_files"])
 
     def lookup(self, stats: Iterable[os.stat_result]) -> dict[tuple[int, int], bytes]:
         """Return the name of the content of each file that has not changed, by (st_dev, st_ino)."""
@@ -115,24 +105,19 @@ class StatCache(CacheFile):
             if odd_schema(db, _EARLIER):
                 yield self._altered(f"its schema is not this format's: {', '.join(odd)}")
             return  # nothing in it is believed
-        for level, message in _verify_rows(db, self._key):
-            yield replace(self._altered(message), level=level)
+        for finding in self._verify_marker(db, "marked_files"):
+            if finding is not None:
+                yield finding
+            elif self._key is not None:
+                yield from self._verify_rows(db, self._key)
 
-
-def _verify_rows(db: apsw.Connection, key: bytes | None) -> Iterator[tuple[Literal["altered", "note"], str]]:
-    ids = [row[0] for row in db.execute("SELECT key_id FROM marked_by")]
-    is_said = len(ids) == 1 and type(ids[0]) is bytes and blake3(ids[0][:8]).digest(8) == ids[0][8:]
-    if not is_said and (ids or db.execute("SELECT 1 FROM marked_files").fetchall()):
-        yield "altered", "it does not say which key has marked its rows (none is believed)"
-    elif key is None or not is_said:
-        return  # nobody here can tell, and nobody here believes them
-    elif ids[0] != _key_id(key):
-        yield "note", "its rows are marked with a key that is not held here (none is believed)"
-    else:
+    def _verify_rows(self, db: apsw.Connection, key: bytes) -> Iterator[Finding]:
         for device, inode, size, mtime, ctime, name, mark in db.execute("SELECT * FROM marked_files"):
             try:
                 fits = _mark(key, (device, inode, size, mtime, ctime), name) == mark
             except (struct.error, TypeError):
                 fits = False
             if not fits:
-                yield "altered", f"the row of device {device}, inode {inode} is altered or forged (it is not believed)"
+                yield self._altered(
+                    f"the row of device {device}, inode {inode} is altered or forged (it is not believed)"
+                )

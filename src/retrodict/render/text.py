@@ -699,6 +699,10 @@ def _reach(record: Reach) -> list[RenderableType]:
         names = ", ".join(f"dataset:{name}" for name in record.unknown)
         lines.append(f"not known       whose rows stand in {names}")
     parts: list[RenderableType] = [Text("\n".join(lines))]
+    if record.derived:
+        parts.append(
+            Text("Rows may stand in what was made of them, too: `forget dataset:NAME --derived` destroys that.")
+        )
     if record.datasets:
         held_rows = [(held.reference, held.rows, _fate(held.rows, held.shared_rows)) for held in record.datasets]
         parts.append(table(["version", "rows", "what becomes of them"], held_rows))
