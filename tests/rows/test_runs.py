@@ -97,6 +97,7 @@ def test_a_script_under_run_records_its_rows_unless_it_is_cut_off(
 
 def test_from_a_record_to_the_prediction_and_back(workspace: Workspace) -> None:
     from retrodict.actions import row_lineage, table_change
+    from retrodict.actions.explain import explain
     from retrodict.actions.tabling import How
 
     with rd.run("train") as run:
@@ -111,6 +112,14 @@ def test_from_a_record_to_the_prediction_and_back(workspace: Workspace) -> None:
     (used,) = caused.tables
     assert (used.reading.reference, used.reading.count, used.reading.total) == ("loans@v1", 30, 60)
     assert (used.columns, used.keys, used.since) == (("id",), ((30,), (31,)), 1)
+
+    told = explain(workspace, str(answer.index))
+    assert "loans@v1 (30 of 60 records)" in told.answers[3].says
+    (table,) = [fact for fact in told.answers[5].facts if "loans@v1" in fact.says]
+    assert "1 record corrected since was among the 30 of 60 records that were used" in table.says
+    (since,) = table.facts
+    assert "update of 40 by ada in v2: typed wrongly" in since.says
+    assert since.lines == ("amount: 400 -> 1",)
 
     reached = row_lineage.down(workspace, "loans@v1#40")
     assert [reading.count for reading in reached.readings] == [30]

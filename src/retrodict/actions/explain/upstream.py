@@ -13,7 +13,7 @@ from typing import Any, Final
 from retrodict import datasets, provenance, runs
 from retrodict.actions import attaching, derivation
 from retrodict.actions.contents import Row, difference
-from retrodict.actions.explain import parquet
+from retrodict.actions.explain import by_itself, parquet
 from retrodict.actions.explain.reading import Reader, gap, listed, moment
 from retrodict.actions.explanation import Fact
 from retrodict.datasets import DatasetVersion
@@ -184,6 +184,7 @@ def trained_on(reader: Reader, up: Upstream) -> tuple[str, tuple[Fact, ...]]:
     facts = tuple(_read_by(reader, run, sequenced) for run, sequenced in up.runs)
     inputs = [edge for _, sequenced in up.trained_by for edge in reader.edges(sequenced) if edge.role == "input"]
     said = [_with_rows(reader, edge) for edge in inputs]
+    said += [what for run, _ in up.trained_by for what in by_itself.named(reader, run)]
     earlier = (
         f"; made from {_named_sources(reader, up)} by {count(len(up.earlier), 'earlier run')}" if up.earlier else ""
     )
@@ -203,7 +204,8 @@ def _with_rows(reader: Reader, edge: Edge) -> str:
 
 def _read_by(reader: Reader, run: Run, sequenced: Sequenced) -> Fact:
     edges = [edge for edge in reader.edges(sequenced) if edge.role == "input"]
-    facts = [_input(reader, edge) for edge in edges] or [gap(f"run {run.name} is not seen to have read any data")]
+    facts = [_input(reader, edge) for edge in edges] + by_itself.read(reader, run)
+    facts = facts or [gap(f"run {run.name} is not seen to have read any data")]
     between = f"between {moment(run.started)} and {moment(run.finished)}"
     grade = f"; how completely it was watched: {run.completeness}" if run.completeness else ""
     says = f"run {run.name} read {count(len(edges), 'file')} of data {between}{grade}"
@@ -282,10 +284,12 @@ def origins(reader: Reader, up: Upstream, about: Row) -> tuple[str, tuple[Fact, 
         facts.append(_origin(reader, source, about))
         if source.current is not None:
             newer.append(source)
+    tables = [fact for run, _ in up.runs for fact in by_itself.origins(reader, run)]
+    facts += tables
     if not facts:
         return "no file at all was read", (gap("no run behind this model is seen to have read any data"),), ()
     unknown = sum(1 for source in up.sources if source.version is None)
-    says = count(len(up.sources), "source")
+    says = count(len(up.sources) + len(tables), "source")
     if newer:
         says += f"; {len(newer)} of them corrected since: {listed([path_of(reader, s.edge) for s in newer])}"
     if unknown:
