@@ -235,3 +235,20 @@ def test_where_versions_are_pinned_for_git_a_derived_one_is_too(retrodict: Comma
     added = {path.name for path in Path("retrodict.lock").iterdir()} - before
     assert len(added) == 1
     assert "clean.csv" in (Path("retrodict.lock") / added.pop()).read_text()
+
+
+def test_what_was_evicted_comes_back_by_the_interpreter_that_made_it(
+    retrodict: Command, loans: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("duckdb")
+    query = "select purpose, sum(amount) as total from loans group by all order by all"
+    assert retrodict("derive", "totals", "--from", "loans.csv", "--sql", query).code == 0
+    assert retrodict("gc", "release", "totals", "--apply", "--reason", "it can be made again").code == 0
+    assert retrodict("gc", "--apply", "--grace", "0s").code == 0
+    folder = loans / "bin"  # another `python` comes first, which has nothing of what the query needs
+    folder.mkdir()
+    (folder / "python").write_text("#!/bin/sh\nexit 3\n")
+    (folder / "python").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
+    done = retrodict("checkout", "totals", "totals.parquet")
+    assert done.code == 0, done.err

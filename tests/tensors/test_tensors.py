@@ -364,3 +364,23 @@ def test_the_command_line_goes_through_a_case(newcomer: dict[str, str], tmp_path
     assert told("tensor", "read", "z", "0") == "0 0 0 0 0\n"
     assert "no part" in told("tensor", "read", "z", "9", code=2)
     assert "Everything is as the record says" in told("verify")
+
+
+def test_diff_of_two_versions_says_which_samples_changed(workspace: Workspace) -> None:
+    rd.write_array("t", np.zeros((4, 3)), ids=["a", "b", "c", "d"], workspace=workspace)
+    with rd.new_version("t", workspace=workspace) as array:
+        array[2, 1] = 5
+    found = tensors.compared(workspace, "t@v1", "t@v2")
+    assert found is not None
+    assert [(item.sample, item.values, item.largest) for item in found.changed] == [("c", 1, 5.0)]
+    assert tensors.compared(workspace, "t@v1", "nothing") is None
+
+
+def test_what_is_no_array_is_refused_without_advice_to_unpickle(workspace: Workspace, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="several shapes"):
+        rd.write_array("t", [[1, 2], [3]], workspace=workspace)
+    table = tmp_path / "table.csv"
+    table.write_text("a,b\n1,2\n")
+    with pytest.raises(NoTensorError) as caught:
+        tensors.import_array(workspace, "t", table)
+    assert "pickle" not in caught.value.message

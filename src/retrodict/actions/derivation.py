@@ -90,7 +90,8 @@ def carry_out(recipe: Recipe, folder: Path, *, environment: Mapping[str, str], c
     )
     if seen.exit_code:
         said = [line for line in b"".join(printed).decode("utf-8", "replace").splitlines() if line.strip()]
-        raise DerivationError(f"the command ended with {seen.exit_code}: {' / '.join(said[-_LAST_LINES:])}")
+        why = f": {' / '.join(said[-_LAST_LINES:])}" if said else ", and printed nothing"
+        raise DerivationError(f"the command ended with {seen.exit_code}{why}")
     for access in seen.inputs:
         path = Path(os.fsdecode(access.path))
         if not path.is_relative_to(folder) and access.how != "executed" and not is_shared(access):
@@ -153,6 +154,9 @@ def materialize(workspace: Workspace, version: DatasetVersion, environment: Mapp
     """
     assert version.recipe is not None
     recipe = read_recipe(workspace, version.recipe)
+    python = _recorded_python(workspace, version)
+    if python is not None:  # whichever `python` is found first may lack what the recipe needs
+        environment = {**environment, "PATH": f"{python.parent}:{environment.get('PATH', '')}"}
     with bench() as folder:
         lay_out(workspace, recipe, folder)
         carried = carry_out(recipe, folder, environment=environment)
@@ -161,3 +165,15 @@ def materialize(workspace: Workspace, version: DatasetVersion, environment: Mapp
                 f"the bytes of {version.label} are not held, and its recipe makes others here",
                 hint=f"`retrodict derive verify {version.label}` says why.",
             )
+
+
+def _recorded_python(workspace: Workspace, version: DatasetVersion) -> Path | None:
+    """Return the interpreter that made a version, where it is still there."""
+    made = workspace.logs.find(version.event)
+    digest = None if made is None else made.event.body.get("environment")
+    with contextlib.suppress(RetrodictError, ValueError):
+        recorded = json.loads(workspace.objects.get(Digest(str(digest))))
+        executable = recorded.get("executable")
+        if isinstance(executable, str) and os.access(executable, os.X_OK):
+            return Path(executable)
+    return None

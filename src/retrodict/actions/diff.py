@@ -8,7 +8,7 @@ import stat
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, Literal
+from typing import TYPE_CHECKING, Final, Literal
 
 from retrodict import datasets
 from retrodict.actions import attaching, located
@@ -21,6 +21,9 @@ from retrodict.kernel.errors import UsageError
 from retrodict.kernel.types import Digest, is_digest
 from retrodict.objects import digest_of, display
 from retrodict.workspace import Workspace, sealed_key
+
+if TYPE_CHECKING:
+    from retrodict.tensors.array import Difference
 
 _FOLDERS: Final = ("tree", "bucket")
 WORKING_COPY: Final = "the working copy"
@@ -59,12 +62,17 @@ class FileChange:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Diff:
-    """What changed from `before` to `after`; `is_changed`: anything."""
+    """What changed from `before` to `after`; `is_changed`: anything.
+
+    Attributes:
+        samples: Of two versions of a tensor, which samples differ; the files are its chunks then.
+    """
 
     before: str
     after: str
     is_changed: bool
     files: tuple[FileChange, ...]
+    samples: Difference | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,7 @@ from retrodict.kernel.types import Digest, EventId
 from retrodict.models import records as models
 from retrodict.objects import TreeEntry
 from retrodict.predictions.errors import ErasedError, SealedValuesError
+from retrodict.streams import records as streams
 from retrodict.workspace import Workspace, forgotten_by, sealed_key
 
 
@@ -207,9 +208,12 @@ def _version(workspace: Workspace, reference: str, environment: Mapping[str, str
         for model in models.find(database, event=resolved.event):
             content = model.content
     if content is None:
-        raise UsageError(
-            f"{reference} names no bytes", hint="Name a dataset, a model or an object (b3-...); `show` lists them."
-        )
+        hint = "Name a dataset, a model or an object (b3-...); `show` lists them."
+        if resolved.event is not None and streams.append_of(database, resolved.event) is not None:
+            hint = (
+                f"It names records of a stream: `retrodict stream read {reference}` gives them, `--out FILE` as a file."
+            )
+        raise UsageError(f"{reference} names no bytes", hint=hint)
     return Content(
         printed=named[0].label if named else resolved.printed,
         event=resolved.event,

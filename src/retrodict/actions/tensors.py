@@ -17,7 +17,13 @@ from retrodict.actions import looks, names
 from retrodict.actions.held_source import source_of
 from retrodict.actions.personal_files import PersonalFiles, sealed_body
 from retrodict.actions.sealed_tensors import SealedObjects
-from retrodict.kernel.errors import MissingExtraError, UnavailableError, UnknownReferenceError, UsageError
+from retrodict.kernel.errors import (
+    MissingExtraError,
+    RetrodictError,
+    UnavailableError,
+    UnknownReferenceError,
+    UsageError,
+)
 from retrodict.kernel.types import Digest, Edge, EventId, Ref
 from retrodict.tensors import IDS, NoTensorError, TensorConflictError
 from retrodict.workspace import Batch, Workspace
@@ -326,8 +332,12 @@ def write_array(
     if personal is None:
         personal = any(head.key is not None for head in heads)
     base = heads[0] if len(heads) == 1 and _is_readable(workspace, heads[0]) else None
+    try:
+        array = np.asarray(values)
+    except ValueError as error:  # rows of several lengths
+        raise UsageError("the values are no array: their parts are of several shapes") from error
     draft = Draft(workspace, name, base, personal=personal)
-    _fill_from(draft, np.asarray(values), chunks)
+    _fill_from(draft, array, chunks)
     return draft.save(ids=ids, reason=reason)
 
 
@@ -344,7 +354,9 @@ def _fill(draft: Draft, path: Path, chunks: Sequence[int] | None) -> None:
     try:
         source = np.load(path, mmap_mode="r", allow_pickle=False)
     except (ValueError, OSError, EOFError) as error:
-        raise NoTensorError(f"{path} is no .npy file with numbers: {error}") from error
+        is_npy = path.is_file() and _begins(path) == b"\x93NUMPY"
+        because = f": {error}" if is_npy else ""  # of any other file numpy says that it may be a pickle
+        raise NoTensorError(f"{path} is no .npy file with numbers{because}") from error
     if not isinstance(source, np.ndarray):
         raise NoTensorError(f"{path} holds several arrays, and a tensor is one")
     _fill_from(draft, source, chunks)
@@ -359,6 +371,11 @@ def _fill_from(draft: Draft, source: Any, chunks: Sequence[int] | None) -> None:
             chunks = before.chunks
     made = array.create(draft.store, source.shape, source.dtype, chunks=chunks, fill=0)
     array.fill(made, source)
+
+
+def _begins(path: Path) -> bytes:
+    with path.open("rb") as file:
+        return file.read(6)
 
 
 def read_ids(path: Path) -> list[SampleId]:
@@ -639,3 +656,12 @@ def diff(workspace: Workspace, first: str, second: str) -> TensorDiff:
     found = compare(a, b)
     is_same = not (found.layout or found.added or found.removed or found.changed or found.moved)
     return TensorDiff(first=label(one), second=label(other), is_same=is_same, difference=found)
+
+
+def compared(workspace: Workspace, first: str, second: str) -> Difference | None:
+    """Return which samples differ, where both references are tensors that can be read without a look; else None."""
+    with contextlib.suppress(RetrodictError):
+        one, other = find(workspace, first), find(workspace, second)
+        if one.key is None and other.key is None:
+            return diff(workspace, first, second).difference
+    return None

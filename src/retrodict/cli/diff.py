@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 
 import click
 
@@ -39,13 +40,16 @@ def command(
 ) -> None:
     """Compare two versions, one version with the working copy, or everything versioned with the working copy.
 
-    After a folder's reference may stand a path in it: data/images@v3/train. Rows are found by --key; else by their
-    order, round rows that are the same.
+    Of tensors it says which samples changed. After a folder's reference may stand a path in it:
+    data/images@v3/train. Rows are found by --key; else by their order, round rows that are the same.
     """
     from retrodict.actions.diff import diff
+    from retrodict.actions.tensors import compared
     from retrodict.render import versions
 
     with door.workspace(is_silent=True) as workspace:
         record = diff(workspace, before, after, key=key, only_names=names_only, context=context, limit=limit or None)
+        if record.is_changed and before is not None and after is not None and not names_only:
+            record = replace(record, samples=compared(workspace, before, after))
     door.show(record, as_json=as_json, text=versions.diff)
     sys.exit(1 if exit_code and record.is_changed else 0)

@@ -14,6 +14,7 @@ from retrodict.render.words import short, size
 
 if TYPE_CHECKING:
     from retrodict.actions.tensors import TensorDiff, TensorRead, Tensors, TensorShown
+    from retrodict.tensors.array import Difference
 
 _SHOWN = 40
 
@@ -76,10 +77,17 @@ def diff(record: TensorDiff) -> RenderableType:
         return Text(f"{record.first} and {record.second} hold the same values")
     if found.layout is not None:
         return Text(f"{record.first} and {record.second} cannot be compared sample by sample: {found.layout}")
+    return Text("\n".join(samples(found)))
+
+
+def samples(found: Difference) -> list[str]:
+    """Return lines that say which samples differ."""
+    if found.layout is not None:
+        return [f"the samples cannot be compared: {found.layout}"]
     lines = []
-    for word, samples in (("added", found.added), ("removed", found.removed)):
-        if samples:
-            lines.append(f"{count(len(samples), 'sample')} {word}: {_some(samples)}")
+    for word, some in (("added", found.added), ("removed", found.removed)):
+        if some:
+            lines.append(f"{count(len(some), 'sample')} {word}: {_some(some)}")
     if found.moved:
         lines.append(f"{count(found.moved, 'sample')} moved, with the same values")
     if found.changed:
@@ -89,7 +97,7 @@ def diff(record: TensorDiff) -> RenderableType:
         lines.append(f"  {item.sample}  {count(item.values, 'value')}{largest}")
     if len(found.changed) > _SHOWN:
         lines.append(f"  ... {len(found.changed) - _SHOWN} more: --json lists all")
-    return Text("\n".join(lines))
+    return lines
 
 
 def _shape(shape: Sequence[int]) -> str:

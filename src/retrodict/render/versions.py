@@ -9,6 +9,7 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from retrodict.kernel.words import count
+from retrodict.render import tensors
 from retrodict.render.text import by, listing, table
 from retrodict.render.words import moment, short, size
 
@@ -41,6 +42,10 @@ def diff(record: Diff) -> RenderableType:
     order = ("added", "removed", "renamed", "changed", "mode")
     total = ", ".join(f"{counts[change]} {change}" for change in order if change in counts)
     lines = [f"{record.before} -> {record.after}: {total}"]
+    if record.samples is not None:
+        lines[0] += " (of the files that make up the array)"
+        lines += tensors.samples(record.samples)
+        return Text("\n".join(lines))
     for file in record.files:
         lines += _file(file)
     return Text("\n".join(lines))
