@@ -120,6 +120,7 @@ def test_a_file_that_is_about_one_person_goes_with_them(workspace: Workspace) ->
     assert (first.people, len(first.unread)) == (2, 1)
     found = reach(workspace, "ann")
     assert (found.keys, found.own_files, found.unknown) == (1, 1, ("files",))
+    assert sorted(found.copies) == ["files/ann.jsonl", "files/both.csv", "people.csv"]  # the last has the same bytes
     assert [(held.rows, held.shared_rows) for held in found.datasets] == [(3, 2)]
     assert forget(workspace, "ann").destroyed == 1
     record = checkout(workspace, "dataset:files", workspace.root / "out")

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from retrodict.actions import people, replaying
 from retrodict.actions.holding import Holder, holders_of, listed_or_blob
+from retrodict.actions.personal_files import PersonalFiles
 from retrodict.actions.reached import Reached
 from retrodict.actions.stream_people import files_about, records_about
 from retrodict.kernel.protocols import Progress
-from retrodict.kernel.types import Edge, EventId, Ref
+from retrodict.kernel.types import Digest, Edge, EventId, Ref
+from retrodict.objects import display
 from retrodict.replay import replay_prediction
 from retrodict.workspace import (
     Batch,
@@ -55,6 +57,7 @@ class Reach:
         own_files: How many files hold rows of nobody else: they are erased.
         datasets: The versions that hold the person's rows.
         to_forget: Those of them that have to be forgotten before no row of the person can be read any more.
+        copies: Where files with the person's rows lie in the project, in the clear: those are the user's to delete.
         unknown: The personal datasets of which it is not known whose rows they hold, wholly or in part.
         runs: The runs that read files with the person's rows, or what was made of them, by entry.
         derived: How many files they made that can be read; rows of the person may stand in them.
@@ -75,6 +78,7 @@ class Reach:
     own_files: int
     datasets: tuple[HeldRows, ...]
     to_forget: tuple[str, ...]
+    copies: tuple[str, ...]
     unknown: tuple[str, ...]
     runs: tuple[int, ...]
     derived: int
@@ -252,6 +256,7 @@ def _find(workspace: Workspace, identity: str) -> _Found:
             for version in held.versions
         ),
         to_forget=tuple(to_forget),
+        copies=tuple(_copies(workspace, set(standing))),
         unknown=held.unknown,
         runs=tuple(run.index for run in made.runs),
         derived=sum(item.state in ("sealed", "in the clear") for item in made.derived(is_destroyed=False)),
@@ -271,3 +276,9 @@ def _find(workspace: Workspace, identity: str) -> _Found:
         trained=tuple(version.event for version in made.models),
         runs=tuple(run.event.id for run in made.runs),
     )
+
+
+def _copies(workspace: Workspace, contents: set[Digest]) -> Iterator[str]:
+    for path, found in PersonalFiles(workspace).copies(workspace.root) if contents else ():
+        if found in contents:
+            yield display(path.relative_to(workspace.root))

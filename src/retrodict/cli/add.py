@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import click
@@ -46,6 +47,8 @@ def command(
 
     # `--personal` takes a column only beside --subject, and only where PATHS are left: else it is a flag before a path.
     columns = [value for value in personal if value != _ALL]
+    if columns and subject is None and not any(os.path.lexists(value) for value in columns):
+        raise click.UsageError("--personal COLUMN goes with --subject FIELD")
     if columns and (subject is None or not paths):
         paths, columns = (*map(Path, columns), *paths), []
     if not paths:

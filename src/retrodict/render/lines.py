@@ -24,7 +24,7 @@ def added(record: Sequence[Added]) -> str:
     for item in record:
         if item.is_new:
             personal = ", personal: sealed" if item.is_personal else ""
-            files = personal if item.type == "file" else f", {count(item.files, 'file')}"
+            files = personal if item.type == "file" else f", {count(item.files, 'file')}{personal}"
             lines.append(
                 f"{item.reference}  {short(item.content)}  {size(item.size_bytes)}{files}"
                 f"  (+{size(item.new_bytes)} stored)  entry {item.index}"

@@ -698,6 +698,7 @@ def _reach(record: Reach) -> list[RenderableType]:
     if record.unknown:
         names = ", ".join(f"dataset:{name}" for name in record.unknown)
         lines.append(f"not known       whose rows stand in {names}")
+    lines += [f"in the clear    {path}: delete it, or the rows in it, yourself" for path in record.copies]
     parts: list[RenderableType] = [Text("\n".join(lines))]
     if record.derived:
         parts.append(
