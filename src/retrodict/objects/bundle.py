@@ -41,7 +41,9 @@ class BundleRemote:
         except OSError as error:
             raise UsageError(f"{path} cannot be read: {error.strerror}") from error
         except zipfile.BadZipFile as error:
-            raise FormatError(f"{path} is no bundle, or was cut short: {error}") from error
+            raise FormatError(
+                f"{path} is no bundle, or was cut short: {error}", hint="Bring it again from where it was made."
+            ) from error
         with archive:
             yield cls(path, archive)
 
@@ -110,7 +112,9 @@ class BundleRemote:
                     while part := file.read(PART_BYTES):
                         yield memoryview(part)
             except (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError) as error:
-                raise FormatError(f"{self._path} is damaged at {name}: {error}") from error
+                raise FormatError(
+                    f"{self._path} is damaged at {name}: {error}", hint="Bring it again from where it was made."
+                ) from error
             except OSError as error:
                 raise UnavailableError(f"{self._path} cannot be read: {error.strerror}") from error
 

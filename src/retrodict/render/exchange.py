@@ -111,4 +111,5 @@ def _arrived(logs: Sequence[PulledLog], packs: int, new_bytes: int, refused: Seq
 
 def settled(record: Settled) -> RenderableType:
     """Render `settle`."""
-    return Text(f"{record.name} means {record.what} now (it meant {' and '.join(record.was)})  entry {record.entry}")
+    was = " and ".join(dict.fromkeys(record.was))
+    return Text(f"{record.name} means {record.what} now (both sides had set {was})  entry {record.entry}")

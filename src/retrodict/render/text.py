@@ -247,7 +247,7 @@ def log(record: Log) -> RenderableType:
 def conflicts(found: Sequence[Conflict]) -> RenderableType:
     """Render names that mean more than one thing, and how to end that."""
     if not found:
-        return Text("", end="")
+        return Group()
     rows = [
         (conflict.name if number == 0 else "", claim.what, claim.entry, moment(claim.at))
         for conflict in found
