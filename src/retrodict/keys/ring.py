@@ -3,64 +3,29 @@
 Every sealed text has a random key of its own, and everything about one subject (a person whose values are sealed) has
 one: destroying a key erases what it sealed, wherever the ciphertext was copied to. A sealed value is nonce (12 bytes),
 AES-256-GCM ciphertext, tag (16), with the key's id authenticated.
-
-The database has a rollback journal: after a commit no earlier page stays in a file, and a read-only folder can be read.
-HAZARD: what a file system or a disk keeps of overwritten blocks is out of reach; whoever must be sure also destroys
-the wrapping key.
 """
 
 from __future__ import annotations
 
 import base64
-import contextlib
 import functools
 import hmac
 import json
 import operator
-import os
-import threading
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-from urllib.parse import quote
 
-import apsw
-
-from retrodict.kernel import schema
-from retrodict.kernel.errors import IntegrityError, ReadOnlyStoreError, UnavailableError
+from retrodict.kernel.errors import IntegrityError, UnavailableError
 from retrodict.kernel.protocols import Clock
 from retrodict.kernel.types import Finding
+from retrodict.keys.database import RingFile
 from retrodict.keys.errors import StateDirectoryError
 from retrodict.keys.files import PREFIX_BYTES, open_chunks, seal_chunks
 from retrodict.keys.state import StateDirectory
 
 _NONCE_BYTES = 12
 _KEY_BYTES = 32
-_BUSY_TIMEOUT_MS = 60_000
-_DAMAGE = (
-    apsw.NotADBError,
-    apsw.CorruptError,
-    apsw.FormatError,
-    apsw.SQLError,
-    apsw.TooBigError,
-    UnicodeDecodeError,
-)
-_SCHEMA = """
-CREATE TABLE IF NOT EXISTS keys (
-  id TEXT PRIMARY KEY, holder BLOB NOT NULL, wrapped BLOB NOT NULL) STRICT, WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS pseudonyms (
-  tag BLOB PRIMARY KEY, pseudonym TEXT NOT NULL UNIQUE, holder BLOB NOT NULL, wrapped BLOB NOT NULL
-) STRICT, WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS subjects (
-  subject TEXT PRIMARY KEY, tag BLOB NOT NULL, key TEXT NOT NULL UNIQUE, holder BLOB NOT NULL, wrapped BLOB NOT NULL
-) STRICT, WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS files (
-  tag BLOB PRIMARY KEY, size INTEGER NOT NULL, sealed TEXT NOT NULL, key TEXT NOT NULL) STRICT, WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS forgotten_files (
-  tag BLOB PRIMARY KEY, size INTEGER NOT NULL, key TEXT NOT NULL) STRICT, WITHOUT ROWID;
-CREATE INDEX IF NOT EXISTS subjects_by_tag ON subjects (tag);
-"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -157,12 +122,8 @@ class KeyRing:
     def __init__(self, path: Path, state: StateDirectory | None, clock: Clock, *, read_only: bool) -> None:
         """For `open`."""
         self._path = path
-        self._uri = f"file:{quote(os.fsencode(path))}"  # apsw takes only text, and a path may be any bytes
         self._clock = clock
-        self._read_only = read_only
-        self._lock = threading.Lock()
-        self._db: apsw.Connection | None = None
-        self._made: set[str] = set()
+        self._file = RingFile(path, read_only=read_only)
         wrapping = None if state is None else state.wrapping_key
         self._secrets_held = None if wrapping is None else _Secrets.derive(wrapping)
 
@@ -195,7 +156,7 @@ class KeyRing:
             identifier, key, row = self._new_key(secrets)
             rows.append(row)
             result.append(Sealed(key=identifier, ciphertext=self._encrypt(key, plaintext, identifier)))
-        with self._writing() as db:
+        with self._file.writing() as db:
             db.executemany("INSERT INTO keys VALUES (?, ?, ?)", rows)
         return result
 
@@ -282,10 +243,10 @@ class KeyRing:
         """
         listed = (json.dumps(keys),)
         among = "IN (SELECT value FROM json_each(?))"
-        held = self._rows(f"SELECT id FROM keys WHERE id {among}", listed)  # noqa: S608
-        named = self._rows(f"SELECT key FROM subjects WHERE key {among}", listed, table="subjects")  # noqa: S608
+        held = self._file.rows(f"SELECT id FROM keys WHERE id {among}", listed)  # noqa: S608
+        named = self._file.rows(f"SELECT key FROM subjects WHERE key {among}", listed, table="subjects")  # noqa: S608
         if held or named:
-            with self._writing() as db:
+            with self._file.writing() as db:
                 db.executemany("DELETE FROM keys WHERE id = ?", held)
                 db.executemany("DELETE FROM subjects WHERE key = ?", named)
                 files = f"FROM files WHERE key {among}"
@@ -310,7 +271,7 @@ class KeyRing:
         found = {identity: self.find_subjects(identity) for identity in dict.fromkeys(identities)}
         missing = [identity for identity, subjects in found.items() if not subjects]
         if missing:
-            with self._writing() as db:
+            with self._file.writing() as db:
                 for identity in missing:
                     name, tag = _name(identity), _tag(secrets, identity)
                     rows = db.execute("SELECT subject, key FROM subjects WHERE tag = ?", (tag,)).fetchall()
@@ -334,12 +295,12 @@ class KeyRing:
             StateDirectoryError: There is no wrapping key.
         """
         query = "SELECT subject, key FROM subjects WHERE tag = ? ORDER BY subject"
-        rows = self._rows(query, (_tag(self._secrets(), identity),), table="subjects")
+        rows = self._file.rows(query, (_tag(self._secrets(), identity),), table="subjects")
         return [Subject(subject=row[0], key=row[1]) for row in rows]
 
     def subject_key(self, subject: str) -> str | None:
         """Return the id of the key that seals everything about a subject, or None where this workspace has none."""
-        rows = self._rows("SELECT key FROM subjects WHERE subject = ?", (subject,), table="subjects")
+        rows = self._file.rows("SELECT key FROM subjects WHERE subject = ?", (subject,), table="subjects")
         return str(rows[0][0]) if rows else None
 
     def subject_identity(self, subject: str) -> str | None:
@@ -348,7 +309,7 @@ class KeyRing:
         Raises:
             IntegrityError: The row is altered.
         """
-        rows = self._rows("SELECT holder, wrapped FROM subjects WHERE subject = ?", (subject,), table="subjects")
+        rows = self._file.rows("SELECT holder, wrapped FROM subjects WHERE subject = ?", (subject,), table="subjects")
         secrets = self._secrets_held
         if not rows or secrets is None or rows[0][0] != secrets.holder:
             return None
@@ -362,7 +323,7 @@ class KeyRing:
     def _is_held(self, query: str, name: str) -> bool | None:
         if self._secrets_held is None:
             return None
-        rows = self._rows(query, (name,))
+        rows = self._file.rows(query, (name,))
         return bool(rows) if not rows or rows[0][0] == self._secrets_held.holder else None
 
     # For another workspace
@@ -379,9 +340,9 @@ class KeyRing:
             IntegrityError: One is altered.
         """
         secrets = self._secrets()
-        owners = {row[1]: row[0] for row in self._rows("SELECT subject, key FROM subjects", (), table="subjects")}
+        owners = {row[1]: row[0] for row in self._file.rows("SELECT subject, key FROM subjects", (), table="subjects")}
         if keys is None:
-            rows = self._rows("SELECT id FROM keys WHERE holder = ? ORDER BY id", (secrets.holder,))
+            rows = self._file.rows("SELECT id FROM keys WHERE holder = ? ORDER BY id", (secrets.holder,))
             keys = [row[0] for row in rows]
         result = []
         for key in keys:
@@ -401,7 +362,7 @@ class KeyRing:
         """
         secrets = self._secrets()
         new = [item for item in shared if not self.holds(item.key)]
-        with self._writing() as db:
+        with self._file.writing() as db:
             for item in new:  # in a copy of the store, the same key may lie wrapped for who made it
                 row = (item.key, secrets.holder, self._encrypt(secrets.wrap, item.secret, item.key))
                 db.execute("INSERT OR REPLACE INTO keys VALUES (?, ?, ?)", row)
@@ -436,7 +397,7 @@ class KeyRing:
         """
         made = [self._new_key(self._secrets()) for _ in range(count)]
         if made:
-            with self._writing() as db:
+            with self._file.writing() as db:
                 db.executemany("INSERT INTO keys VALUES (?, ?, ?)", [row for _, _, row in made])
         return [key for key, _, _ in made]
 
@@ -464,19 +425,19 @@ class KeyRing:
         """Know files again, with one write to the disk."""
         rows = [(file.tag, file.size, file.sealed, file.key) for file in files]
         if rows:
-            with self._writing() as db:
+            with self._file.writing() as db:
                 db.executemany("INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?)", rows)
 
     def known_files(self) -> list[KnownFile]:
         """Return every file that is known, in no order."""
-        rows = self._rows("SELECT tag, size, sealed, key FROM files", (), table="files")
+        rows = self._file.rows("SELECT tag, size, sealed, key FROM files", (), table="files")
         return [KnownFile(tag=row[0], size=row[1], sealed=row[2], key=row[3]) for row in rows]
 
     def find_file(self, name: bytes) -> str | None:
         """Return what a file was sealed as, by its name in the clear."""
         if self._secrets_held is None:
             return None
-        rows = self._rows("SELECT sealed FROM files WHERE tag = ?", (self.file_tag(name),), table="files")
+        rows = self._file.rows("SELECT sealed FROM files WHERE tag = ?", (self.file_tag(name),), table="files")
         return str(rows[0][0]) if rows else None
 
     def find_forgotten_file(self, name: bytes) -> str | None:
@@ -484,14 +445,14 @@ class KeyRing:
         if self._secrets_held is None:
             return None
         query = "SELECT key FROM forgotten_files WHERE tag = ?"
-        rows = self._rows(query, (self.file_tag(name),), table="forgotten_files")
+        rows = self._file.rows(query, (self.file_tag(name),), table="forgotten_files")
         return str(rows[0][0]) if rows else None
 
     def drop_files(self, names: Iterable[bytes]) -> None:
         """Know files no longer, neither as personal nor as forgotten."""
         tags = [(self.file_tag(name),) for name in names]  # before the lock is held: the names may be looked up here
         if tags:
-            with self._writing() as db:
+            with self._file.writing() as db:
                 db.executemany("DELETE FROM files WHERE tag = ?", tags)
                 db.executemany("DELETE FROM forgotten_files WHERE tag = ?", tags)
 
@@ -501,7 +462,7 @@ class KeyRing:
         return frozenset(
             row[0]
             for table in tables
-            for row in self._rows(f"SELECT DISTINCT size FROM {table}", (), table=table)  # noqa: S608
+            for row in self._file.rows(f"SELECT DISTINCT size FROM {table}", (), table=table)  # noqa: S608
         )
 
     def file_tag(self, name: bytes) -> bytes:
@@ -522,9 +483,9 @@ class KeyRing:
         secrets = self._secrets()
         name, tag = _name(identity), _tag(secrets, identity)
         query = "SELECT pseudonym FROM pseudonyms WHERE tag = ?"
-        rows = self._rows(query, (tag,))
+        rows = self._file.rows(query, (tag,))
         if not rows:
-            with self._writing() as db:
+            with self._file.writing() as db:
                 rows = db.execute(query, (tag,)).fetchall()  # another process may have been first
                 if not rows:
                     pseudonym = f"a-{self._clock.random_bytes(10).hex()}"
@@ -539,7 +500,7 @@ class KeyRing:
         Raises:
             IntegrityError: The row is altered.
         """
-        rows = self._rows("SELECT holder, wrapped FROM pseudonyms WHERE pseudonym = ?", (pseudonym,))
+        rows = self._file.rows("SELECT holder, wrapped FROM pseudonyms WHERE pseudonym = ?", (pseudonym,))
         secrets = self._secrets_held
         if not rows or secrets is None or rows[0][0] != secrets.holder:
             return None
@@ -550,12 +511,12 @@ class KeyRing:
         """Yield every key and pseudonym that is altered; nothing is written."""
         name = self._path.name
         try:
-            problems = [row[0] for row in self._rows("PRAGMA integrity_check(20)", ()) if row[0] != "ok"]
-            keys = self._rows("SELECT id, holder, wrapped FROM keys", ())
-            people = self._rows("SELECT pseudonym, holder, wrapped, tag FROM pseudonyms", ())
+            problems = [row[0] for row in self._file.rows("PRAGMA integrity_check(20)", ()) if row[0] != "ok"]
+            keys = self._file.rows("SELECT id, holder, wrapped FROM keys", ())
+            people = self._file.rows("SELECT pseudonym, holder, wrapped, tag FROM pseudonyms", ())
             query = "SELECT subject, holder, wrapped, tag FROM subjects"
-            people += self._rows(query, (), table="subjects")
-            odd = self._odd_schema()
+            people += self._file.rows(query, (), table="subjects")
+            odd = self._file.odd_schema()
         except IntegrityError as error:
             yield Finding(level="altered", what=name, message=error.message)
             return
@@ -592,16 +553,11 @@ class KeyRing:
 
     def copy(self) -> bytes:
         """Return the database as it is at one instant, byte for byte; b"" where no key was made yet."""
-        with self._lock, self._translated():
-            db = self._connect()
-            return b"" if db is None or not self._is_made(db, "keys") else db.serialize("main")
+        return self._file.copy()
 
     def close(self) -> None:
         """Close the file."""
-        with self._lock:
-            if self._db is not None:
-                self._db.close()
-                self._db = None
+        self._file.close()
 
     def _new_key(self, secrets: _Secrets) -> tuple[str, bytes, tuple[str, bytes, bytes]]:
         """Return the id of a new random key, the key, and its row."""
@@ -610,7 +566,7 @@ class KeyRing:
 
     def _secret(self, key: str) -> bytes | None:
         """Return a key that is held, or None."""
-        rows = self._rows("SELECT holder, wrapped FROM keys WHERE id = ?", (key,))
+        rows = self._file.rows("SELECT holder, wrapped FROM keys WHERE id = ?", (key,))
         secrets = self._secrets_held
         if not rows or secrets is None or rows[0][0] != secrets.holder:
             return None
@@ -626,73 +582,6 @@ class KeyRing:
 
         nonce = self._clock.random_bytes(_NONCE_BYTES)
         return nonce + AESGCM(key).encrypt(nonce, plaintext, bound_to.encode())
-
-    def _connect(self) -> apsw.Connection | None:
-        """Return the connection, or None where there is no file yet. The lock is held."""
-        if self._db is None and self._path.exists():
-            flags = apsw.SQLITE_OPEN_READONLY if self._read_only else apsw.SQLITE_OPEN_READWRITE
-            self._db = apsw.Connection(self._uri, flags=flags | apsw.SQLITE_OPEN_URI)
-            self._db.set_busy_timeout(_BUSY_TIMEOUT_MS)
-        return self._db
-
-    def _rows(self, query: str, values: tuple[str | bytes, ...], *, table: str = "keys") -> list[tuple[Any, ...]]:
-        """Return what a query finds; nothing where there is no such table yet."""
-        with self._lock, self._translated():
-            db = self._connect()
-            if db is None or not self._is_made(db, table):
-                return []
-            return db.execute(query, values).fetchall()
-
-    def _odd_schema(self) -> list[str]:
-        with self._lock, self._translated():
-            db = self._connect()
-            if db is None or not self._is_made(db, "keys"):
-                return []
-            true = apsw.Connection(":memory:")
-            true.execute(_SCHEMA)
-            held, due = schema.describe(db), schema.describe(true)
-            # What an earlier release made has not yet the tables that this one adds with its first write.
-            later = [table for table in ("subjects", "files", "forgotten_files") if table not in held]
-            return [name for name in schema.differences(held, due) if not any(table in name for table in later)]
-
-    def _is_made(self, db: apsw.Connection, table: str) -> bool:
-        # Another process may have made the file and not yet its tables; an earlier release made fewer.
-        if table not in self._made:
-            self._made = {str(row[0]) for row in db.execute("SELECT name FROM sqlite_schema").fetchall()}
-        return table in self._made
-
-    @contextlib.contextmanager
-    def _writing(self) -> Iterator[apsw.Connection]:
-        if self._read_only:
-            raise ReadOnlyStoreError(str(self._path))
-        with self._lock, self._translated():
-            if self._connect() is None:
-                flags = apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_CREATE | apsw.SQLITE_OPEN_URI
-                apsw.Connection(self._uri, flags=flags).close()
-            db = self._connect()
-            assert db is not None
-            # EXTRA: the journal's removal, which is the commit, is durable too.
-            db.execute("PRAGMA journal_mode=DELETE; PRAGMA synchronous=EXTRA; PRAGMA secure_delete=ON").fetchall()
-            db.execute("BEGIN IMMEDIATE")
-            try:
-                db.execute(_SCHEMA)
-                yield db
-                db.execute("COMMIT")
-            except BaseException:
-                if db.in_transaction:
-                    db.execute("ROLLBACK")
-                raise
-
-    @contextlib.contextmanager
-    def _translated(self) -> Iterator[None]:
-        try:
-            yield
-        except _DAMAGE as error:
-            raise IntegrityError(f"{self._path} is damaged: {error}") from error
-        except (apsw.ReadOnlyError, apsw.PermissionsError) as error:
-            raise ReadOnlyStoreError(str(self._path)) from error
-        except apsw.Error as error:
-            raise UnavailableError(f"{self._path} cannot be used: {error}") from error
 
 
 def _xor(shares: Sequence[bytes]) -> bytes:
