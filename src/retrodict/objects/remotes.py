@@ -19,7 +19,9 @@ _NAME = re.compile(r"[0-9a-z][0-9a-z.-]*(/[0-9a-z][0-9a-z.-]*)*\Z")
 T = TypeVar("T")
 
 _TIMEOUT_S = 60  # a connection on which nothing comes for so long is given up, and tried again
-_PART = 8 << 20  # what one request carries of a long file: small enough for a slow line within the time above
+_PART = (
+    5 << 20
+)  # what one request carries of a long file (S3 takes no less): some 6 Mbit/s are enough for the time above
 _PARTS = 10_000  # which S3 takes at most
 _RETRIES = 3
 _RETRY_S = 60
