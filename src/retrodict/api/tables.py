@@ -12,6 +12,7 @@ from retrodict.kernel.errors import MissingExtraError
 from retrodict.workspace import Workspace, refuse_writing
 
 if TYPE_CHECKING:
+    from retrodict.actions.table_compare import TableBlame, TableDiff
     from retrodict.actions.table_read import RecordHistory
     from retrodict.actions.tabling import How, TableVersion
     from retrodict.tables.changes import ChangeSet
@@ -103,6 +104,42 @@ class Table:
         from retrodict.actions.table_read import history
 
         return history(self._workspace, self.name, _key(key), branch=self._branch)
+
+    def blame(self, *keys: Key, version: str | int | None = None) -> TableBlame:
+        """Return for each cell (of these records) who gave it its value, when, how and why, and the value before."""
+        from retrodict.actions.table_compare import blame
+
+        named = [_key(key) for key in keys]
+        reference = self.at(version).reference
+        return blame(self._workspace, reference, keys=named, branch=self._branch)
+
+    def diff(self, a: str | int, b: str | int | None = None) -> TableDiff:
+        """Return which records differ between two versions, and in which cells; `b` None: the newest."""
+        from retrodict.actions.table_compare import diff
+
+        second = None if b is None else str(b)
+        return diff(self._workspace, f"{self.name}@{a}", second, branch=self._branch)
+
+    def query(self, sql: str) -> Any:
+        """Return the answer to a question in SQL, as an Arrow table: over this table and any other, at any version.
+
+        Raises:
+            MissingExtraError: DuckDB is not installed.
+        """
+        from retrodict.actions.table_compare import query
+
+        found, _ = query(self._workspace, sql, run=world.run_under_way(self._workspace))
+        return found
+
+    def revert(
+        self, to: str | int, *keys: Key, where: str | None = None, why: str | None = None, how: str | None = None
+    ) -> ChangeSet:
+        """Bring records (these, those for which `where` holds, or all) back to what they were: a new change."""
+        from retrodict.actions.table_compare import revert
+
+        said = self._how("revert", why, how, None)
+        named = [_key(key) for key in keys]
+        return self._done(revert(self._workspace, self.name, str(to), how=said, keys=named, where=where))
 
     def put(
         self,

@@ -380,3 +380,88 @@ def history_command(name: str, key: str, branch: str | None, as_json: bool) -> N
     with door.workspace() as workspace:
         record = history(workspace, name, key, branch=branch)
     door.show(record, as_json=as_json, text=tables.history)
+
+
+@door.subverb(command, "diff", example="retrodict table diff loans@v1 loans@v3\nretrodict table diff loans@2020-11-07")
+@click.argument("a")
+@click.argument("b", required=False)
+@_BRANCH
+@click.option("--limit", type=click.IntRange(min=0), default=100, show_default=True, help="At most so many records.")
+def diff_command(a: str, b: str | None, branch: str | None, limit: int, as_json: bool) -> None:
+    """Say which records differ between the versions A and B (default: the newest), and in which cells."""
+    from retrodict.actions.table_compare import diff  # loaded when asked for
+    from retrodict.render import tables
+
+    with door.workspace() as workspace:
+        record = diff(workspace, a, b, branch=branch, limit=None if as_json else limit)
+    door.show(record, as_json=as_json, text=tables.diff)
+
+
+@door.subverb(command, "blame", example="retrodict table blame loans --key 1003\nretrodict table blame loans@v12")
+@click.argument("reference")
+@click.option("--key", "keys", multiple=True, metavar="K", help="Only this record. Repeatable.")
+@_BRANCH
+@click.option("--limit", type=click.IntRange(min=0), default=20, show_default=True, help="At most so many records.")
+def blame_command(reference: str, keys: tuple[str, ...], branch: str | None, limit: int, as_json: bool) -> None:
+    """Say of each cell who gave it its value, when, how and why, and what it was before."""
+    from retrodict.actions.table_compare import blame  # loaded when asked for
+    from retrodict.render import tables
+
+    with door.workspace() as workspace:
+        record = blame(workspace, reference, keys=keys, branch=branch, limit=None if as_json else limit)
+    door.show(record, as_json=as_json, text=tables.blame)
+
+
+@door.subverb(
+    command,
+    "revert",
+    example="retrodict table revert loans --to v3 --key 1003 --why 'it was right before'\n"
+    "retrodict table revert loans --to 2020-11-07 --where \"CustomerID = 'C42'\"",
+)
+@click.argument("name")
+@click.option("--to", required=True, metavar="V", help="What they were in this version: v3, an offset, a time.")
+@click.option("--key", "keys", multiple=True, metavar="K", help="This record. Repeatable.")
+@click.option("--where", metavar="SQL", help="Records for which this holds, now or then.")
+@_saying
+def revert_command(
+    name: str,
+    to: str,
+    keys: tuple[str, ...],
+    where: str | None,
+    who: str | None,
+    why: str | None,
+    statement: str | None,
+    as_json: bool,
+) -> None:
+    """Bring records of NAME (by itself, all) back to what they were: a new change, by which nothing is erased."""
+    from retrodict.actions.table_compare import revert  # loaded when asked for
+    from retrodict.render import tables
+
+    with _writing(who) as workspace:
+        how = _how(workspace, "revert", why, statement)
+        record = revert(workspace, name, to, how=how, keys=keys, where=where)
+    door.show(record, as_json=as_json, text=tables.changed)
+
+
+@door.subverb(
+    command,
+    "query",
+    example='retrodict table query "select count(*) from loans@v12 where Approved"\n'
+    'retrodict table query "select a.InquiryID from loans a join loans@2020-11-07 b using (InquiryID)"',
+)
+@click.argument("sql")
+@click.option(
+    "--format", "form", type=click.Choice(["table", "csv", "jsonl"]), default="table", show_default=True, help="How."
+)
+def query_command(sql: str, form: Literal["table", "csv", "jsonl"], as_json: bool) -> None:
+    """Answer a question in SQL (DuckDB) over tables and their versions: NAME, NAME@v12, NAME@2020-11-07."""
+    from retrodict.actions.table_compare import answered, query  # loaded when asked for
+    from retrodict.actions.table_read import text_of
+    from retrodict.render import tables
+
+    with door.workspace() as workspace:
+        found, versions = query(workspace, sql)
+    if form == "table" or as_json:
+        door.show(answered(found, versions), as_json=as_json, text=tables.query)
+    else:
+        door.echo_bytes(text_of(found, form))

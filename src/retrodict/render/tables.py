@@ -15,6 +15,7 @@ from retrodict.render.words import moment, who
 
 if TYPE_CHECKING:
     from retrodict.actions.table_change import TableCreated
+    from retrodict.actions.table_compare import TableBlame, TableDiff, TableQuery
     from retrodict.actions.table_read import RecordHistory, TableRead
     from retrodict.actions.tables import TableLog, Tables, TableShown, VersionRow
     from retrodict.tables.changes import ChangeSet
@@ -186,3 +187,70 @@ def what(change: RecordChange) -> str:
         for item in change.cells
     )
     return f"created: {cells}" if change.op == "create" else cells
+
+
+def diff(record: TableDiff) -> RenderableType:
+    """Render `table diff`."""
+    total = record.created + record.changed + record.deleted
+    lines = [f"{record.before} -> {record.after}  {counted(record.created, record.changed, record.deleted)}"]
+    lines += [f"column {name} added" for name in record.columns_added]
+    lines += [f"column {name} removed" for name in record.columns_removed]
+    if not total:
+        return Text("\n".join(lines))
+    rows = listing(
+        "",
+        ["record", "what", "cells"],
+        [
+            (
+                _key(row.key),
+                row.op,
+                ", ".join(
+                    f"{item.column} {cell(item.before) or 'null'} -> {cell(item.after) or 'null'}"
+                    if row.op == "changed"
+                    else f"{item.column} {cell(item.after if row.op == 'created' else item.before)}"
+                    for item in row.cells
+                ),
+            )
+            for row in record.rows
+        ],
+        wrap=("cells",),
+    )
+    rest = total - len(record.rows)
+    more = [Text(f"... and {count(rest, 'record')} more: --limit, or --json")] if rest else []
+    return Group(Text("\n".join(lines)), Text(), rows, *more)
+
+
+def _key(key: Mapping[str, object]) -> str:
+    return ",".join(cell(value) for value in key.values())
+
+
+def blame(record: TableBlame) -> RenderableType:
+    """Render `table blame`."""
+    drawn = listing(
+        "No records.",
+        ["record", "column", "value", "before", "version", "at", "by (claimed)", "why", "how"],
+        [
+            (
+                _key(row.key) if i == 0 else "",
+                item.column,
+                cell(item.value),
+                cell(item.before),
+                f"v{item.version}",
+                moment(item.at),
+                who(item.who),
+                item.why or "-",
+                item.how,
+            )
+            for row in record.rows
+            for i, item in enumerate(row.cells)
+        ],
+        wrap=("value", "before", "why", "how"),
+    )
+    note = f"{record.reference}  {len(record.rows)} of {count(record.count, 'record')}"
+    return Group(drawn, Text(), Text(note))
+
+
+def query(record: TableQuery) -> RenderableType:
+    """Render `table query`."""
+    drawn = listing("No rows.", list(record.columns), [[cell(v) for v in row] for row in record.rows], wrap=())
+    return Group(drawn, Text(), Text(f"of {', '.join(record.versions) or 'no table'}"))
