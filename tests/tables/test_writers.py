@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from tests.tables.conftest import AGENT, open_at
 
-from retrodict.actions import stream_append, stream_read, streams, table_change, table_read, tables
+from retrodict.actions import stream_append, stream_read, streams, table_change, table_compare, table_read, tables
 from retrodict.actions.init import init
 from retrodict.actions.tabling import How, table_named
 from retrodict.actions.verify import verify
@@ -172,6 +172,17 @@ class Tables(RuleBasedStateMachine):
     @rule(at_least=st.sampled_from([2, 3, 1000]))
     def compact(self, at_least: int) -> None:
         stream_append.compact(self.workspace, "t", at_least=at_least)
+
+    @rule()
+    def snapshot(self) -> None:
+        changes.snapshot(self.workspace, table_named(self.workspace, "t"))
+
+    @precondition(lambda self: self.versions)
+    @rule(share=st.floats(0, 0.99))
+    def revert(self, share: float) -> None:
+        number = int(share * len(self.versions))
+        done = table_compare.revert(self.workspace, "t", f"v{number}", how=HOW)
+        self.told(done, self.versions[number])
 
     @rule(keeps_index=st.booleans())
     def crash(self, keeps_index: bool) -> None:

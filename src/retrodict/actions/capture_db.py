@@ -291,7 +291,7 @@ class _Capture:
         import pyarrow as pa  # 57 ms
 
         log = lines.own_log(self._workspace, self._ours)
-        columns = lines.columns_at(self._workspace.views.database(), log, log.size)
+        columns = lines.columns_at(self._workspace.views.database(), log)
         rows = list(reading.rows())
         return pa.table(
             {
@@ -332,7 +332,7 @@ class _Capture:
 
 def _names(workspace: Workspace, table: Table) -> list[str]:
     log = lines.own_log(workspace, table)
-    return [column.name for column in lines.columns_at(workspace.views.database(), log, log.size)]
+    return [column.name for column in lines.columns_at(workspace.views.database(), log)]
 
 
 def _change(change: feeds.Change, key: Sequence[str]) -> Change:

@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from retrodict.actions.held_source import source_of
 from retrodict.actions.tabling import key_values, table_named, version_on
 from retrodict.kernel.errors import UsageError
 from retrodict.kernel.types import Edge, EventId
@@ -114,7 +113,7 @@ def _rows(workspace: Workspace, source: Any, given: Mapping[str, object]) -> tup
     if source is None:
         return None, [], ""
     if isinstance(source, Path):
-        found, called, uses = files.read_file(source), source.name, source_of(workspace, source)
+        found, called, uses = files.read_file(source), source.name, _source(workspace, source)
     else:
         found, called, uses = files.from_values(source), "what was given", []
     files.names_once(found.schema.names, called)
@@ -148,13 +147,13 @@ def put(
     how = _since(workspace, table, how, if_version)
     called = records_.name if isinstance(records_, Path) else "what was given"
     if isinstance(records_, Path):
-        how = _using(how, source_of(workspace, records_))
+        how = _using(how, _source(workspace, records_))
         records_ = files.read_file(records_)
     elif isinstance(records_, Mapping):
         return changes.append(workspace, table, [Change(op="put", values=records_)], how)
     found = files.from_values(records_)
     log = lines.own_log(workspace, table)
-    columns = lines.columns_at(workspace.views.database(), log, log.size)
+    columns = lines.columns_at(workspace.views.database(), log)
     if found.num_rows > _FEW or not found.num_rows:
         return changes.bring_to(workspace, table, found, how, keep_missing=True, called=called)
     rows = changes.prepared_rows(found, columns, table, called)
@@ -220,14 +219,20 @@ def import_(
     how = _since(workspace, table, how, if_version)
     called = "what was given"
     if isinstance(source, Path):
-        called, how = source.name, _using(how, source_of(workspace, source))
+        called, how = source.name, _using(how, _source(workspace, source))
         source = files.read_file(source)
     return changes.bring_to(workspace, table, files.from_values(source), how, keep_missing=keep_missing, called=called)
 
 
+def _source(workspace: Workspace, path: Path) -> list[Edge]:
+    from retrodict.actions.held_source import source_of  # 30 ms
+
+    return source_of(workspace, path)
+
+
 def _key(workspace: Workspace, table: Table, key: Any) -> dict[str, object]:
     log = lines.own_log(workspace, table)
-    return key_values(table, lines.columns_at(workspace.views.database(), log, log.size), key)
+    return key_values(table, lines.columns_at(workspace.views.database(), log), key)
 
 
 def _since(workspace: Workspace, table: Table, how: How, if_version: str | None) -> How:

@@ -148,7 +148,7 @@ def blame(
         made = made.slice(0, limit)
     sayings = histories.Sayings(workspace, found.log)
     rows = []
-    for last in made.to_pylist():
+    for last in lines.taken(found.log, made[OFFSET].to_pylist(), found.columns).sort_by(ROW).to_pylist():
         walked = [last]
         if last["_prev"] is not None:
             walked = [c for c in histories.walked(found.log, found.columns, last[OFFSET]) if c[ROW] == last[ROW]]
@@ -220,7 +220,7 @@ def revert(
     table = table_named(workspace, name)
     log = lines.own_log(workspace, table)
     target = version_on(workspace, log, to)
-    columns = lines.columns_at(workspace.views.database(), log, log.size)
+    columns = lines.columns_at(workspace.views.database(), log)
     ids = [str(column.id) for column in columns]
     names = [column.name for column in columns]
     then = lines.alive(log, target.stop, columns).select(ids)

@@ -15,11 +15,12 @@ from typing import Any, Literal
 from retrodict import runs
 from retrodict.actions.places import workspace_path
 from retrodict.actions.tabling import TableVersion, key_values, log_of, table_named, version_of
+from retrodict.kernel.clock import parse_rfc3339
 from retrodict.kernel.errors import UsageError
 from retrodict.kernel.types import Digest, Edge, EventId, Ref
 from retrodict.streams import records as streams
 from retrodict.tables import history as histories
-from retrodict.tables import lines
+from retrodict.tables import lines, valid
 from retrodict.tables.errors import NoSuchRecordError
 from retrodict.tables.history import RecordChange
 from retrodict.workspace import Batch, Workspace, edges_or_list
@@ -61,13 +62,18 @@ class RecordHistory:
     changes: tuple[RecordChange, ...]
 
 
-def table_of(found: TableVersion, *, rows: bool = False) -> Any:
+def table_of(found: TableVersion, *, rows: bool = False, true_at: str | None = None) -> Any:
     """Return a version as an Arrow table with its columns by name, in the order in which records were created.
 
     Args:
         rows: With `_row` before them: the identity of each record.
+        true_at: Of what this version knows, what was true at that time, rather than what was known last.
     """
-    made = lines.alive(found.log, found.stop, found.columns)
+    if true_at is None:
+        made = lines.alive(found.log, found.stop, found.columns)
+    else:
+        instant = parse_rfc3339(true_at)
+        made = valid.true_at(found.log.line.workspace, found.log, found.stop, found.columns, instant)
     ids = [str(column.id) for column in found.columns]
     names = [column.name for column in found.columns]
     if rows:
@@ -196,14 +202,20 @@ def _csv_cell(value: str | None) -> str:
 
 
 def write(
-    workspace: Workspace, found: TableVersion, out: Path, form: Format, *, reason: str | None = None
+    workspace: Workspace,
+    found: TableVersion,
+    out: Path,
+    form: Format,
+    *,
+    reason: str | None = None,
+    true_at: str | None = None,
 ) -> TableRead:
     """Write a version to a file, and record where its bytes come from: whatever reads it has the table as lineage.
 
     Raises:
         UsageError: It cannot be written.
     """
-    made = table_of(found)
+    made = table_of(found, true_at=true_at)
     data = text_of(made, form)
     temporary = out.with_name(f".{out.name}.{os.getpid()}.tmp")
     try:
@@ -260,7 +272,7 @@ def history(
         NoSuchRecordError: No record has ever had this key.
     """
     log = log_of(workspace, table_named(workspace, name), branch)
-    columns = lines.columns_at(workspace.views.database(), log, log.size)
+    columns = lines.columns_at(workspace.views.database(), log)
     values = key_values(log.table, columns, key)
     last = histories.last_change(workspace, log, columns, values)
     if last is None:

@@ -114,7 +114,7 @@ def _row(workspace: Workspace, table: Table) -> TableRow:
     db = workspace.views.database()
     log = lines.change_log(workspace, table)
     versions = lines.versions(db, log)
-    by_id = {column.id: column.name for column in lines.columns_at(db, log, log.size)}
+    by_id = {column.id: column.name for column in lines.columns_at(db, log)}
     return TableRow(
         reference=f"{table.name}@v{lines.last_number(db, log)}",
         name=table.name,
@@ -140,7 +140,7 @@ def show(workspace: Workspace, name: str) -> TableShown:
     table = table_named(workspace, name)
     db = workspace.views.database()
     log = lines.change_log(workspace, table)
-    columns = lines.columns_at(db, log, log.size)
+    columns = lines.columns_at(db, log)
     branches = tuple(streams.branches(db, table.stream))
     rows = _versions(workspace, log, _SHOWN_VERSIONS)
     for branch in branches:

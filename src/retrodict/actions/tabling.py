@@ -140,7 +140,7 @@ def version_of(workspace: Workspace, reference: str, branch: str | None = None) 
 def version_on(workspace: Workspace, log: ChangeLog, text: str) -> TableVersion:
     """Return the version of a line that `v3`, `1000`, `2020-11-07` or the whole reference means. Raises as above."""
     name = log.table.name
-    match = _REFERENCE.match(text if "@" in text else f"{name}@{text}")
+    match = _REFERENCE.match(text if "@" in text or text == name else f"{name}@{text}")
     if match is None or match["name"] != name:
         raise UsageError(f"{text!r} is no version of {name}", hint="Write v3, an offset, or a time.")
     return _version(workspace, log, match)
@@ -149,6 +149,7 @@ def version_on(workspace: Workspace, log: ChangeLog, text: str) -> TableVersion:
 def _version(workspace: Workspace, log: ChangeLog, match: re.Match[str]) -> TableVersion:
     db, name = workspace.views.database(), log.table.name
     number: int | None = None
+    within: int | None = None  # the version whose columns it has
     if match["version"] is not None:
         number = int(match["version"])
         stop = _numbered(workspace, log, number)
@@ -163,11 +164,11 @@ def _version(workspace: Workspace, log: ChangeLog, match: re.Match[str]) -> Tabl
     else:
         stop, number = log.size, lines.last_number(db, log)
     if number is None:
-        number = 0 if stop == 0 else None
-        if stop:
-            version = lines.version_at(db, log, stop - 1)
-            number = version.version if version.stop == stop else None
-    return TableVersion(log=log, stop=stop, columns=lines.columns_at(db, log, stop), number=number)
+        version = lines.version_at(db, log, stop - 1) if stop else None
+        within = 0 if version is None else version.version
+        number = within if version is None or version.stop == stop else None
+    columns = lines.columns_at(db, log, number if within is None else within)
+    return TableVersion(log=log, stop=stop, columns=columns, number=number)
 
 
 def _numbered(workspace: Workspace, log: ChangeLog, number: int) -> int:

@@ -27,8 +27,9 @@ class TableAt:
         reference: `NAME@v3`.
     """
 
-    def __init__(self, workspace: Workspace, found: TableVersion) -> None:
+    def __init__(self, workspace: Workspace, found: TableVersion, true_at: str | None = None) -> None:
         self._workspace = workspace
+        self._true_at = true_at
         self._found = found
         self.reference = found.reference
 
@@ -41,7 +42,7 @@ class TableAt:
 
         if (run := world.run_under_way(self._workspace)) is not None:
             note_read(self._workspace, self._found, run)
-        return table_of(self._found, rows=rows)
+        return table_of(self._found, rows=rows, true_at=self._true_at)
 
     def to_pandas(self, *, rows: bool = False) -> Any:
         """Return the records as a pandas frame. Raises `MissingExtraError`."""
@@ -76,12 +77,16 @@ class Table:
     def __repr__(self) -> str:
         return f"<table {self.name}>"
 
-    def at(self, version: str | int | None = None) -> TableAt:
-        """Return a version: "v3", an offset, "2020-11-07"; None: the newest."""
+    def at(self, version: str | int | None = None, *, true: str | None = None) -> TableAt:
+        """Return a version: "v3", an offset, "2020-11-07" (as known then); None: the newest.
+
+        Args:
+            true: What was true in the world at that time, as this version knows it.
+        """
         from retrodict.actions.tabling import version_of
 
         reference = self.name if version is None else f"{self.name}@{version}"
-        return TableAt(self._workspace, version_of(self._workspace, reference, self._branch))
+        return TableAt(self._workspace, version_of(self._workspace, reference, self._branch), true)
 
     def to_arrow(self, *, rows: bool = False) -> Any:
         """Return the records, as they are now, as an Arrow table; with `rows`, `_row` is the identity of each."""

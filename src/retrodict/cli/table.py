@@ -43,6 +43,7 @@ def _writing(who: str | None) -> Iterator[Workspace]:
     """Open the workspace for somebody; a record that was changed meanwhile is exit 1."""
     from retrodict.actions.tabling import RecordConflictError
 
+    _without_pandas()
     if who is not None:
         click.get_current_context().find_root().obj = who
     try:
@@ -51,6 +52,26 @@ def _writing(who: str | None) -> Iterator[Workspace]:
     except RecordConflictError as error:
         click.echo(f"retrodict: {door.one_line(error.message)}. {error.hint}", err=True)
         sys.exit(1)
+
+
+class _NoPandas:
+    """Says that there is no pandas."""
+
+    def find_spec(self, name: str, path: object = None, target: object = None) -> None:
+        """Find nothing, or refuse."""
+        del path, target
+        if name == "pandas":
+            raise ModuleNotFoundError(name)
+
+
+def _without_pandas() -> None:
+    """Keep pyarrow from loading pandas (0.3 s), which it does to ask whether a list is a frame; nothing here is one."""
+    if "pandas" not in sys.modules:
+        import pyarrow as pa  # 57 ms
+
+        sys.meta_path.insert(0, _NoPandas())
+        pa.scalar(0)  # it looks for pandas once
+        del sys.meta_path[0]
 
 
 def _how(workspace: Workspace, verb: str, why: str | None, statement: str | None, valid_from: str | None = None) -> How:
@@ -325,10 +346,13 @@ def import_command(
     command,
     "at",
     example="retrodict table at loans@v12\nretrodict table at loans@2020-11-07 --format csv\n"
-    "retrodict table at loans@v12 --out data/loans.parquet",
+    "retrodict table at loans@v12 --out data/loans.parquet\n"
+    "retrodict table at loans --known 2020-11-07 --true 2020-10-01",
 )
 @click.argument("reference")
 @_BRANCH
+@click.option("--known", metavar="TIME", help="As it was known then: short for NAME@TIME.")
+@click.option("--true", "true_at", metavar="TIME", help="What was true in the world then, rather than the last word.")
 @click.option(
     "--format",
     "form",
@@ -342,6 +366,8 @@ def import_command(
 def at_command(
     reference: str,
     branch: str | None,
+    known: str | None,
+    true_at: str | None,
     form: Literal["table", "csv", "jsonl", "parquet", "arrow"] | None,
     out: Path | None,
     why: str | None,
@@ -353,13 +379,15 @@ def at_command(
     from retrodict.render import tables
 
     with door.workspace(writes=out is not None) as workspace:
-        found = version_of(workspace, reference, branch)
+        if known is not None and "@" in reference:
+            raise click.UsageError(f"{reference} says already when it was known")
+        found = version_of(workspace, reference if known is None else f"{reference}@{known}", branch)
         if out is not None:
             written = action.format_of(out) if form is None or form == "table" else form
-            record = action.write(workspace, found, out, written, reason=why)
+            record = action.write(workspace, found, out, written, reason=why, true_at=true_at)
             door.show(record, as_json=as_json, text=tables.read)
             return
-        made = action.table_of(found)
+        made = action.table_of(found, true_at=true_at)
         if as_json or form in (None, "table"):
             door.show(action.describe(workspace, found, made), as_json=as_json, text=tables.read)
         else:
@@ -465,3 +493,63 @@ def query_command(sql: str, form: Literal["table", "csv", "jsonl"], as_json: boo
         door.show(answered(found, versions), as_json=as_json, text=tables.query)
     else:
         door.echo_bytes(text_of(found, form))
+
+
+@door.subverb(
+    command,
+    "alter",
+    example="retrodict table alter loans --add Officer=text --rename Note=Remark --why 'the new form'",
+)
+@click.argument("name")
+@click.option("--add", multiple=True, metavar="COL=TYPE", help="A new column. Repeatable.")
+@click.option("--drop", multiple=True, metavar="COL", help="A column that goes. Repeatable.")
+@click.option("--rename", multiple=True, metavar="OLD=NEW", help="A column's new name. Repeatable.")
+@click.option("--type", "types", multiple=True, metavar="COL=TYPE", help="A column's new type. Repeatable.")
+@click.option("--who", metavar="NAME", help="Who does it (default: as for every command).")
+@click.option("--why", "--reason", "why", metavar="TEXT", help="Why.")
+def alter_command(
+    name: str,
+    add: tuple[str, ...],
+    drop: tuple[str, ...],
+    rename: tuple[str, ...],
+    types: tuple[str, ...],
+    who: str | None,
+    why: str | None,
+    as_json: bool,
+) -> None:
+    """Give NAME other columns from now on; versions before keep theirs."""
+    from retrodict.actions.table_alter import alter  # loaded when asked for
+    from retrodict.render import tables
+
+    def pairs(words: Sequence[str]) -> dict[str, str]:
+        return {column: text or "text" for column, text in _pairs(words).items()}
+
+    with _writing(who) as workspace:
+        record = alter(workspace, name, add=pairs(add), drop=drop, rename=pairs(rename), types=pairs(types), reason=why)
+    door.show(record, as_json=as_json, text=tables.altered)
+
+
+@door.subverb(command, "prove", example="retrodict table prove loans@v3 1003 --json > record-1003.json")
+@click.argument("reference")
+@click.argument("key")
+def prove_command(reference: str, key: str, as_json: bool) -> None:
+    """Print the record KEY of a version with the proof that it is in it, which shows none of the others."""
+    from retrodict.actions.table_prove import prove  # loaded when asked for
+    from retrodict.render import tables
+
+    with door.workspace(writes=True) as workspace:
+        record = prove(workspace, reference, key)
+    door.show(record, as_json=as_json, text=tables.proof)
+
+
+@door.subverb(command, "check-proof", example="retrodict table check-proof record-1003.json --root sha256:" + "5f" * 32)
+@click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
+@click.option("--root", help="Of the version, as you know it (default: as the proof says, which proves less).")
+def check_proof_command(file: Path, root: str | None, as_json: bool) -> None:
+    """Check a proof that `table prove --json` printed; needs no workspace. Exit 1 if it does not hold."""
+    from retrodict.actions.table_prove import check_proof  # loaded when asked for
+    from retrodict.render import tables
+
+    record = check_proof(door.read(file).decode("utf-8", "replace"), root)
+    door.show(record, as_json=as_json, text=tables.proof_checked)
+    sys.exit(record.answer != "yes")

@@ -14,8 +14,10 @@ from retrodict.render.text import listing
 from retrodict.render.words import moment, who
 
 if TYPE_CHECKING:
+    from retrodict.actions.table_alter import TableAltered
     from retrodict.actions.table_change import TableCreated
     from retrodict.actions.table_compare import TableBlame, TableDiff, TableQuery
+    from retrodict.actions.table_prove import TableProof, TableProofChecked
     from retrodict.actions.table_read import RecordHistory, TableRead
     from retrodict.actions.tables import TableLog, Tables, TableShown, VersionRow
     from retrodict.tables.changes import ChangeSet
@@ -254,3 +256,27 @@ def query(record: TableQuery) -> RenderableType:
     """Render `table query`."""
     drawn = listing("No rows.", list(record.columns), [[cell(v) for v in row] for row in record.rows], wrap=())
     return Group(drawn, Text(), Text(f"of {', '.join(record.versions) or 'no table'}"))
+
+
+def altered(record: TableAltered) -> RenderableType:
+    """Render `table alter`."""
+    columns = ", ".join(f"{name} {kind}" for name, kind in record.columns)
+    return Text(f"{record.reference}  columns {columns}  entry {record.index}")
+
+
+def proof(record: TableProof) -> RenderableType:
+    """Render `table prove`."""
+    lines = [
+        f"record {record.place} of the {count(record.records, 'record')} of {record.reference}",
+        f"root {record.root}  entry {record.index}",
+        record.record,
+        *(f"  {node}" for node in record.proof),
+    ]
+    return Text("\n".join(lines))
+
+
+def proof_checked(record: TableProofChecked) -> RenderableType:
+    """Render `table check-proof`."""
+    answer = "is in" if record.answer == "yes" else "is NOT in"
+    values = ", ".join(f"{name} {cell(value)}" for name, value in record.values.items())
+    return Text(f"this record {answer} {record.reference}  {record.root}\n{values}")

@@ -23,7 +23,7 @@ from retrodict.tables.files import cast_column, type_text, value_in
 from retrodict.tables.keys import Found, KeyIndex
 from retrodict.tables.lines import CREATE, DELETE, OFFSET, ROW, UPDATE, ChangeLog
 from retrodict.tables.records import Column, Table
-from retrodict.workspace import Batch, Workspace, agent_name
+from retrodict.workspace import Batch, Workspace, agent_name, edges_or_list
 
 Op = Literal["create", "put", "update", "delete", "truncate"]
 _SHOWN = 5
@@ -179,13 +179,14 @@ def append(
     with KeyIndex(workspace) as index, streams.locked(workspace):
         log = lines.own_log(workspace, table)
         db = workspace.views.database()
-        columns = lines.columns_at(db, log, log.size)
+        columns = lines.columns_at(db, log)
         if source is not None and not _is_next(db, log, source):
             return _unchanged(workspace, log)
         _keep_policy(table, how, changes)
         work = _Folding(workspace, index, log, columns, how, is_captured=source is not None)
         work.take(changes)
-        return _append(workspace, log, columns, work.rows, how, source=source, amiss=work.amiss)
+        done = _append(workspace, log, columns, work.rows, how, source=source, amiss=work.amiss)
+    return keep_up(workspace, done, table)
 
 
 def _is_next(db: Any, log: ChangeLog, source: Source) -> bool:
@@ -393,7 +394,7 @@ def column_of(values: Sequence[object], kind: object, called: str) -> Any:
     for number, value in enumerate(values, 1):
         try:
             made.append(value_in(value, wanted))
-        except (pa.ArrowException, ValueError, TypeError, OverflowError) as error:
+        except (pa.ArrowException, ValueError, TypeError, OverflowError, UsageError) as error:
             raise BadCellError(
                 f"{called} is {type_text(kind)}, and row {number} has {str(value)[:60]!r} there"
             ) from error
@@ -461,7 +462,7 @@ def bring_to(
     """
     _keep_policy(table, how, [Change(op="put")])
     log = lines.own_log(workspace, table)
-    columns = lines.columns_at(workspace.views.database(), log, log.size)
+    columns = lines.columns_at(workspace.views.database(), log)
     found = prepared_rows(wanted, columns, table, called)
     before = lines.alive(log, log.size, columns)
     made = difference(before, found, columns, table.key, keep_missing=keep_missing)
@@ -471,7 +472,7 @@ def bring_to(
         now = lines.own_log(workspace, table)
         if source is not None and not _is_next(workspace.views.database(), now, source):
             return _unchanged(workspace, now)
-        if lines.columns_at(workspace.views.database(), now, now.size) != columns or now.branch != log.branch:
+        if lines.columns_at(workspace.views.database(), now) != columns or now.branch != log.branch:
             raise UsageError(f"{table.name} has got other columns meanwhile", hint="Look at them, and try again.")
         since = log.size if how.since is None else min(how.since, log.size)
         if now.size > since:
@@ -479,13 +480,14 @@ def bring_to(
         if made.num_rows == 0:
             return _note_position(workspace, now, source)
         made = _after_deletes(workspace, index, now, columns, made)
-        return _append_table(workspace, now, made, how, source=source)
+        done = _append_table(workspace, now, made, how, source=source)
+    return keep_up(workspace, done, table)
 
 
 def differing(workspace: Workspace, table: Table, wanted: Any, *, called: str) -> int:
     """Return how many records `bring_to` would create, change or delete. Raises as it does."""
     log = lines.own_log(workspace, table)
-    columns = lines.columns_at(workspace.views.database(), log, log.size)
+    columns = lines.columns_at(workspace.views.database(), log)
     found = prepared_rows(wanted, columns, table, called)
     before = lines.alive(log, log.size, columns)
     return int(difference(before, found, columns, table.key, keep_missing=False).num_rows)
@@ -892,6 +894,63 @@ def _with_captured(batch: Batch, made: Any, made_by: Sequence[Change | None]) ->
         made = made.add_column(place, name, values)
         place += 1
     return made, texts
+
+
+# Upkeep
+
+_SMALL_SEGMENTS = ((64, 4096), (4096, 65_536))  # after so many versions, segments of fewer changes are put together
+SNAPSHOT_CHANGES = 100_000
+
+
+def _keep_all(contents: Sequence[Digest], makers: Sequence[EventId]) -> list[Digest]:
+    """Let nothing go of what is held anew: `stream compact` does, which looks at who needs it."""
+    del contents, makers
+    return []
+
+
+def keep_up(workspace: Workspace, done: ChangeSet, table: Table) -> ChangeSet:
+    """Keep a table quick to read after changes: small segments are put together, and a snapshot taken where it pays.
+
+    What was recorded stays as it is. A snapshot is taken where more changes since the last one are of no account any
+    more than half of the records, and than 100,000.
+    """
+    if done.index is None:
+        return done
+    for every, at_least in _SMALL_SEGMENTS:
+        if done.version % every == 0:
+            streams.compact(workspace, table.stream, at_least=at_least, may_go=_keep_all)
+    log = lines.own_log(workspace, table)
+    offset, rows, _ = lines.snapshot_before(log, log.size)
+    if log.size - offset > SNAPSHOT_CHANGES:
+        found = lines.versions(workspace.views.database(), log)
+        records_now = sum(version.creates - version.deletes for version in found)
+        if log.size - offset - (records_now - rows) > max(records_now // 2, SNAPSHOT_CHANGES):
+            snapshot(workspace, table)
+    return done
+
+
+def snapshot(workspace: Workspace, table: Table) -> None:
+    """Keep the records as they are now, so that reading later versions need not begin at the first change."""
+    log = lines.own_log(workspace, table)
+    db = workspace.views.database()
+    rows, found = lines.snapshot_parts(log, log.size, lines.columns_at(db, log))
+    parts = list(workspace.objects.put_many(found)) if rows else []
+    if not parts:
+        return
+    batch = Batch(workspace)
+    body = records.snapshotted_body(
+        stream=table.stream,
+        log=workspace.ledger.origin,
+        branch=log.branch,
+        offset=log.size,
+        rows=rows,
+        root=lines.root_at(db, log, log.size),
+        parts=parts,
+    )
+    uses = log.line.lineage(0, log.size)
+    makes = [Edge(ref=Ref(part), role="snapshot", evidence="observed") for part in parts]
+    batch.event("table.snapshotted", uses=edges_or_list(batch, uses), makes=edges_or_list(batch, makes), body=body)
+    batch.append()
 
 
 # Creating

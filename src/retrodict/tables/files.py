@@ -17,6 +17,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from retrodict.kernel.clock import parse_rfc3339
 from retrodict.kernel.errors import UsageError
 from retrodict.streams import named_type, type_name
 from retrodict.tables.errors import BadCellError
@@ -294,12 +295,17 @@ def value_in(value: object, wanted: Any) -> object:
     """Return a value as a type has it.
 
     Raises:
-        ValueError, TypeError, OverflowError, ArrowException: It has no equal there.
+        ValueError, TypeError, OverflowError, UsageError, ArrowException: It has no equal there.
     """
     import pyarrow as pa  # 57 ms
 
     if value is None:
         return None
+    if isinstance(value, str) and pa.types.is_timestamp(wanted) and wanted.tz is not None:
+        microseconds, rest = divmod(parse_rfc3339(value), 1000)
+        if rest or wanted.unit != "us":
+            raise ValueError("finer than the column")
+        return pa.scalar(microseconds, pa.int64()).cast(wanted).as_py()
     scalar = pa.scalar(value)
     if scalar.type == wanted:
         return value
@@ -319,7 +325,7 @@ def cast_column(column: Any, kind: object, called: str) -> Any:
     for number, value in enumerate(column.to_pylist(), 1):
         try:
             values.append(value_in(value, wanted))
-        except (pa.ArrowException, ValueError, TypeError, OverflowError):
+        except (pa.ArrowException, ValueError, TypeError, OverflowError, UsageError):
             wrong.append((number, value))
     if not wrong:
         return pa.chunked_array([pa.array(values, wanted)], wanted)

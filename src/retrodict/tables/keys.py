@@ -123,7 +123,7 @@ class KeyIndex(CacheFile):
             kept = [column for column in columns if column.id in log.table.key]
             while at < log.size:
                 stop = min(at + _STEP, log.size)
-                self._take_in(db, number, lines.changes(log, at, stop, kept), log.table.key)
+                self._take_in(db, number, lines.changes(log, at, stop, kept, bare=True), log.table.key)
                 at = stop
             db.execute(
                 "UPDATE lines SET stop = ?, root = ? WHERE id = ?",

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from retrodict.kernel.types import Digest
 from retrodict.streams import MAIN, Line, named_type, own_branch, read_batch
 from retrodict.streams import records as streams
 from retrodict.tables import records
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
 CREATE, UPDATE, DELETE = 1, 2, 3
 OFFSET, ROW = "_offset", "_row"  # columns that are added to what is read
+_PART_RECORDS = 1 << 18
 _NEAR = 1 << 16  # changes nearer than this to each other are read in one go
 
 
@@ -59,9 +61,14 @@ def own_log(workspace: Workspace, table: Table) -> ChangeLog:
     return ChangeLog(table=table, line=Line(workspace, stream, own_branch(workspace, stream)))
 
 
-def columns_at(db: apsw.Connection, log: ChangeLog, offset: int) -> tuple[Column, ...]:
-    """Return the table's columns after `offset` changes."""
-    return records.columns(db, log.table.stream, log.branch, offset, base=log.line.base)
+def columns_at(db: apsw.Connection, log: ChangeLog, version: int | None = None) -> tuple[Column, ...]:
+    """Return the columns that a version of the table has; None: the newest."""
+    number = last_number(db, log) if version is None else version
+    base = 0
+    if log.branch != MAIN:
+        before = records.versions(db, log.table.stream, MAIN, stop=log.line.base, limit=1)
+        base = before[0].version if before else 0
+    return records.columns(db, log.table.stream, log.branch, number, base=base)
 
 
 def versions(db: apsw.Connection, log: ChangeLog) -> list[records.Version]:
@@ -108,15 +115,18 @@ def _batches(log: ChangeLog, start: int, stop: int) -> Iterator[tuple[int, Any]]
         at += len(block.found)
 
 
-def changes(log: ChangeLog, start: int, stop: int, columns: Sequence[Column]) -> Any:
+def changes(log: ChangeLog, start: int, stop: int, columns: Sequence[Column], *, bare: bool = False) -> Any:
     """Return the changes [start, stop) as an Arrow table.
 
     It has `_offset`, what is known of each change, and the table's `columns` by their ids, in the types that they have
     there: what an older change does not have is null, what these do not have is left out.
+
+    Args:
+        bare: Of what is known of each change only what says which records are alive: `_op`, `_row`, `_prev`.
     """
     import pyarrow as pa  # 57 ms
 
-    schema = change_schema(columns)
+    schema = change_schema(columns, bare=bare)
     by_schema: list[tuple[Any, list[Any]]] = []
     for _, batch in _batches(log, start, stop):
         if not by_schema or by_schema[-1][0] != batch.schema:
@@ -156,20 +166,22 @@ def taken(log: ChangeLog, offsets: Sequence[int], columns: Sequence[Column]) -> 
     return pa.concat_tables(parts) if parts else changes(log, 0, 0, columns)
 
 
-def change_schema(columns: Sequence[Column]) -> Any:
+def change_schema(columns: Sequence[Column], *, bare: bool = False) -> Any:
     """Return the schema of changes, as they are read."""
     import pyarrow as pa  # 57 ms
 
+    least = [("_op", pa.int8()), (ROW, pa.int64()), ("_prev", pa.int64())]
+    own = [(str(column.id), named_type(column.type)) for column in columns]
+    if bare:
+        return pa.schema([*least, *own])
     return pa.schema(
         [
-            ("_op", pa.int8()),
-            (ROW, pa.int64()),
-            ("_prev", pa.int64()),
+            *least,
             ("_changed", pa.list_(pa.int32())),
             ("_valid_from", pa.timestamp("us", "UTC")),
             ("_at", pa.timestamp("us", "UTC")),
             *((name, pa.string()) for name in ("_who", "_why", "_how", "_tx")),
-            *((str(column.id), named_type(column.type)) for column in columns),
+            *own,
         ]
     )
 
@@ -222,9 +234,59 @@ def _with_rows(table: Any) -> Any:
 def alive(log: ChangeLog, stop: int, columns: Sequence[Column]) -> Any:
     """Return the records after the first `stop` changes, in the order in which they were created.
 
-    The Arrow table has what `changes` has, of the last change of each.
+    The Arrow table has what `changes` has where it is bare, of the last change of each.
     """
-    return folded(changes(log, 0, stop, columns))
+    before, start = _snapshot(log, stop, columns)
+    found = changes(log, start, stop, columns, bare=True)
+    if before is not None:
+        import pyarrow as pa  # 57 ms
+
+        found = pa.concat_tables([before, found])
+    return folded(found)
+
+
+def snapshot_before(log: ChangeLog, stop: int) -> tuple[int, int, list[Digest]]:
+    """Return (offset, records, parts) of the last snapshot at or before `stop`; (0, 0, []): there is none."""
+    db = log.line.workspace.views.database()
+    branches = [(log.branch, stop), (MAIN, min(stop, log.line.base))] if log.branch != MAIN else [(MAIN, stop)]
+    for branch, until in branches:
+        found = records.snapshot(db, log.table.stream, branch, until)
+        # Of a line that began elsewhere, as branches of two owners do, the changes are others.
+        if found is not None and root_at(db, log, found[0]) == found[1]:
+            return found[0], found[2], found[3]
+    return 0, 0, []
+
+
+def _snapshot(log: ChangeLog, stop: int, columns: Sequence[Column]) -> tuple[Any, int]:
+    """Return the records of the last snapshot at or before `stop`, as `changes` has them, and its offset."""
+    import pyarrow as pa  # 57 ms
+
+    start, _, parts = snapshot_before(log, stop)
+    if not parts:
+        return None, 0
+    schema = change_schema(columns, bare=True).insert(0, pa.field(OFFSET, pa.int64()))
+    tables = []
+    for part in parts:
+        with pa.ipc.open_stream(log.line.workspace.objects.get(part)) as reader:
+            tables.append(conformed(reader.read_all(), schema))
+    return pa.concat_tables(tables), start
+
+
+def snapshot_parts(log: ChangeLog, stop: int, columns: Sequence[Column]) -> tuple[int, Iterator[bytes]]:
+    """Return how many records there are after `stop` changes, and they, as the objects of a snapshot."""
+    import pyarrow as pa  # 57 ms
+
+    found = alive(log, stop, columns)
+
+    def parts() -> Iterator[bytes]:
+        for first in range(0, found.num_rows, _PART_RECORDS):
+            sink = pa.BufferOutputStream()
+            piece = found.slice(first, _PART_RECORDS).combine_chunks()
+            with pa.ipc.new_stream(sink, piece.schema) as writer:
+                writer.write_table(piece)
+            yield sink.getvalue().to_pybytes()
+
+    return found.num_rows, parts()
 
 
 def folded(found: Any) -> Any:
@@ -240,6 +302,7 @@ def folded(found: Any) -> Any:
         dead = deletes if dead is None else pc.or_(dead, deletes)
     if dead is not None:
         found = found.filter(pc.invert(dead))
+    found = found.combine_chunks()
     rows = found[ROW].combine_chunks()
     if len(rows) > 1 and not pc.all(pc.less(rows[:-1], rows[1:])).as_py():
         found = found.take(pc.sort_indices(rows))

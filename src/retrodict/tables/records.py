@@ -160,28 +160,63 @@ def captured_body(*, stream: EventId, branch: str, source: str, position: object
     return {"stream": stream, "branch": branch, "source": {"name": source, "position": position}}
 
 
+def altered_body(
+    *, stream: EventId, log: str, branch: str, version: int, start: int, columns: object
+) -> dict[str, object]:
+    """Return the body of `table.altered`."""
+    return {"stream": stream, "log": log, "branch": branch, "version": version, "start": start, "columns": columns}
+
+
+def snapshotted_body(
+    *, stream: EventId, log: str, branch: str, offset: int, rows: int, root: str, parts: Sequence[Digest]
+) -> dict[str, object]:
+    """Return the body of `table.snapshotted`."""
+    return {
+        "stream": stream,
+        "log": log,
+        "branch": branch,
+        "offset": offset,
+        "rows": rows,
+        "root": root,
+        "parts": list(parts),
+    }
+
+
+def committed_body(
+    *, stream: EventId, branch: str, offset: int, rows: int, root: str, records: str
+) -> dict[str, object]:
+    """Return the body of `table.committed`; `root` is the change log's, `records` that of the records."""
+    return {"stream": stream, "branch": branch, "offset": offset, "rows": rows, "root": root, "records": records}
+
+
 class TableProjection:
     """Tables, their columns over time, their versions, and how far what is captured from elsewhere has come."""
 
     name = "tables"
-    version = 1
+    version = 3
     tables: Mapping[str, str] = {
         "tables_tables": "CREATE TABLE tables_tables (stream TEXT PRIMARY KEY, event TEXT NOT NULL, "
         "entry INTEGER NOT NULL, name TEXT NOT NULL, owner TEXT NOT NULL, key TEXT NOT NULL, policy TEXT NOT NULL, "
         "valid_from INTEGER, at TEXT NOT NULL, agent TEXT NOT NULL) WITHOUT ROWID",
         "tables_columns": "CREATE TABLE tables_columns (event TEXT PRIMARY KEY, entry INTEGER NOT NULL, "
-        "stream TEXT NOT NULL, branch TEXT NOT NULL, start INTEGER NOT NULL, columns TEXT NOT NULL) WITHOUT ROWID",
+        "stream TEXT NOT NULL, branch TEXT NOT NULL, version INTEGER NOT NULL, columns TEXT NOT NULL) WITHOUT ROWID",
         "tables_versions": "CREATE TABLE tables_versions (event TEXT PRIMARY KEY, entry INTEGER NOT NULL, "
         "stream TEXT NOT NULL, branch TEXT NOT NULL, version INTEGER NOT NULL, start INTEGER NOT NULL, "
         "stop INTEGER NOT NULL, creates INTEGER NOT NULL, updates INTEGER NOT NULL, deletes INTEGER NOT NULL, "
         "verb TEXT NOT NULL, run TEXT, statement TEXT, at TEXT NOT NULL, agent TEXT NOT NULL) WITHOUT ROWID",
+        "tables_snapshots": "CREATE TABLE tables_snapshots (event TEXT PRIMARY KEY, stream TEXT NOT NULL, "
+        "branch TEXT NOT NULL, start INTEGER NOT NULL, root TEXT NOT NULL, records INTEGER NOT NULL, "
+        "parts TEXT NOT NULL) WITHOUT ROWID",
+        "tables_commitments": "CREATE TABLE tables_commitments (event TEXT PRIMARY KEY, entry INTEGER NOT NULL, "
+        "stream TEXT NOT NULL, root TEXT NOT NULL, records TEXT NOT NULL) WITHOUT ROWID",
         "tables_sources": "CREATE TABLE tables_sources (stream TEXT NOT NULL, branch TEXT NOT NULL, "
         "source TEXT NOT NULL, position TEXT NOT NULL, event TEXT NOT NULL, "
         "PRIMARY KEY (stream, branch, source)) WITHOUT ROWID",
     }
     indexes: Sequence[str] = (
         "CREATE INDEX tables_by_name ON tables_tables (name)",
-        "CREATE INDEX tables_columns_by_start ON tables_columns (stream, branch, start, entry)",
+        "CREATE INDEX tables_columns_by_version ON tables_columns (stream, branch, version, entry)",
+        "CREATE INDEX tables_snapshots_by_start ON tables_snapshots (stream, branch, start)",
         "CREATE INDEX tables_versions_by_start ON tables_versions (stream, branch, start)",
     )
 
@@ -206,6 +241,20 @@ class TableProjection:
                     ),
                 )
                 self._columns(db, entry, body["stream"], MAIN, 0, body["columns"], blob)
+            case "table.altered":
+                branch = body["branch"] if self._owns(db, body) else body["log"]
+                self._columns(db, entry, body["stream"], branch, body["version"], body["columns"], blob)
+                self._version(db, entry, body, branch, "alter")
+            # Only who appends to a line is believed what it comes to.
+            case "table.snapshotted" if body["branch"] == body["log"] or self._owns(db, body):
+                row = (event.id, body["stream"], body["branch"], body["offset"], body["root"], body["rows"])
+                parts = json.dumps(list(body["parts"]))
+                db.execute("INSERT INTO tables_snapshots VALUES (?, ?, ?, ?, ?, ?, ?)", (*row, parts))
+            case "table.committed":
+                db.execute(
+                    "INSERT INTO tables_commitments VALUES (?, ?, ?, ?, ?)",
+                    (event.id, entry.index, body["stream"], body["root"], body["records"]),
+                )
             case "stream.moved":
                 db.execute("UPDATE tables_tables SET owner = ? WHERE stream = ?", (body["owner"], body["stream"]))
             case "stream.appended" if body.get("table") is not None:
@@ -213,20 +262,33 @@ class TableProjection:
             case "table.captured":
                 self._come_to(db, entry, body["stream"], body["branch"], body["source"])
 
+    def _owns(self, db: apsw.Connection, body: Mapping[str, Any]) -> bool:
+        query = "SELECT 1 FROM tables_tables WHERE stream = ? AND owner = ?"
+        return bool(db.execute(query, (body["stream"], body["log"])).fetchall())
+
     def _columns(
         self,
         db: apsw.Connection,
         entry: Sequenced,
         stream: str,
         branch: str,
-        start: int,
+        version: int,
         columns: Any,
         blob: Callable[[Digest], bytes],
     ) -> None:
         found = json.loads(blob(Digest(columns))) if isinstance(columns, str) else columns
         listed = json.dumps([[int(c["id"]), str(c["name"]), _plain(c["type"])] for c in found])
-        row = (entry.event.id, entry.index, stream, branch, start, listed)
+        row = (entry.event.id, entry.index, stream, branch, version, listed)
         db.execute("INSERT INTO tables_columns VALUES (?, ?, ?, ?, ?, ?)", row)
+
+    def _version(self, db: apsw.Connection, entry: Sequenced, body: Mapping[str, Any], branch: str, verb: str) -> None:
+        """Note a version that changes no record."""
+        event, start = entry.event, body["start"]
+        row = (event.id, entry.index, body["stream"], branch, body["version"], start, start, 0, 0, 0, verb)
+        db.execute(
+            "INSERT INTO tables_versions VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, NULL, NULL, ?, ?)",
+            (*row, event.at, event.agent),
+        )
 
     def _appended(self, db: apsw.Connection, entry: Sequenced, body: Mapping[str, Any]) -> None:
         event, said, branch = entry.event, body["table"], body["branch"]
@@ -304,21 +366,19 @@ def tables(db: apsw.Connection, name: str | None = None, *, stream: EventId | No
     return found
 
 
-def columns(
-    db: apsw.Connection, stream: EventId, branch: str, offset: int, *, base: int | None = None
-) -> tuple[Column, ...]:
-    """Return the columns of a table, as they are after its first `offset` changes.
+def columns(db: apsw.Connection, stream: EventId, branch: str, version: int, *, base: int = 0) -> tuple[Column, ...]:
+    """Return the columns of a version of a table.
 
     Args:
-        base: Where the branch leaves the main line.
+        base: Of a branch, the last version of the main line that it has.
     """
     query = (
-        "SELECT columns FROM tables_columns WHERE stream = ? AND branch = ? AND start <= ? "
-        "ORDER BY start DESC, entry DESC LIMIT 1"
+        "SELECT columns FROM tables_columns WHERE stream = ? AND branch = ? AND version <= ? "
+        "ORDER BY version DESC, entry DESC LIMIT 1"
     )
-    rows: list[Any] = db.execute(query, (stream, branch, offset)).fetchall()
+    rows: list[Any] = db.execute(query, (stream, branch, version)).fetchall()
     if not rows and branch != MAIN:
-        return columns(db, stream, MAIN, offset if base is None else min(base, offset))
+        return columns(db, stream, MAIN, min(base, version))
     return tuple(Column(id=i, name=name, type=kind) for i, name, kind in json.loads(rows[0][0]))
 
 
@@ -358,16 +418,18 @@ def _as_versions(rows: list[Any]) -> list[Version]:
 
 def last(db: apsw.Connection, stream: EventId, branch: str) -> Version | None:
     """Return the last version of a line of its own: without those of the main line before a branch."""
-    query = f"{_VERSIONS} stream = ? AND branch = ? ORDER BY start DESC LIMIT 1"
+    query = f"{_VERSIONS} stream = ? AND branch = ? ORDER BY start DESC, version DESC LIMIT 1"
     found = _as_versions(db.execute(query, (stream, branch)).fetchall())
     return found[0] if found else None
 
 
 def versions(
-    db: apsw.Connection, stream: EventId, branch: str, *, start: int = 0, stop: int = 1 << 53, limit: int = -1
+    db: apsw.Connection, stream: EventId, branch: str, *, start: int = -1, stop: int = 1 << 53, limit: int = -1
 ) -> list[Version]:
     """Return the versions of a line of its own whose changes lie in [start, stop), in order; the last `limit`."""
-    query = f"{_VERSIONS} stream = ? AND branch = ? AND stop > ? AND start < ? ORDER BY start DESC LIMIT ?"
+    query = (
+        f"{_VERSIONS} stream = ? AND branch = ? AND stop > ? AND start < ? ORDER BY start DESC, version DESC LIMIT ?"
+    )
     return _as_versions(db.execute(query, (stream, branch, start, stop, limit)).fetchall())[::-1]
 
 
@@ -376,6 +438,27 @@ def numbered(db: apsw.Connection, stream: EventId, branch: str, version: int) ->
     return _as_versions(
         db.execute(f"{_VERSIONS} stream = ? AND branch = ? AND version = ?", (stream, branch, version)).fetchall()
     )
+
+
+def snapshot(
+    db: apsw.Connection, stream: EventId, branch: str, offset: int
+) -> tuple[int, str, int, list[Digest]] | None:
+    """Return (offset, digest of the changes up to it, records, parts) of the last snapshot of a line until `offset`."""
+    query = (
+        "SELECT start, root, records, parts FROM tables_snapshots WHERE stream = ? AND branch = ? AND start <= ? "
+        "ORDER BY start DESC, event LIMIT 1"
+    )
+    rows: list[Any] = db.execute(query, (stream, branch, offset)).fetchall()
+    if not rows:
+        return None
+    return int(rows[0][0]), str(rows[0][1]), int(rows[0][2]), [Digest(part) for part in json.loads(rows[0][3])]
+
+
+def commitment(db: apsw.Connection, stream: EventId, root: str) -> tuple[int, str] | None:
+    """Return (entry, root of the records) where the log commits to the records after changes with this digest."""
+    query = "SELECT entry, records FROM tables_commitments WHERE stream = ? AND root = ? ORDER BY entry LIMIT 1"
+    rows: list[Any] = db.execute(query, (stream, root)).fetchall()
+    return (EntryNumber(rows[0][0]), str(rows[0][1])) if rows else None
 
 
 def position(db: apsw.Connection, stream: EventId, branch: str, source: str) -> Any:
