@@ -25,7 +25,7 @@ from hypothesis.extra import numpy as hnp
 
 from retrodict.kernel import canonical
 from retrodict.kernel.errors import FormatError
-from retrodict.predictions import payload, tagged
+from retrodict.predictions import messages, payload, tagged
 from retrodict.predictions.errors import UnsupportedPayloadError
 
 QUICK = settings(max_examples=60, deadline=None)
@@ -505,3 +505,27 @@ def test_the_documentation_names_every_codec_and_tag() -> None:
     page = (Path(__file__).parents[2] / "docs" / "formats" / "payload.md").read_text()
     for name in [*payload._READERS, *tagged._READERS, "tuple", "map", "leaf"]:
         assert f"`{name}`" in page
+
+
+@given(
+    st.lists(
+        st.tuples(st.sampled_from(sorted(messages.storage())), st.none() | st.integers(1, 3)), min_size=1, max_size=4
+    ),
+    st.integers(0, 5),
+    st.randoms(use_true_random=False),
+)
+@settings(max_examples=150, deadline=None)
+def test_a_batch_of_numbers_is_to_the_byte_what_arrow_makes(
+    kinds: list[tuple[str, int | None]], rows: int, random: Any
+) -> None:
+    columns = []
+    for number, (kind, width) in enumerate(kinds):
+        content = random.randbytes(rows * (1 if width is None else width) * int(kind[1:]))
+        columns.append((f"column {number}", messages.Numbers(kind, width, rows, content)))
+    arrays = [column.column() for _, column in columns]
+    fields = [pa.field(name, array.type) for (name, _), array in zip(columns, arrays, strict=True)]
+    schema = pa.schema(fields, {messages.KEY: b"what it is"})
+    batch = pa.RecordBatch.from_arrays(arrays, schema=schema)
+    expected = schema.serialize().to_pybytes(), batch.serialize().to_pybytes()
+    assert messages.messages(columns, "what it is") == expected
+    assert messages.messages(list(zip(schema.names, arrays, strict=True)), "what it is") == expected

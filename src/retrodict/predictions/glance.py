@@ -11,7 +11,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from retrodict.predictions import payload, tagged
+from retrodict.predictions import messages, payload, tagged
 from retrodict.predictions.cells import Cells, NotPlainError, metadata, read_columns
 
 _PLAIN_EXTENSIONS = {"StringDtype", "BooleanDtype", "Float32Dtype", "Float64Dtype"} | {
@@ -55,7 +55,7 @@ def _plain_row(codec: str, schema: bytes, batch: bytes, meta: Mapping[str, objec
 
 
 def _open(schema: bytes, batch: bytes) -> tuple[Any, list[Cells], int]:
-    return json.loads(metadata(schema, payload.KEY)), *read_columns(schema, batch)
+    return json.loads(metadata(schema, messages.KEY)), *read_columns(schema, batch)
 
 
 def _cells(about: Mapping[str, Any], column: Cells, i: int) -> list[object]:

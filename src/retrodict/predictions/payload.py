@@ -17,18 +17,19 @@ import json
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from retrodict.kernel.errors import FormatError, MissingExtraError, RetrodictError
 from retrodict.predictions import media, tagged
 from retrodict.predictions.errors import UnsupportedPayloadError
+from retrodict.predictions.messages import KEY, Numbers, messages, storage
 
 if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
     import pyarrow as pa
 
-KEY: Final = b"retrodict"
+Column: TypeAlias = "Numbers | pa.Array"
 SPAN_LIMIT: Final = 16 * 2**20  # bytes; a view into something larger is rebuilt with smaller strides of the same class
 
 
@@ -115,10 +116,10 @@ def decode(codec: str, schema: bytes, batch: bytes, meta: Mapping[str, object]) 
 
 def _encode_table(value: Any, where: str) -> Encoded | None:
     """Return frames and arrays encoded; None for everything else. A library that is not loaded made nothing here."""
-    pandas, numpy, polars, pyarrow = (tagged.loaded(name) for name in ("pandas", "numpy", "polars", "pyarrow"))
-    kind = type(value)
+    numpy, kind = tagged.loaded("numpy"), type(value)
     if numpy is not None and (kind is numpy.ndarray or kind is numpy.memmap):
         return _encode_tensor(value, where)
+    pandas, polars, pyarrow = (tagged.loaded(name) for name in ("pandas", "polars", "pyarrow"))
     if pandas is not None:
         if kind is pandas.DataFrame:
             return _encode_frame(value)
@@ -138,27 +139,15 @@ def _encode_table(value: Any, where: str) -> Encoded | None:
 # ---- messages --------------------------------------------------------------------------------------------------------
 
 
-@functools.lru_cache(maxsize=512)
-def _schema(fields: tuple[tuple[str, pa.DataType], ...], description: str) -> tuple[pa.Schema, bytes]:
-    import pyarrow as pa  # 57 ms
-
-    schema = pa.schema([pa.field(name, kind) for name, kind in fields], {KEY: description.encode()})
-    return schema, schema.serialize().to_pybytes()
-
-
 def _message(
     codec: str,
-    columns: Sequence[tuple[str, pa.Array]],
+    columns: Sequence[tuple[str, Column]],
     description: Mapping[str, object] | str,
     meta: Mapping[str, object],
 ) -> Encoded:
     """Return the messages; `description` may be the text that `_described` makes of it."""
-    import pyarrow as pa  # 57 ms
-
-    fields = tuple((name, column.type) for name, column in columns)
-    schema, data = _schema(fields, description if isinstance(description, str) else _described(description))
-    batch = pa.RecordBatch.from_arrays([column for _, column in columns], schema=schema)
-    return Encoded(codec=codec, schema=data, batch=batch.serialize().to_pybytes(), meta=meta)
+    schema, batch = messages(columns, description if isinstance(description, str) else _described(description))
+    return Encoded(codec=codec, schema=schema, batch=batch, meta=meta)
 
 
 def _described(description: Mapping[str, object]) -> str:
@@ -244,44 +233,32 @@ def _read_image(description: Any, columns: pa.RecordBatch, _meta: Mapping[str, o
 # ---- cells: one Arrow column from the buffer of an array -------------------------------------------------------------
 
 
-@functools.cache
-def _storage() -> Mapping[str, pa.DataType]:
-    import pyarrow as pa  # 57 ms
-
-    names = {"i": "int", "u": "uint"}
-    types = {f"{k}{size}": getattr(pa, f"{name}{size * 8}")() for k, name in names.items() for size in (1, 2, 4, 8)}
-    # Booleans as bytes: an array may hold other bytes than 0 and 1, through a view.
-    return types | {"b1": pa.uint8(), "f2": pa.float16(), "f4": pa.float32(), "f8": pa.float64()}
-
-
-def _pack(array: np.ndarray[Any, Any], where: Sequence[str]) -> tuple[dict[str, object], pa.Array]:
-    """Return the description and the Arrow column of `array`: (rows, ...), its trailing axes one FixedSizeList.
+def _pack(array: np.ndarray[Any, Any], where: Sequence[str]) -> tuple[dict[str, object], Column]:
+    """Return the description and the column of `array`: (rows, ...), its trailing axes one FixedSizeList.
 
     `where` names its columns in an error: all of them, or one name for the whole.
     """
-    import numpy as np  # 80 ms
-    import pyarrow as pa  # 57 ms
-
     dtype, rows = array.dtype, array.shape[0]
-    width = math.prod(array.shape[1:])
+    width = None if array.ndim == 1 else math.prod(array.shape[1:])
     about: dict[str, object] = {"dtype": dtype.str}
     if dtype.kind == "O":
         about["cells"], cells = _pack_objects(array.reshape(-1).tolist(), where)
     elif dtype.names is not None or dtype.hasobject or dtype.kind == "T" or dtype.itemsize == 0:
         raise UnsupportedPayloadError(where[0], f"an array of {dtype}")
     else:
-        flat = np.ascontiguousarray(array)
         if not dtype.isnative:
-            flat = flat.byteswap().view(dtype.newbyteorder("="))
-        kind = _storage().get(f"{dtype.kind}{dtype.itemsize}")
-        if dtype.kind in "mM":
-            kind, flat = pa.int64(), flat.view("i8")
-        elif kind is None:
-            kind = pa.binary(dtype.itemsize)
-        buffer = pa.py_buffer(flat) if flat.size else pa.py_buffer(b"")
-        cells = pa.Array.from_buffers(kind, rows * width, [None, buffer])
-    if array.ndim == 1:
+            array = array.byteswap().view(dtype.newbyteorder("="))
+        content = array.tobytes()
+        kind = "i8" if dtype.kind in "mM" else f"{dtype.kind}{dtype.itemsize}"
+        if kind in storage():
+            return about, Numbers(kind, width, rows, content)
+        import pyarrow as pa  # 57 ms
+
+        cells = pa.Array.from_buffers(pa.binary(dtype.itemsize), array.size, [None, pa.py_buffer(content)])
+    if width is None:
         return about, cells
+    import pyarrow as pa  # 57 ms
+
     return about, pa.FixedSizeListArray.from_arrays(cells, width)
 
 
@@ -408,7 +385,7 @@ _BY_ARROW: Final = {
 def _encode_frame(frame: pd.DataFrame) -> Encoded:
     labels = frame.columns.tolist()
     names = [str(name) for name in labels]
-    columns: list[tuple[str, pa.Array]] = []
+    columns: list[tuple[str, Column]] = []
     blocks: list[dict[str, object]] = []
     layouts: dict[str, object] = {}
     # HAZARD: blocks are private to pandas, and what a model computes depends on them: one float block is handed to
@@ -416,9 +393,8 @@ def _encode_frame(frame: pd.DataFrame) -> Encoded:
     for block in frame._mgr.blocks:  # noqa: SLF001
         places = block.mgr_locs.as_array.tolist()
         if type(block.values).__module__ == "numpy":
-            about, column = _pack(block.values.T, [f"column {names[place]!r}" for place in places])
-            if len(places) == 1:
-                column = column.flatten()
+            values = block.values.T if len(places) > 1 else block.values[0]
+            about, column = _pack(values, [f"column {names[place]!r}" for place in places])
             layout = _layout(block.values)
             if layout != "C":
                 layouts[str(len(blocks))] = layout
@@ -538,7 +514,7 @@ def _read_labels(about: Mapping[str, Any]) -> Any:
     return decode(about["codec"], base64.b64decode(about["schema"]), base64.b64decode(about["batch"]), about["meta"])
 
 
-def _pack_index(index: pd.Index[Any]) -> tuple[dict[str, object], list[tuple[str, pa.Array]], dict[str, object]]:
+def _pack_index(index: pd.Index[Any]) -> tuple[dict[str, object], list[tuple[str, Column]], dict[str, object]]:
     """Return description, columns, and the part of `meta`: a RangeIndex has no column, its start and step are there."""
     import pandas as pd  # 300 ms, but loaded
 
@@ -576,7 +552,7 @@ def _unpack_index(about: Mapping[str, Any], columns: Sequence[pa.Array], meta: M
     return index
 
 
-def _pack_values(array: Any, where: str, layouts: dict[str, object]) -> tuple[dict[str, object], pa.Array]:
+def _pack_values(array: Any, where: str, layouts: dict[str, object]) -> tuple[dict[str, object], Column]:
     """Return description and column of a one-dimensional pandas array; its layout goes to `layouts`."""
     if type(array).__name__ not in {"NumpyExtensionArray", "PandasArray"}:
         return _pack_extension(array, where)
@@ -593,7 +569,7 @@ def _unpack_values(about: Mapping[str, Any], column: pa.Array, layout: Any) -> A
     return _laid_out(_unpack(about, column, (len(column),)), layout)
 
 
-def _pack_extension(array: Any, where: str) -> tuple[dict[str, object], pa.Array]:
+def _pack_extension(array: Any, where: str) -> tuple[dict[str, object], Column]:
     import pyarrow as pa  # 57 ms
 
     dtype, kind = array.dtype, type(array.dtype).__name__

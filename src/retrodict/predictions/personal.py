@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -106,9 +107,12 @@ def exchanged(workspace: Workspace, body: Mapping[str, object], role: str) -> by
 
 def store_clear(objects: ObjectStore, blobs: dict[Digest, bytes], encoded: Encoded) -> Payload:
     """Keep values as they are."""
-    schema = digest_of(encoded.schema)
+    schema = _digest_of_schema(encoded.schema)
     blobs[schema] = encoded.schema
     return Payload(codec=encoded.codec, schema=schema, batch=keep(objects, blobs, encoded.batch), meta=encoded.meta)
+
+
+_digest_of_schema = functools.lru_cache(maxsize=512)(digest_of)  # calls of one shape share it
 
 
 def keep(objects: ObjectStore, blobs: dict[Digest, bytes], data: bytes) -> Digest:

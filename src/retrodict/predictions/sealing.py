@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from retrodict.kernel.errors import FormatError
-from retrodict.predictions import payload
+from retrodict.predictions import messages, payload
 from retrodict.predictions.payload import Encoded
 
 if TYPE_CHECKING:
@@ -176,7 +176,7 @@ def _parts(encoded: Encoded, places: Sequence[Sequence[int]]) -> list[Encoded] |
     import pyarrow as pa  # 57 ms, but loaded: it encoded the value
 
     schema = pa.ipc.read_schema(pa.BufferReader(encoded.schema))
-    about = json.loads(schema.metadata[payload.KEY])
+    about = json.loads(schema.metadata[messages.KEY])
     if "whole" in about or "rows" in encoded.meta or _is_shared(about):
         return None
     batch = pa.ipc.read_record_batch(pa.BufferReader(encoded.batch), schema)
