@@ -10,6 +10,39 @@ from typing import Any
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol  # 100 ms; loaded by a server only
 
 HEADER_BYTES = 64 * 1024
+_CONTINUE = b"HTTP/1.1 100"
+
+
+class Joining:
+    """A transport on which the head of an answer waits for its body: one call of the kernel instead of two."""
+
+    def __init__(self, transport: Any) -> None:
+        self._transport = transport
+        self._head = b""
+        self.is_closing = transport.is_closing
+
+    def write(self, content: bytes) -> None:
+        """Write what was held back, and this; hold it back where it is a head."""
+        if self._head:
+            content, self._head = self._head + content, b""
+        elif content.endswith(b"\r\n\r\n") and not content.startswith(_CONTINUE):
+            self._head = content
+            return
+        self._transport.write(content)
+
+    def flush(self) -> None:
+        """Write what was held back."""
+        if self._head:
+            self.write(b"")
+
+    def close(self) -> None:
+        """Write what was held back, and close."""
+        self.flush()
+        self._transport.close()
+
+    def __getattr__(self, name: str) -> Any:
+        """Return what else the transport can do."""
+        return getattr(self._transport, name)
 
 
 def protocol(request_s: float, refused: Callable[[int], None]) -> type[HttpToolsProtocol]:
@@ -30,7 +63,7 @@ def protocol(request_s: float, refused: Callable[[int], None]) -> type[HttpTools
 
         def connection_made(self, transport: Any) -> None:
             """Begin to wait for a request."""
-            super().connection_made(transport)
+            super().connection_made(Joining(transport))  # type: ignore[arg-type]
             self._timer = self.loop.call_later(request_s, self._give_up)
 
         def connection_lost(self, exc: Exception | None) -> None:
@@ -66,6 +99,11 @@ def protocol(request_s: float, refused: Callable[[int], None]) -> type[HttpTools
             """Note that all of the request is there."""
             self._is_arriving = False
             super().on_message_complete()
+
+        def on_response_complete(self) -> None:
+            """Write an answer that has no body (HEAD); look for the next request."""
+            self.transport.flush()  # type: ignore[attr-defined]
+            super().on_response_complete()
 
         def send_400_response(self, msg: str) -> None:
             """Refuse what is no request."""
