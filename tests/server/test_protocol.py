@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import math
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -156,6 +157,14 @@ def test_every_datatype_arrives_and_returns_bit_for_bit(
     seen = payloads.load(running.workspace, kept_payloads(event)[0])
     assert seen.dtype == expected.dtype
     assert seen.tobytes() == expected.tobytes()
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16"])
+def test_what_json_has_no_word_for_arrives_and_returns_all_the_same(running: Running, encoding: str) -> None:
+    request = {"id": "\ud800", "inputs": [tensor("x", "FP64", [math.inf, -math.inf, math.nan, 2**64, 1.5])]}
+    answer = running.infer("echo", json.dumps(request).encode(encoding)).text
+    assert '"data":[Infinity,-Infinity,null,1.8446744073709552e+19,1.5]' in answer
+    assert '"id":"\\ud800"' in answer
 
 
 def test_text_arrives_and_returns(running: Running) -> None:

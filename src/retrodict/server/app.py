@@ -127,13 +127,15 @@ class App:
         """Answer one request."""
         if scope["type"] != "http":
             raise RuntimeError(f"no {scope['type']} here")
-        endpoint = _endpoint(scope["path"])
+        path = scope["path"].rstrip("/") or "/"
+        found = _MODEL.match(path)
+        endpoint = _endpoint(path, found)
         try:
             if self._under_way >= self._limits.requests:
                 raise RequestError("too many requests are under way", status=503)
             self._under_way += 1
             try:
-                reply = await self._reply(scope, receive)
+                reply = await self._reply(scope, receive, path, found)
             finally:
                 self._under_way -= 1
         except Disconnected:
@@ -173,9 +175,8 @@ class App:
         self.measures.refusals.labels(reason).inc()
         _log.warning("refused", extra={"fields": {"endpoint": "none", "status": status, "reason": reason}})
 
-    async def _reply(self, scope: Scope, receive: Receive) -> _Reply:
-        path, method = scope["path"].rstrip("/") or "/", scope["method"]
-        found = _MODEL.match(path)
+    async def _reply(self, scope: Scope, receive: Receive, path: str, found: re.Match[str] | None) -> _Reply:
+        method = scope["method"]
         if found is not None and found["rest"] == "/infer":
             self._check_right(scope, "predict")
             _allow(method, "POST")
@@ -354,7 +355,7 @@ class _Request(NamedTuple):
 
 def _read_request(scope: Scope, content: bytes, most_rows: int) -> _Request:
     text, binary = split(scope, content)
-    request = read_json(text)
+    request = read_json(text, quickly=True)
     name = request.get("id")
     if name is not None and not isinstance(name, str):
         raise FieldError("id", "a string", name)
@@ -394,10 +395,8 @@ def _allow(method: str, allowed: str) -> None:
         raise RequestError(f"this method is not allowed here; use {allowed}", status=405, allow=allowed)
 
 
-def _endpoint(path: str) -> str:
+def _endpoint(path: str, found: re.Match[str] | None) -> str:
     """Return what a path is for, from a fixed list: a count must not grow with what callers make up."""
-    path = path.rstrip("/")
-    found = _MODEL.match(path)
     if found is not None:
         return (found["rest"] or "/metadata")[1:]
     known = {"/v2", "/v2/models", "/v2/health/live", "/v2/health/ready", "/v1/predictions", "/metrics", "/openapi.json"}

@@ -7,6 +7,8 @@ import zlib
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping, Sequence
 from typing import Any, Final
 
+import orjson
+
 from retrodict.server.errors import RequestError
 
 JSON_BYTES: Final = 16 * 1024 * 1024  # parsed, it takes up to ten times as much; binary tensors may be longer
@@ -24,8 +26,11 @@ class Disconnected(Exception):  # noqa: N818 - not an error of ours: nobody wait
 
 def header(scope: Scope, name: bytes) -> str | None:
     """Return the first header of this (lower-case) name."""
-    found = next((value for key, value in scope["headers"] if key == name), None)
-    return None if found is None else found.decode("latin-1")
+    for key, value in scope["headers"]:
+        if key == name:
+            found: bytes = value
+            return found.decode("latin-1")
+    return None
 
 
 class Room:
@@ -129,8 +134,11 @@ def _too_large(limit_bytes: int) -> RequestError:
     return RequestError(f"the body is longer than {limit_bytes:,} bytes", status=413)
 
 
-def read_json(body: bytes) -> dict[str, Any]:
+def read_json(body: bytes, *, quickly: bool = False) -> dict[str, Any]:
     """Return the JSON object of a body, whatever its Content-Type said.
+
+    Args:
+        quickly: Whole numbers over 64 bits may become floats.
 
     Raises:
         RequestError: It is none, or longer than JSON may be here (413).
@@ -140,7 +148,7 @@ def read_json(body: bytes) -> dict[str, Any]:
             f"JSON of {len(body):,} bytes; at most {JSON_BYTES:,}: send long tensors as binary data", status=413
         )
     try:
-        value = json.loads(body)
+        value = _parse_quickly(body) if quickly else json.loads(body)
     except RecursionError:
         raise RequestError("the JSON is nested too deeply") from None
     except json.JSONDecodeError as error:
@@ -151,6 +159,15 @@ def read_json(body: bytes) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise RequestError(f"the body is not a JSON object but a {type(value).__name__}")
     return value
+
+
+def _parse_quickly(body: bytes) -> Any:
+    try:
+        return orjson.loads(body)
+    except (
+        orjson.JSONDecodeError
+    ):  # NaN, text in UTF-16, what is no JSON: the standard library takes it, or says why not
+        return json.loads(body)
 
 
 def split(scope: Scope, body: bytes) -> tuple[bytes, memoryview | None]:
@@ -183,7 +200,10 @@ async def send_json(
         tails: Binary tensors that follow the JSON; None: none do.
         bare: Leave the body out (HEAD).
     """
-    body = _ENCODER.encode(value).encode("utf-8", "backslashreplace")
+    try:
+        body = orjson.dumps(value)
+    except TypeError:  # half a surrogate pair, or a whole number over 64 bits, echoed
+        body = _ENCODER.encode(value).encode("utf-8", "backslashreplace")
     kind = b"application/json"
     if tails is not None:
         headers = [*headers, (b"inference-header-content-length", b"%d" % len(body))]

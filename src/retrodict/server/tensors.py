@@ -132,11 +132,13 @@ def _from_json(name: str, datatype: str, shape: list[int], data: object) -> np.n
     try:
         is_plain = datatype in _FLOATS and kinds <= {float, int}  # the usual case, without a call for each value
         converted = values if is_plain else [convert(value) for value in values]
-        array = np.empty(len(values), dtype)
-        with np.errstate(over="ignore"):
-            array[:] = converted
-        if datatype in {"FP16", "FP32"} and np.isinf(array).any():
-            _check_infinities(name, datatype, array, values)
+        if datatype in {"FP16", "FP32"}:
+            with np.errstate(over="ignore"):
+                array = np.array(converted, dtype)
+            if np.isinf(array).any():
+                _check_infinities(name, datatype, array, values)
+        else:
+            array = np.array(converted, dtype)
     except (TypeError, ValueError, OverflowError):
         place, wrong = next((i, v) for i, v in enumerate(values) if not _is_convertible(convert, v))
         raise FieldError(f"{name}.data[{place}]", _EXPECTED.get(datatype) or _range(datatype), wrong) from None
@@ -267,9 +269,9 @@ def join(questions: Sequence[Mapping[str, np.ndarray[Any, Any]]]) -> dict[str, n
 
 def form(tensors: Mapping[str, np.ndarray[Any, Any]]) -> Hashable:
     """Return what two questions must have in common for `join`; None where the tensors have different lengths."""
-    if len({len(tensor) for tensor in tensors.values()}) != 1:
+    if len(tensors) > 1 and len({len(tensor) for tensor in tensors.values()}) != 1:
         return None
-    return tuple((name, tensor.dtype.str, tensor.shape[1:]) for name, tensor in tensors.items())
+    return tuple([(name, tensor.dtype.str, tensor.shape[1:]) for name, tensor in tensors.items()])
 
 
 def as_input(tensors: Mapping[str, np.ndarray[Any, Any]], signature: Signature | None) -> Any:
@@ -313,6 +315,10 @@ def _frame(data: Any, columns: Sequence[object] | None = None) -> Any:
     except ModuleNotFoundError as error:
         raise MissingExtraError("a model that takes columns", "models") from error
     return pd.DataFrame(data, columns=columns)
+
+
+class _Infinity(float):
+    """JSON has none. The faster encoder would write null, but leaves what it does not know to Python's: `Infinity`."""
 
 
 class Outputs:
@@ -455,8 +461,8 @@ def _tensor(array: Any) -> dict[str, Any]:
         data = _as_texts(array)
     else:
         data = array.reshape(-1).tolist()
-        if datatype in _FLOATS:
-            data = [None if value != value else value for value in data]
+        if datatype in _FLOATS and not all(map(math.isfinite, data)):
+            data = [value if math.isfinite(value) else _Infinity(value) if value == value else None for value in data]
     return {"shape": list(array.shape), "datatype": datatype, "data": data}
 
 
