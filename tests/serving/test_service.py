@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextvars
+import queue
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -261,7 +262,7 @@ def test_an_answer_is_withheld_when_its_record_fails(workspace: Workspace) -> No
     with pytest.raises(ReadOnlyStoreError):
         service.predict("credit@v1", FRAME)
     with pytest.raises(ReadOnlyStoreError):
-        service.record([service.ask(ready, FRAME, [Asker(rows=len(FRAME))])]).result(20)
+        service.record([service.ask(ready, FRAME, [Asker(rows=len(FRAME))])])
     ledger.close()
     assert len(made(workspace)) == 1
 
@@ -310,12 +311,14 @@ def test_a_model_that_changes_its_input_does_not_change_the_record(workspace: Wo
     pd.testing.assert_frame_equal(payloads.load(workspace, inputs), FRAME)
 
 
-def test_a_future_answers_once_the_record_is_durable(workspace: Workspace) -> None:
+def test_answers_are_told_once_the_record_is_durable(workspace: Workspace) -> None:
     register_source(workspace, "broken", "def predict(frame):\n    return 1 / 0\n")
     service = Service(workspace)
     asked = [service.ask(service.ready("credit@v1"), FRAME, [Asker(rows=len(FRAME))])]
     asked.append(service.ask(service.ready("broken"), [1], [Asker(rows=1)]))
-    answer, failure = service.record(asked).result(20)
+    told: queue.Queue[Any] = queue.Queue()
+    service.submit(asked, told.put)
+    answer, failure = told.get(timeout=20)
     assert isinstance(answer, Answer)
     assert isinstance(failure, ModelFailedError)
     assert (answer.index, failure.index) == tuple(s.index for s in made(workspace))
@@ -327,7 +330,7 @@ def test_questions_that_are_asked_together_are_one_call_with_parts(workspace: Wo
         Asker(rows=1, caller="Ann", trace="a" * 32, parent_span="b" * 16, request_id="q-1"),
         Asker(rows=2, caller="Bob"),
     ]
-    (answer,) = service.record([service.ask(service.ready("credit@v1"), FRAME.head(3), askers)]).result(20)
+    (answer,) = service.record([service.ask(service.ready("credit@v1"), FRAME.head(3), askers)])
     assert isinstance(answer, Answer)
     (call,) = calls(workspace.views.database(), entry=answer.index)
     assert [(p.first_row, p.rows, p.parent_span, p.request_id) for p in call.parts] == [

@@ -163,9 +163,9 @@ def test_every_field_but_the_tick_is_signed(field: str, opened: Open, keys: dict
         edge = Edge(ref=Ref(other.id), role="input", evidence="declared")
         given: dict[str, Any] = {"kind": "thing.done", "agent": "a-2", "body": {}, "reason": None, "uses": (edge,)}
         changed = given[field] if field in given else getattr(other, field)
-        altered = replace(entry, event=replace(entry.event, **{field: changed}))
+        altered = replace(entry, draft=replace(entry.event, **{field: changed}))
         assert Authors(workspace).of(altered).is_altered
-        assert Authors(workspace).of(replace(entry, event=replace(entry.event, tick=7))).how == "authenticated"
+        assert Authors(workspace).of(replace(entry, draft=replace(entry.event, tick=7))).how == "authenticated"
         assert encode(decode(entry.data)) == entry.data
         # What is signed can be made from the entry without us: the JSON without two of its fields.
         fields = json.loads(entry.data)

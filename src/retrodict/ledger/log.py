@@ -14,7 +14,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Protocol
 
@@ -51,7 +51,8 @@ from retrodict.ledger.verify import key_chain, verify
 MAX_BLOB_BYTES = 64 * 1024 * 1024
 _ROWS_AT_ONCE = 512  # a reader's snapshot must be short, or the WAL cannot be folded back
 
-_INSERT = "INSERT INTO entries (idx, tick, id, leaf, data) VALUES (?, ?, ?, ?, ?)"
+# Leaves out what has an id that is there already: cheaper than to ask for each.
+_INSERT = "INSERT INTO entries (idx, tick, id, leaf, data) VALUES (?, ?, ?, ?, ?) ON CONFLICT (id) DO NOTHING"
 
 
 class CheckpointKeeper(Protocol):
@@ -72,15 +73,22 @@ class Sequenced:
 
     Attributes:
         index: Its number in the log, from 0.
-        event: What it says, with its tick.
+        tick: Where it stands in the order of folding.
+        draft: What it says; appended, with the tick that it was handed over with.
         leaf_hash: RFC 9162 leaf hash of `data`, 32 bytes.
         data: The exact bytes in the log.
     """
 
     index: int
-    event: Event
+    tick: int
+    draft: Event = field(compare=False)  # `data` says the same
     leaf_hash: bytes
     data: bytes
+
+    @property
+    def event(self) -> Event:
+        """What it says, with its tick."""
+        return self.draft if self.draft.tick == self.tick else replace(self.draft, tick=self.tick)
 
 
 class _Request:
@@ -229,7 +237,7 @@ class Ledger:
                     answer = self._sequence(db, request, index, tick)
                     answers.append(answer)
                     if isinstance(answer, list) and answer:
-                        index, tick = answer[-1].index + 1, answer[-1].event.tick
+                        index, tick = answer[-1].index + 1, answer[-1].tick
         except RetrodictError as error:
             for request in group:
                 request.future.set_exception(error)
@@ -248,17 +256,17 @@ class Ledger:
         self, db: apsw.Connection, request: _Request, index: int, tick: int
     ) -> list[Sequenced] | DuplicateEventError:
         rows, result = [], []
-        seen: set[bytes] = set()
         for number, (event, split) in enumerate(zip(request.events, request.splits, strict=True), index):
             tick = next_tick(tick, self._clock.now_ns())
-            data, key = split.at(tick), event_key(event.id)
-            if key in seen or fetch(db, "SELECT 1 FROM entries WHERE id = ?", (key,)):
-                return DuplicateEventError(event.id)
-            seen.add(key)
+            data = split.at(tick)
             leaf = merkle.leaf_hash(data)
-            rows.append((number, tick, key, leaf, data))
-            result.append(Sequenced(index=number, event=replace(event, tick=tick), leaf_hash=leaf, data=data))
+            rows.append((number, tick, event_key(event.id), leaf, data))
+            result.append(Sequenced(index=number, tick=tick, draft=event, leaf_hash=leaf, data=data))
+        before = db.total_changes()
         db.executemany(_INSERT, rows)
+        if db.total_changes() - before != len(rows):
+            db.execute("DELETE FROM entries WHERE idx >= ?", (index,))
+            return _duplicate(db, request.events)
         db.executemany("INSERT OR IGNORE INTO blobs (digest, data) VALUES (?, ?)", request.blobs)
         tiles.integrate(db, index, index + len(rows))
         return result
@@ -694,6 +702,17 @@ class Ledger:
             self._database.close()
 
 
+def _duplicate(db: apsw.Connection, events: Sequence[Event]) -> DuplicateEventError:
+    """Return the error for the first event whose id is in the log, or stands twice."""
+    seen: set[bytes] = set()
+    for event in events:
+        key = event_key(event.id)
+        if key in seen or fetch(db, "SELECT 1 FROM entries WHERE id = ?", (key,)):
+            return DuplicateEventError(event.id)
+        seen.add(key)
+    raise IntegrityError("the log took in fewer entries than it was given, and none of them twice")
+
+
 def _head(db: apsw.Connection) -> tuple[int, int]:
     """Return the next index and the last tick."""
     rows = fetch(db, "SELECT idx, tick FROM entries ORDER BY idx DESC LIMIT 1")
@@ -738,7 +757,8 @@ def _check_leaf(index: int, leaf: object, data: object) -> None:
 
 def _sequenced(index: int, leaf: bytes, data: bytes) -> Sequenced:
     try:
-        return Sequenced(index=index, event=entry.decode(data), leaf_hash=leaf, data=data)
+        event = entry.decode(data)
+        return Sequenced(index=index, tick=event.tick, draft=event, leaf_hash=leaf, data=data)
     except FormatError as error:
         raise FormatError(f"entry {index}: {error.message}") from error
 

@@ -17,10 +17,11 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Hashable, Mapping
-from concurrent.futures import Executor, Future
+from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from retrodict.kernel.errors import UsageError
 from retrodict.kernel.types import EventId
 from retrodict.models.subjects import take_subjects
 from retrodict.server import tensors
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
 
 MOST_ROWS = 4096  # of questions that are scored together
 MOST_QUESTIONS = 128  # likewise; an entry holds what is to be said of each
-MOST_APPENDED = 8  # calls that one thread makes before it puts them on record
+MOST_APPENDED = 16  # calls that one thread makes before it puts them on record
 THREADS = 8
 QUICK_S = 0.002  # a call that takes longer is worth a thread beside it; twice what small models and their record take
 _FORGETS = 1.1  # by how much what the quickest of the last calls took grows with each call
@@ -124,10 +125,15 @@ class _Lane:
     def take(self) -> list[list[Question]]:
         """Return the next questions, those of one list to be scored together; the lock is held.
 
-        Of questions that are asked one by one a thread takes its share of what waits, and puts them on record in one
-        append: so many commits are saved, and what waits behind them waits no longer.
+        Of questions that are asked one by one a thread takes half of what waits, and puts them on record in one append:
+        so many commits are saved. Of those that may take long it takes one: the others would wait behind it.
         """
-        share = MOST_QUESTIONS if self.is_row_wise else min(len(self.waiting) // THREADS + 1, MOST_APPENDED)
+        if self.is_row_wise:
+            share = MOST_QUESTIONS
+        elif 0 < self.quickest_s < QUICK_S:
+            share = min(len(self.waiting) // 2 + 1, MOST_APPENDED)
+        else:
+            share = 1
         calls: list[list[Question]] = []
         rows = 0
         others: list[Question] = []
@@ -258,18 +264,23 @@ class Scheduler:
         is_lone = not lane.waiting and lane.threads == 1
         if is_lone:
             lane.began[threading.get_ident()] = 0.0  # whoever comes meanwhile needs another thread
+        outcomes: list[Answer | ModelFailedError] | BaseException
         try:
-            recording = self._service.record(asked, here=is_lone)
-        except BaseException as error:  # noqa: BLE001 - handed to who asked
+            if not is_lone:
+                self._service.submit(asked, lambda outcomes: self._recorded(lane, ready, askers, outcomes))
+                return
+            outcomes = self._service.record(asked)
+        except UsageError as error:
             if len(asked) > 1:  # one of them cannot be written
                 for questions in askers:
                     self._answer(lane, ready, [questions])
-            else:
-                self._deliver([(question, error) for question in askers[0]])
-            return
+                return
+            outcomes = error
+        except BaseException as error:  # noqa: BLE001 - handed to who asked
+            outcomes = error
         finally:
             lane.began.pop(threading.get_ident(), None)
-        recording.add_done_callback(lambda done: self._recorded(lane, ready, askers, done))
+        self._recorded(lane, ready, askers, outcomes)
 
     def _ask(self, ready: Ready, questions: list[Question]) -> Asked:
         first = questions[0].inputs
@@ -287,15 +298,14 @@ class Scheduler:
         lane: _Lane,
         ready: Ready,
         calls: list[list[Question]],
-        done: Future[list[Answer | ModelFailedError]],
+        outcomes: list[Answer | ModelFailedError] | BaseException,
     ) -> None:
-        """Hand out answers that are durable now; in the thread that committed them."""
-        error = done.exception()
-        if error is not None:
-            self._deliver([(question, error) for questions in calls for question in questions])
+        """Hand out answers that are durable now, or why there are none; in the thread that committed them."""
+        if isinstance(outcomes, BaseException):
+            self._deliver([(question, outcomes) for questions in calls for question in questions])
             return
         results: list[tuple[Question, Any]] = []
-        for questions, outcome in zip(calls, done.result(), strict=True):
+        for questions, outcome in zip(calls, outcomes, strict=True):
             try:
                 results += self._outcome(lane, ready, questions, outcome)
             except BaseException as failure:  # noqa: BLE001 - handed to who asked

@@ -12,7 +12,7 @@ import json
 import threading
 import time
 import traceback
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -22,7 +22,7 @@ from typing import Any
 from retrodict import capture
 from retrodict.kernel import clock as clocks
 from retrodict.kernel import entry
-from retrodict.kernel.errors import ReadOnlyStoreError, UsageError
+from retrodict.kernel.errors import ReadOnlyStoreError
 from retrodict.kernel.types import MAX_EDGES, Digest, Edge, EdgeList, Event, EventId, Ref
 from retrodict.keys import KeyNotHeldError, Subject
 from retrodict.ledger import Sequenced
@@ -131,6 +131,7 @@ class _Call:
     children: list[EventId] = field(default_factory=list)
     events: list[Event] = field(default_factory=list)
     blobs: dict[Digest, bytes] = field(default_factory=dict)
+    schemas: set[Digest] = field(default_factory=set)  # of its payloads
     owners: Owners | None = None  # whom it is about
     touched: dict[str, Subject] = field(default_factory=dict)  # whom its parts are about
 
@@ -171,7 +172,7 @@ class Service:
         self._loading: dict[EventId, tuple[int, Future[_Deployment]]] = {}  # by whom: a thread
         self._agents: dict[str, str] = {}
         self._people: dict[str, Subject] = {}
-        self._stored: set[Digest] = set()  # schemas that are durable
+        self._stored: set[Digest] = set()  # schemas that are durable: they are sent once
         self._environment: Digest | None = None
         self._code = ServingCode(workspace.objects, self._cache)
         self._agent = self._pseudonym(workspace.agent or "unknown")
@@ -255,7 +256,7 @@ class Service:
         if not self._is_adopted(finished.call):
             family = finished.call
             sequenced = self.workspace.ledger.append(family.events, family.blobs)[-1]
-            self._remember(family)
+            self._stored |= family.schemas
         return _answer(finished, sequenced)
 
     def ask(
@@ -276,49 +277,46 @@ class Service:
             subject: Whom the rows are about, where `data` does not say it.
 
         Raises:
-            InputError: As `predict`; a failure of the model is recorded and comes through the future of `record`.
+            InputError: As `predict`; a failure of the model is an outcome, which `record` returns.
         """
         return self._ask(ready.reference, self._deployment(ready.version), data, askers, raw, subject)
 
-    def record(self, asked: Sequence[Asked], *, here: bool = False) -> Future[list[Answer | ModelFailedError]]:
-        """Put calls on record in one append; the future has their answers, in order, once they are durable.
-
-        Args:
-            here: Commit in this thread, and return when the future is done: for who has nothing else to do.
+    def record(self, asked: Sequence[Asked]) -> list[Answer | ModelFailedError]:
+        """Put calls on record in one append; return their answers, in order: they are durable.
 
         Raises:
-            UsageError: One of them cannot be written; none is. What fails later comes through the future.
+            UsageError: One of them cannot be written; none is.
+            RetrodictError: They could not be recorded, and are withheld.
         """
-        answered = Future[list[Answer | ModelFailedError]]()
-        ends: list[int] = []
-        events: list[Event] = []
-        blobs: dict[Digest, bytes] = {}
+        return self._outcomes(asked, self.workspace.ledger.append(*_joined(asked)))
+
+    def submit(
+        self, asked: Sequence[Asked], tell: Callable[[list[Answer | ModelFailedError] | BaseException], None]
+    ) -> None:
+        """Put calls on record as `record` does, in another thread, which tells the answers or why there are none.
+
+        Raises:
+            UsageError: One of them cannot be written; none is.
+        """
+
+        def appended(done: Future[list[Sequenced]]) -> None:
+            outcomes: list[Answer | ModelFailedError] | BaseException
+            try:
+                outcomes = self._outcomes(asked, done.result())
+            except BaseException as error:  # noqa: BLE001 - handed to who waits
+                outcomes = error
+            tell(outcomes)
+
+        self.workspace.ledger.submit(*_joined(asked)).add_done_callback(appended)
+
+    def _outcomes(self, asked: Sequence[Asked], sequenced: Sequence[Sequenced]) -> list[Answer | ModelFailedError]:
+        """Return what became of calls whose events are in the log, each family's after the other's."""
+        outcomes, end = [], -1
         for one in asked:
-            events += one.call.events
-            blobs |= one.call.blobs
-            ends.append(len(events) - 1)
-
-        def recorded(appended: Future[list[Sequenced]]) -> None:
-            try:
-                sequenced = appended.result()
-                for one in asked:
-                    self._remember(one.call)
-                answered.set_result([_outcome(one, sequenced[end]) for one, end in zip(asked, ends, strict=True)])
-            except BaseException as error:  # noqa: BLE001 - handed to who waits
-                answered.set_exception(error)
-
-        if here:
-            appended = Future[list[Sequenced]]()
-            try:
-                appended.set_result(self.workspace.ledger.append(events, blobs))
-            except UsageError:
-                raise
-            except BaseException as error:  # noqa: BLE001 - handed to who waits
-                appended.set_exception(error)
-            recorded(appended)
-        else:
-            self.workspace.ledger.submit(events, blobs).add_done_callback(recorded)
-        return answered
+            end += len(one.call.events)
+            self._stored |= one.call.schemas
+            outcomes.append(_outcome(one, sequenced[end]))
+        return outcomes
 
     def fetch(self, asked: remote.Question) -> remote.Response:
         """Ask a third party, and put both sides on record: as a part of the answer under way, else by itself.
@@ -388,7 +386,7 @@ class Service:
         call.events += signed(self.workspace, [event], call.blobs)
         if not self._is_adopted(call):
             self.workspace.ledger.append(call.events, call.blobs)
-            self._remember(call)
+            self._stored |= call.schemas
         if failure is not None:
             raise failure
         assert response is not None
@@ -530,6 +528,7 @@ class Service:
             outer.children.append(family.id)
             outer.events.extend(family.events)
             outer.blobs.update(family.blobs)
+            outer.schemas |= family.schemas
             if family.owners is not None:
                 outer.touched.update({owner.subject: owner for owner in family.owners.rows})
             return True
@@ -607,8 +606,10 @@ class Service:
         except KeyNotHeldError:
             self._people.clear()
             raise
-        if isinstance(kept, Payload) and kept.schema in self._stored:
-            del blobs[kept.schema]
+        if isinstance(kept, Payload):
+            call.schemas.add(kept.schema)
+            if kept.schema in self._stored:
+                del blobs[kept.schema]
         call.blobs.update(blobs)
         return kept
 
@@ -619,14 +620,6 @@ class Service:
         digest = digest_of(sealed.ciphertext)
         call.blobs[digest] = sealed.ciphertext
         return {"sealed": digest, "key": sealed.key}
-
-    def _remember(self, family: _Call) -> None:
-        """Note which schemas are durable now, so that they are sent once."""
-        for event in family.events:
-            for name in ("inputs", "outputs", "raw"):
-                found = event.body.get(name)
-                if isinstance(found, Mapping) and "schema" in found:
-                    self._stored.add(Digest(str(found["schema"])))
 
     def _caller(self, name: str | None) -> str | None:
         return None if name is None else self._pseudonym(name)
@@ -746,6 +739,16 @@ class Member:
     def predict(self, data: Any) -> Any:
         """Return what the model answers; recorded as a part of the answer that is under way."""
         return self.service.predict(self.reference, data).output
+
+
+def _joined(asked: Sequence[Asked]) -> tuple[list[Event], dict[Digest, bytes]]:
+    """Return the events and payloads of calls, family after family."""
+    events: list[Event] = []
+    blobs: dict[Digest, bytes] = {}
+    for one in asked:
+        events += one.call.events
+        blobs |= one.call.blobs
+    return events, blobs
 
 
 def _answer(finished: Asked, sequenced: Sequenced | None) -> Answer:
