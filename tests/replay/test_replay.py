@@ -223,7 +223,7 @@ def test_an_environment_that_is_not_to_be_had_decides_nothing_by_itself(workspac
         {"name": "retrodict-no-such-thing", "version": "9.9.9", "record_sha256": None, "editable": False,
          "direct_url": {"url": "file:///nowhere", "dir_info": {}}, "installer": "pip", "location": "/nowhere"}
     ]  # fmt: skip
-    other._environment = workspace.objects.put(json.dumps(facts).encode())
+    other._deployments._environment = workspace.objects.put(json.dumps(facts).encode())
     path = tmp_path / "numbers"
     path.write_text("1.0")
     same, changed = other.predict("echo", [1.5]), other.predict("echo", [2.5])

@@ -242,7 +242,7 @@ def test_a_part_that_answers_after_the_whole_is_recorded_by_itself(workspace: Wo
     )
     service = Service(workspace)
     service.predict("late", FRAME)
-    model: Any = service._deployment(service.resolve("late")).model.model
+    model: Any = service._deployments.of(service.resolve("late")).model.model
     model.__globals__["GATE"].set()
     for thread in threading.enumerate():
         if thread is not threading.current_thread() and not thread.daemon:

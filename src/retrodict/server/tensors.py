@@ -109,14 +109,16 @@ def _datatype(name: str, item: Mapping[str, Any]) -> str:
 
 def _read_shape(name: str, item: Mapping[str, Any]) -> list[int]:
     shape = item.get("shape")
-    if (
-        not isinstance(shape, list)
-        or not 1 <= len(shape) <= _MOST_AXES
-        or not all(type(size) is int and 0 <= size <= _MOST_VALUES for size in shape)
-        or math.prod(size for size in shape if size) > _MOST_VALUES
-    ):
-        raise FieldError(f"{name}.shape", f"a list of sizes (1 to {_MOST_AXES}, rows first)", shape)
-    return shape
+    if isinstance(shape, list) and 1 <= len(shape) <= _MOST_AXES:
+        count = 1
+        for size in shape:
+            if type(size) is not int or size < 0:
+                break
+            count *= size or 1
+        else:
+            if max(count, *shape) <= _MOST_VALUES:
+                return shape
+    raise FieldError(f"{name}.shape", f"a list of sizes (1 to {_MOST_AXES}, rows first)", shape)
 
 
 def _from_json(name: str, datatype: str, shape: list[int], data: object) -> np.ndarray[Any, Any]:

@@ -1,8 +1,9 @@
 """Models that answer, each answer durably on record before it is given."""
 
+from retrodict.serving.call import Answer, Asked, Asker
 from retrodict.serving.errors import ModelFailedError
 from retrodict.serving.materialize import materialize
-from retrodict.serving.service import Answer, Asked, Asker, Member, Ready, ServedModel, Service
+from retrodict.serving.service import Member, Ready, ServedModel, Service
 from retrodict.serving.trace import TraceContext, format_traceparent, parse_traceparent
 
 __all__ = [
