@@ -64,6 +64,7 @@ LIES: dict[str, tuple[Any, int]] = {
     "no axes": ({"inputs": [{**tensor("x", "FP64", [1.0]), "shape": []}]}, 400),
     "very many axes": ({"inputs": [tensor("x", "FP64", [1.0], [1] * 100)]}, 400),
     "a size that is a boolean": ({"inputs": [tensor("x", "FP64", [1.0], [True])]}, 400),
+    "a number that overflows": (ONE_VALUE % (b"x", b"FP64", b"-1e400"), 400),
     "NaN as text": ({"inputs": [tensor("x", "FP64", ["NaN"])]}, 400),
     "a number too large for its type": ({"inputs": [tensor("x", "FP32", [1e300])]}, 400),
     "an integer of 5,000 digits": (ONE_VALUE % (b"x", b"FP64", b"9" * 5000), 400),
@@ -194,6 +195,14 @@ def test_half_a_request_and_a_closed_socket_leave_nothing(served: Running) -> No
         raw(served, data, shut=True)
     assert served.workspace.ledger.size() == size
     assert served.is_well()
+
+
+def test_who_asked_and_says_no_more_is_answered(served: Running) -> None:
+    body = json.dumps({"inputs": [tensor("s", "FP64", [0.2])]}).encode()
+    request = f"POST /v2/models/slow/infer HTTP/1.1\r\nhost: x\r\ncontent-length: {len(body)}\r\n\r\n".encode() + body
+    for asked in (1, 3):  # one after the other, without waiting
+        answers = raw(served, request * asked, shut=True)
+        assert (answers.count(b"HTTP/1.1 200 OK"), answers.count(b"connection: close")) == (asked, 1)
 
 
 def test_who_leaves_before_the_answer_changes_nothing_for_others(served: Running) -> None:

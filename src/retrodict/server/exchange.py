@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import zlib
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping, Sequence
 from typing import Any, Final
@@ -148,7 +149,7 @@ def read_json(body: bytes, *, quickly: bool = False) -> dict[str, Any]:
             f"JSON of {len(body):,} bytes; at most {JSON_BYTES:,}: send long tensors as binary data", status=413
         )
     try:
-        value = _parse_quickly(body) if quickly else json.loads(body)
+        value = _parse_quickly(body) if quickly else json.loads(body, parse_float=_float)
     except RecursionError:
         raise RequestError("the JSON is nested too deeply") from None
     except json.JSONDecodeError as error:
@@ -167,7 +168,14 @@ def _parse_quickly(body: bytes) -> Any:
     except (
         orjson.JSONDecodeError
     ):  # NaN, text in UTF-16, what is no JSON: the standard library takes it, or says why not
-        return json.loads(body)
+        return json.loads(body, parse_float=_float)
+
+
+def _float(text: str) -> float:
+    value = float(text)
+    if math.isinf(value):
+        raise RequestError(f"the number {text[:40]} is too large for a double")
+    return value
 
 
 def split(scope: Scope, body: bytes) -> tuple[bytes, memoryview | None]:

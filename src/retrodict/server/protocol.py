@@ -85,6 +85,13 @@ def protocol(request_s: float, refused: Callable[[int], None]) -> type[HttpTools
             if self._timer is None:
                 self._timer = self.loop.call_later(request_s, self._give_up)
 
+        def eof_received(self) -> bool:  # type: ignore[override]  # uvicorn has no use for what asyncio lets it say
+            """Keep the connection until what came whole is answered: its client may still listen."""
+            is_asked = not self._is_arriving and self.cycle is not None and not self.cycle.response_complete
+            if is_asked:
+                self.cycle.keep_alive = False
+            return is_asked
+
         def on_message_begin(self) -> None:
             """Note that a request begins."""
             super().on_message_begin()
