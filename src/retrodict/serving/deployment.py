@@ -55,6 +55,7 @@ class Deployments:
         self._answering = answering
         self._cache = workspace.folder / "tmp" / "models"
         self._lock = threading.Lock()
+        self._loaded: dict[EventId, Deployment] = {}
         self._loading: dict[EventId, tuple[int, Future[Deployment]]] = {}  # by whom: a thread
         self._environment: Digest | None = None
         self._code = ServingCode(workspace.objects, self._cache)
@@ -76,6 +77,9 @@ class Deployments:
 
     def of(self, version: ModelVersion) -> Deployment:
         """Return the loaded model; the first who asks loads it, the others wait."""
+        loaded = self._loaded.get(version.event)
+        if loaded is not None:
+            return loaded
         with self._lock:
             loader, waiting = self._loading.get(version.event, (0, None))
             if waiting is None:
@@ -91,13 +95,15 @@ class Deployments:
                 self._answering(),
                 called(lambda place: f"{version.label}{f' ({place})' if place.parts else ''}", folder),
             ):
-                mine.set_result(Deployment(version=version, model=load_model(folder)))
+                loaded = Deployment(version=version, model=load_model(folder))
         except BaseException as error:
             with self._lock:
                 del self._loading[version.event]  # so that the next one tries again
             mine.set_exception(error)
             raise
-        return mine.result()
+        self._loaded[version.event] = loaded
+        mine.set_result(loaded)
+        return loaded
 
     def _folder(self, version: ModelVersion) -> Path:
         token = self._workspace.clock.random_bytes(8).hex()
