@@ -37,6 +37,7 @@ _LITTLE_ENDIAN: Final = {"BOOL": "?"} | {
     if (name := f"{prefix}{bits}") != "FP8"
 }
 _MOST_AXES: Final = 16
+_WIDE: Final = 16  # columns of a frame, from which on they are taken all at once: of one, pandas first makes a series
 _MOST_VALUES: Final = 2**31 - 1  # of one tensor; more would not pass the limits on bodies in any case
 
 
@@ -413,7 +414,11 @@ def read_wanted(items: object, parameters: Mapping[str, Any]) -> Wanted:
 
 def _columns(output: Any, names: Sequence[str]) -> Iterator[tuple[str, Any]]:
     kind = f"{type(output).__module__.partition('.')[0]}.{type(output).__name__}"
-    if kind in {"pandas.DataFrame", "polars.DataFrame"}:
+    if kind == "pandas.DataFrame" and len(output.columns) > _WIDE and _is_of_one_number(output):
+        matrix = output.to_numpy()
+        for i, name in enumerate(output.columns):
+            yield str(name), matrix[:, i]
+    elif kind in {"pandas.DataFrame", "polars.DataFrame"}:
         for name in output.columns:
             yield str(name), _values(output[name])
     elif isinstance(output, Mapping):
@@ -428,6 +433,12 @@ def _columns(output: Any, names: Sequence[str]) -> Iterator[tuple[str, Any]]:
                 yield name, array[:, i]
         else:
             yield names[0] if len(names) == 1 else "output", array
+
+
+def _is_of_one_number(frame: Any) -> bool:
+    """Say whether all columns of a pandas frame are of one NumPy type of number."""
+    kinds = set(frame.dtypes.tolist())
+    return len(kinds) == 1 and str(kinds.pop()) in _BY_NUMPY
 
 
 def _values(column: Any) -> Any:
