@@ -1,12 +1,13 @@
 """Durable predictions over HTTP, each on disk before its answer is sent; beside MLServer and `mlflow models serve`.
 
-    python benchmarks/serving.py [--seconds 3] [--no-peers]
+    python benchmarks/serving.py [--seconds 3] [--rounds 3] [--no-peers]
 
 Budget for one serving process: 64 callers with one row each >= 2,000 predictions/s; batches of 32 and more >= 10,000
 rows/s. The callers run in a process of their own, whose CPU is not counted; where they share two cores with the
-server, requests per second of the server's CPU tell more than the rate. The peers log nothing. All serve the same
-model (scikit-learn's scaler and logistic regression over 20 features), asked with the same numbers: retrodict and
-MLServer in the Open Inference Protocol, MLflow in its own JSON.
+server, requests per second of the server's CPU tell more than the rate. All servers are up at once and asked in turn,
+round after round, so that a change of the machine's load meets all of them; medians are printed. The peers log
+nothing. All serve the same model (scikit-learn's scaler and logistic regression over 20 features), asked with the same
+numbers: retrodict and MLServer in the Open Inference Protocol, MLflow in its own JSON.
 """
 
 from __future__ import annotations
@@ -19,15 +20,18 @@ import pickle
 import shutil
 import signal
 import socket
+import statistics
 import subprocess
 import sys
 import tempfile
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 from urllib.parse import urlsplit
 
 import measure
@@ -193,21 +197,57 @@ def cpu_s(group: int) -> float:
     return spent / os.sysconf("SC_CLK_TCK")
 
 
-def report(name: str, group: int, url: str, path: str, body: bytes, callers: int, rows: int, seconds: float) -> float:
-    """Ask, print the figures, and return requests per second of the server's CPU."""
-    load(url, path, body, callers, min(seconds, 1.0))  # warm
-    before = cpu_s(group)
-    latencies = load(url, path, body, callers, seconds)
-    per_cpu = len(latencies) / max(cpu_s(group) - before, 1e-9)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """One row of the table: who is asked, and with what.
+
+    Attributes:
+        group: The server's processes.
+    """
+
+    name: str
+    group: int
+    url: str
+    path: str
+    body: bytes
+    callers: int
+    rows: int
+
+    @property
+    def case(self) -> tuple[int, int]:
+        """By what it is compared with others."""
+        return self.callers, self.rows
+
+
+class Figures(NamedTuple):
+    """What came of it: answers a second, and a second of the server's CPU; how long they took, in ms."""
+
+    rate: float
+    per_cpu: float
+    p50_ms: float
+    p99_ms: float
+
+
+def measured(asked: Asked, seconds: float) -> Figures:
+    """Ask for some seconds, and before that for a moment that does not count."""
+    load(asked.url, asked.path, asked.body, asked.callers, min(seconds, 0.5))
+    before = cpu_s(asked.group)
+    latencies = load(asked.url, asked.path, asked.body, asked.callers, seconds)
+    spent = max(cpu_s(asked.group) - before, 1e-9)
     p50, p99 = (latencies[int(q * (len(latencies) - 1))] * 1e3 for q in (0.5, 0.99))
-    rate = len(latencies) / seconds
-    asked = f"{callers} callers x {rows} rows"
+    return Figures(len(latencies) / seconds, len(latencies) / spent, p50, p99)
+
+
+def median(asked: Asked, rounds: Sequence[Figures]) -> Figures:
+    """Print and return the median of each figure."""
+    found = Figures(*(statistics.median(column) for column in zip(*rounds, strict=True)))
+    what = f"{asked.callers} callers x {asked.rows} rows"
     print(
-        f"{name:<36} {asked:<22} {rate:8,.0f} /s {rate * rows:10,.0f} rows/s {per_cpu:8,.0f} /cpu-s "
-        f"p50 {p50:7.2f} ms p99 {p99:7.2f} ms",
+        f"{asked.name:<36} {what:<22} {found.rate:8,.0f} /s {found.rate * asked.rows:10,.0f} rows/s "
+        f"{found.per_cpu:8,.0f} /cpu-s p50 {found.p50_ms:7.2f} ms p99 {found.p99_ms:7.2f} ms",
         flush=True,
     )
-    return per_cpu
+    return found
 
 
 def peer(name: str) -> str | None:
@@ -220,9 +260,11 @@ def peer(name: str) -> str | None:
 
 
 CASES = ((1, 1), (16, 1), (64, 1), (16, 32))
+TOGETHER, ALONE = "retrodict, scored together", "retrodict, each scored alone"
 
 
-def ours(folder: Path, model: Path, seconds: float) -> dict[tuple[str, int], float]:
+@contextmanager
+def ours(folder: Path, model: Path) -> Iterator[list[Asked]]:
     with make_workspace(folder) as workspace:
         register(workspace, str(model), "together")
         register(workspace, str(model), "alone", row_wise=False)
@@ -230,29 +272,34 @@ def ours(folder: Path, model: Path, seconds: float) -> dict[tuple[str, int], flo
         twice.write_text(TWICE)
         register(workspace, str(twice), "twice")
         alias(workspace, "together@champion", "v1", reason="the only one")
-    measure.figure("fsync of 4 KiB, one thread", measure.fsyncs_per_second(folder), "/s")
     port = free_port()
     url = f"http://127.0.0.1:{port}"
     command = measure.retrodict("serve", "together@champion", "alone", "twice", "--port", str(port))
-    found: dict[tuple[str, int], float] = {}
-    with server(
-        command, folder / "project", {"RETRODICT_STATE": str(folder / "state")}, url, "/v2/health/ready"
-    ) as group:
-        for name, says in (("together", "scored together"), ("alone", "each scored alone")):
-            for callers, rows in CASES:
-                path = f"/v2/models/{name}/infer"
-                figure = report(f"retrodict, {says}", group, url, path, oip(rows), callers, rows, seconds)
-                found[says, callers if rows == 1 else -callers] = figure
-        for callers, rows in ((64, 1), (16, 256)):
-            path = "/v2/models/twice/infer"
-            report("retrodict, x -> 2 x", group, url, path, oip_column(rows), callers, rows, seconds)
-    return found
+    state = {"RETRODICT_STATE": str(folder / "state")}
+    with server(command, folder / "project", state, url, "/v2/health/ready") as group:
+        kinds = (("together", TOGETHER, oip, CASES), ("alone", ALONE, oip, CASES))
+        others = ("twice", "retrodict, x -> 2 x", oip_column, ((64, 1), (16, 256)))
+        yield [
+            Asked(
+                name=says,
+                group=group,
+                url=url,
+                path=f"/v2/models/{name}/infer",
+                body=body(rows),
+                callers=callers,
+                rows=rows,
+            )
+            for name, says, body, cases in (*kinds, others)
+            for callers, rows in cases
+        ]
 
 
-def mlserver(folder: Path, model: Path, seconds: float) -> dict[int, float]:
+@contextmanager
+def mlserver(folder: Path, model: Path) -> Iterator[list[Asked]]:
     python = peer("mlserver")
     if python is None:
-        return {}
+        yield []
+        return
     shutil.copyfile(model, folder / "model.joblib")
     ports = [free_port() for _ in range(3)]
     settings = dict(zip(("http_port", "grpc_port", "metrics_port"), ports, strict=True))
@@ -269,23 +316,28 @@ def mlserver(folder: Path, model: Path, seconds: float) -> dict[int, float]:
         )
     )
     url = f"http://127.0.0.1:{ports[0]}"
-    command = [python, "-m", "mlserver.cli.main", "start", "."]
-    if not (Path(python).parent / "mlserver").exists():
-        raise RuntimeError("the environment has no mlserver")
     command = [str(Path(python).parent / "mlserver"), "start", "."]
     with server(command, folder, {}, url, "/v2/models/m/ready") as group:
-        return {
-            callers if rows == 1 else -callers: report(
-                "MLServer (no log)", group, url, "/v2/models/m/infer", oip(rows), callers, rows, seconds
+        yield [
+            Asked(
+                name="MLServer (no log)",
+                group=group,
+                url=url,
+                path="/v2/models/m/infer",
+                body=oip(rows),
+                callers=callers,
+                rows=rows,
             )
             for callers, rows in CASES
-        }
+        ]
 
 
-def mlflow(folder: Path, model: Path, seconds: float) -> dict[int, float]:
+@contextmanager
+def mlflow(folder: Path, model: Path) -> Iterator[list[Asked]]:
     python = peer("mlflow")
     if python is None:
-        return {}
+        yield []
+        return
     save = (
         "import mlflow.sklearn, pickle, sys; mlflow.sklearn.save_model(pickle.load(open(sys.argv[1], 'rb')), 'model')"
     )
@@ -297,17 +349,24 @@ def mlflow(folder: Path, model: Path, seconds: float) -> dict[int, float]:
     url = f"http://127.0.0.1:{port}"
     command = [str(Path(python).parent / "mlflow"), "models", "serve", "-m", "model", "--env-manager", "local", "-p"]
     with server([*command, str(port), "-h", "127.0.0.1"], folder, variables, url, "/ping") as group:
-        return {
-            callers if rows == 1 else -callers: report(
-                "mlflow models serve (no log)", group, url, "/invocations", mlflow_json(rows), callers, rows, seconds
+        yield [
+            Asked(
+                name="mlflow models serve (no log)",
+                group=group,
+                url=url,
+                path="/invocations",
+                body=mlflow_json(rows),
+                callers=callers,
+                rows=rows,
             )
             for callers, rows in CASES
-        }
+        ]
 
 
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--seconds", type=float, default=3.0)
+    parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--no-peers", action="store_true")
     parser.add_argument("--callers", type=int, help=argparse.SUPPRESS)
     parser.add_argument("--url", help=argparse.SUPPRESS)
@@ -321,20 +380,20 @@ def main() -> None:
         folder = Path(name).absolute()
         model = folder / "model.pkl"
         model.write_bytes(pickle.dumps(make_model()))
-        for part in ("ours", "mlserver", "mlflow"):
-            (folder / part).mkdir()
-        found = ours(folder / "ours", model, given.seconds)
-        if given.no_peers:
-            return
-        peers = [mlserver(folder / "mlserver", model, given.seconds), mlflow(folder / "mlflow", model, given.seconds)]
-        for case in (1, 16, 64, -16):
-            best = max((figures[case] for figures in peers if case in figures), default=None)
-            if best is not None:
-                ratios = ", ".join(
-                    f"{says} {found[says, case] / best:.1f} x" for says in ("scored together", "each scored alone")
-                )
-                what = f"{abs(case)} callers{' x 32 rows' if case < 0 else ''}"
-                print(f"requests per CPU second against the best peer, {what}: {ratios}")
+        measure.figure("fsync of 4 KiB, one thread", measure.fsyncs_per_second(folder), "/s")
+        rows: list[Asked] = []
+        with ExitStack() as stack:
+            for serve in (ours,) if given.no_peers else (ours, mlserver, mlflow):
+                (folder / serve.__name__).mkdir()
+                rows += stack.enter_context(serve(folder / serve.__name__, model))
+            rows.sort(key=lambda asked: CASES.index(asked.case) if asked.case in CASES else len(CASES))
+            runs = [[measured(asked, given.seconds) for asked in rows] for _ in range(given.rounds)]
+    medians = {(a.name, a.case): median(a, found) for a, found in zip(rows, zip(*runs, strict=True), strict=True)}
+    for case in CASES:
+        peers = [found.per_cpu for (name, of), found in medians.items() if of == case and "no log" in name]
+        if peers:
+            ratios = ", ".join(f"{name} {medians[name, case].per_cpu / max(peers):.1f} x" for name in (TOGETHER, ALONE))
+            print(f"requests per CPU second against the best peer, {case[0]} callers x {case[1]} rows: {ratios}")
 
 
 if __name__ == "__main__":
