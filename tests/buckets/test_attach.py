@@ -179,6 +179,22 @@ def test_an_answer_leads_back_to_the_version_id(
     assert deliveries[1]["june"] in shown
 
 
+def test_a_clone_reads_what_was_fetched_and_is_told_why_it_cannot_ask_the_bucket(
+    raw: Source, retrodict: Command, project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert retrodict("fetch", "--only", "raw@v1", "--json").record["objects"] == 1
+    assert retrodict("remote", "add", "origin", tmp_path / "hub").code == 0
+    assert retrodict("push").code == 0
+    monkeypatch.setenv("RETRODICT_STATE", str(tmp_path / "other-keys"))
+    assert retrodict("clone", tmp_path / "hub", tmp_path / "clone").code == 0
+    there = ("-C", tmp_path / "clone")
+    assert len(names(retrodict(*there, "ls", "raw@v3", "--json"))) == 3
+    assert retrodict(*there, "cat", "raw@v1/2026/may.csv").out == MAY.decode()
+    asked = retrodict(*there, "cat", "raw/2026/may.csv")
+    assert (asked.code, "sealed" in asked.err, "keys share" in asked.err) == (2, True, True)
+    assert retrodict(*there, "verify").code in (0, 2)  # 2: whose key it is, nobody has told
+
+
 def test_again_sees_what_has_changed_and_what_is_gone(source: Source, retrodict: Command) -> None:
     may = source.put("in/may.csv", MAY)
     pause()

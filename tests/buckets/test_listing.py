@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from retrodict.buckets import Change, Listing, Pin, changed_keys, divide, states
+from retrodict.buckets import Change, Listing, Past, Pin, changed_keys, divide
 from retrodict.kernel.errors import FormatError
 
 KEYS = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=8)
@@ -50,22 +50,23 @@ def test_states_are_what_a_dict_was_after_each_change_and_go_on_from_any(
         after.append(dict(model))
         changes.append(Change(key=key, modified=at, pin=made))
     by_key = sorted(changes, key=lambda change: change.key)  # as a bucket gives them
-    assert [dict(state.pins) for state in states(by_key)[0]] == after
+    assert [dict(state.pins) for state in Past(by_key)] == after
     if after:
         known = data.draw(st.integers(0, len(after) - 1))
         last = max(i for i, held in enumerate(after) if held == after[known])
-        assert [dict(state.pins) for state in states(by_key, after=after[known])[0]] == after[last + 1 :]
+        assert [dict(state.pins) for state in Past(by_key, after=after[known])] == after[last + 1 :]
 
 
 def test_changes_of_one_period_are_one_state_and_none_is_older_than_the_one_before_it() -> None:
     changes = [Change(key="a", modified=f"2026-01-0{d}T10:00:00Z", pin=pin("a", d)) for d in (1, 2, 2, 3)]
     changes.append(Change(key="a", modified="2026-01-01T00:00:00Z", pin=pin("a", 9)))  # began before, took long
-    found, by = states(changes, by="day")
+    past = Past(changes, by="day")
+    found = list(past)
+    assert past.instants == [state.as_of for state in found]
     assert [(s.as_of[:10], s.pins["a"].size_bytes) for s in found] == [
         ("2026-01-01", 1),
         ("2026-01-02", 2),
         ("2026-01-03", 9),
     ]
-    assert by == "day"
     assert divide(f"2026-01-01T{n // 60:02}:{n % 60:02}:00Z" for n in range(500)) == "hour"
-    assert states(changes, after={"a": pin("a", 77)})[0] == []  # never was
+    assert list(Past(changes, after={"a": pin("a", 77)})) == []  # never was

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 from pathlib import Path
 from typing import Literal
 
 from retrodict import datasets
 from retrodict.actions import attaching
-from retrodict.buckets import PERIODS, Bucket, Change, Listing, Period, State, changed_keys, states
+from retrodict.buckets import PERIODS, Bucket, Change, Listing, Past, Period, State, changed_keys
 from retrodict.datasets import DatasetVersion
 from retrodict.kernel.clock import parse_rfc3339
 from retrodict.kernel.errors import UsageError
@@ -19,6 +20,7 @@ from retrodict.kernel.types import Digest, Edge, EventId, Ref
 from retrodict.workspace import Batch, Workspace
 
 _MOST_STATES = 10_000
+How = Literal["listed", "history"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,7 +39,7 @@ class AttachedVersion:
     index: int
     content: Digest
     as_of: str | None
-    how: Literal["listed", "history"]
+    how: How
     files: int
     size_bytes: int
     added: int
@@ -110,44 +112,52 @@ def attach(
             raise UsageError(f"{what} is no attached bucket", hint="Give s3://BUCKET[/PREFIX], and its name with --as.")
         bucket = attaching.opened(workspace, heads[-1], environment)
     datasets.check_name(label)
-    known = _known(workspace, label, bucket, heads)
+    _check_place(workspace, label, bucket, heads)
     bucket.check()
     changes = list(bucket.changes())
     now = attaching.current(changes)
     listing = Listing(bucket.prefix, now.pins)
     last = attaching.read(workspace, heads[-1]).listing if len(heads) == 1 else None
-    past, divided = _past(changes, last, now, by=period, since=since, history=history)
-    if last is None and not past and not now.pins:
-        raise UsageError(f"{bucket.url} holds nothing", hint="Look at the address; a prefix is a folder of keys.")
-    if len(past) > _MOST_STATES:
+    # Where a name was set on both sides, what the bucket holds now follows both.
+    past = Past(changes, after=None if last is None else last.pins, by=period)
+    begin = None if since is None else parse_rfc3339(since)
+    wanted = [begin is None or parse_rfc3339(at) >= begin for at in past.instants[:-1]]  # the last one is now
+    if not history or len(heads) > 1:
+        wanted = []
+    if sum(wanted) > _MOST_STATES:
         raise UsageError(
-            f"the history of {bucket.url} would be {len(past)} versions",
+            f"the history of {bucket.url} would be {sum(wanted)} versions",
             hint="Give --by with a longer period, --since, or --no-history.",
         )
-    row: list[tuple[State, Literal["listed", "history"]]] = [(state, "history") for state in past]
-    if last is None or last.pins != listing.pins:
-        row.append((now, "listed"))
-    versions = _record(workspace, label, bucket, row, heads, last, reason, progress) if row else []
-    gone = _gone(workspace, known, changes)
+    if not heads and not any(wanted) and not now.pins:
+        raise UsageError(f"{bucket.url} holds nothing", hint="Look at the address; a prefix is a folder of keys.")
+    before = datasets.versions(database, label)
+    row: Iterator[tuple[State, How]] = (
+        (state, "history") for state, is_wanted in zip(past, wanted, strict=False) if is_wanted
+    )
+    is_new = last is None or last.pins != listing.pins or not heads[-1].is_tracked
+    if is_new:
+        row = chain(row, [(now, "listed")])
+    total = sum(wanted) + is_new
+    versions = _record(workspace, label, bucket, row, heads, last, reason, total, progress) if total else []
+    gone = _gone(workspace, before, changes)
     version = versions[-1].reference if versions else heads[-1].label
     return Attached(
         reference=version,
         name=label,
         url=bucket.url,
-        by=divided,
+        by=past.by,
         versions=tuple(versions),
         gone=tuple(gone[:100]),
         gone_objects=len(gone),
     )
 
 
-def _known(
-    workspace: Workspace, label: str, bucket: Bucket, heads: Sequence[DatasetVersion]
-) -> list[tuple[DatasetVersion, Listing]]:
-    """Return the versions of the name so far, and what they pin.
+def _check_place(workspace: Workspace, label: str, bucket: Bucket, heads: Sequence[DatasetVersion]) -> None:
+    """Do nothing, unless the versions of a name are not of this bucket.
 
     Raises:
-        UsageError: They are not of this bucket.
+        UsageError: They are not.
     """
     for head in heads:
         if head.type != "bucket":
@@ -158,29 +168,17 @@ def _known(
                 f"{label!r} is the name of {there[0]}" + (f" at {there[1]}" if there[1] else ""),
                 hint="Give this one another name with --as.",
             )
-    found = [v for v in datasets.versions(workspace.views.database(), label) if v.type == "bucket"]
-    return [(v, attaching.read(workspace, v).listing) for v in found if workspace.objects.has(v.content)]
-
-
-def _past(
-    changes: Sequence[Change], last: Listing | None, now: State, *, by: Period | None, since: str | None, history: bool
-) -> tuple[list[State], Period]:
-    """Return the states between what is known and what the bucket holds now, without both."""
-    found, period = states(changes, after=None if last is None else last.pins, by=by)
-    if since is not None:
-        begin = parse_rfc3339(since)
-        found = [state for state in found if parse_rfc3339(state.as_of) >= begin]
-    return ([state for state in found[:-1] if state.pins != now.pins] if history else []), period
 
 
 def _record(
     workspace: Workspace,
     label: str,
     bucket: Bucket,
-    row: Sequence[tuple[State, Literal["listed", "history"]]],
+    row: Iterable[tuple[State, How]],
     heads: Sequence[DatasetVersion],
     last: Listing | None,
     reason: str | None,
+    total: int,
     progress: Progress | None,
 ) -> list[AttachedVersion]:
     batch = Batch(workspace)
@@ -238,23 +236,24 @@ def _record(
         )
         before, replaces, number = listing, [event.id], number + 1
         if progress is not None:
-            progress(done, len(row), "versions")
+            progress(done, total, "versions")
     indexes = [s.index for s in batch.append() if s.event.kind == "dataset.attached"]
     return [replace(version, index=index) for version, index in zip(made, indexes, strict=True)]
 
 
-def _gone(
-    workspace: Workspace, known: Sequence[tuple[DatasetVersion, Listing]], changes: Sequence[Change]
-) -> list[str]:
+def _gone(workspace: Workspace, versions: Sequence[DatasetVersion], changes: Sequence[Change]) -> list[str]:
     """Return what versions pin that the bucket no longer has, and whose bytes are not held either."""
     there = {(c.pin.key, c.pin.version_id): c.pin.content for c in changes if c.pin is not None}
-    found: dict[tuple[str, str], str] = {}
-    for version, listing in known:
-        attached = None
+    found, seen = list[str](), set[bytes]()
+    contents = None
+    for version in versions:
+        if version.type != "bucket" or not workspace.objects.has(version.content):
+            continue
+        listing = Listing.decode_without(workspace.objects.get(version.content), seen)
         for name, pin in listing.names.items():
-            if there.get((pin.key, pin.version_id)) == pin.content or (pin.key, pin.version_id) in found:
+            if there.get((pin.key, pin.version_id)) == pin.content:
                 continue
-            attached = attached or attaching.read(workspace, version)
-            if attaching.where(workspace, attached, pin) != "held":
-                found[pin.key, pin.version_id] = f"{version.label}/{name}"
-    return list(found.values())
+            contents = attaching.contents(workspace, version.name) if contents is None else contents
+            if attaching.where(workspace, attaching.Attached(version, listing, contents), pin) != "held":
+                found.append(f"{version.label}/{name}")
+    return found

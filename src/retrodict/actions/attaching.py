@@ -55,14 +55,19 @@ def read(workspace: Workspace, version: DatasetVersion) -> Attached:
         MissingObjectError, AlteredObjectError, FormatError: Its listing cannot be read.
     """
     listing = Listing.decode(workspace.objects.get(version.content))
-    contents: dict[tuple[str, str], Digest] = {}
-    for fetched in datasets.bucket_fetched(workspace.views.database(), version.name):
+    return Attached(version, listing, contents(workspace, version.name))
+
+
+def contents(workspace: Workspace, name: str) -> Mapping[tuple[str, str], Digest]:
+    """Return what bytes were found by key and VersionId, for any version of a name."""
+    found: dict[tuple[str, str], Digest] = {}
+    for fetched in datasets.bucket_fetched(workspace.views.database(), name):
         try:
             rows = json.loads(workspace.objects.get(fetched.objects))
         except RetrodictError:  # of another log, and not fetched: those bytes are not held either
             continue
-        contents |= {(row["key"], row["version"]): Digest(row["content"]) for row in rows}
-    return Attached(version, listing, contents)
+        found |= {(row["key"], row["version"]): Digest(row["content"]) for row in rows}
+    return found
 
 
 def where(workspace: Workspace, attached: Attached, pin: Pin) -> Where:

@@ -84,12 +84,15 @@ def fetch(
 
 
 def _pinned(workspace: Workspace, reference: str) -> located.Content | None:
-    """Return what a reference leads to in an attached bucket; None: elsewhere, or its listing is not held."""
+    """Return what a reference leads to in an attached bucket; None: elsewhere, or it cannot be asked."""
     try:
         found = located.locate(workspace, reference)
+        if found.attached is None:
+            return None
+        attaching.address(workspace, found.attached.version.event)
     except RetrodictError:
         return None
-    return None if found.attached is None else found
+    return found
 
 
 def _from_bucket(

@@ -122,6 +122,8 @@ def history(workspace: Workspace, name: str) -> History:
 def _held(workspace: Workspace, version: datasets.DatasetVersion) -> int | None:
     if version.type != "bucket" or not workspace.objects.has(version.content):
         return None
+    if not datasets.bucket_fetched(workspace.views.database(), version.name):
+        return 0  # no listing needs to be read
     return attaching.held(workspace, attaching.read(workspace, version))
 
 

@@ -1,7 +1,7 @@
 """Versioned buckets of S3: what they hold and held, listings that pin it by VersionId, bytes read by that."""
 
 from retrodict.buckets.client import Bucket, BucketError, PinAlteredError, PinGoneError, UnversionedBucketError
-from retrodict.buckets.listing import PERIODS, Change, Listing, Period, Pin, State, changed_keys, divide, states
+from retrodict.buckets.listing import PERIODS, Change, Listing, Past, Period, Pin, State, changed_keys, divide
 
 __all__ = [
     "PERIODS",
@@ -9,6 +9,7 @@ __all__ = [
     "BucketError",
     "Change",
     "Listing",
+    "Past",
     "Period",
     "Pin",
     "PinAlteredError",
@@ -17,5 +18,4 @@ __all__ = [
     "UnversionedBucketError",
     "changed_keys",
     "divide",
-    "states",
 ]

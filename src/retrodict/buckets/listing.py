@@ -91,14 +91,21 @@ class Listing:
         Raises:
             FormatError: It is none, or one of a newer release.
         """
+        return cls.decode_without(data, set())
+
+    @classmethod
+    def decode_without(cls, data: bytes, known: set[bytes]) -> Listing:
+        """Return a listing without the objects whose lines are known; the others become so. Raises as `decode`."""
         try:
             head, *lines = data.splitlines()
             said = json.loads(head)
             if said["format"] != _FORMAT:
                 raise FormatError(f"a listing of format {said['format']!r}: this release reads {_FORMAT!r}")
-            pins = [_pin(json.loads(line)) for line in lines]
+            fresh = [line for line in lines if line not in known]
+            pins = [_pin(json.loads(line)) for line in fresh]
         except (ValueError, KeyError, TypeError) as error:
             raise FormatError(f"a listing that cannot be read: {error!r}") from error
+        known.update(fresh)
         return cls(prefix=str(said["prefix"]), pins={pin.key: pin for pin in pins})
 
     @cached_property
@@ -138,43 +145,54 @@ def changed_keys(old: Listing, new: Listing) -> tuple[list[str], list[str], list
     return added, removed, sorted(n for n in after.keys() & before.keys() if after[n].content != before[n].content)
 
 
-def states(
-    changes: Iterable[Change], *, after: Mapping[str, Pin] | None = None, by: Period | None = None
-) -> tuple[list[State], Period]:
-    """Return what a bucket held at the end of every period in which something changed, oldest first; and the period.
+class Past:
+    """What a bucket held at the end of every period in which something changed, oldest first.
 
     A bucket says when it began to take an object: one that took long may seem older than its predecessor. What the
     bucket gives as the order of one key's versions counts; none is older than the one before it.
 
-    Args:
-        changes: Of one key in their order, oldest first.
-        after: What is known already: only what followed is returned. Where it is no state of the bucket's (a version
-            was removed since), nothing is, as nobody can say what followed.
-        by: Changes in one period (UTC) make one state; None: the finest that gives no more than a hundred.
+    Attributes:
+        by: Changes in one period (UTC) make one state.
+        instants: When the last change of each state was: one for each.
     """
-    last: dict[str, str] = {}
-    row: list[tuple[str, Change]] = []
-    for change in changes:
-        last[change.key] = max(change.modified, last.get(change.key, ""))
-        row.append((last[change.key], change))
-    row.sort(key=lambda item: item[0])  # stable: of one key in their order
-    start = 0
-    if after is not None:
-        found = _position(row, after)
-        if found is None:
-            return [], by or "instant"
-        start = found
-    by = by or divide(at for at, _ in row[start:])
-    length, held, result = _LENGTHS[by], dict[str, Pin](), list[State]()
-    for number, (at, change) in enumerate(row):
-        if change.pin is None:
-            held.pop(change.key, None)
-        else:
-            held[change.key] = change.pin
-        is_last = number + 1 == len(row) or row[number + 1][0][:length] != at[:length]
-        if number >= start and is_last:
-            result.append(State(as_of=at, pins=dict(held)))
-    return result, by
+
+    def __init__(
+        self, changes: Iterable[Change], *, after: Mapping[str, Pin] | None = None, by: Period | None = None
+    ) -> None:
+        """Put changes in order.
+
+        Args:
+            changes: Of one key in their order, oldest first.
+            after: What is known already: only what followed counts. Where it is no state of the bucket's (a version was
+                removed since), nothing does, as nobody can say what followed.
+            by: The period; None: the finest that gives no more than a hundred states.
+        """
+        last: dict[str, str] = {}
+        row: list[tuple[str, Change]] = []
+        for change in changes:
+            last[change.key] = max(change.modified, last.get(change.key, ""))
+            row.append((last[change.key], change))
+        row.sort(key=lambda item: item[0])  # stable: of one key in their order
+        start = 0 if after is None else _position(row, after)
+        self._row = row
+        self._start = len(row) if start is None else start
+        self.by = by or divide(at for at, _ in row[self._start :])
+        self.instants = [at for number, (at, _) in enumerate(row) if number >= self._start and self._is_end(number)]
+
+    def _is_end(self, number: int) -> bool:
+        length = _LENGTHS[self.by]
+        return number + 1 == len(self._row) or self._row[number + 1][0][:length] != self._row[number][0][:length]
+
+    def __iter__(self) -> Iterator[State]:
+        """Yield the states; of a large bucket no more than one need be in memory."""
+        held: dict[str, Pin] = {}
+        for number, (at, change) in enumerate(self._row):
+            if change.pin is None:
+                held.pop(change.key, None)
+            else:
+                held[change.key] = change.pin
+            if number >= self._start and self._is_end(number):
+                yield State(as_of=at, pins=dict(held))
 
 
 def divide(instants: Iterable[str]) -> Period:

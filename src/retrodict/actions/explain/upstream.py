@@ -316,6 +316,8 @@ def _origin(reader: Reader, source: Source, about: Row) -> Fact:
     for old in before:
         facts.append(_change(reader, old, version, f"it had replaced v{old.version}", about))
     last = version
+    if version.type == "bucket":  # most of what changes in a bucket is not about this file
+        history = [] if source.current is None else [source.current]
     for new in history:
         if precedes(version.index, new.index):
             facts.append(_change(reader, last, new, "since then", about))
