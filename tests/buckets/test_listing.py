@@ -16,6 +16,7 @@ def pin(key: str, number: int, at: str = "2026-01-01T00:00:00.000000Z") -> Pin:
     return Pin(key=key, version_id=f"v{number}", etag=f"e{number}", size_bytes=number, modified=at)
 
 
+@settings(deadline=None)  # other tests run beside it
 @given(st.dictionaries(KEYS, st.integers(0, 9)))
 def test_a_listing_comes_back_whatever_its_keys_are(keys: dict[str, int]) -> None:
     listing = Listing("a/", {f"a/{key}": pin(f"a/{key}", number) for key, number in keys.items()})
@@ -34,6 +35,7 @@ def test_what_is_no_listing_is_refused(data: bytes) -> None:
 Step = tuple[str, bool]
 
 
+@settings(deadline=None)  # other tests run beside it
 @given(st.lists(st.tuples(st.sampled_from("abc"), st.booleans()), max_size=12), st.data())
 def test_states_are_what_a_dict_was_after_each_change_and_go_on_from_any(
     steps: list[Step], data: st.DataObject
