@@ -261,6 +261,30 @@ def test_a_changed_row_of_the_folder_cache_is_found_and_not_believed(
     assert list(later.verify()) == []
 
 
+@pytest.mark.parametrize(
+    "forgery",
+    [
+        "UPDATE marked_epochs SET packs = x''",
+        "UPDATE marked_epochs SET packs = x'', mark = zeroblob(16)",
+        "UPDATE marked_epochs SET packs = x'', number = number + 1",
+        "INSERT INTO marked_epochs SELECT number, x'', mark FROM marked_epochs",
+    ],
+)
+def test_a_forged_epoch_of_the_folder_cache_is_found_and_hides_no_pack_that_is_gone(
+    later: ObjectStore, versions: list[Digest], tmp_path: Path, forgery: str
+) -> None:
+    assert list(later.verify()) == []
+    db = apsw.Connection(str(later.folder / "folders.db"))
+    db.execute(forgery)
+    db.close()
+    assert [finding.what for finding in later.verify()] == ["objects/folders.db"]
+    for key in later.packs():
+        path_of(later.folder, bytes.fromhex(key)).unlink()
+    assert later.add(tmp_path / "home").digest == versions[1]
+    assert later.state(versions[1]) == "held"
+    assert "objects/folders.db" not in {finding.what for finding in later.verify()}
+
+
 def test_an_edit_of_the_same_size_with_its_time_put_back_is_noticed_in_a_folder(
     later: ObjectStore, versions: list[Digest], tmp_path: Path
 ) -> None:

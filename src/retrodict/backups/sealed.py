@@ -18,7 +18,7 @@ from retrodict.kernel.protocols import Clock
 
 _FORMAT, _VERSION = "retrodict keys", 1
 # RFC 7914's cost for files (N = 2^20 takes 1 GiB and 3 s): a guess costs a quarter of a second and 128 MiB.
-_LOG_N, _R, _P = 17, 8, 1
+LOG_N, _R, _P = 17, 8, 1
 _MAX_LOG_N = 22  # a file cannot make us take more than 4 GiB
 _NONCE_BYTES, _SALT_BYTES = 12, 16
 _WORKSPACE = re.compile(r"[0-9a-f]{32}\Z")
@@ -61,7 +61,7 @@ def seal_keys(keys: Keys, passphrase: bytes, clock: Clock, *, at: str) -> bytes:
         "workspace": keys.workspace,
         "origin": keys.origin,
         "at": at,
-        "kdf": {"name": "scrypt", "log_n": _LOG_N, "r": _R, "p": _P, "salt": _text(salt)},
+        "kdf": {"name": "scrypt", "log_n": LOG_N, "r": _R, "p": _P, "salt": _text(salt)},
         "nonce": _text(nonce),
     }
     inside = {
@@ -70,7 +70,7 @@ def seal_keys(keys: Keys, passphrase: bytes, clock: Clock, *, at: str) -> bytes:
         "checkpoint": None if keys.checkpoint is None else _text(keys.checkpoint),
         "ring": _text(keys.ring),
     }
-    box = AESGCM(_derive(passphrase, salt, _LOG_N)).encrypt(nonce, canonical.encode(inside), canonical.encode(head))
+    box = AESGCM(_derive(passphrase, salt, LOG_N)).encrypt(nonce, canonical.encode(inside), canonical.encode(head))
     return canonical.encode({**head, "box": _text(box)}) + b"\n"
 
 

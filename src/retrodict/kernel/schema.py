@@ -14,14 +14,26 @@ class _Cursor(Protocol):
 
 
 class _Connection(Protocol):
+    @property
+    def filename(self) -> str: ...
     def execute(self, statement: str, /) -> _Cursor: ...
+    def read(self, schema: str, which: int, offset: int, amount: int, /) -> tuple[bool, bytes]: ...
 
 
 def describe(db: _Connection) -> dict[str, tuple[object, ...]]:
-    """Return every table, index, trigger and view of a database by its name, and the two numbers in its header."""
+    """Return every table, index, trigger and view of a database by its name, and what its header says."""
     rows = db.execute("SELECT name, type, tbl_name, sql FROM sqlite_schema").fetchall()
     numbers = [(name, db.execute(f"PRAGMA {name}").fetchall()[0]) for name in ("application_id", "user_version")]
-    return {row[0]: tuple(row[1:]) for row in rows} | dict(numbers)
+    return {row[0]: tuple(row[1:]) for row in rows} | dict(numbers) | {"write_version": (_is_written_as_read(db),)}
+
+
+def _is_written_as_read(db: _Connection) -> bool:
+    """Say whether the header's two versions agree: SQLite only reads a file that says it was written by a later one."""
+    if not db.filename:
+        return True  # in memory
+    # HAZARD: through SQLite: closing a descriptor of one's own would drop the locks that this process has on the file.
+    _, header = db.read("main", 0, 0, 20)
+    return header[18] == header[19]
 
 
 def differences(held: Mapping[str, object], true: Mapping[str, object]) -> list[str]:

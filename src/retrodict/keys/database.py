@@ -96,8 +96,9 @@ class RingFile:
             true.execute(_SCHEMA)
             held, due = schema.describe(db), schema.describe(true)
             # What an earlier release made has not yet the tables that this one adds with its first write.
-            later = [table for table in ("subjects", "files", "forgotten_files") if table not in held]
-            return [name for name in schema.differences(held, due) if not any(table in name for table in later)]
+            later = {"subjects", "files", "forgotten_files"} - held.keys()
+            lacking = {name for name in due.keys() - held.keys() if due[name][1] in later}
+            return schema.differences(held, {name: due[name] for name in due.keys() - lacking})
 
     def _is_made(self, db: apsw.Connection, table: str) -> bool:
         # Another process may have made the file and not yet its tables; an earlier release made fewer.

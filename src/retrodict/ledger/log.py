@@ -121,6 +121,8 @@ class Ledger:
             row = fetch(db, "SELECT origin FROM meta")
         if len(row) != 1:
             raise FormatError(f"{database.path} names {len(row)} origins; a log has one")
+        if type(row[0][0]) is not str:
+            raise FormatError(f"{database.path} names an origin that is no text")
         self.origin: str = row[0][0]
 
     @classmethod

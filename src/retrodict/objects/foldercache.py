@@ -6,7 +6,8 @@ must all be what they were, an entry that was changed just before it was read is
 whose mark does not fit is nothing. The cache may be deleted at any time, and begins anew under another key.
 
 Whether the contents are also *held* a row says by its epoch. The cache knows which packs there were; once one of them
-is gone a new epoch begins, and what older rows say to be held is looked up again.
+is gone a new epoch begins, and what older rows say to be held is looked up again. An epoch is marked with its packs as
+the rows are: who could forge it could have a pack that is gone believed to be there.
 """
 
 from __future__ import annotations
@@ -26,13 +27,21 @@ from retrodict.objects.index import odd_schema
 RECORD = struct.Struct("<cHQqqq")  # kind, length of the name, inode, size, mtime, ctime; the name follows
 UNKNOWN = b"?"  # the kind of an entry that must be read again whatever its stat data
 
-_SCHEMA = """CREATE TABLE IF NOT EXISTS folders (
+_FOLDERS = """CREATE TABLE IF NOT EXISTS folders (
   device INTEGER, inode INTEGER, part BLOB, epoch INTEGER NOT NULL, node BLOB NOT NULL, files INTEGER NOT NULL,
   size INTEGER NOT NULL, entries BLOB NOT NULL, contents BLOB NOT NULL, large BLOB NOT NULL, mark BLOB NOT NULL,
   PRIMARY KEY (device, inode, part)) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS packs (name BLOB PRIMARY KEY) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS epochs (number INTEGER NOT NULL);
 """
+_EARLIER = (
+    _FOLDERS
+    + """CREATE TABLE IF NOT EXISTS packs (name BLOB PRIMARY KEY) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS epochs (number INTEGER NOT NULL);"""
+)
+_SCHEMA = (
+    _FOLDERS
+    + "CREATE TABLE IF NOT EXISTS marked_epochs (number INTEGER NOT NULL, packs BLOB NOT NULL, mark BLOB NOT NULL);"
+    + MARKED_BY
+)
 _ROW = struct.Struct("<3q32s2qIII")
 
 
@@ -143,6 +152,30 @@ def _mark(key: bytes, row: Row) -> bytes:
     return blake3(b"".join((fixed, row.part, row.entries, row.contents, row.large)), key=key).digest(16)
 
 
+def _joined(packs: Iterable[bytes]) -> bytes:
+    """Put the names of packs and raw files together, each behind its length."""
+    return b"".join(bytes([len(name)]) + name for name in sorted(packs))
+
+
+def _parted(packs: bytes) -> Iterator[bytes]:
+    offset = 0
+    while offset < len(packs):
+        end = offset + 1 + packs[offset]
+        yield packs[offset + 1 : end]
+        offset = end
+
+
+def _mark_epoch(key: bytes, number: int, packs: bytes) -> bytes:
+    return blake3(b"epoch" + number.to_bytes(8, "little") + packs, key=key).digest(16)
+
+
+def _is_epoch(key: bytes, row: Sequence[object]) -> bool:
+    number, packs, mark = row
+    return (
+        isinstance(number, int) and number > 0 and isinstance(packs, bytes) and _mark_epoch(key, number, packs) == mark
+    )
+
+
 def _is_row(key: bytes, row: Sequence[object]) -> bool:
     try:
         return _mark(key, Row(*row[:-1])) == row[-1]  # type: ignore[arg-type]
@@ -156,8 +189,8 @@ class FolderCache(CacheFile):
     called = "the folder cache"
 
     def _settle(self, db: apsw.Connection) -> None:
-        db.execute(_SCHEMA + MARKED_BY)
-        self._take_over(db, ["folders"])
+        db.execute(_SCHEMA + "; DROP TABLE IF EXISTS packs; DROP TABLE IF EXISTS epochs")
+        self._take_over(db, ["folders", "marked_epochs"])
 
     def _open(self) -> None:
         if self._key is not None:
@@ -170,17 +203,30 @@ class FolderCache(CacheFile):
         with self._lock:
             try:
                 with self._db:
-                    numbers = self._db.execute("SELECT number FROM epochs").fetchall()
-                    number = int(numbers[0][0]) if len(numbers) == 1 else 0  # type: ignore[arg-type]
-                    seen = {row[0] for row in self._db.execute("SELECT name FROM packs")}
+                    number, seen = self._epoch(self._db)
                     if number < 1 or not seen <= set(present):
                         highest = self._db.execute("SELECT max(epoch) FROM folders").fetchall()[0][0]
                         number = max(number, highest if isinstance(highest, int) else 0) + 1
-                        self._db.execute("DELETE FROM packs; DELETE FROM epochs")
-                        self._db.execute("INSERT INTO epochs VALUES (?)", (number,))
-            except (apsw.Error, UnicodeDecodeError, ValueError, TypeError):
+                        self._begin(self._db, number, ())
+            except (apsw.Error, UnicodeDecodeError, OverflowError):
                 return 0  # a damaged cache is no cache
         return number
+
+    def _epoch(self, db: apsw.Connection) -> tuple[int, set[bytes]]:
+        """Return the epoch that is marked, and the packs that there were; 0 where none is."""
+        assert self._key is not None
+        rows = db.execute("SELECT * FROM marked_epochs").fetchall()
+        if len(rows) != 1 or not _is_epoch(self._key, rows[0]):
+            return 0, set()
+        number, packs, _ = rows[0]
+        return number, set(_parted(packs))  # type: ignore[arg-type, return-value]
+
+    def _begin(self, db: apsw.Connection, number: int, packs: Iterable[bytes]) -> None:
+        assert self._key is not None
+        names = _joined(packs)
+        db.execute("DELETE FROM marked_epochs")
+        mark = _mark_epoch(self._key, number, names)
+        db.execute("INSERT INTO marked_epochs VALUES (?, ?, ?)", (number, names, mark))
 
     def parts(self, device: int, inode: int) -> list[bytes]:
         """Return the parts of a folder about which there are rows."""
@@ -216,24 +262,31 @@ class FolderCache(CacheFile):
         with self._lock:
             try:
                 with self._db:
-                    self._db.executemany("INSERT OR IGNORE INTO packs VALUES (?)", [(name,) for name in packs])
                     self._db.executemany(
                         "DELETE FROM folders WHERE device=? AND inode=? AND part=?",
                         [(signed(device), signed(inode), part) for device, inode, part in stale],
                     )
                     self._db.executemany("INSERT OR REPLACE INTO folders VALUES (?,?,?,?,?,?,?,?,?,?,?)", marked)
-            except apsw.Error:
+                    number, seen = self._epoch(self._db)
+                    if number and not seen >= (present := set(packs)):
+                        self._begin(self._db, number, seen | present)
+            except (apsw.Error, UnicodeDecodeError):
                 return  # what is not remembered is read again
 
     def _verify(self, db: apsw.Connection) -> Iterator[Finding]:
-        if odd := odd_schema(db, _SCHEMA + MARKED_BY):
-            if odd_schema(db, _SCHEMA):  # else an earlier release has made it, and it is emptied by the next who writes
+        if odd := odd_schema(db, _SCHEMA):
+            if odd_schema(
+                db, _EARLIER
+            ):  # else an earlier release has made it, and it is emptied by the next who writes
                 yield self._altered(f"its schema is not this format's: {', '.join(odd)}")
             return
         for finding in self._verify_marker(db, "folders"):
             if finding is not None:
                 yield finding
                 continue
+            epochs = db.execute("SELECT * FROM marked_epochs").fetchall()
+            if len(epochs) > 1 or any(self._key is None or not _is_epoch(self._key, row) for row in epochs):
+                yield self._altered("its epoch is altered (it is not believed)")
             for row in db.execute("SELECT * FROM folders"):
                 if self._key is None or not _is_row(self._key, row):
                     yield self._altered(f"the row of device {row[0]}, inode {row[1]} is altered (it is not believed)")

@@ -22,6 +22,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
@@ -35,6 +36,7 @@ from retrodict.actions.run import run
 from retrodict.actions.verify import verify
 from retrodict.kernel.clock import SystemClock
 from retrodict.kernel.types import EventId
+from retrodict.testing.forks import rehearse
 from retrodict.workspace import Workspace, publish
 
 AGENT = "Ada <ada@example.org>"
@@ -194,12 +196,23 @@ def _write(folder: Path, what: str, seed: int, pipe: int) -> None:
 
 
 def prepare(folder: Path) -> None:
-    """Make the workspace that is written to."""
-    init(folder / "project", folder / "state", SystemClock(), agent=AGENT)
-    with open_workspace(folder / "project", folder / "state", SystemClock(), agent=AGENT) as workspace:
-        source = folder / "project" / "twice.py"
-        source.write_text(MODEL)
-        register(workspace, f"{source}:predict", "twice")
+    """Make the workspace that is written to; nothing has it open afterwards."""
+
+    def work() -> None:
+        init(folder / "project", folder / "state", SystemClock(), agent=AGENT)
+        with open_workspace(folder / "project", folder / "state", SystemClock(), agent=AGENT) as workspace:
+            source = folder / "project" / "twice.py"
+            source.write_text(MODEL)
+            register(workspace, f"{source}:predict", "twice")
+            for write in (_adds, _predicts, _publishes, _runs):
+                with suppress(StopIteration):
+                    write(workspace, _stop, 0)
+
+    rehearse(work)
+
+
+def _stop(event: EventId) -> None:
+    raise StopIteration(event)
 
 
 def check(folder: Path, result: Kills) -> None:
