@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import os
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 HERE = Path(__file__).parent
+MAKE = HERE.parent / "environments" / "make.sh"
+MADE = os.environ.get("RETRODICT_TEST_ENVIRONMENTS") or (
+    f"{os.environ.get('XDG_CACHE_HOME') or Path.home() / '.cache'}/retrodict/test-environments"
+)
 
 
 @pytest.mark.timeout(900)
 def test_models_of_pytorch() -> None:
-    made = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "retrodict" / "tests"
-    if not os.environ.get("CI") and not any(made.glob("torch-*/.made")):
-        pytest.skip(f"PyTorch's environment (0.9 GB) is not made: tests/heavy/environment.sh {sys.executable}")
-    script = [str(HERE / "environment.sh"), sys.executable]
+    if not os.environ.get("CI") and not any(Path(MADE).glob("torch-*/.made")):
+        pytest.skip("PyTorch's environment (0.9 GB) is not made: tests/environments/make.sh torch")
+    script = ["bash", str(MAKE), "torch", "beside"]
     python = subprocess.run(script, check=True, capture_output=True, text=True).stdout.strip()
     command = [python, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:xdist", str(HERE / "torch_cases.py")]
     ended = subprocess.run(command, cwd=HERE.parents[1], capture_output=True, text=True, check=False)
