@@ -32,4 +32,5 @@ if [ ${#missing[@]} -gt 0 ]; then
     echo "Not installed, and no way to install them here: ${missing[*]}; the tests that need them are skipped." >&2
   fi
 fi
-exec "$bin/python" -m pytest -n "${WORKERS:-2}" "$@"
+# Work is stolen, not dealt: the tests of a file stay together, so that what they share is made once.
+exec "$bin/python" -m pytest -n "${WORKERS:-2}" --dist worksteal "$@"

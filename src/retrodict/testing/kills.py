@@ -199,6 +199,8 @@ def prepare(folder: Path) -> None:
     """Make the workspace that is written to; nothing has it open afterwards."""
 
     def work() -> None:
+        from retrodict.server import serve
+
         init(folder / "project", folder / "state", SystemClock(), agent=AGENT)
         with open_workspace(folder / "project", folder / "state", SystemClock(), agent=AGENT) as workspace:
             source = folder / "project" / "twice.py"
@@ -207,6 +209,7 @@ def prepare(folder: Path) -> None:
             for write in (_adds, _predicts, _publishes, _runs):
                 with suppress(StopIteration):
                     write(workspace, _stop, 0)
+            serve(workspace, ["twice"], port=0, ready=lambda _: os.kill(os.getpid(), signal.SIGTERM))
 
     rehearse(work)
 
