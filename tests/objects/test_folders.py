@@ -576,7 +576,9 @@ def test_the_cache_of_an_earlier_release_is_not_believed_and_no_damage(tmp_path:
     with ObjectStore.open(folder, LaterClock(), cache_key=CACHE_KEY) as store:
         store.add(tmp_path / "home")
     db = apsw.Connection(str(folder / "folders.db"))  # the earlier one did not say whose its rows are
-    db.execute("DROP TABLE marked_by")
+    db.execute("DROP TABLE marked_by; DROP TABLE marked_epochs")
+    db.execute("CREATE TABLE packs (name BLOB PRIMARY KEY) WITHOUT ROWID")
+    db.execute("CREATE TABLE epochs (number INTEGER NOT NULL)")
     db.close()
     with ObjectStore.open(folder, LaterClock(), read_only=True, cache_key=CACHE_KEY) as store:
         assert list(store.verify()) == []

@@ -551,7 +551,8 @@ class PackFiles:
 
     def holds(self, key: bytes) -> bool:
         """Say whether the pack or raw file is there."""
-        return path_of(self._store, key).exists()
+        # HAZARD: of a damaged page SQLite gives NULL also for a column that cannot be NULL.
+        return type(key) is bytes and path_of(self._store, key).exists()
 
     def close(self) -> None:
         """Let go of all files."""
