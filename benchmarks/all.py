@@ -28,6 +28,7 @@ SMALL = {
         "1",
         "--no-peers",
     ],
+    "databases": ["--seconds", "3", "--scale", "1", "--repetitions", "1"],
     "explain": ["2000"],
     "ledger": ["5000"],
     "lineage": ["--edges", "20000", "--predictions", "2000"],

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -848,22 +849,23 @@ def _with_valid_from(table: Table, made: Any, how: How, made_by: Sequence[Change
 
 
 def _with_captured(batch: Batch, made: Any, made_by: Sequence[Change | None]) -> tuple[Any, list[Edge]]:
-    """Return changes with what another system knows of them, and the sealed texts among that."""
+    """Return changes with what another system knows of them, and the sealed texts among that.
+
+    All texts of one append are sealed together: a key of its own for each statement of a busy database would cost a
+    wait for the disk each.
+    """
     import pyarrow as pa  # 57 ms
 
-    sealed: dict[str, str] = {}
     agents: dict[str, str] = {}
-    texts: list[Edge] = []
+    said = [text for c in made_by if c is not None for text in (c.why, c.how) if text is not None and text.strip()]
+    numbers = {text: number for number, text in enumerate(dict.fromkeys(said))}
+    kept = batch.seal(json.dumps(list(numbers))) if numbers else None
+    texts = [] if kept is None else [Edge(ref=Ref(Digest(kept["sealed"])), role="text", evidence="observed")]
 
     def seal(text: str | None) -> str | None:
-        if text is None or not text.strip():
+        if kept is None or text not in numbers:
             return None
-        if text not in sealed:
-            kept = batch.seal(text)
-            assert kept is not None
-            sealed[text] = f"{kept['sealed']} {kept['key']}"
-            texts.append(Edge(ref=Ref(Digest(kept["sealed"])), role="text", evidence="observed"))
-        return sealed[text]
+        return f"{kept['sealed']} {kept['key']} {numbers[text]}"
 
     def agent(name: str | None) -> str | None:
         if name is None or not name.strip():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -90,6 +91,7 @@ class Sayings:
         self._ends: list[Version] = []
         self._names: dict[str, str] = {}
         self._texts: dict[str, str | None] = {}
+        self._lists: dict[str, list[str] | None] = {}  # of the texts that were sealed together
 
     def version(self, offset: int) -> Version:
         """Return the version that a change belongs to."""
@@ -113,8 +115,13 @@ class Sayings:
         if not isinstance(sealed, str):
             return None
         if sealed not in self._texts:
-            digest, _, key = sealed.partition(" ")
-            self._texts[sealed] = open_text(self._workspace, SealedText(digest=Digest(digest), key=key))
+            digest, key, number = sealed.split(" ")
+            place = f"{digest} {key}"
+            if place not in self._lists:
+                text = open_text(self._workspace, SealedText(digest=Digest(digest), key=key))
+                self._lists[place] = text if text is None else json.loads(text)
+            texts = self._lists[place]
+            self._texts[sealed] = None if texts is None else str(texts[int(number)])
         return self._texts[sealed]
 
     def reason(self, event: EventId) -> str | None:
