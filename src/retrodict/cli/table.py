@@ -553,3 +553,31 @@ def check_proof_command(file: Path, root: str | None, as_json: bool) -> None:
     record = check_proof(door.read(file).decode("utf-8", "replace"), root)
     door.show(record, as_json=as_json, text=tables.proof_checked)
     sys.exit(record.answer != "yes")
+
+
+@door.subverb(command, "merge", example="retrodict table merge loans --why 'the laptop was offline'")
+@click.argument("name")
+@_BRANCH
+@click.option(
+    "--take",
+    type=click.Choice(["ours", "theirs"]),
+    help="Whose word counts for records that both have changed (default: nobody's: they are shown, exit 1).",
+)
+@click.option("--who", metavar="NAME", help="Who does it (default: as for every command).")
+@click.option("--why", "--reason", "why", metavar="TEXT", help="Why.")
+def merge_command(
+    name: str,
+    branch: str | None,
+    take: Literal["ours", "theirs"] | None,
+    who: str | None,
+    why: str | None,
+    as_json: bool,
+) -> None:
+    """Bring what another clone changed on a branch to the main line, which this workspace must own."""
+    from retrodict.actions.table_merge import merge  # loaded when asked for
+    from retrodict.render import tables
+
+    with _writing(who) as workspace:
+        record = merge(workspace, name, branch=branch, take=take, reason=why)
+    door.show(record, as_json=as_json, text=tables.merged)
+    sys.exit(record.answer != "yes")

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from retrodict.actions.table_alter import TableAltered
     from retrodict.actions.table_change import TableCreated
     from retrodict.actions.table_compare import TableBlame, TableDiff, TableQuery
+    from retrodict.actions.table_merge import TableMerged
     from retrodict.actions.table_prove import TableProof, TableProofChecked
     from retrodict.actions.table_read import RecordHistory, TableRead
     from retrodict.actions.tables import TableLog, Tables, TableShown, VersionRow
@@ -92,7 +93,7 @@ def shown(record: TableShown) -> RenderableType:
     if record.policy.reason:
         lines.append("every change needs a reason")
     if record.policy.approval:
-        lines.append("every change needs a second person's approval")
+        lines.append("every change needs a second person's approval: this release only reads it")
     if record.valid_from is not None:
         lines.append(f"true in the world since {record.valid_from}")
     for branch in record.branches:
@@ -280,3 +281,22 @@ def proof_checked(record: TableProofChecked) -> RenderableType:
     answer = "is in" if record.answer == "yes" else "is NOT in"
     values = ", ".join(f"{name} {cell(value)}" for name, value in record.values.items())
     return Text(f"this record {answer} {record.reference}  {record.root}\n{values}")
+
+
+def merged(record: TableMerged) -> RenderableType:
+    """Render `table merge`."""
+    lines = []
+    for conflict in record.conflicts:
+        lines.append(f"conflict at {_key(conflict.key)}")
+        for side, values, change in (
+            ("main line", conflict.ours, conflict.our_change),
+            ("branch", conflict.theirs, conflict.their_change),
+        ):
+            told = "" if change is None else f"  ({who(change.who)}, {moment(change.at)}: {change.why or 'no reason'})"
+            text = "deleted" if values is None else ", ".join(f"{name} {cell(v)}" for name, v in values.items())
+            lines.append(f"  {side}: {text}{told}")
+    if record.answer == "no":
+        lines.append(f"nothing was merged: decide with --take ours or --take theirs, or change {record.name} first")
+    elif record.merged is not None:
+        lines.append(_changed(record.merged))
+    return Text("\n".join(lines))

@@ -115,6 +115,7 @@ class How:
         uses: What they were taken from.
         since: Refuse changes to records that were changed at or after this offset.
         valid_from: Since when they are true, where a change does not say so itself.
+        merged: The branch that they come from: as `streams.append` has it.
     """
 
     verb: str
@@ -124,6 +125,7 @@ class How:
     uses: Sequence[Edge] = ()
     since: int | None = None
     valid_from: object = None
+    merged: Mapping[str, object] | None = None
 
 
 @dataclass(slots=True)
@@ -195,6 +197,11 @@ def _is_next(db: Any, log: ChangeLog, source: Source) -> bool:
 
 
 def _keep_policy(table: Table, how: How, changes: Sequence[Change]) -> None:
+    if table.policy.approval:
+        raise TablePolicyError(
+            f"every change of {table.name} needs a second person's approval, which this release cannot record",
+            hint="Change it with the release that created it.",
+        )
     if table.policy.reason and not (how.reason or "").strip() and any(not (c.why or "").strip() for c in changes):
         raise TablePolicyError(f"{table.name} takes no change without a reason", hint="Give --why.")
 
@@ -323,7 +330,7 @@ class _Folding:
             before = self._values[known.last] if lives and known is not None else {}
         offset = self._log.size + len(self.rows.op)
         if known is not None and lives:
-            changed = [c.id for c in self._columns if not _same(before.get(str(c.id)), after[str(c.id)])]
+            changed = [c.id for c in self._columns if not is_same(before.get(str(c.id)), after[str(c.id)])]
             if not changed:
                 return
             self.rows.add(UPDATE, known.row, known.last, changed, after, change)
@@ -372,7 +379,7 @@ def conflict(workspace: Workspace, log: ChangeLog, offset: int, shown: str) -> R
     )
 
 
-def _same(a: object, b: object) -> bool:
+def is_same(a: object, b: object) -> bool:
     """Say whether two cells are equal, NaN with itself too, and zero not with minus zero."""
     if isinstance(a, float) and isinstance(b, float):
         return a.hex() == b.hex()
@@ -796,6 +803,7 @@ def _append_table(
         reason=how.reason,
         uses=how.uses,
         after=log.size,
+        merged=how.merged,
         batch=batch,
         texts=texts,
         table=records.version_body(

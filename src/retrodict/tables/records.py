@@ -42,7 +42,7 @@ class Policy:
 
     Attributes:
         reason: That it has a reason.
-        approval: That a second person approves it.
+        approval: That a second person approves it. This release makes no such tables, and does not change one.
     """
 
     reason: bool = False
