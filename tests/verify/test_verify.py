@@ -83,15 +83,21 @@ def test_an_origin_that_is_no_text_is_named(original: Built, store: Path) -> Non
     assert flip(original, path, place, rows_of(path)) == "named"
 
 
-def test_a_pack_without_a_name_in_the_index_is_named(original: Built, store: Path) -> None:
-    """As of a damaged page, whose columns SQLite gives as NULL."""
-    schema = "PRAGMA writable_schema = on; UPDATE sqlite_schema SET sql = replace(sql, ?, ?)"
-    change(store / "objects/index.db", schema, "NOT NULL", "/*nonull*/")
-    change(store / "objects/index.db", "UPDATE packs SET name = NULL WHERE id = 1")
-    change(store / "objects/index.db", schema, "/*nonull*/", "NOT NULL")
+@pytest.mark.parametrize(
+    ("name", "table", "column", "named"),
+    [("objects/index.db", "packs", "name", "index row of pack 1"), ("views.db", "views_meta", "applied", "views.db")],
+)
+def test_a_null_where_there_can_be_none_is_named(
+    original: Built, store: Path, name: str, table: str, column: str, named: str
+) -> None:
+    """SQLite gives NULL for the columns of a damaged page."""
+    schema = "PRAGMA writable_schema = on; UPDATE sqlite_schema SET sql = replace(sql, ?, ?) WHERE name = ?"
+    change(store / name, schema, "NOT NULL", "/*nonull*/", table)
+    change(store / name, f"UPDATE {table} SET {column} = NULL")
+    change(store / name, schema, "/*nonull*/", "NOT NULL", table)
     found = answer(original)
     assert found.answer == "no"
-    assert "index row of pack 1" in {finding.what for finding in found.findings}
+    assert named in {finding.what for finding in found.findings}
 
 
 def test_any_flipped_byte_of_any_other_file_is_named(original: Built, store: Path) -> None:

@@ -160,10 +160,17 @@ def schema(db: apsw.Connection) -> dict[str, str]:
 
 
 def applied(db: apsw.Connection) -> dict[str, Applied]:
-    """Return how far each projection has come; {} in a database that holds no view yet."""
+    """Return how far each projection has come; {} in a database that holds no view yet.
+
+    Raises:
+        DamagedViewsError: A row does not say so.
+    """
     if not db.execute("SELECT 1 FROM sqlite_schema WHERE name = ?", (META,)).fetchall():
         return {}
     rows: list[Any] = db.execute(f"SELECT projection, version, applied, leaf FROM {META}").fetchall()  # noqa: S608
+    # HAZARD: of a damaged page SQLite gives NULL also for a column that cannot be NULL.
+    if any([type(value) for value in row] != [str, int, int, bytes] for row in rows):
+        raise DamagedViewsError(f"a row of {META} does not say what was folded")
     return {row[0]: Applied(version=row[1], count=row[2], leaf=row[3]) for row in rows}
 
 
