@@ -35,6 +35,7 @@ SMALL = {
     "objects": ["1000", "16", "80"],
     "remotes": ["--files", "500", "--mb", "20"],
     "streams": ["--records", "20000"],
+    "tables": ["--records", "20000"],
     "serving": ["--seconds", "1", "--no-peers"],
 }
 

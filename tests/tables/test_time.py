@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from tests.tables.conftest import open_at
 
-from retrodict.actions import table_alter, table_change, table_prove, table_read, tables
+from retrodict.actions import streams, table_alter, table_change, table_prove, table_read, tables
 from retrodict.actions.tabling import How, table_named, version_of
 from retrodict.actions.verify import verify
 from retrodict.kernel.errors import RetrodictError, UsageError
@@ -120,3 +120,13 @@ def test_a_record_is_proved_without_the_others(workspace: Workspace, loans: Path
     with pytest.raises(NoSuchRecordError):
         table_prove.prove(workspace, "loans", "1001")
     assert dataclasses.is_dataclass(proof)
+
+
+def test_small_segments_are_put_together_by_themselves(workspace: Workspace) -> None:
+    table_change.create(workspace, "t", ["id"], types={"id": "int64", "v": "int64"})
+    for i in range(66):
+        table_change.put(workspace, "t", {"id": i % 5, "v": i}, how=PUT)
+    log = lines.own_log(workspace, table_named(workspace, "t"))
+    assert len(log.line.places(0, log.size)) == 3
+    assert [row["v"] for row in rows(workspace, "t@v30")] == [25, 26, 27, 28, 29]
+    streams.check(workspace, "t")
