@@ -50,6 +50,14 @@ def test_a_model_that_is_trained_in_a_run_used_the_rows_that_were_left(workspace
     assert verify(workspace).answer != "no"
 
 
+def test_a_query_in_a_run_used_the_rows_that_it_let_through(workspace: Workspace) -> None:
+    with rd.run("query"):
+        found = rd.table("loans").query("SELECT late, sum(amount) FROM loans@v1 WHERE id >= 50 GROUP BY late")
+        rd.table("loans").query("SELECT count(*) FROM loans")
+    assert found.num_rows == 2
+    assert [(reading.count, reading.ranges) for reading in readings(workspace)] == [(10, ((50, 60),)), (None, None)]
+
+
 def test_many_ranges_are_kept_as_a_bitmap(workspace: Workspace) -> None:
     from retrodict.rows import sets
 

@@ -37,12 +37,11 @@ Made = Callable[[Tables, "tuple[Source, Source] | None"], Any]  # of sources whe
 
 def _sql(query: str) -> Made:
     def make(tables: Tables, sources: tuple[Source, Source] | None) -> Any:
-        if sources is None:
-            CONNECTION.register("loans", tables[0])
-            CONNECTION.register("branches", tables[1])
-            return CONNECTION.sql(query).to_arrow_table().to_pylist()
-        found = {"loans": (tables[0], sources[0]), "branches": (tables[1], sources[1])}
-        return sql.run(CONNECTION, query, found).to_pylist()
+        CONNECTION.register("loans", tables[0])
+        CONNECTION.register("branches", tables[1])
+        if sources is not None:
+            sql.note(CONNECTION, query, {"loans": (tables[0], sources[0]), "branches": (tables[1], sources[1])})
+        return CONNECTION.sql(query).to_arrow_table().to_pylist()
 
     return make
 

@@ -335,13 +335,36 @@ def query(workspace: Workspace, sql: str, *, run: EventId | None = None) -> tupl
     asked = _TOKEN.sub(placed, sql)
     database = _database()
     read = []
+    readings: dict[str, tuple[Any, EventId]] = {}
     for view, reference in views.items():
         found = version_of(workspace, reference)
         read.append(found.reference)
+        rows = table_of(found, rows=True)
         if run is not None:
-            note_read(workspace, found, run)
-        database.register(view, table_of(found))
-    return _asked(database, asked), tuple(read)
+            readings[view] = rows, note_read(workspace, found, run)
+        database.register(view, rows.drop_columns([lines.ROW]))
+    answer = _asked(database, asked)
+    if readings:
+        _note_used(workspace, database, asked, readings)
+    return answer, tuple(read)
+
+
+def _note_used(workspace: Workspace, database: Any, asked: str, readings: Mapping[str, tuple[Any, EventId]]) -> None:
+    """Record which rows of the versions that it read a query used; all, where that cannot be told."""
+    try:
+        import numpy as np  # an extra
+
+        from retrodict.actions.used_rows import record
+        from retrodict.rows import sql as following
+        from retrodict.rows.source import Source
+
+        sources = {view: Source(view, np.asarray(rows[lines.ROW])) for view, (rows, _) in readings.items()}
+        tables = {view: (rows.drop_columns([lines.ROW]), sources[view]) for view, (rows, _) in readings.items()}
+        following.note(database, asked, tables)
+    except (ImportError, MissingExtraError):
+        return
+    for view, (_, event) in readings.items():
+        record(workspace, event, sources[view])
 
 
 def answered(found: Any, versions: tuple[str, ...]) -> TableQuery:

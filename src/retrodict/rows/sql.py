@@ -15,7 +15,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from retrodict.kernel.errors import MissingExtraError, UsageError
+from retrodict.kernel.errors import MissingExtraError
 
 if TYPE_CHECKING:
     from sqlglot import exp
@@ -39,11 +39,11 @@ def questions(sql: str, tables: frozenset[str]) -> list[Question]:
     """Return what to ask for the rows that a query used.
 
     Args:
-        sql: One query in DuckDB's SQL, in which a table of ours stands by its name in double quotes.
-        tables: Those names. Each has a sister with ` with retrodict position` after its name and that column in it.
+        sql: What DuckDB was asked.
+        tables: The names of our tables in it. Each has a sister with ` with retrodict position` after its name and that
+            column in it.
 
     Raises:
-        UsageError: It is no query, or more than one.
         MissingExtraError: sqlglot is not installed.
     """
     try:
@@ -55,9 +55,9 @@ def questions(sql: str, tables: frozenset[str]) -> list[Question]:
     try:
         parsed = sqlglot.parse(sql, read="duckdb")
     except sqlglot.errors.SqlglotError:
-        return [Question(table=table, sql=None, reason="the query could not be followed") for table in sorted(tables)]
+        parsed = []
     if len(parsed) != 1 or not isinstance(parsed[0], exp.Query):
-        raise UsageError("that is not one query", hint="Ask with one SELECT; tables are changed by `retrodict table`.")
+        return [Question(table=table, sql=None, reason="the query could not be followed") for table in sorted(tables)]
     return _Follower(tables).query(parsed[0], {}, ())
 
 
@@ -198,29 +198,23 @@ class _Follower:
         return str(asked.sql(dialect="duckdb"))
 
 
-def run(connection: Any, sql: str, tables: Mapping[str, tuple[Any, Source]]) -> Any:
-    """Run a query, note the rows that it used, and return its answer as an Arrow table.
+def note(connection: Any, sql: str, tables: Mapping[str, tuple[Any, Source]]) -> None:
+    """Note the rows that a query uses, as it can be asked of `connection`.
 
     Args:
         connection: Of DuckDB.
         tables: Name -> its rows as an Arrow table, and where to note them.
 
     Raises:
-        UsageError: It is no query, or DuckDB refuses it.
+        MissingExtraError: sqlglot is not installed.
     """
     import duckdb  # an extra; 137 ms
     import numpy as np
 
-    asked = questions(sql, frozenset(tables))
     for name, (table, source) in tables.items():
-        connection.register(name, table)
         position = np.arange(len(source), dtype=np.int64)
         connection.register(name + _WITH_POSITION, table.append_column(POSITION, [position]))
-    try:
-        answer = connection.sql(sql).to_arrow_table()
-    except duckdb.Error as error:
-        raise UsageError(f"the query cannot be answered: {str(error).splitlines()[0]}") from error
-    for question in asked:
+    for question in questions(sql, frozenset(tables)):
         source = tables[question.table][1]
         if question.sql is None:
             source.use()
@@ -230,4 +224,3 @@ def run(connection: Any, sql: str, tables: Mapping[str, tuple[Any, Source]]) -> 
             source.use(np.ma.filled(found, -1).astype(np.int64))
         except duckdb.Error:  # what is not understood has used all
             source.use()
-    return answer
