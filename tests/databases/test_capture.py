@@ -131,6 +131,57 @@ def test_sqlite_is_captured_too(run: Callable[..., Outcome]) -> None:
     assert [row["id"] for row in _records(run, "requests")] == [2, 3]
 
 
+def _same_as_there(run: Callable[..., Outcome], url: str, other: Any) -> None:
+    told = run("capture", "db", url, "--check").out
+    assert "the same, record by record" in told
+    rows = other.execute("SELECT to_json(loans.*)::text FROM loans ORDER BY id").fetchall()
+    assert [{name: str(value) for name, value in row.items()} for row in _records(run, "loans")] == [
+        {name: str(value) for name, value in json.loads(row, parse_float=str).items()} for (row,) in rows
+    ]
+
+
+def test_changed_columns_are_followed(run: Callable[..., Outcome], url: str) -> None:
+    with psycopg.connect(url, autocommit=True) as other:
+        other.execute(LOANS)
+        other.execute("INSERT INTO loans VALUES (1, 'Ada', 230), (2, 'Bob', 5)")
+        run("capture", "db", url, "--tables", "loans", "--install", "--yes")
+        other.execute("UPDATE loans SET amount = 231 WHERE id = 1")
+        other.execute("ALTER TABLE loans RENAME COLUMN customer TO client")
+        other.execute("ALTER TABLE loans ADD COLUMN branch text DEFAULT 'north'")
+        other.execute("UPDATE loans SET client = 'Eve', branch = 'south' WHERE id = 2")
+        _same_as_there(run, url, other)
+        (changed,) = [
+            change
+            for change in json.loads(run("table", "history", "loans", "2", "--json").out)["changes"]
+            if "Eve" in str(change["cells"])
+        ]
+        assert "UPDATE loans SET client" in changed["how"]
+        assert [cell["column"] for cell in changed["cells"]] == ["client", "branch"]
+        other.execute("ALTER TABLE loans DROP COLUMN branch")
+        other.execute("ALTER TABLE loans ALTER COLUMN amount TYPE int USING amount * 10")
+        other.execute("INSERT INTO loans VALUES (3, 'Grace', 7)")
+        _same_as_there(run, url, other)
+        other.execute("ALTER TABLE loans RENAME COLUMN id TO number; ALTER TABLE loans RENAME COLUMN number TO id")
+        assert "nothing" in run("capture", "db", url).out
+    assert [row["amount"] for row in _records(run, "loans@v1")] == ["230.00", "5.00"]
+
+
+def test_a_column_that_sqlite_gets_is_followed(run: Callable[..., Outcome]) -> None:
+    other = apsw.Connection("shop.db")
+    other.execute("CREATE TABLE loans (id INTEGER PRIMARY KEY, customer TEXT)")
+    other.execute("INSERT INTO loans VALUES (1, 'Ada')")
+    run("capture", "db", "shop.db", "--tables", "loans", "--install", "--yes")
+    other.execute("ALTER TABLE loans ADD COLUMN amount REAL DEFAULT 2.5; UPDATE loans SET customer = 'Eve'")
+    other.execute("ALTER TABLE loans RENAME COLUMN customer TO client")
+    assert "the same" in run("capture", "db", "shop.db", "--check").out
+    other.execute("UPDATE loans SET amount = 7; INSERT INTO loans VALUES (2, 'Bob', 1)")
+    assert "the same" in run("capture", "db", "shop.db", "--check").out
+    assert _records(run, "loans") == [
+        {"id": 1, "client": "Eve", "amount": 7.0},
+        {"id": 2, "client": "Bob", "amount": 1.0},
+    ]
+
+
 def test_nothing_is_lost_or_doubled_while_the_capture_is_killed(
     run: Callable[..., Outcome], url: str, tmp_path: Path
 ) -> None:

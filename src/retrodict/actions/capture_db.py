@@ -13,16 +13,19 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from retrodict.databases import Database, Description, NotCapturableError
+from retrodict.actions.table_alter import alter
+from retrodict.databases import Database, Description
 from retrodict.databases import feed as feeds
 from retrodict.kernel.errors import UsageError
 from retrodict.tables import changes, lines, records
 from retrodict.tables.changes import Change, ChangeSet, How, Source
-from retrodict.tables.records import Table
+from retrodict.tables.records import Column, Table
 from retrodict.workspace import Workspace
 
 _AT_ONCE = 20_000  # changes that are recorded in one piece
 _COMPARED = "found by comparing with the database: it was changed around the capture"
+_ALTERED = "altered"  # in a position: the columns were changed, and the whole table is still to be compared
+_ALTERED_WORDS = "found by comparing with the database, after its columns were changed"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -207,6 +210,7 @@ class _Capture:
         self._reason = reason
         self._source = f"{database.name}#{table}"
         self._ours = self._find(named)
+        self._done: list[ChangeSet] = []
 
     def _find(self, named: str | None) -> Table:
         """Return the table that follows; it is created where there is none."""
@@ -221,49 +225,52 @@ class _Capture:
         same = records.tables(db, name)
         if same:
             # A capture that was stopped before its first rows were recorded goes on; anything else is another table.
-            if lines.own_log(self._workspace, same[0]).size == 0 and _names(self._workspace, same[0]) == [
-                column.name for column in description.columns
-            ]:
+            if lines.own_log(self._workspace, same[0]).size == 0 and self._is_as(same[0], description):
                 return same[0]
             raise UsageError(f"there is a table {name} already", hint="Give another name with --as.")
         columns = [(column.name, column.type) for column in description.columns]
         return changes.create(self._workspace, name, description.key, columns, reason=self._reason)
 
+    def _is_as(self, table: Table, description: Description) -> bool:
+        columns = lines.columns_at(self._workspace.views.database(), lines.own_log(self._workspace, table))
+        return [column.name for column in columns] == [column.name for column in description.columns]
+
     def catch_up(self, *, compare: bool, mend: bool) -> CapturedTable:
         """Record what is new, until there is nothing more."""
-        done: list[ChangeSet] = []
         problems: Sequence[str] = ()
         differs: int | None = None
         while True:
             position = self._position()
             try:
                 with self._database.read(self._table, position, key=self._key, limit=_AT_ONCE) as reading:
-                    self._follow_columns(reading.description)
                     problems = reading.problems
-                    if position is None:
-                        done.append(self._bring_in(reading, position, "capture: where it begins"))
-                    else:
-                        done.append(self._record(reading, position))
-                        if reading.is_whole and compare:
-                            differs = self._compare(reading, mend=mend, done=done)
                     is_whole = reading.is_whole
+                    if position is None:
+                        self._bring_in(reading, "capture: where it begins")
+                        self._note_columns(reading.description)
+                    else:
+                        self._take_in(reading, position)
+                        if is_whole and (self._position() or {}).get(_ALTERED):
+                            self._bring_in(reading, _ALTERED_WORDS)
+                            differs = 0 if compare else None
+                        elif is_whole and compare:
+                            differs = self._compare(reading, mend=mend)
             except feeds.PutBackError:
                 if not mend:
                     raise
                 with self._database.read(self._table, None, key=self._key, limit=_AT_ONCE) as reading:
-                    done.append(self._bring_in(reading, position, _COMPARED))
+                    self._bring_in(reading, _COMPARED)
                     is_whole = True
-            came_to = self._position()
-            self._database.forget(self._table, came_to)
+            self._database.forget(self._table, self._position())
             if is_whole:
                 break
         return CapturedTable(
             table=self._table,
-            reference=done[-1].reference,
-            creates=sum(change.creates for change in done),
-            updates=sum(change.updates for change in done),
-            deletes=sum(change.deletes for change in done),
-            amiss=sum(change.amiss for change in done),
+            reference=self._done[-1].reference,
+            creates=sum(change.creates for change in self._done),
+            updates=sum(change.updates for change in self._done),
+            deletes=sum(change.deletes for change in self._done),
+            amiss=sum(change.amiss for change in self._done),
             differs=differs,
             mended=mend and bool(differs),
             problems=tuple(problems),
@@ -273,66 +280,114 @@ class _Capture:
         log = lines.own_log(self._workspace, self._ours)
         return records.position(self._workspace.views.database(), self._ours.stream, log.branch, self._source)
 
-    def _record(self, reading: feeds.Reading, position: object) -> ChangeSet:
-        found = [_change(change, reading.description.key) for change in reading.changes]
-        how = How(verb="capture", reason=self._reason)
-        source = Source(name=self._source, after=position, position=reading.position)
-        return changes.append(self._workspace, self._ours, found, how, source=source)
+    def _columns(self) -> Sequence[Column]:
+        log = lines.own_log(self._workspace, self._ours)
+        return lines.columns_at(self._workspace.views.database(), log)
 
-    def _bring_in(self, reading: feeds.Reading, position: object, statement: str) -> ChangeSet:
-        how = How(verb="capture", reason=self._reason, statement=statement)
-        source = Source(name=self._source, after=position, position=reading.position)
-        return changes.bring_to(
-            self._workspace, self._ours, self._rows(reading), how, called=self._table, source=source
+    def _take_in(self, reading: feeds.Reading, position: Mapping[str, object]) -> None:
+        """Record changes. Where the columns are other ones, those from before come first, and the table is altered."""
+        found, done = reading.changes, dict(reading.position)
+        marks = {_ALTERED: True} if position.get(_ALTERED) else {}
+        names = {column.name for column in self._columns()}
+        if self._alters(reading.description):
+            before = 0
+            while before < len(found) and _has(found[before], names):
+                before += 1
+            if before:
+                self._record(found[:before], reading, position, {**reading.positions[before - 1], **marks})
+                position = {**reading.positions[before - 1], **marks}
+            self._alter(reading.description)
+            names = {column.name for column in reading.description.columns}
+            found, marks = found[before:], {_ALTERED: True}
+        # What was written under columns that are neither the old nor the new ones is found by comparing.
+        self._record([change for change in found if _has(change, names)], reading, position, {**done, **marks})
+
+    def _alters(self, description: Description) -> bool:
+        """Say whether the columns are other ones than those that were captured last."""
+        known = self._known()
+        by_id = {column.id: column for column in self._columns()}
+        there = {column.number: column for column in description.columns}
+        return known.keys() != there.keys() or any(
+            known[number] not in by_id
+            or by_id[known[number]].name != column.name
+            or by_id[known[number]].type != column.type
+            for number, column in there.items()
         )
+
+    def _known(self) -> dict[int, int]:
+        log = lines.own_log(self._workspace, self._ours)
+        db = self._workspace.views.database()
+        return records.captured_columns(db, self._ours.stream, log.branch, self._source) or {}
+
+    def _alter(self, description: Description) -> None:
+        """Give our table the columns that the database's has now. Whoever is stopped in between does the rest again."""
+        known = self._known()
+        by_id = {column.id: column for column in self._columns()}
+        ours = {column.name for column in by_id.values()}
+        kept = {c.number: by_id[known[c.number]] for c in description.columns if known.get(c.number) in by_id}
+        same = {c.name for c in description.columns if c.number not in kept and c.name in ours}
+        same -= {column.name for column in kept.values()}
+        rename, drop, add = {}, [], {}
+        for column in description.columns:
+            mine = kept.get(column.number)
+            if mine is None and column.name in same:
+                continue  # added by whoever was stopped
+            if mine is None or mine.type != column.type:
+                add[column.name] = column.type
+                drop += [] if mine is None else [mine.name]
+            elif mine.name != column.name:
+                rename[mine.name] = column.name
+        drop += sorted(ours - same - {column.name for column in kept.values()})
+        if rename or drop or add:
+            reason = self._reason or f"the columns of {self._table} were changed"
+            alter(self._workspace, self._ours.name, add=add, drop=drop, rename=rename, reason=reason)
+        self._note_columns(description)
+
+    def _note_columns(self, description: Description) -> None:
+        ids = {column.name: column.id for column in self._columns()}
+        pairs = [(column.number, ids[column.name]) for column in description.columns]
+        changes.follow_columns(self._workspace, self._ours, self._source, pairs)
+
+    def _record(self, found: Sequence[feeds.Change], reading: feeds.Reading, after: object, position: object) -> None:
+        key = reading.description.key
+        how = How(verb="capture", reason=self._reason)
+        source = Source(name=self._source, after=after, position=position)
+        made = [_change(change, key) for change in found]
+        self._done.append(changes.append(self._workspace, self._ours, made, how, source=source))
+
+    def _bring_in(self, reading: feeds.Reading, statement: str) -> None:
+        """Make ours as the whole of the database's table is, whatever it takes."""
+        how = How(verb="capture", reason=self._reason, statement=statement)
+        source = Source(name=self._source, after=self._position(), position=reading.position)
+        rows = self._rows(reading)
+        self._done.append(changes.bring_to(self._workspace, self._ours, rows, how, called=self._table, source=source))
 
     def _rows(self, reading: feeds.Reading) -> Any:
         """Return all rows of the database's table as an Arrow table. Memory: the table, twice."""
         import pyarrow as pa  # 57 ms
 
-        log = lines.own_log(self._workspace, self._ours)
-        columns = lines.columns_at(self._workspace.views.database(), log)
         rows = list(reading.rows())
         return pa.table(
             {
                 column.name: changes.column_of(
                     [row.get(column.name) for row in rows], column.type, f"{self._table}, column {column.name}"
                 )
-                for column in columns
+                for column in self._columns()
             }
         )
 
-    def _compare(self, reading: feeds.Reading, *, mend: bool, done: list[ChangeSet]) -> int:
+    def _compare(self, reading: feeds.Reading, *, mend: bool) -> int:
         """Return how many records are other ones there than here, and record them if that is asked for."""
-        rows = self._rows(reading)
-        if mend:
-            made = changes.bring_to(
-                self._workspace,
-                self._ours,
-                rows,
-                How(verb="capture", reason=self._reason, statement=_COMPARED),
-                called=self._table,
-                source=Source(name=self._source, after=self._position(), position=self._position()),
-            )
-            done.append(made)
-            return made.creates + made.updates + made.deletes
-        return changes.differing(self._workspace, self._ours, rows, called=self._table)
-
-    def _follow_columns(self, description: Description) -> None:
-        names = _names(self._workspace, self._ours)
-        there = [column.name for column in description.columns]
-        if sorted(names) != sorted(there):
-            gone = ", ".join(sorted(set(names) - set(there))) or "none"
-            new = ", ".join(sorted(set(there) - set(names))) or "none"
-            raise NotCapturableError(
-                f"the columns of {self._table} have changed: {new} new, {gone} gone",
-                hint=f"Change those of {self._ours.name} alike: `retrodict table alter {self._ours.name}`.",
-            )
+        if not mend:
+            return changes.differing(self._workspace, self._ours, self._rows(reading), called=self._table)
+        self._bring_in(reading, _COMPARED)
+        made = self._done[-1]
+        return made.creates + made.updates + made.deletes
 
 
-def _names(workspace: Workspace, table: Table) -> list[str]:
-    log = lines.own_log(workspace, table)
-    return [column.name for column in lines.columns_at(workspace.views.database(), log)]
+def _has(change: feeds.Change, names: set[str]) -> bool:
+    """Say whether a change was written when the table had these columns."""
+    return all(row is None or row.keys() == names for row in (change.before, change.after))
 
 
 def _change(change: feeds.Change, key: Sequence[str]) -> Change:

@@ -29,7 +29,7 @@ def alter(
     workspace: Workspace,
     name: str,
     *,
-    add: Mapping[str, str] | None = None,
+    add: Mapping[str, object] | None = None,
     drop: Sequence[str] = (),
     rename: Mapping[str, str] | None = None,
     types: Mapping[str, str] | None = None,
@@ -38,7 +38,7 @@ def alter(
     """Add, drop and rename columns, or give them other types; what was recorded stays as it was.
 
     Args:
-        add: New columns and their types; records that are there have null.
+        add: New columns and their types, as people write them or as schemas do; records that are there have null.
         rename: Old names and new ones.
         types: Columns and their new types, which every value that is there now must fit.
 
@@ -73,7 +73,8 @@ def alter(
             _refuse_losses(log, columns, kinds)
         first = records.highest_id(db, table.stream) + 1
         for i, (column, text) in enumerate((add or {}).items()):
-            altered.append(records.Column(id=first + i, name=column, type=files.type_named(text)))
+            kind = files.type_named(text) if isinstance(text, str) else text
+            altered.append(records.Column(id=first + i, name=column, type=kind))
         changes.check_columns(altered)
         if altered == columns:
             raise UsageError("nothing is altered", hint="Give --add, --drop, --rename or --type.")

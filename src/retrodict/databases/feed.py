@@ -91,6 +91,7 @@ class Reading(Protocol):
     Attributes:
         position: After the changes that `changes` yields; what the next reading goes on from.
         is_whole: Whether `changes` are all that there are: `rows` is the table after them.
+        positions: After each of the changes.
         problems: What tells that changes may have been made around the capture, in words.
     """
 
@@ -104,6 +105,8 @@ class Reading(Protocol):
     def problems(self) -> Sequence[str]: ...  # noqa: D102
     @property
     def changes(self) -> Sequence[Change]: ...  # noqa: D102
+    @property
+    def positions(self) -> Sequence[Mapping[str, object]]: ...  # noqa: D102
     def count(self) -> int: ...  # noqa: D102
     def rows(self) -> Iterator[Row]: ...  # noqa: D102
 

@@ -57,6 +57,7 @@ BEGIN
   RETURN NULL;
 END $$""",
 )
+_EXTENSIONS = 20  # of a reading, to where no transaction is cut; in a database that never rests there is no such place
 _OPS: Mapping[str, Op] = {"I": "create", "U": "update", "D": "delete", "T": "truncate"}
 
 # Where the text of a value says all, and a type of ours does not hold every value of theirs, the text is kept.
@@ -117,6 +118,7 @@ class _Reading:
     is_whole: bool
     problems: Sequence[str]
     changes: Sequence[Change]
+    positions: Sequence[Mapping[str, object]]
     _database: Postgres = field(repr=False)
     _values: Callable[[str], Row] = field(repr=False)
 
@@ -293,6 +295,7 @@ class Postgres:
             description = self.describe(table, key)
             values = self._values(description)
             changes: list[Change] = []
+            positions: list[Mapping[str, object]] = []
             new: dict[str, object] = {"snapshot": now}
             if position is not None:
                 done, then = str(position["snapshot"]), str(position.get("then", now))
@@ -300,31 +303,51 @@ class Postgres:
                     raise PutBackError(
                         f"{self.name} is in a state before the one that was captured last: a backup was restored"
                     )
-                found = self.ask(
-                    "SELECT seq, txid::text, op, before::text, after::text, at, login, application, statement, who, "
-                    "reason FROM retrodict.changes WHERE source = %s AND seq > %s "
-                    "AND pg_visible_in_snapshot(txid, %s::pg_snapshot) "
-                    "AND NOT pg_visible_in_snapshot(txid, %s::pg_snapshot) ORDER BY seq LIMIT %s",
-                    description.name,
-                    position.get("seq", 0),
-                    then,
-                    done,
-                    limit,
-                )
-                if len(found) == limit:
+                found, is_all = self._found(description.name, position.get("seq", 0), then, done, limit)
+                if not is_all:
                     new = {"snapshot": done, "then": then, "seq": found[-1][0]}
                 elif "then" in position:
                     new = {"snapshot": then}
                 changes = _in_order([self._change(row, values) for row in found], description.key)
+                positions = [{"snapshot": done, "then": then, "seq": row[0]} for row in found]
             yield _Reading(
                 description=description,
                 position=new,
                 is_whole=new == {"snapshot": now},
                 problems=self._problems(description.name),
                 changes=changes,
+                positions=positions,
                 _database=self,
                 _values=values,
             )
+
+    def _found(self, name: str, seq: object, then: str, done: str, limit: int) -> tuple[list[tuple[Any, ...]], bool]:
+        """Return the rows of changes after a number, and whether they are all; whole transactions, if that can be."""
+        where = (
+            "FROM retrodict.changes WHERE source = %s AND pg_visible_in_snapshot(txid, %s::pg_snapshot) "
+            "AND NOT pg_visible_in_snapshot(txid, %s::pg_snapshot)"
+        )
+        select = (
+            "SELECT seq, txid::text, op, before::text, after::text, at, login, application, statement, who, reason "
+            f"{where} AND seq > %s ORDER BY seq LIMIT %s"
+        )
+        found = self.ask(select, name, then, done, seq, limit)
+        is_all = len(found) < limit
+        for _ in range(_EXTENSIONS):
+            if is_all:
+                break
+            last = self.ask(
+                f"SELECT count(*) {where} AND seq > %s AND seq <= (SELECT max(seq) FROM retrodict.changes "
+                "WHERE source = %s AND txid::text = ANY(%s))",
+                *(name, then, done, found[-1][0], name, list({row[1] for row in found})),
+            )
+            more = int(last[0][0])
+            if not more:
+                break
+            found += self.ask(select, name, then, done, found[-1][0], more)
+        if not is_all:
+            is_all = not self.ask(f"SELECT 1 {where} AND seq > %s LIMIT 1", name, then, done, found[-1][0])
+        return found, is_all
 
     def _values(self, description: Description) -> Callable[[str], Row]:
         """Return what makes a row of the JSON that a trigger writes; a column that has gone is kept as text."""
@@ -346,7 +369,10 @@ class Postgres:
                     row[name] = None
                 else:
                     reader = readers.get(name)
-                    row[name] = value.decode() if reader is None else reader(value)
+                    try:
+                        row[name] = value.decode() if reader is None else reader(value)
+                    except ValueError:  # it was written when the column had another type
+                        row[name] = self._as_text(value)
             return row
 
         return values
@@ -401,14 +427,26 @@ class Postgres:
 
 def _in_order(changes: list[Change], key: Sequence[str]) -> list[Change]:
     """Put changes of one row within one transaction in the order in which each begins where the last ended."""
-    places: dict[tuple[str, str], list[int]] = {}
+
+    def named(row: Row | None) -> str | None:
+        return None if row is None else repr([row.get(name) for name in key])
+
+    places: dict[tuple[str, int, str], list[int]] = {}
+    emptied = 0  # how often the table was: what is before and what is after does not follow on from each other
     for place, change in enumerate(changes):
-        row = change.after if change.before is None else change.before
-        if row is not None:
-            places.setdefault((change.transaction, repr([row.get(name) for name in key])), []).append(place)
-    for several in places.values():
+        emptied += change.op == "truncate"
+        for name in dict.fromkeys((named(change.before), named(change.after))):
+            if name is not None:
+                places.setdefault((change.transaction, emptied, name), []).append(place)
+    for (*_, name), several in places.items():
         group = [changes[place] for place in several]
-        if any(repr(a.after) != repr(b.before) for a, b in itertools.pairwise(group)):
+        # A row that gets another key leaves this one, or comes to it.
+        sides = [
+            tuple(repr(row) if named(row) == name else None for row in (change.before, change.after))
+            for change in group
+        ]
+        is_renamed = any({named(change.before), named(change.after)} - {name, None} for change in group)
+        if not is_renamed and any(a[1] != b[0] for a, b in itertools.pairwise(sides)):
             for place, change in zip(several, _chained(group), strict=True):
                 changes[place] = change
     return changes

@@ -54,6 +54,14 @@ def _quoted(name: str) -> str:
     return '"' + name.replace('"', '""') + '"'
 
 
+_HEAD = ("seq", "op", "at", "who", "application", "reason")
+
+
+def _places(columns: int) -> list[str]:
+    """Return the columns in which a change keeps a row before and after it."""
+    return [f"{side}{number}" for side in ("before", "after") for number in range(1, columns + 1)]
+
+
 def _changes_table(table: str) -> str:
     return f"retrodict_changes_{table}"
 
@@ -65,6 +73,7 @@ class _Reading:
     is_whole: bool
     problems: Sequence[str]
     changes: Sequence[Change]
+    positions: Sequence[Mapping[str, object]]
     _database: SQLite = field(repr=False)
 
     def count(self) -> int:
@@ -161,26 +170,43 @@ class SQLite:
                 f"INSERT OR IGNORE INTO {_SESSION} (one) VALUES (1)",
             ]
         for table in new:
-            columns = [name for name, _, _ in self._columns(table)]
             kept = _quoted(_changes_table(table))
-            places = [f"{side}{number}" for side in ("before", "after") for number in range(1, len(columns) + 1)]
+            places = ", ".join(_places(len(self._columns(table))))
             statements.append(
                 f"CREATE TABLE {kept} (seq INTEGER PRIMARY KEY AUTOINCREMENT, op TEXT NOT NULL, at TEXT NOT NULL, "
-                f"who TEXT, application TEXT, reason TEXT, {', '.join(places)})"
+                f"who TEXT, application TEXT, reason TEXT, {places})"
             )
-            for op in _OPS:
-                sides = [
-                    f"{side}.{_quoted(name)}" if op not in missing else "NULL"
-                    for side, missing in (("OLD", ("INSERT",)), ("NEW", ("DELETE",)))
-                    for name in columns
-                ]
-                statements.append(
-                    f"CREATE TRIGGER {_quoted(f'retrodict_{op.lower()}_{table}')} AFTER {op} ON {_quoted(table)} BEGIN "
-                    f"INSERT INTO {kept} (op, at, who, application, reason, {', '.join(places)}) "
-                    f"SELECT '{op}', strftime('%Y-%m-%dT%H:%M:%f+00:00', 'now'), who, application, reason, "
-                    f"{', '.join(sides)} FROM {_SESSION}; END"
-                )
+            statements += self._triggers(table)
         return statements
+
+    def _triggers(self, table: str) -> list[str]:
+        columns = [name for name, _, _ in self._columns(table)]
+        statements = []
+        for op in _OPS:
+            sides = [
+                f"{side}.{_quoted(name)}" if op != missing else "NULL"
+                for side, missing in (("OLD", "INSERT"), ("NEW", "DELETE"))
+                for name in columns
+            ]
+            statements.append(
+                f"CREATE TRIGGER {_quoted(f'retrodict_{op.lower()}_{table}')} AFTER {op} ON {_quoted(table)} BEGIN "
+                f"INSERT INTO {_quoted(_changes_table(table))} "
+                f"(op, at, who, application, reason, {', '.join(_places(len(columns)))}) "
+                f"SELECT '{op}', strftime('%Y-%m-%dT%H:%M:%f+00:00', 'now'), who, application, reason, "
+                f"{', '.join(sides)} FROM {_SESSION}; END"
+            )
+        return statements
+
+    def _renew(self, table: str, width: int, columns: int) -> None:
+        """Let the triggers know columns that were added since they were made."""
+        kept = _quoted(_changes_table(table))
+        for number in range(width + 1, columns + 1):
+            for side in ("before", "after"):
+                self._db.execute(f"ALTER TABLE {kept} ADD COLUMN {side}{number}")
+        for op in _OPS:
+            self._db.execute(f"DROP TRIGGER IF EXISTS {_quoted(f'retrodict_{op.lower()}_{table}')}")
+        for statement in self._triggers(table):
+            self._db.execute(statement)
 
     def remove_sql(self, tables: Sequence[str]) -> list[str]:
         """Return the statements that take the capture of tables out again."""
@@ -217,22 +243,28 @@ class SQLite:
                 raise PutBackError(
                     f"{self.name} is in a state before the one that was captured last: a backup was restored"
                 )
-            width = (len(self._columns(kept)) - 6) // 2
-            known = description.columns[:width]  # those that there were when the triggers were made
-            query = f"SELECT * FROM {_quoted(kept)} WHERE seq > ? ORDER BY seq LIMIT ?"
+            problems = self._problems(description)
+            columns = len(description.columns)
+            width = (len(self._columns(kept)) - len(_HEAD)) // 2
+            if not problems and width < columns:
+                self._renew(table, width, columns)
+                width = columns
+            selected = ", ".join((*_HEAD, *_places(width)))
+            query = f"SELECT {selected} FROM {_quoted(kept)} WHERE seq > ? ORDER BY seq LIMIT ?"
             found = self.ask(query, done, limit) if done < last_seq else []
-            changes = [_change(description.name, known, row, width) for row in found]
+            changes = [_change(description.name, description.columns[:width], row, width) for row in found]
             seq = found[-1][0] if len(found) == limit else last_seq
             yield _Reading(
                 description=description,
                 position={"seq": seq},
                 is_whole=seq == last_seq,
-                problems=self._problems(description, width),
+                problems=problems,
                 changes=changes,
+                positions=[{"seq": row[0]} for row in found],
                 _database=self,
             )
 
-    def _problems(self, description: Description, width: int) -> list[str]:
+    def _problems(self, description: Description) -> list[str]:
         there = {
             str(name)
             for (name,) in self.ask(
@@ -240,12 +272,7 @@ class SQLite:
             )
         }
         wanted = [f"retrodict_{op.lower()}_{description.name}" for op in _OPS]
-        problems = [f"the trigger {name} is not there" for name in wanted if name not in there]
-        if width != len(description.columns):
-            problems.append(
-                f"the triggers of {description.name} know {width} of its {len(description.columns)} columns"
-            )
-        return problems
+        return [f"the trigger {name} is not there" for name in wanted if name not in there]
 
     def forget(self, table: str, position: Mapping[str, object]) -> None:
         """Delete the changes before a position: they are held elsewhere now."""

@@ -732,6 +732,23 @@ def _unchanged(workspace: Workspace, log: ChangeLog, amiss: int = 0) -> ChangeSe
 # Recording
 
 
+def follow_columns(workspace: Workspace, table: Table, source: str, columns: Sequence[tuple[int, int]]) -> None:
+    """Record which column of a source is which of ours: by its number there, and by its id here."""
+    with streams.locked(workspace):
+        log = lines.own_log(workspace, table)
+        position = records.position(workspace.views.database(), table.stream, log.branch, source)
+        batch = Batch(workspace)
+        batch.event(
+            "table.captured",
+            uses=(),
+            makes=(),
+            body=records.captured_body(
+                stream=table.stream, branch=log.branch, source=source, position=position, columns=columns
+            ),
+        )
+        batch.append()
+
+
 def _note_position(workspace: Workspace, log: ChangeLog, source: Source | None, amiss: int = 0) -> ChangeSet:
     """Record that a source has come further without a change; called while the lock is held."""
     if source is not None and source.position != source.after:
@@ -741,7 +758,11 @@ def _note_position(workspace: Workspace, log: ChangeLog, source: Source | None, 
             uses=(),
             makes=(),
             body=records.captured_body(
-                stream=log.table.stream, branch=log.branch, source=source.name, position=source.position
+                stream=log.table.stream,
+                branch=log.branch,
+                source=source.name,
+                position=source.position,
+                columns=None,
             ),
         )
         batch.append()

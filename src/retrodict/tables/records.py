@@ -155,9 +155,20 @@ def version_body(
     }
 
 
-def captured_body(*, stream: EventId, branch: str, source: str, position: object) -> dict[str, object]:
-    """Return the body of `table.captured`: a source has come to a position, and nothing has changed on the way."""
-    return {"stream": stream, "branch": branch, "source": {"name": source, "position": position}}
+def captured_body(
+    *, stream: EventId, branch: str, source: str, position: object, columns: Sequence[tuple[int, int]] | None
+) -> dict[str, object]:
+    """Return the body of `table.captured`.
+
+    Args:
+        columns: Which column of the source, by its number there, is which of ours, by its id; None: as before.
+    """
+    return {
+        "stream": stream,
+        "branch": branch,
+        "source": {"name": source, "position": position},
+        "columns": None if columns is None else [list(pair) for pair in columns],
+    }
 
 
 def altered_body(
@@ -209,6 +220,8 @@ class TableProjection:
         "parts TEXT NOT NULL) WITHOUT ROWID",
         "tables_commitments": "CREATE TABLE tables_commitments (event TEXT PRIMARY KEY, entry INTEGER NOT NULL, "
         "stream TEXT NOT NULL, root TEXT NOT NULL, records TEXT NOT NULL) WITHOUT ROWID",
+        "tables_captured": "CREATE TABLE tables_captured (stream TEXT NOT NULL, branch TEXT NOT NULL, "
+        "source TEXT NOT NULL, columns TEXT NOT NULL, PRIMARY KEY (stream, branch, source)) WITHOUT ROWID",
         "tables_sources": "CREATE TABLE tables_sources (stream TEXT NOT NULL, branch TEXT NOT NULL, "
         "source TEXT NOT NULL, position TEXT NOT NULL, event TEXT NOT NULL, "
         "PRIMARY KEY (stream, branch, source)) WITHOUT ROWID",
@@ -261,6 +274,12 @@ class TableProjection:
                 self._appended(db, entry, body)
             case "table.captured":
                 self._come_to(db, entry, body["stream"], body["branch"], body["source"])
+                if body["columns"] is not None:
+                    columns = canonical.encode(body["columns"]).decode()
+                    db.execute(
+                        "INSERT OR REPLACE INTO tables_captured VALUES (?, ?, ?, ?)",
+                        (body["stream"], body["branch"], body["source"]["name"], columns),
+                    )
 
     def _owns(self, db: apsw.Connection, body: Mapping[str, Any]) -> bool:
         query = "SELECT 1 FROM tables_tables WHERE stream = ? AND owner = ?"
@@ -466,6 +485,13 @@ def position(db: apsw.Connection, stream: EventId, branch: str, source: str) -> 
     query = "SELECT position FROM tables_sources WHERE stream = ? AND branch = ? AND source = ?"
     rows: list[Any] = db.execute(query, (stream, branch, source)).fetchall()
     return json.loads(rows[0][0]) if rows else None
+
+
+def captured_columns(db: apsw.Connection, stream: EventId, branch: str, source: str) -> dict[int, int] | None:
+    """Return which column of a source, by its number there, is which of ours, by its id; None: nobody said so."""
+    query = "SELECT columns FROM tables_captured WHERE stream = ? AND branch = ? AND source = ?"
+    rows: list[Any] = db.execute(query, (stream, branch, source)).fetchall()
+    return dict(json.loads(rows[0][0])) if rows else None
 
 
 def sources(db: apsw.Connection, source: str | None = None) -> list[tuple[str, EventId]]:
