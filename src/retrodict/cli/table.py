@@ -410,6 +410,37 @@ def history_command(name: str, key: str, branch: str | None, as_json: bool) -> N
     door.show(record, as_json=as_json, text=tables.history)
 
 
+@door.subverb(
+    command,
+    "page",
+    example="retrodict table page loans\nretrodict table page loans --key 1003 --out inquiry-1003.html",
+)
+@click.argument("name")
+@click.option("--key", "keys", multiple=True, metavar="K", help="Only this record. Repeatable.")
+@_BRANCH
+@click.option(
+    "--limit", type=click.IntRange(min=1), default=1000, show_default=True, help="The newest so many changes."
+)
+@click.option(
+    "--out", type=click.Path(dir_okay=False, path_type=Path), help="The file to write (default: NAME-history.html)."
+)
+def page_command(
+    name: str, keys: tuple[str, ...], branch: str | None, limit: int, out: Path | None, as_json: bool
+) -> None:
+    """Write a page to look at: the changes of NAME, who made each cell what it is, the history of each record."""
+    from retrodict.actions.table_page import page  # loaded when asked for
+    from retrodict.render import table_page
+
+    with door.workspace() as workspace:
+        record = page(workspace, name, keys=keys, branch=branch, limit=limit)
+    if not as_json or out is not None:
+        path = out or Path(f"{name.removeprefix('table:').replace('/', '-')}-history.html")
+        door.write(path, table_page.to_html(record))
+        click.echo(f"Written to {path}", err=True)
+    if as_json:
+        door.show(record, as_json=True, text=str)
+
+
 @door.subverb(command, "diff", example="retrodict table diff loans@v1 loans@v3\nretrodict table diff loans@2020-11-07")
 @click.argument("a")
 @click.argument("b", required=False)
