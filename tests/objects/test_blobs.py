@@ -17,7 +17,7 @@ from retrodict.kernel.clock import SystemClock
 from retrodict.kernel.errors import MissingObjectError, UsageError
 from retrodict.kernel.types import Digest
 from retrodict.objects import ObjectStore, digest_of
-from retrodict.objects.recipe import CUT_FROM, cut
+from retrodict.objects.recipe import CUT_FROM, Recipe, cut, encode
 
 
 def noise(n: int, seed: int = 0) -> bytes:
@@ -84,12 +84,26 @@ def test_a_file_and_its_bytes_have_one_name(store: ObjectStore, tmp_path: Path, 
     data=st.builds(lambda n, s: noise(n, s), st.integers(0, 3_000_000), st.integers(0, 3)),
     segment=st.sampled_from([700_000, 1 << 20, 8 << 20]),
     step=st.integers(1000, 900_000),
+    edits=st.none() | st.lists(st.tuples(st.floats(0, 1), st.integers(0, 300_000), st.binary(max_size=3)), max_size=3),
 )
 def test_cutting_in_segments_gives_the_cuts_of_the_whole(
-    monkeypatch: pytest.MonkeyPatch, data: bytes, segment: int, step: int
+    monkeypatch: pytest.MonkeyPatch,
+    data: bytes,
+    segment: int,
+    step: int,
+    edits: list[tuple[float, int, bytes]] | None,
 ) -> None:
     monkeypatch.setattr("retrodict.objects.recipe._SEGMENT", segment)
     position = 0
+    like = None
+    if edits is not None:  # an earlier version, from which bytes were taken and others put in their place
+        earlier = data
+        for share, taken, put in edits:
+            at = int(share * len(earlier))
+            earlier = earlier[:at] + put + earlier[at + taken :]
+        cutter = FastCDC(65536, min_size=16384, max_size=262144)
+        were = [(c.length, blake3.blake3(c.data).digest()) for c in cutter.cut_buf(earlier)]
+        like = Recipe.decode(encode(blake3.blake3(earlier).digest(), len(earlier), were)) if earlier else None
 
     def read_into(buffer: memoryview) -> int:
         nonlocal position
@@ -100,7 +114,8 @@ def test_cutting_in_segments_gives_the_cuts_of_the_whole(
 
     cuts: list[int] = []
     joined = b""
-    for part, chunks in cut(read_into):
+    for part, chunks, names in cut(read_into, like):
+        assert names == [blake3.blake3(part[at : at + n]).digest() for at, n in chunks[: len(names)]]
         assert [at for at, _ in chunks] == [sum(n for _, n in chunks[:i]) for i in range(len(chunks))]
         cuts += (length for _, length in chunks)
         joined += bytes(part)

@@ -81,36 +81,82 @@ def encode(blob: bytes, size: int, chunks: list[tuple[int, bytes]]) -> bytes:
 
 
 def name_chunks(
-    read_into: Callable[[memoryview], int], pool: Executor, whole: blake3
+    read_into: Callable[[memoryview], int], pool: Executor, whole: blake3, like: Recipe | None = None
 ) -> Iterator[list[tuple[bytes, memoryview]]]:
     """Cut, and yield the chunks of each segment as (name, bytes); at the end `whole` has hashed all bytes.
 
     The bytes are good until the next segment has been asked for. While one segment is hashed, the next is read and cut.
+
+    Args:
+        like: Of an earlier version: where that has the same chunks, nothing is cut again.
     """
-    pending: tuple[memoryview, list[tuple[int, int]], Future[object], Future[list[bytes]]] | None = None
+    pending: tuple[memoryview, _Cuts, Future[object], Future[list[bytes]]] | None = None
 
     def settled() -> Iterator[list[tuple[bytes, memoryview]]]:
         if pending is not None:
-            segment, cuts, hashed, names = pending
+            segment, (cuts, known), hashed, names = pending
             hashed.result()
             parts = [segment[at : at + length] for at, length in cuts]
-            yield list(zip(names.result(), parts, strict=True))
+            yield list(zip([*known, *names.result()], parts, strict=True))
 
-    for segment, cuts in cut(read_into):
+    for segment, cuts, known in cut(read_into, like):
         yield from settled()
         hashed: Future[object] = pool.submit(whole.update, segment)
-        pending = (segment, cuts, hashed, pool.submit(_names, segment, cuts))
+        pending = (segment, (cuts, known), hashed, pool.submit(_names, segment, cuts[len(known) :]))
     yield from settled()
+
+
+_Cuts = tuple[list[tuple[int, int]], list[bytes]]  # (start, length) of each chunk, and the names of the first ones
 
 
 def _names(segment: memoryview, cuts: list[tuple[int, int]]) -> list[bytes]:
     return [blake3(segment[at : at + length]).digest() for at, length in cuts]
 
 
-def cut(read_into: Callable[[memoryview], int]) -> Iterator[tuple[memoryview, list[tuple[int, int]]]]:
-    """Yield (segment, [(start, length) of each chunk in it]) until `read_into` fills nothing; segments leave no gap.
+class _Expected:
+    """Where the chunks of an earlier version are expected to come again.
 
-    A segment is good until two more have been asked for: the memory is used again.
+    A cut depends on nothing but the bytes since the last one, so where the same bytes come again, so does the cut. Only
+    the last chunk of a blob may end where nothing was cut.
+    """
+
+    def __init__(self, like: Recipe | None) -> None:
+        self._like = like
+        self._next: int | None = 0 if like is not None else None
+        self._at = {} if like is None else {name: i for i, name in enumerate(like.chunks)}
+
+    def found(self, segment: memoryview, settled: int) -> _Cuts:
+        """Return the chunks at the beginning of a segment that are the next ones of the earlier version, too."""
+        cuts: list[tuple[int, int]] = []
+        names: list[bytes] = []
+        end = 0
+        while self._like is not None and self._next is not None and end < settled:
+            i = self._next
+            length = self._like.ends[i] - self._like.start(i) if i < len(self._like.chunks) - 1 else 0
+            fits = 0 < length <= min(MAX_CHUNK, len(segment) - end)
+            if fits and blake3(segment[end : end + length]).digest() == self._like.chunks[i]:
+                cuts.append((end, length))
+                names.append(self._like.chunks[i])
+                end += length
+                self._next = i + 1
+            else:
+                self._next = None
+        return cuts, names
+
+    def look_for(self, chunk: memoryview) -> None:
+        """Go on behind a chunk that was cut, if the earlier version has it."""
+        if self._at:
+            i = self._at.get(blake3(chunk).digest())
+            self._next = None if i is None else i + 1
+
+
+def cut(
+    read_into: Callable[[memoryview], int], like: Recipe | None = None
+) -> Iterator[tuple[memoryview, list[tuple[int, int]], list[bytes]]]:
+    """Yield segments until `read_into` fills nothing; they leave no gap.
+
+    Each comes with (start, length) of each chunk in it, and with the names of the first chunks, where they are known. A
+    segment is good until two more have been asked for: the memory is used again.
 
     The cuts are those of FastCDC over the whole input: a cut depends only on the up to `MAX_CHUNK` bytes after the
     previous one, so only a chunk that begins nearer to the end of what was read waits for more.
@@ -118,6 +164,7 @@ def cut(read_into: Callable[[memoryview], int]) -> Iterator[tuple[memoryview, li
     from pyfastcdc import FastCDC  # 45 ms
 
     cutter = FastCDC(AVERAGE_CHUNK, min_size=MIN_CHUNK, max_size=MAX_CHUNK)
+    expected = _Expected(like)
     buffers = [memoryview(bytearray(_SEGMENT + MAX_CHUNK)) for _ in range(3)]
     carry = memoryview(b"")
     for buffer in cycle(buffers):
@@ -128,15 +175,17 @@ def cut(read_into: Callable[[memoryview], int]) -> Iterator[tuple[memoryview, li
         segment = buffer[:full]
         at_end = full < len(buffer)
         settled = full if at_end else full - MAX_CHUNK
-        chunks = []
-        end = 0
-        for chunk in cutter.cut_buf(segment) if segment else ():
-            if end >= settled:
-                break
-            chunks.append((end, chunk.length))
-            end += chunk.length
+        chunks, names = expected.found(segment, settled)
+        end = sum(chunks[-1]) if chunks else 0
+        if end < settled:
+            for chunk in cutter.cut_buf(segment[end:]):
+                if end >= settled:
+                    break
+                chunks.append((end, chunk.length))
+                end += chunk.length
+            expected.look_for(segment[end - chunks[-1][1] : end])
         if chunks:
-            yield segment[:end], chunks
+            yield segment[:end], chunks, names
         if at_end:
             return
         carry = segment[end:]

@@ -164,7 +164,7 @@ class Writer:
         whole = blake3()
         chunks: list[tuple[int, bytes]] = []
         before = self._before(base)
-        for part in self._chunks(read_into, whole, progress):
+        for part in self._chunks(read_into, whole, progress, before.recipe):
             chunks += [(len(data), name) for name, data in part]
             self.keep_named(Kind.CHUNK, part, before.pair((len(data), name) for name, data in part))
         blob = whole.digest()
@@ -197,7 +197,8 @@ class Writer:
         """
         whole = blake3()
         chunks: list[tuple[int, bytes]] = []
-        for part in self._chunks(clone.read_into, whole, progress):
+        before = self._before(base)
+        for part in self._chunks(clone.read_into, whole, progress, before.recipe):
             chunks += [(len(data), name) for name, data in part]
         blob = whole.digest()
         places = places_of(chunks)
@@ -207,7 +208,7 @@ class Writer:
         if is_raw:
             self._raw = clone, raw_key(blob), places  # before its recipe, which may fill the pack: both come at once
         else:
-            bases = self._before(base).pair(chunks)
+            bases = before.pair(chunks)
             for place in new:
                 data = clone.read(place)
                 if name_of(Kind.CHUNK, data) != place.name:
@@ -219,13 +220,17 @@ class Writer:
         return blob
 
     def _chunks(
-        self, read_into: Callable[[memoryview], int], whole: blake3, progress: Callable[[int], None] | None
+        self,
+        read_into: Callable[[memoryview], int],
+        whole: blake3,
+        progress: Callable[[int], None] | None,
+        like: Recipe | None,
     ) -> Iterator[list[tuple[bytes, memoryview]]]:
         from concurrent.futures import ThreadPoolExecutor  # 10 ms, with the logging that it brings
 
         if self._pool is None:
             self._pool = ThreadPoolExecutor(2)
-        for part in name_chunks(read_into, self._pool, whole):
+        for part in name_chunks(read_into, self._pool, whole, like):
             yield part
             if progress is not None:
                 progress(sum(len(data) for _, data in part))
@@ -277,7 +282,7 @@ class Earlier:
     """The chunks of an earlier version, beside which those of a later one are laid."""
 
     def __init__(self, recipe: Recipe | None) -> None:
-        self._recipe = recipe
+        self.recipe = recipe
         self._at = {name: i for i, name in enumerate(recipe.chunks)} if recipe is not None else {}
         self._offset = 0  # in the later version
         self._shift = 0  # by how much further the same bytes lie in the earlier one
@@ -288,7 +293,7 @@ class Earlier:
         Those are what lies at its place, seen from the last chunk that both have; behind the end there is nothing.
         """
         bases: dict[bytes, tuple[bytes, ...]] = {}
-        old = self._recipe
+        old = self.recipe
         for length, name in chunks if old is not None else ():
             start = self._offset + self._shift
             self._offset += length
