@@ -6,6 +6,8 @@ import io
 import json
 import os
 import random
+import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -225,3 +227,27 @@ def test_nothing_is_lost_or_doubled_while_the_capture_is_killed(
         assert other.execute("SELECT count(*) FROM retrodict.changes").fetchone() == (0,)
     assert sorted((row["id"], row["amount"]) for row in _records(run, "loans")) == rows
     run("verify")
+
+
+def test_every_command_of_the_page_works(run: Callable[..., Outcome], url: str) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "databases.md").read_text()
+    with psycopg.connect(url, autocommit=True) as other:
+        other.execute(f"{LOANS}; CREATE TABLE customers (id int PRIMARY KEY)")
+        other.execute("INSERT INTO loans VALUES (703, 'Ada', 230), (1003, 'Bob', 5)")
+        commands = [line[2:] for line in page.splitlines() if line.startswith("$ ")]
+        assert len(commands) == 5
+        for command in commands:
+            words = shlex.split(command.replace("postgresql://app@db/shop", f"'{url}'"))
+            if "--follow" in words:
+                (spoken,) = re.findall(r"```sql\n(SET .*?)```", page, re.DOTALL)
+                other.execute(spoken)
+                process = subprocess.Popen([sys.executable, "-m", *words], stdout=subprocess.PIPE, text=True)
+                assert process.stdout is not None
+                while "changed" not in process.stdout.readline():
+                    assert process.poll() is None
+                process.terminate()
+                process.wait()
+            else:
+                run(*words[1:], *(["--yes"] if {"--install", "--remove"} & set(words) else []))
+    (_, change) = json.loads(run("table", "history", "loans", "703", "--json").out)["changes"]
+    assert (change["who"], change["why"]) == ("ann@example.org", "the code table was wrong")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -163,3 +164,26 @@ def test_bad_references_are_one_line(workspace: Workspace) -> None:
         assert done.returncode == 2
         assert words in done.stderr
         assert len(done.stderr.strip().splitlines()) == 1
+
+
+def test_what_the_page_shows_works(workspace: Workspace, tmp_path: Path) -> None:
+    from retrodict.actions import table_change
+    from retrodict.actions.tabling import How
+
+    page = (Path(__file__).parents[2] / "docs" / "row-lineage.md").read_text()
+    rows = [
+        {"id": i, "Amount": i % 30 * 100, "Age": 20 + i % 50, "Purpose": "car" if i % 3 else "tv", "Late": i % 5 == 0}
+        for i in range(990, 1090)
+    ]
+    table_change.create(workspace, "credits", ["id"], source=rows)
+    for age in range(11):
+        table_change.update(workspace, "credits", "1003", {"Age": 30 + age}, how=How(verb="update"))
+    (code,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    code = code.replace("loans@v12", "credits@v12")
+    exec(f"from sklearn.linear_model import LogisticRegression\n{code}", {})
+    answer = rd.load("credit").ask([{"Amount": 400, "Age": 33}])
+    for command in re.findall(r"^\$ retrodict (.*)$", page, re.MULTILINE):
+        words = command.replace("57", str(answer.index)).replace("loans@", "credits@").split()
+        done = subprocess.run([sys.executable, "-m", "retrodict", *words], capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        assert "run train" in done.stdout
