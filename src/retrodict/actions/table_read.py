@@ -13,12 +13,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 from retrodict import runs
-from retrodict.actions.places import workspace_path
+from retrodict.actions import table_files
 from retrodict.actions.tabling import TableVersion, key_values, log_of, table_named, version_of
 from retrodict.kernel.clock import parse_rfc3339
 from retrodict.kernel.errors import UsageError
-from retrodict.kernel.types import Digest, Edge, EventId, Ref
-from retrodict.streams import records as streams
+from retrodict.kernel.types import Digest, EventId
 from retrodict.tables import history as histories
 from retrodict.tables import lines, valid
 from retrodict.tables.errors import NoSuchRecordError
@@ -223,27 +222,15 @@ def write(
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
-        content = workspace.objects.put_file(temporary)
+        kept = table_files.keep(workspace, found, temporary)
         temporary.replace(out)
     except OSError as error:
         raise UsageError(f"{out} cannot be written: {error.strerror}") from error
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink()
-    place = workspace_path(workspace, out)
-    batch = Batch(workspace)
-    extra = {} if place is not None else {"sealed_path": batch.seal(str(out))}
     root = lines.root_at(workspace.views.database(), found.log, found.stop)
-    event = batch.event(
-        "stream.materialized",
-        uses=edges_or_list(batch, found.log.line.lineage(0, found.stop)),
-        makes=(Edge(ref=Ref(content), role="materialized", evidence="observed", path=place, extra=extra),),
-        body=streams.materialized_body(
-            stream=found.table.stream, branch=found.log.branch, start=0, stop=found.stop, root=root
-        ),
-        reason=reason,
-    )
-    index = next(s.index for s in batch.append() if s.event.id == event.id)
+    index = table_files.note_written(workspace, found, {out: kept}, reason)
     return TableRead(
         reference=found.reference,
         name=found.table.name,
@@ -254,7 +241,7 @@ def write(
         count=made.num_rows,
         records=None,
         path=str(out),
-        content=content,
+        content=kept[0],
         index=index,
     )
 

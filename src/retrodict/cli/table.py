@@ -396,6 +396,40 @@ def at_command(
             door.echo_bytes(action.text_of(made, form))
 
 
+@door.subverb(
+    command,
+    "export",
+    example="retrodict table export loans@v12 --to delta lake/loans\n"
+    "retrodict table export loans --to duckdb loans.duckdb",
+)
+@click.argument("reference")
+@click.argument("path", type=click.Path(path_type=Path))
+@click.option("--to", "form", type=click.Choice(["delta", "duckdb", "parquet"]), required=True, help="As what.")
+@_BRANCH
+@click.option("--true", "true_at", metavar="TIME", help="What was true in the world then, rather than the last word.")
+@click.option("--overwrite", is_flag=True, help="Put it in the place of what is there.")
+@click.option("--why", "--reason", "why", metavar="TEXT", help="Why.")
+def export_command(
+    reference: str,
+    path: Path,
+    form: Literal["delta", "duckdb", "parquet"],
+    branch: str | None,
+    true_at: str | None,
+    overwrite: bool,
+    why: str | None,
+    as_json: bool,
+) -> None:
+    """Write a version for other programs: a Delta table, a DuckDB database, a Parquet file, whose metadata name it."""
+    from retrodict.actions.table_export import export  # loaded when asked for
+    from retrodict.render import tables
+
+    with door.workspace(writes=True) as workspace:
+        record = export(
+            workspace, reference, form, path, branch=branch, true_at=true_at, overwrite=overwrite, reason=why
+        )
+    door.show(record, as_json=as_json, text=tables.exported)
+
+
 @door.subverb(command, "history", example="retrodict table history loans 1003")
 @click.argument("name")
 @click.argument("key")

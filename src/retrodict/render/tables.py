@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from retrodict.actions.table_alter import TableAltered
     from retrodict.actions.table_change import TableCreated
     from retrodict.actions.table_compare import TableBlame, TableDiff, TableQuery
+    from retrodict.actions.table_export import TableExported
     from retrodict.actions.table_merge import TableMerged
     from retrodict.actions.table_prove import TableProof, TableProofChecked
     from retrodict.actions.table_read import RecordHistory, TableRead
@@ -156,6 +157,13 @@ def read(record: TableRead) -> RenderableType:
         wrap=(),
     )
     return Group(drawn, Text(), Text(f"{record.reference}  {record.digest[:_SHORT]}  {count(record.count, 'record')}"))
+
+
+def exported(record: TableExported) -> RenderableType:
+    """Render `table export`."""
+    return Text(
+        f"{record.path}  {record.form}  {record.reference}  {count(record.count, 'record')}  entry {record.index}"
+    )
 
 
 def history(record: RecordHistory) -> RenderableType:
