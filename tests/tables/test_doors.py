@@ -39,7 +39,11 @@ def test_the_command_line_creates_changes_and_shows(newcomer: dict[str, str], tm
     assert (tmp_path / "then.csv").read_text() == LOANS
     assert "stream.appended" in run("lineage", written["content"], "--up", "--json")
     assert written["content"] in run("lineage", "loans@v1", "--down", "--json")
-    assert run("table", "log", "loans", "--csv").count("\n") == 3
+    audited = run("table", "log", "loans", "--csv", "--limit", "1").splitlines()
+    assert audited[0].startswith("\ufeffwhen (UTC),who,claimed or authenticated,why,how,table,record,operation,column,")
+    assert [line.split(",")[1:11] for line in audited[1:]] == [
+        ["Grace Hopper", "claimed", "found", "update", "loans", "1003", "update", "Approved", "false", "true"]
+    ]
     assert "changes" in run("stream", "list")
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from dataclasses import dataclass
 
 from retrodict.actions.tabling import log_of, table_named
@@ -188,21 +186,3 @@ def _versions(workspace: Workspace, log: ChangeLog, limit: int | None, *, own: b
         )
         for version in (found if limit is None else found[max(len(found) - limit, 0) :])
     ]
-
-
-def log_csv(found: TableLog) -> str:
-    """Return a log as CSV, for a spreadsheet: no cell of it begins a formula."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\r\n")
-    writer.writerow(
-        ["version", "entry", "at", "who (claimed)", "why", "how", "creates", "updates", "deletes", "branch"]
-    )
-    for row in found.versions:
-        cells = [row.reference, row.index, row.at, row.who, row.why or "", row.how]
-        cells += [row.creates, row.updates, row.deletes, row.branch or ""]
-        writer.writerow([_harmless(cell) for cell in cells])
-    return text.getvalue()
-
-
-def _harmless(cell: object) -> object:
-    return f"'{cell}" if isinstance(cell, str) and cell[:1] in ("=", "+", "-", "@", "\t", "\r") else cell

@@ -142,18 +142,25 @@ def show_command(name: str, as_json: bool) -> None:
 @click.argument("name")
 @_BRANCH
 @click.option("--limit", type=click.IntRange(min=0), help="Only the last so many.")
-@click.option("--csv", "as_csv", is_flag=True, help="As CSV, for a spreadsheet.")
+@click.option("--csv", "as_csv", is_flag=True, help="For an auditor's spreadsheet: one line for each changed cell.")
 def log_command(name: str, branch: str | None, limit: int | None, as_csv: bool, as_json: bool) -> None:
-    """List every version of NAME: who made it, when, how and why."""
-    from retrodict.actions.tables import log, log_csv  # loaded when asked for
+    """List every version of NAME: who made it, when, how and why; with --csv, every cell that it changed."""
+    if as_csv:
+        if as_json:
+            raise click.UsageError("--csv and --json are two formats")
+        from retrodict.actions.table_audit import audit  # loaded when asked for
+        from retrodict.render.audit import to_csv
+
+        with door.workspace() as workspace:
+            for part in to_csv(audit(workspace, name, branch=branch, limit=limit)):
+                door.echo_bytes(part)
+        return
+    from retrodict.actions.tables import log  # loaded when asked for
     from retrodict.render import tables
 
     with door.workspace() as workspace:
         record = log(workspace, name, branch=branch, limit=limit)
-    if as_csv:
-        door.echo(log_csv(record))
-    else:
-        door.show(record, as_json=as_json, text=tables.logged)
+    door.show(record, as_json=as_json, text=tables.logged)
 
 
 @door.subverb(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -88,20 +89,24 @@ class Sayings:
         self._workspace = workspace
         self._log = log
         self._db = workspace.views.database()
-        self._ends: list[Version] = []
+        self._starts: list[int] = []  # of the versions that were looked up, ascending
+        self._versions: list[Version] = []
+        self._hows: dict[EventId, str] = {}
         self._names: dict[str, str] = {}
         self._texts: dict[str, str | None] = {}
-        self._lists: dict[str, list[str] | None] = {}  # of the texts that were sealed together
+        self._lists: dict[str, list[str] | str | None] = {}  # of the texts that were sealed together
 
     def version(self, offset: int) -> Version:
         """Return the version that a change belongs to."""
-        for version in self._ends:
-            if version.start <= offset < version.stop and (version.branch == MAIN) == (
-                self._log.branch == MAIN or offset < self._log.line.base
-            ):
+        place = bisect_right(self._starts, offset)
+        if place:
+            version = self._versions[place - 1]
+            is_main = self._log.branch == MAIN or offset < self._log.line.base
+            if offset < version.stop and (version.branch == MAIN) == is_main:
                 return version
         found = lines.version_at(self._db, self._log, offset)
-        self._ends.append(found)
+        self._starts.insert(place, found.start)
+        self._versions.insert(place, found)
         return found
 
     def name(self, pseudonym: str) -> str:
@@ -119,9 +124,10 @@ class Sayings:
             place = f"{digest} {key}"
             if place not in self._lists:
                 text = open_text(self._workspace, SealedText(digest=Digest(digest), key=key))
-                self._lists[place] = text if text is None else json.loads(text)
+                # What cannot be opened is said in words: "(erased by entry 7)".
+                self._lists[place] = json.loads(text) if text is not None and text.startswith("[") else text
             texts = self._lists[place]
-            self._texts[sealed] = None if texts is None else str(texts[int(number)])
+            self._texts[sealed] = texts[int(number)] if isinstance(texts, list) else texts
         return self._texts[sealed]
 
     def reason(self, event: EventId) -> str | None:
@@ -134,12 +140,15 @@ class Sayings:
 
     def how(self, version: Version) -> str:
         """Return what made a version, in words."""
+        if version.event in self._hows:
+            return self._hows[version.event]
         words = version.verb
         if version.statement is not None:
             words += f": {open_text(self._workspace, _sealed(version.statement))}"
         if version.run is not None:
             sequenced = self._workspace.logs.find(version.run)
             words += f" (run {version.run if sequenced is None else sequenced.index})"
+        self._hows[version.event] = words
         return words
 
     def said(self, change: Mapping[str, Any]) -> dict[str, Any]:
