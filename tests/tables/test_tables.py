@@ -11,17 +11,19 @@ import pyarrow as pa
 import pytest
 from tests.tables.conftest import LOANS, open_at
 
+from retrodict import streams
 from retrodict.actions import stream_append, table_change, table_read, tables
 from retrodict.actions.tabling import How, Policy, table_named, version_of
 from retrodict.actions.verify import verify
 from retrodict.kernel.errors import RetrodictError, UsageError
-from retrodict.tables import changes, files
+from retrodict.tables import changes, files, lines
 from retrodict.tables.changes import Change, Source
 from retrodict.tables.errors import (
     BadCellError,
     BadKeyError,
     NoSuchRecordError,
     RecordConflictError,
+    TableFoldError,
     TablePolicyError,
 )
 from retrodict.workspace import Workspace
@@ -241,3 +243,18 @@ def test_a_row_keeps_its_identity_through_updates(workspace: Workspace) -> None:
     table_change.import_(workspace, "t", [{"id": i, "v": -i} for i in (4, 2, 0, 9)], how=PUT)
     found = table_read.read(workspace, "t").to_pylist()
     assert [(row["_row"], row["id"], row["v"]) for row in found] == [(0, 0, 0), (2, 2, -2), (4, 4, -4), (9, 9, -9)]
+
+
+def test_two_living_records_under_one_key_are_an_error_that_names_them(workspace: Workspace) -> None:
+    """This release writes none; another program may have written the log."""
+    table_change.create(workspace, "t", ["a", "b"], source=[{"a": i, "b": "x"} for i in range(3)])
+    table = table_named(workspace, "t")
+    log = lines.own_log(workspace, table)
+    columns = lines.columns_at(workspace.views.database(), log)
+    rows = changes._Rows(columns)
+    rows.add(lines.CREATE, None, None, None, {"1": 2, "2": "x"}, None)
+    with streams.locked(workspace):
+        changes._append(workspace, log, columns, rows, How(verb="put"), source=None, amiss=0)
+    assert table_read.read(workspace, "t@v1").num_rows == 3
+    with pytest.raises(TableFoldError, match="2/x in the changes 2 and 3"):
+        table_read.read(workspace, "t")

@@ -12,7 +12,7 @@ import json
 import shutil
 import struct
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -23,10 +23,13 @@ from blake3 import blake3
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from retrodict.actions import table_change, table_read
 from retrodict.actions.add import add
+from retrodict.actions.init import init
 from retrodict.actions.log_witness import log_witness
 from retrodict.actions.open import open_workspace
 from retrodict.actions.predict import predict
+from retrodict.actions.tabling import How, table_named
 from retrodict.actions.verify import Verification, unreadable, verify
 from retrodict.kernel import canonical, merkle
 from retrodict.kernel.errors import IntegrityError
@@ -36,6 +39,9 @@ from retrodict.objects.names import Kind
 from retrodict.objects.pack import FOOTER, FOOTER_MAGIC, RECORD, Place, scan
 from retrodict.objects.statcache import StatCache
 from retrodict.serving import Service
+from retrodict.tables import changes
+from retrodict.tables.changes import Change
+from retrodict.tables.errors import NoSuchRecordError
 from retrodict.testing.clock import FixedClock
 from retrodict.testing.people import make_people, question
 from retrodict.testing.witness import Witness, serve
@@ -511,6 +517,85 @@ def test_a_row_of_the_stat_cache_is_believed_for_no_other_file(scene: Scene) -> 
     assert len(cache.lookup(stats)) == 1
     cache.close()
     assert names(scene.verify(), "objects/stat.db")
+
+
+# The index of tables' keys
+
+
+def _entries(db: apsw.Connection) -> dict[int, bytes]:
+    rows: list[Any] = db.execute("SELECT id, entries FROM buckets").fetchall()
+    return dict(rows)
+
+
+def _forget(db: apsw.Connection, old: dict[int, bytes]) -> None:
+    for place, entries in _entries(db).items():
+        db.execute("UPDATE buckets SET entries = ? WHERE id = ?", (entries[32:], place))
+
+
+def _misplace(db: apsw.Connection, old: dict[int, bytes]) -> None:
+    for place, entries in _entries(db).items():
+        parts = [entries[i : i + 32] for i in range(0, len(entries), 32)]
+        turned = b"".join(a[:16] + b[16:] for a, b in zip(parts, [*parts[1:], parts[0]], strict=True))
+        db.execute("UPDATE buckets SET entries = ? WHERE id = ?", (turned, place))
+
+
+def _put_back(db: apsw.Connection, old: dict[int, bytes]) -> None:
+    db.executemany("UPDATE buckets SET entries = ? WHERE id = ?", [(entries, place) for place, entries in old.items()])
+
+
+def _forget_and_say_so(db: apsw.Connection, old: dict[int, bytes]) -> None:
+    """He makes the digests again, without the key."""
+    _forget(db, old)
+    (entries,) = _entries(db).values()
+    digest = blake3(entries).digest(16)
+    db.execute("UPDATE marked_lines SET digests = ?, mark = ?", (digest, blake3(digest).digest(16)))
+
+
+def _come_further(db: apsw.Connection, old: dict[int, bytes]) -> None:
+    db.execute("UPDATE marked_lines SET size = size + 1")
+
+
+def _forget_all(db: apsw.Connection, old: dict[int, bytes]) -> None:
+    db.execute("DELETE FROM buckets")
+
+
+def _undo_what_is_written(db: apsw.Connection, old: dict[int, bytes]) -> None:
+    db.execute("CREATE TRIGGER t AFTER INSERT ON buckets BEGIN DELETE FROM buckets; END; DELETE FROM buckets")
+
+
+@pytest.mark.parametrize(
+    "lie", [_forget, _misplace, _put_back, _forget_and_say_so, _come_further, _forget_all, _undo_what_is_written]
+)
+def test_no_change_of_a_table_rests_on_an_edited_index(
+    tmp_path: Path, lie: Callable[[apsw.Connection, dict[int, bytes]], None]
+) -> None:
+    root, state = tmp_path / "project", tmp_path / "state"
+    init(root, state, FixedClock(), agent="somebody")
+    how = How(verb="put")
+    with open_workspace(root, state, FixedClock(), agent="somebody") as workspace:
+        rows = [{"id": i, "n": 0} for i in range(6)]
+        table_change.create(workspace, "t", ["id"], source=rows)
+        table_change.update(workspace, "t", "3", {"n": 1}, how=how)
+        db = apsw.Connection(str(root / ".retrodict" / "tables.db"))
+        before = _entries(db)
+        table_change.update(workspace, "t", "3", {"n": 2}, how=how)
+        table_read.history(workspace, "t", "3")  # takes in the last change
+        assert not names(verify(workspace), "tables.db")
+        lie(db, before)
+        db.close()
+        assert names(verify(workspace), "tables.db")
+        with pytest.raises(NoSuchRecordError):
+            changes.append(workspace, table_named(workspace, "t"), [Change(op="create", values={"id": 3})], how)
+        table_change.update(workspace, "t", "3", {"n": 3}, how=how)
+        history = table_read.history(workspace, "t", "3").changes
+        assert [(change.version, change.op) for change in history] == [
+            (1, "create"),
+            (2, "update"),
+            (3, "update"),
+            (4, "update"),
+        ]
+        assert table_read.read(workspace, "t").num_rows == 6
+        assert not names(verify(workspace), "tables.db")
 
 
 # Views

@@ -185,7 +185,7 @@ def _only(found: TableVersion, made: Any, keys: Sequence[Any]) -> Any:
         {str(c.id): changes.column_of([key[c.name] for key in asked], c.type, f"column {c.name}") for c in kept}
     )
     names = [str(column.id) for column in kept]
-    codes = changes.key_codes(pa.concat_tables([made.select(names), changes.normal_keys(wanted)]), names)
+    codes = lines.key_codes(pa.concat_tables([made.select(names), changes.normal_keys(wanted)]), names)
     mine, theirs = codes[: made.num_rows], codes[made.num_rows :]
     missing = pc.indices_nonzero(pc.invert(pc.is_in(theirs, value_set=mine))).to_pylist()
     if missing:
@@ -226,7 +226,7 @@ def revert(
     then = lines.alive(log, target.stop, columns).select(ids)
     now = lines.alive(log, log.size, columns).select(ids)
     key_ids = [str(i) for i in table.key]
-    codes = changes.key_codes(pa.concat_tables([now.select(key_ids), then.select(key_ids)]), key_ids)
+    codes = lines.key_codes(pa.concat_tables([now.select(key_ids), then.select(key_ids)]), key_ids)
     now_codes, then_codes = codes[: now.num_rows], codes[now.num_rows :]
     chosen = []
     if keys:
@@ -235,7 +235,7 @@ def revert(
         given = pa.table(
             {str(c.id): changes.column_of([k[c.name] for k in asked], c.type, f"column {c.name}") for c in kept}
         ).select(key_ids)
-        with_given = changes.key_codes(
+        with_given = lines.key_codes(
             pa.concat_tables([now.select(key_ids), then.select(key_ids), changes.normal_keys(given)]), key_ids
         )
         now_codes, then_codes = with_given[: now.num_rows], with_given[now.num_rows : now.num_rows + then.num_rows]

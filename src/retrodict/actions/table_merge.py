@@ -129,7 +129,7 @@ def _now(log: ChangeLog, table: Table, columns: Sequence[Column], wanted: Any) -
     import pyarrow as pa  # 57 ms
     import pyarrow.compute as pc
 
-    codes = changes.key_codes(pa.concat_tables([held.select(kept), wanted.select(kept)]), kept)
+    codes = lines.key_codes(pa.concat_tables([held.select(kept), wanted.select(kept)]), kept)
     places = pc.index_in(codes[held.num_rows :], value_set=codes[: held.num_rows])
     found = held.select(names).take(places).to_pylist()
     return [None if place is None else row for place, row in zip(places.to_pylist(), found, strict=True)]

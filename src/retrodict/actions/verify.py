@@ -30,6 +30,7 @@ from retrodict.kernel.types import EntryNumber, EventId, Finding, Ref
 from retrodict.ledger import Sequenced
 from retrodict.objects import digest_of
 from retrodict.predictions import personal
+from retrodict.tables.keys import KeyIndex
 from retrodict.workspace import Layout, Workspace, forgotten_by, forgotten_keys, sealed_objects
 
 
@@ -153,6 +154,8 @@ def verify(
         findings += workspace.objects.verify(progress=progress)
         findings += workspace.views.verify(progress=progress)
         findings += () if workspace.keys is None else workspace.keys.verify()
+        with KeyIndex(workspace) as index:
+            findings += index.verify()
         objects, not_held = _referenced(workspace, _entries(workspace), signatures, progress, rehash=False)
         findings += [*not_held, *_layout(workspace), *_erased(workspace)]
     else:

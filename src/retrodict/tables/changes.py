@@ -551,7 +551,7 @@ def _with_keys(found: Any, keys: Sequence[Column], called: str) -> Any:
             wrong = pc.indices_nonzero(pc.is_null(values)).to_pylist()
             raise BadKeyError(f"{called}: the key {column.name} is empty in {_rows(wrong)}")
     refuse_nan(normal, keys)
-    codes = key_codes(normal, [str(column.id) for column in keys])
+    codes = lines.key_codes(normal, [str(column.id) for column in keys])
     if len(pc.unique(codes)) != len(codes):
         seen: dict[int, int] = {}
         twice = []
@@ -565,30 +565,6 @@ def _with_keys(found: Any, keys: Sequence[Column], called: str) -> Any:
     return found
 
 
-def key_codes(table: Any, names: Sequence[str]) -> Any:
-    """Return one integer for each row, the same where all of these columns are; nulls are equal to each other."""
-    import pyarrow as pa  # 57 ms
-    import pyarrow.compute as pc
-
-    def coded(values: Any) -> tuple[Any, int]:
-        if isinstance(values, pa.ChunkedArray):
-            values = values.combine_chunks()
-        if pa.types.is_floating(values.type):
-            values = values.view({16: pa.int16(), 32: pa.int32(), 64: pa.int64()}[values.type.bit_width])
-        if pa.types.is_nested(values.type) or pa.types.is_null(values.type):
-            values = pa.array(streams.formats.cells(values), pa.string())
-        encoded = pc.dictionary_encode(values, null_encoding="encode")
-        if isinstance(encoded, pa.ChunkedArray):
-            encoded = encoded.combine_chunks()
-        return encoded.indices.cast(pa.int64()), max(len(encoded.dictionary), 1)
-
-    codes, _ = coded(table[names[0]])
-    for name in names[1:]:
-        more, size = coded(table[name])
-        codes, _ = coded(pc.add(pc.multiply(codes, size), more))
-    return codes
-
-
 def difference(before: Any, after: Any, columns: Sequence[Column], key: Sequence[int], *, keep_missing: bool) -> Any:
     """Return the changes that bring `before` (as `lines.alive` has it) to `after`: deletes, updates, then creates.
 
@@ -600,7 +576,7 @@ def difference(before: Any, after: Any, columns: Sequence[Column], key: Sequence
     names = [str(column.id) for column in columns]
     keys = [str(column) for column in key]
     both = pa.concat_tables([before.select(keys), after.select(keys)]).combine_chunks()
-    codes = key_codes(both, keys)
+    codes = lines.key_codes(both, keys)
     old_codes, new_codes = codes[: before.num_rows], codes[before.num_rows :]
     place = pc.index_in(new_codes, value_set=old_codes)
     parts = []

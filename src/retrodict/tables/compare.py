@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from retrodict.tables import lines
-from retrodict.tables.changes import key_codes, unequal
+from retrodict.tables.changes import unequal
 from retrodict.tables.history import Cell
 from retrodict.tables.lines import DELETE, OFFSET, ChangeLog
 from retrodict.tables.records import Column
@@ -53,7 +53,7 @@ def between(log: ChangeLog, start: int, stop: int, columns: Sequence[Column]) ->
     if not found.num_rows:
         none = pa.array([], pa.bool_())
         return Both(before=found, after=found, was=none, is_=none)
-    codes = key_codes(found, [str(column) for column in log.table.key])
+    codes = lines.key_codes(found, [str(column) for column in log.table.key])
     grouped = pa.table({"code": codes, "at": found[OFFSET]}).group_by("code").aggregate([("at", "min"), ("at", "max")])
     grouped = grouped.take(pc.sort_indices(grouped["at_max"]))
     after = found.take(pc.subtract(grouped["at_max"], start))

@@ -23,6 +23,9 @@ from retrodict.streams import named_type, type_name
 from retrodict.tables.errors import BadCellError
 
 _DECIMAL_DIGITS = 38
+_FIRST = (
+    1000  # cells that are tried before all of a column: Arrow writes an error for each that is none, and it takes long
+)
 _PLAIN_NUMBER = r"^-?(0|[1-9][0-9]*)\.([0-9]+)$"
 _NAMES = {
     "text": "string",
@@ -241,16 +244,19 @@ def _typed(column: Any) -> Any:
     if column.null_count == len(column):
         return column
     kinds: list[Any] = [pa.int64()]
-    is_decimal = pc.all(pc.match_substring_regex(column, _PLAIN_NUMBER)).as_py()
-    if is_decimal:
+    first = column.slice(0, _FIRST)
+    if all(pc.all(pc.match_substring_regex(part, _PLAIN_NUMBER)).as_py() for part in (first, column)):
         places = pc.unique(pc.binary_length(pc.replace_substring_regex(column, r"^[^.]*\.", ""))).drop_null()
         if len(places) == 1 and places[0].as_py() < _DECIMAL_DIGITS:
             kinds.append(pa.decimal128(_DECIMAL_DIGITS, places[0].as_py()))
     kinds += [pa.float64(), pa.date32(), pa.bool_()]
     for kind in kinds:
         try:
-            cast = column.cast(kind)
-            if pc.all(pc.equal(cast.cast(pa.string()), column)).as_py():
+            for part in (first, column):
+                cast = part.cast(kind)
+                if not pc.all(pc.equal(cast.cast(pa.string()), part)).as_py():
+                    break
+            else:
                 return cast
         except (pa.ArrowException, ValueError):
             continue

@@ -2,39 +2,52 @@
 
 `tables.db` holds, for each line of each table, up to which change it has come and the digest of the changes before it,
 and for each key its last change. A key stands there as a keyed hash of its values, so nothing in the file tells them
-to who does not have the workspace's keys. It is a cache: made of the change log, begun anew where it does not fit it,
-and what it finds is looked at in the log. HAZARD: who can write the store can make it forget a key, and another record
-may then be created under that key; `table at` names such a pair.
+to who does not have the workspace's keys. It is a cache: made of the change log, begun anew where it does not fit it.
+
+Keys lie in buckets, and the row of a line bears the digests of all of them and a mark over these and the rest of it,
+made with a key that lies outside the store. So who can write the store can neither add, change, put back nor take away
+the entry of a key without its bucket being another one than the line's row says, and then the line is begun anew. What
+he can put back is the whole of a line as it once was, which is true of the changes up to there.
 """
 
 from __future__ import annotations
 
 import hmac
-from collections.abc import Iterator, Sequence
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import apsw
 from blake3 import blake3
 
 from retrodict.kernel.types import Finding
-from retrodict.objects.cachefile import CacheFile
-from retrodict.streams.formats import cells
+from retrodict.objects.cachefile import MARKED_BY, CacheFile
+from retrodict.objects.index import odd_schema
+from retrodict.streams.formats import rows
 from retrodict.tables import lines
+from retrodict.tables.errors import TableFoldError
 from retrodict.tables.lines import DELETE, OFFSET, ROW, ChangeLog
 from retrodict.tables.records import Column
 from retrodict.workspace import Workspace
 
 FILE = "tables.db"
 HASH_BYTES = 16
-_STEP = 1 << 18  # changes that are taken in at once
-_SCHEMA = """
-CREATE TABLE IF NOT EXISTS lines (
+_ENTRY_BYTES = HASH_BYTES + 16  # the hash of a key, the row, and twice the last change, and one where it is alive
+_STEP = 1 << 18  # changes that are read at once
+_HELD = 1 << 21  # entries that are put into their buckets at once
+_FILL, _FULL = 128, 512  # entries of a bucket when buckets are made, and on the average before there are made more
+_MAX_BITS = 16
+# Earlier, `lines` and `keys` held what no key had marked: nothing reads them any more.
+_SCHEMA = (
+    """CREATE TABLE IF NOT EXISTS marked_lines (
   id INTEGER PRIMARY KEY, stream TEXT NOT NULL, branch TEXT NOT NULL, stop INTEGER NOT NULL, root TEXT NOT NULL,
-  key TEXT NOT NULL, UNIQUE (stream, branch));
-CREATE TABLE IF NOT EXISTS keys (
-  line INTEGER NOT NULL, key BLOB NOT NULL, row INTEGER NOT NULL, last INTEGER NOT NULL, is_alive INTEGER NOT NULL,
-  PRIMARY KEY (line, key)) WITHOUT ROWID;
+  key TEXT NOT NULL, size INTEGER NOT NULL, digests BLOB NOT NULL, mark BLOB NOT NULL, UNIQUE (stream, branch));
+CREATE TABLE IF NOT EXISTS buckets (id INTEGER PRIMARY KEY, entries BLOB NOT NULL);
 """
+    + MARKED_BY
+)
+_DAMAGES = (apsw.CorruptError, apsw.NotADBError, apsw.SQLError, UnicodeDecodeError)
 
 
 class Found(NamedTuple):
@@ -45,6 +58,24 @@ class Found(NamedTuple):
     is_alive: bool
 
 
+@dataclass(slots=True)
+class _Line:
+    """How far a line has been taken in; `digests` are its buckets', `size` is how many entries they have."""
+
+    number: int
+    stop: int
+    size: int
+    digests: list[bytes]
+
+    @property
+    def bits(self) -> int:
+        return len(self.digests).bit_length() - 1
+
+
+class _EditedError(Exception):
+    """A bucket is not as the key marked it."""
+
+
 class KeyIndex(CacheFile):
     """The index of one workspace's tables. Closed with `with`."""
 
@@ -52,10 +83,16 @@ class KeyIndex(CacheFile):
 
     def __init__(self, workspace: Workspace) -> None:
         secret = None if workspace.state is None else workspace.state.cache_key
-        secret = None if secret is None else hmac.digest(secret, b"retrodict tables", "sha256")
-        super().__init__(workspace.folder / FILE, secret, read_only=workspace.read_only)
-        self._views = workspace.views.database()
-        self._hash_key = secret or workspace.clock.random_bytes(32)
+        super().__init__(
+            workspace.folder / FILE,
+            None if secret is None else hmac.digest(secret, b"retrodict tables marks", "sha256"),
+            read_only=workspace.read_only,
+        )
+        self._views = workspace.views
+        # Another key than the marks': who may choose keys of records must not get marks made by it.
+        secret = secret or workspace.clock.random_bytes(32)
+        self._hash_key = hmac.digest(secret, b"retrodict tables keys", "sha256")
+        self._mark_key = self._key or self._hash_key
 
     def __enter__(self) -> KeyIndex:
         return self
@@ -64,94 +101,250 @@ class KeyIndex(CacheFile):
         self.close()
 
     def _settle(self, db: apsw.Connection) -> None:
-        db.execute(_SCHEMA)
-
-    def _verify(self, db: apsw.Connection) -> Iterator[Finding]:
-        del db
-        yield from ()
+        db.execute(_SCHEMA + "; DROP TABLE IF EXISTS keys; DROP TABLE IF EXISTS lines")
+        self._take_over(db, ["buckets", "marked_lines"])
 
     def hashes(self, table: Any, key: Sequence[int]) -> list[bytes]:
         """Return the keyed hash of the key of each row of an Arrow table whose columns bear their ids."""
-        texts = [cells(_array(table[str(column)])) for column in key]
+        kept = table.select([str(column) for column in key]).combine_chunks()
         secret = self._hash_key
-        return [
-            blake3("\0".join(values).encode(), key=secret).digest(length=HASH_BYTES)
-            for values in zip(*texts, strict=True)
-        ]
+        return [blake3(text, key=secret).digest(HASH_BYTES) for batch in kept.to_batches() for text in rows(batch)]
 
     def found(self, log: ChangeLog, columns: Sequence[Column], hashes: Sequence[bytes]) -> list[Found | None]:
         """Return what is known of keys, as of the end of a line."""
         if self._read_only:
             db = apsw.Connection(":memory:")
-            self._settle(db)
-            line = self._catch_up(db, log, columns)
-        else:
-            held = self._db
-            assert held is not None
-            db = held
-            line = self._catch_up(db, log, columns)
-        query = "SELECT row, last, is_alive FROM keys WHERE line = ? AND key = ?"
-        found: list[Found | None] = []
-        for key in hashes:
-            row: Any = db.execute(query, (line, key)).fetchone()
-            found.append(None if row is None else Found(row[0], row[1], bool(row[2])))
+            db.execute(_SCHEMA)
+            return self._caught_up(db, log, columns, hashes)
+        held = self._db
+        assert held is not None
+        try:
+            found = self._looked_up(held, log, hashes)
+            return self._caught_up(held, log, columns, hashes) if found is None else found
+        except (*_DAMAGES, _EditedError):
+            self._start_anew()
+        held = self._db
+        assert held is not None
+        try:
+            return self._caught_up(held, log, columns, hashes)
+        except _EditedError as error:
+            raise TableFoldError("the index of keys is changed while it is made") from error
+
+    def _looked_up(self, db: apsw.Connection, log: ChangeLog, hashes: Sequence[bytes]) -> list[Found | None] | None:
+        """Return what is known of keys; None: changes have to be taken in before."""
+        db.execute("BEGIN")  # all of it is read from one state of the file
+        try:
+            line = self._line(db, log)
+            return None if line is None or line.stop != log.size else self._entries_of(db, line, hashes)
+        except _EditedError:
+            return None
+        finally:
+            db.execute("ROLLBACK")
+
+    def _caught_up(
+        self, db: apsw.Connection, log: ChangeLog, columns: Sequence[Column], hashes: Sequence[bytes]
+    ) -> list[Found | None]:
+        db.execute("BEGIN IMMEDIATE")
+        try:
+            line = self._line(db, log)
+            try:
+                line = self._catch_up(db, log, columns, line)
+                found = self._entries_of(db, line, hashes)
+            except _EditedError:
+                line = self._catch_up(db, log, columns, None)
+                found = self._entries_of(db, line, hashes)
+        except BaseException:
+            db.execute("ROLLBACK")
+            raise
+        db.execute("COMMIT")
         return found
 
-    def _catch_up(self, db: apsw.Connection, log: ChangeLog, columns: Sequence[Column]) -> int:
-        """Take in what the line has more; return its number."""
-        key = ",".join(map(str, log.table.key))
-        with db:
-            row: Any = db.execute(
-                "SELECT id, stop, root, key FROM lines WHERE stream = ? AND branch = ?", (log.table.stream, log.branch)
-            ).fetchone()
-            if row is not None and (
-                row[1] > log.size or row[3] != key or (row[1] and lines.root_at(self._views, log, row[1]) != row[2])
-            ):
-                db.execute("DELETE FROM keys WHERE line = ?", (row[0],))
-                db.execute("DELETE FROM lines WHERE id = ?", (row[0],))
-                row = None
-            if row is None:
-                db.execute(
-                    "INSERT INTO lines (stream, branch, stop, root, key) VALUES (?, ?, 0, '', ?)",
-                    (log.table.stream, log.branch, key),
-                )
-                number, at = db.last_insert_rowid(), 0
+    def _line(self, db: apsw.Connection, log: ChangeLog) -> _Line | None:
+        """Return how far a line has been taken in; None: not at all, or what is there does not fit it."""
+        query = "SELECT * FROM marked_lines WHERE stream = ? AND branch = ?"
+        row: Any = db.execute(query, (log.table.stream, log.branch)).fetchone()
+        if row is None or not self._is_marked(row):
+            return None
+        number, _, _, stop, root, key, size, digests, _ = row
+        if (
+            stop > log.size
+            or key != _key_text(log)
+            or (stop and lines.root_at(self._views.database(), log, stop) != root)
+        ):
+            return None
+        return _Line(number=number, stop=stop, size=size, digests=_cut(digests, HASH_BYTES))
+
+    def _is_marked(self, row: Sequence[Any]) -> bool:
+        try:
+            return bool(self._mark(row[1:8]) == row[8])
+        except TypeError:
+            return False
+
+    def _mark(self, columns: Sequence[Any]) -> bytes:
+        *said, digests = columns
+        return blake3(json.dumps(said).encode() + b"\0" + digests, key=self._mark_key).digest(HASH_BYTES)
+
+    def _digest(self, entries: bytes) -> bytes:
+        return blake3(entries, key=self._mark_key).digest(HASH_BYTES)
+
+    def _bucket(self, db: apsw.Connection, line: _Line, number: int) -> bytes:
+        row: Any = db.execute("SELECT entries FROM buckets WHERE id = ?", (_place(line.number, number),)).fetchone()
+        entries = b"" if row is None else row[0]
+        if not isinstance(entries, bytes) or self._digest(entries) != line.digests[number]:
+            raise _EditedError
+        return entries
+
+    def _entries_of(self, db: apsw.Connection, line: _Line, hashes: Sequence[bytes]) -> list[Found | None]:
+        buckets: dict[int, dict[bytes, bytes]] = {}
+        found: list[Found | None] = []
+        for hashed in hashes:
+            number = _number(hashed, line.bits)
+            if number not in buckets:
+                buckets[number] = _by_key(_cut(self._bucket(db, line, number), _ENTRY_BYTES))
+            entry = buckets[number].get(hashed)
+            if entry is None:
+                found.append(None)
             else:
-                number, at = int(row[0]), int(row[1])
-            if at == log.size:
-                return number
-            kept = [column for column in columns if column.id in log.table.key]
-            while at < log.size:
-                stop = min(at + _STEP, log.size)
-                self._take_in(db, number, lines.changes(log, at, stop, kept, bare=True), log.table.key)
-                at = stop
+                row, last = (int.from_bytes(entry[i : i + 8], "little") for i in (HASH_BYTES, HASH_BYTES + 8))
+                found.append(Found(row, last >> 1, bool(last & 1)))
+        return found
+
+    def _catch_up(self, db: apsw.Connection, log: ChangeLog, columns: Sequence[Column], line: _Line | None) -> _Line:
+        """Take in what the line has more; of None: everything."""
+        if line is None:
+            line = self._begin(db, log)
+        kept = [column for column in columns if column.id in log.table.key]
+        held: list[bytes] = []
+        while line.stop < log.size:
+            stop = min(line.stop + _STEP, log.size)
+            held += self._entries(lines.changes(log, line.stop, stop, kept, bare=True), log.table.key)
+            line.stop = stop
+            if len(held) >= _HELD or stop == log.size:
+                self._put(db, line, held)
+                held = []
+                self._write(db, log, line)
+        return line
+
+    def _begin(self, db: apsw.Connection, log: ChangeLog) -> _Line:
+        """Begin a line anew."""
+        which = (log.table.stream, log.branch)
+        there: Any = db.execute("SELECT id FROM marked_lines WHERE stream = ? AND branch = ?", which).fetchall()
+        for (number,) in there:
+            db.execute("DELETE FROM buckets WHERE id BETWEEN ? AND ?", (_place(number, 0), _place(number + 1, 0) - 1))
+            db.execute("DELETE FROM marked_lines WHERE id = ?", (number,))
+        most: Any = db.execute("SELECT coalesce(max(id), 0) FROM marked_lines").fetchone()
+        line = _Line(number=most[0] + 1, stop=0, size=0, digests=[self._digest(b"")])
+        self._write(db, log, line)
+        return line
+
+    def _write(self, db: apsw.Connection, log: ChangeLog, line: _Line) -> None:
+        root = lines.root_at(self._views.database(), log, line.stop) if line.stop else ""
+        said = (log.table.stream, log.branch, line.stop, root, _key_text(log), line.size, b"".join(line.digests))
+        db.execute(
+            "INSERT OR REPLACE INTO marked_lines VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            (line.number, *said, self._mark(said)),
+        )
+
+    def _entries(self, found: Any, key: Sequence[int]) -> list[bytes]:
+        """Return the entries of changes, in their order."""
+        import pyarrow.compute as pc  # 57 ms, with pyarrow
+
+        alive = pc.not_equal(found["_op"], DELETE).cast("int64")
+        places = bytearray(16 * found.num_rows)
+        view = memoryview(places).cast("q")
+        view[0::2] = _numbers(found[ROW])
+        view[1::2] = _numbers(pc.add(pc.multiply(found[OFFSET], 2), alive))
+        hashes = self.hashes(found, key)
+        return [hashed + places[i : i + 16] for hashed, i in zip(hashes, range(0, len(places), 16), strict=True)]
+
+    def _put(self, db: apsw.Connection, line: _Line, entries: Iterable[bytes]) -> None:
+        """Put entries into their buckets; a later one of a key takes the place of an earlier one."""
+        entries = list(entries)
+        before = len(line.digests)
+        if line.size + len(entries) > _FULL * before and line.bits < _MAX_BITS:
+            old = [entry for i in range(before) for entry in _cut(self._bucket(db, line, i), _ENTRY_BYTES)]
+            entries = [*old, *entries]
+            bits = min((len(entries) // _FILL).bit_length(), _MAX_BITS)
             db.execute(
-                "UPDATE lines SET stop = ?, root = ? WHERE id = ?",
-                (log.size, lines.root_at(self._views, log, log.size), number),
+                "DELETE FROM buckets WHERE id BETWEEN ? AND ?", (_place(line.number, 0), _place(line.number + 1, 0) - 1)
             )
-        return number
+            line.size, line.digests = 0, [self._digest(b"")] * (1 << bits)
+        gathered: dict[int, list[bytes]] = {}
+        bits = line.bits
+        for entry in entries:
+            gathered.setdefault(_number(entry, bits), []).append(entry)
+        made = []
+        for number in sorted(gathered):
+            old = _cut(self._bucket(db, line, number), _ENTRY_BYTES)
+            merged = _by_key([*old, *gathered[number]])
+            kept = b"".join(merged.values())
+            line.size += len(merged) - len(old)
+            line.digests[number] = self._digest(kept)
+            made.append((_place(line.number, number), kept))
+        db.executemany("INSERT OR REPLACE INTO buckets VALUES (?, ?)", made)
 
-    def _take_in(self, db: apsw.Connection, line: int, found: Any, key: Sequence[int]) -> None:
-        values = zip(
-            self.hashes(found, key),
-            found[ROW].to_pylist(),
-            found[OFFSET].to_pylist(),
-            found["_op"].to_pylist(),
-            strict=True,
-        )
-        last = {hashed: (row, offset, op != DELETE) for hashed, row, offset, op in values}
-        db.executemany(
-            "INSERT INTO keys VALUES (?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET row = excluded.row, "
-            "last = excluded.last, is_alive = excluded.is_alive",
-            # In their order, so that the tree grows at its end and not everywhere.
-            ((line, hashed, *last[hashed]) for hashed in sorted(last)),
-        )
+    def _altered(self, message: str) -> Finding:
+        return Finding(level="altered", what=FILE, message=message)
+
+    def _verify(self, db: apsw.Connection) -> Iterator[Finding]:
+        if odd := odd_schema(db, _SCHEMA):
+            yield self._altered(f"its schema is not this format's: {', '.join(odd)}")
+            return
+        for finding in self._verify_marker(db, "marked_lines"):
+            if finding is not None:
+                yield finding
+            elif self._key is not None:
+                db.execute("BEGIN")  # all of it is read from one state of the file
+                try:
+                    yield from list(self._verify_lines(db))
+                finally:
+                    db.execute("ROLLBACK")
+
+    def _verify_lines(self, db: apsw.Connection) -> Iterator[Finding]:
+        rest = {row[0] for row in db.execute("SELECT id FROM buckets")}
+        for row in db.execute("SELECT * FROM marked_lines").fetchall():
+            what = f"the row of line {row[0]}, of the table with the stream {row[1]},"
+            digests: Any = row[7]
+            if not self._is_marked(row):
+                yield self._altered(f"{what} is altered or forged (it is not believed)")
+                digests = digests if isinstance(digests, bytes) else b""
+            line = _Line(number=row[0], stop=0, size=0, digests=_cut(digests, HASH_BYTES))  # type: ignore[arg-type]
+            for number in range(len(line.digests)):
+                rest.discard(_place(line.number, number))
+                try:
+                    self._bucket(db, line, number)
+                except _EditedError:
+                    yield self._altered(f"bucket {number} of line {row[0]} is altered or forged (it is not believed)")
+        for place in sorted(rest):
+            yield self._altered(f"bucket {place} belongs to no line (it is not believed)")
 
 
-def _array(column: Any) -> Any:
+def _key_text(log: ChangeLog) -> str:
+    return ",".join(map(str, log.table.key))
+
+
+def _place(line: int, bucket: int) -> int:
+    return line << _MAX_BITS | bucket
+
+
+def _number(hashed: bytes, bits: int) -> int:
+    return (hashed[0] << 8 | hashed[1]) >> (_MAX_BITS - bits)
+
+
+def _cut(data: bytes, size: int) -> list[bytes]:
+    return [data[i : i + size] for i in range(0, len(data), size)]
+
+
+def _by_key(entries: Iterable[bytes]) -> dict[bytes, bytes]:
+    return {entry[:HASH_BYTES]: entry for entry in entries}
+
+
+def _numbers(column: Any) -> memoryview:
+    """Return a column of int64 without nulls, as its numbers lie in memory."""
     import pyarrow as pa  # 57 ms
 
-    combined = column.combine_chunks()
-    if isinstance(combined, pa.ChunkedArray):  # an empty column stays one
-        return pa.concat_arrays(combined.chunks) if combined.num_chunks else pa.array([], column.type)
-    return combined
+    array = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
+    if isinstance(array, pa.ChunkedArray):
+        array = pa.concat_arrays(array.chunks) if array.num_chunks else pa.array([], pa.int64())
+    data = memoryview(array.buffers()[1] or b"").cast("b").cast("q")
+    return data[array.offset : array.offset + len(array)]

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from retrodict.kernel.types import Digest
 from retrodict.streams import MAIN, Line, named_type, own_branch, read_batch
 from retrodict.streams import records as streams
+from retrodict.streams.formats import cells
 from retrodict.tables import records
 from retrodict.tables.errors import TableFoldError
 from retrodict.tables.records import Column, Table
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
 CREATE, UPDATE, DELETE = 1, 2, 3
 OFFSET, ROW = "_offset", "_row"  # columns that are added to what is read
+_SHOWN = 5
 _PART_RECORDS = 1 << 18
 _NEAR = 1 << 16  # changes nearer than this to each other are read in one go
 
@@ -235,6 +237,9 @@ def alive(log: ChangeLog, stop: int, columns: Sequence[Column]) -> Any:
     """Return the records after the first `stop` changes, in the order in which they were created.
 
     The Arrow table has what `changes` has where it is bare, of the last change of each.
+
+    Raises:
+        TableFoldError: Two of them have the same key, which stands among the columns; it names them.
     """
     before, start = _snapshot(log, stop, columns)
     found = changes(log, start, stop, columns, bare=True)
@@ -242,7 +247,53 @@ def alive(log: ChangeLog, stop: int, columns: Sequence[Column]) -> Any:
         import pyarrow as pa  # 57 ms
 
         found = pa.concat_tables([before, found])
-    return folded(found)
+    found = folded(found)
+    keys = [column for column in columns if column.id in log.table.key]
+    if len(keys) == len(log.table.key):
+        _refuse_twins(log, found, keys)
+    return found
+
+
+def _refuse_twins(log: ChangeLog, found: Any, keys: Sequence[Column]) -> None:
+    """Refuse records that are there at once under one key. Raises as `alive` does."""
+    import pyarrow.compute as pc  # 57 ms, with pyarrow
+
+    names = [str(column.id) for column in keys]
+    codes = key_codes(found, names)
+    if pc.count_distinct(codes).as_py() == len(codes):
+        return
+    counts = pc.value_counts(codes)
+    twice = counts.field("values").filter(pc.greater(counts.field("counts"), 1))[:_SHOWN]
+    twins = found.filter(pc.is_in(codes, value_set=twice)).select([OFFSET, *names]).to_pylist()
+    shown: dict[str, list[str]] = {}
+    for twin in twins:
+        shown.setdefault("/".join(str(twin[name]) for name in names), []).append(str(twin[OFFSET]))
+    said = "; ".join(f"{key} in the changes {' and '.join(offsets)}" for key, offsets in shown.items())
+    raise TableFoldError(f"{log.table.name} has several living records under one key: {said}"[:1000])
+
+
+def key_codes(table: Any, names: Sequence[str]) -> Any:
+    """Return one integer for each row, the same where all of these columns are; nulls are equal to each other."""
+    import pyarrow as pa  # 57 ms
+    import pyarrow.compute as pc
+
+    def coded(values: Any) -> tuple[Any, int]:
+        if isinstance(values, pa.ChunkedArray):
+            values = values.combine_chunks()
+        if pa.types.is_floating(values.type):
+            values = values.view({16: pa.int16(), 32: pa.int32(), 64: pa.int64()}[values.type.bit_width])
+        if pa.types.is_nested(values.type) or pa.types.is_null(values.type):
+            values = pa.array(cells(values), pa.string())
+        encoded = pc.dictionary_encode(values, null_encoding="encode")
+        if isinstance(encoded, pa.ChunkedArray):
+            encoded = encoded.combine_chunks()
+        return encoded.indices.cast(pa.int64()), max(len(encoded.dictionary), 1)
+
+    codes, _ = coded(table[names[0]])
+    for name in names[1:]:
+        more, size = coded(table[name])
+        codes, _ = coded(pc.add(pc.multiply(codes, size), more))
+    return codes
 
 
 def snapshot_before(log: ChangeLog, stop: int) -> tuple[int, int, list[Digest]]:

@@ -7,7 +7,6 @@ from typing import Any
 
 from retrodict.kernel.clock import parse_rfc3339
 from retrodict.tables import lines
-from retrodict.tables.changes import key_codes
 from retrodict.tables.lines import DELETE, OFFSET, ROW, ChangeLog
 from retrodict.tables.records import Column
 from retrodict.workspace import Workspace
@@ -33,7 +32,7 @@ def true_at(workspace: Workspace, log: ChangeLog, stop: int, columns: Sequence[C
     found, since = found.filter(known), since.filter(known)
     if not found.num_rows:
         return found
-    codes = key_codes(found, [str(column) for column in log.table.key])
+    codes = lines.key_codes(found, [str(column) for column in log.table.key])
     order = pa.table({"code": codes, "since": since, "offset": found[OFFSET]})
     sorted_ = order.take(pc.sort_indices(order, sort_keys=[("since", "ascending"), ("offset", "ascending")]))
     last = (
