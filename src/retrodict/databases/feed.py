@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime
@@ -85,30 +85,27 @@ class Change:
     transaction: str
 
 
-class Reading(Protocol):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reading:
     """A table at one instant: how it is described, what changed since a position, and all its rows.
 
     Attributes:
-        position: After the changes that `changes` yields; what the next reading goes on from.
+        position: After the changes; what the next reading goes on from.
         is_whole: Whether `changes` are all that there are: `rows` is the table after them.
-        positions: After each of the changes.
         problems: What tells that changes may have been made around the capture, in words.
+        positions: After each of the changes.
+        count: Returns how many rows there are.
+        rows: Yields them, without holding them all.
     """
 
-    @property
-    def description(self) -> Description: ...  # noqa: D102
-    @property
-    def position(self) -> Mapping[str, object]: ...  # noqa: D102
-    @property
-    def is_whole(self) -> bool: ...  # noqa: D102
-    @property
-    def problems(self) -> Sequence[str]: ...  # noqa: D102
-    @property
-    def changes(self) -> Sequence[Change]: ...  # noqa: D102
-    @property
-    def positions(self) -> Sequence[Mapping[str, object]]: ...  # noqa: D102
-    def count(self) -> int: ...  # noqa: D102
-    def rows(self) -> Iterator[Row]: ...  # noqa: D102
+    description: Description
+    position: Mapping[str, object]
+    is_whole: bool
+    problems: Sequence[str]
+    changes: Sequence[Change]
+    positions: Sequence[Mapping[str, object]]
+    count: Callable[[], int]
+    rows: Callable[[], Iterator[Row]]
 
 
 class Database(Protocol):

@@ -16,7 +16,6 @@ from __future__ import annotations
 import contextlib
 import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from typing import Any, cast
 from urllib.parse import urlsplit
@@ -29,6 +28,7 @@ from retrodict.databases.feed import (
     NotCapturableError,
     Op,
     PutBackError,
+    Reading,
     Row,
 )
 from retrodict.kernel.errors import MissingExtraError
@@ -109,26 +109,6 @@ def _unheld(value: str, kind: str) -> NotCapturableError:
         f"a {kind} {value!r} is outside what is kept as one (the years 1 to 9999)",
         hint="Give the column the type text, or an earlier or later bound that is a real day.",
     )
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Reading:
-    description: Description
-    position: Mapping[str, object]
-    is_whole: bool
-    problems: Sequence[str]
-    changes: Sequence[Change]
-    positions: Sequence[Mapping[str, object]]
-    _database: Postgres = field(repr=False)
-    _values: Callable[[str], Row] = field(repr=False)
-
-    def count(self) -> int:
-        return int(self._database.ask(f"SELECT count(*) FROM {self._database.quoted(self.description.name)}")[0][0])
-
-    def rows(self) -> Iterator[Row]:
-        name = self._database.quoted(self.description.name)
-        for (text,) in self._database.stream(f"SELECT to_json(t.*)::text FROM {name} t"):
-            yield self._values(text)
 
 
 class Postgres:
@@ -283,7 +263,7 @@ class Postgres:
     @contextlib.contextmanager
     def read(
         self, table: str, position: Mapping[str, object] | None, *, key: Sequence[str] = (), limit: int
-    ) -> Iterator[_Reading]:
+    ) -> Iterator[Reading]:
         """Read a table at this instant; see `Database`.
 
         A position is {"snapshot"}: what that snapshot sees is done; and where not all of a reading's changes fitted:
@@ -310,15 +290,21 @@ class Postgres:
                     new = {"snapshot": then}
                 changes = _in_order([self._change(row, values) for row in found], description.key)
                 positions = [{"snapshot": done, "then": then, "seq": row[0]} for row in found]
-            yield _Reading(
+            name = self.quoted(description.name)
+
+            def rows() -> Iterator[Row]:
+                for (text,) in self.stream(f"SELECT to_json(t.*)::text FROM {name} t"):
+                    yield values(text)
+
+            yield Reading(
                 description=description,
                 position=new,
                 is_whole=new == {"snapshot": now},
                 problems=self._problems(description.name),
                 changes=changes,
                 positions=positions,
-                _database=self,
-                _values=values,
+                count=lambda: int(self.ask(f"SELECT count(*) FROM {name}")[0][0]),
+                rows=rows,
             )
 
     def _found(self, name: str, seq: object, then: str, done: str, limit: int) -> tuple[list[tuple[Any, ...]], bool]:

@@ -14,7 +14,6 @@ from __future__ import annotations
 import contextlib
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, cast
@@ -29,6 +28,7 @@ from retrodict.databases.feed import (
     NotCapturableError,
     Op,
     PutBackError,
+    Reading,
     Row,
 )
 
@@ -64,26 +64,6 @@ def _places(columns: int) -> list[str]:
 
 def _changes_table(table: str) -> str:
     return f"retrodict_changes_{table}"
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Reading:
-    description: Description
-    position: Mapping[str, object]
-    is_whole: bool
-    problems: Sequence[str]
-    changes: Sequence[Change]
-    positions: Sequence[Mapping[str, object]]
-    _database: SQLite = field(repr=False)
-
-    def count(self) -> int:
-        return int(self._database.ask(f"SELECT count(*) FROM {_quoted(self.description.name)}")[0][0])
-
-    def rows(self) -> Iterator[Row]:
-        columns = self.description.columns
-        names = ", ".join(_quoted(column.name) for column in columns)
-        for values in self._database.stream(f"SELECT {names} FROM {_quoted(self.description.name)}"):
-            yield _row(self.description.name, columns, values)
 
 
 class SQLite:
@@ -231,7 +211,7 @@ class SQLite:
     @contextlib.contextmanager
     def read(
         self, table: str, position: Mapping[str, object] | None, *, key: Sequence[str] = (), limit: int
-    ) -> Iterator[_Reading]:
+    ) -> Iterator[Reading]:
         """Read a table at this instant; see `Database`. A position is {"seq"}: the last change that is done."""
         description = self.describe(table, key)
         kept = _changes_table(table)
@@ -254,14 +234,22 @@ class SQLite:
             found = self.ask(query, done, limit) if done < last_seq else []
             changes = [_change(description.name, description.columns[:width], row, width) for row in found]
             seq = found[-1][0] if len(found) == limit else last_seq
-            yield _Reading(
+            name = _quoted(description.name)
+
+            def rows() -> Iterator[Row]:
+                names = ", ".join(_quoted(column.name) for column in description.columns)
+                for values in self.stream(f"SELECT {names} FROM {name}"):
+                    yield _row(description.name, description.columns, values)
+
+            yield Reading(
                 description=description,
                 position={"seq": seq},
                 is_whole=seq == last_seq,
                 problems=problems,
                 changes=changes,
                 positions=[{"seq": row[0]} for row in found],
-                _database=self,
+                count=lambda: int(self.ask(f"SELECT count(*) FROM {name}")[0][0]),
+                rows=rows,
             )
 
     def _problems(self, description: Description) -> list[str]:
