@@ -84,6 +84,10 @@ def test_queries_join_versions_and_reach_nothing_else(changed: Workspace, root: 
     assert versions == ("loans@v6", "loans@v1")
     found, _ = table_compare.query(changed, "select count(*) as n from loans where loans.Approved")
     assert found.to_pylist() == [{"n": 1}]
+    # Two columns of one name are both there.
+    found, versions = table_compare.query(changed, "select 1 as a, 2 as a, 3 as a_1 from loans limit 1")
+    answer = table_compare.answered(found, versions)
+    assert (answer.columns, answer.rows) == (("a", "a_1", "a_1_1"), ((1, 2, 3),))
     for wrong in (f"select * from '{root}/loans.csv'", "select", "copy loans to 'x.csv'", "select * from loans@v99"):
         with pytest.raises(UsageError):
             table_compare.query(changed, wrong)

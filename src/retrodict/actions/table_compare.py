@@ -289,9 +289,15 @@ def _asked(database: Any, sql: str) -> Any:
             raise UsageError(
                 "a query begins with SELECT or WITH", hint="A table is changed by `table put` and the others."
             )
-        return answer.to_arrow_table() if hasattr(answer, "to_arrow_table") else answer.arrow()
+        found = answer.to_arrow_table() if hasattr(answer, "to_arrow_table") else answer.arrow()
     except duckdb.Error as error:
         raise UsageError(f"it is no query: {' '.join(str(error).split())[:500]}") from error
+    # Of columns of one name, as a join has them, the others get a number, as DuckDB's own frames have it.
+    names: list[str] = []
+    for name in found.schema.names:
+        free = (f"{name}_{i}" if i else name for i in range(len(names) + 1))
+        names.append(next(new for new in free if new not in names))
+    return found.rename_columns(names)
 
 
 # What is no name of a table: texts and comments; names in quotes; NAME@VERSION; words.
