@@ -11,11 +11,14 @@ from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.compute
 import pytest
 
 from retrodict.capture import CaptureUnavailableError, supervise
 
 WIDTH = 100
+pa.compute.scalar(0)  # loads numpy and pandas, before a command that does without them is the first to load pyarrow
 
 
 @pytest.hookimpl(wrapper=True)

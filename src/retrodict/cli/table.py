@@ -43,7 +43,7 @@ def _writing(who: str | None) -> Iterator[Workspace]:
     """Open the workspace for somebody; a record that was changed meanwhile is exit 1."""
     from retrodict.actions.tabling import RecordConflictError
 
-    _without_pandas()
+    _arrow_alone()
     if who is not None:
         click.get_current_context().find_root().obj = who
     try:
@@ -54,22 +54,23 @@ def _writing(who: str | None) -> Iterator[Workspace]:
         sys.exit(1)
 
 
-class _NoPandas:
-    """Says that there is no pandas."""
+class _Neither:
+    """Says that there is neither pandas nor numpy."""
 
     def find_spec(self, name: str, path: object = None, target: object = None) -> None:
         """Find nothing, or refuse."""
         del path, target
-        if name == "pandas":
+        if name in ("pandas", "numpy"):
             raise ModuleNotFoundError(name)
 
 
-def _without_pandas() -> None:
-    """Keep pyarrow from loading pandas (0.3 s), which it does to ask whether a list is a frame; nothing here is one."""
+def _arrow_alone() -> None:
+    """Keep pyarrow from loading numpy (0.05 s), and pandas (0.3 s) to ask whether a list is a frame; none is here."""
     if "pandas" not in sys.modules:
+        sys.meta_path.insert(0, _Neither())
         import pyarrow as pa  # 57 ms
+        import pyarrow.compute
 
-        sys.meta_path.insert(0, _NoPandas())
         pa.scalar(0)  # it looks for pandas once
         del sys.meta_path[0]
 
@@ -250,14 +251,14 @@ def put_command(
     `COL=` is null, `COL=""` the empty text.
     """
     from retrodict.actions.table_change import put  # loaded when asked for
-    from retrodict.render import tables
+    from retrodict.render.changed import changed
 
     if (source is None) == (not values):
         raise click.UsageError("give COL=VALUE..., or --from FILE")
     with _writing(who) as workspace:
         how = _how(workspace, "put", why, statement, valid_from)
         record = put(workspace, name, source or _pairs(values), how=how, if_version=if_version)
-    door.show(record, as_json=as_json, text=tables.changed)
+    door.show(record, as_json=as_json, text=changed)
 
 
 @door.subverb(
@@ -287,12 +288,12 @@ def update_command(
     `COL=` is null, `COL=""` the empty text.
     """
     from retrodict.actions.table_change import update  # loaded when asked for
-    from retrodict.render import tables
+    from retrodict.render.changed import changed
 
     with _writing(who) as workspace:
         how = _how(workspace, "update", why, statement, valid_from)
         record = update(workspace, name, key, _pairs(values), how=how, if_version=if_version)
-    door.show(record, as_json=as_json, text=tables.changed)
+    door.show(record, as_json=as_json, text=changed)
 
 
 @door.subverb(command, "delete", example="retrodict table delete loans 1003 --why 'entered twice'")
@@ -313,12 +314,12 @@ def delete_command(
 ) -> None:
     """Delete the records KEY...; what they were stays in the history."""
     from retrodict.actions.table_change import delete  # loaded when asked for
-    from retrodict.render import tables
+    from retrodict.render.changed import changed
 
     with _writing(who) as workspace:
         how = _how(workspace, "delete", why, statement, valid_from)
         record = delete(workspace, name, keys, how=how, if_version=if_version)
-    door.show(record, as_json=as_json, text=tables.changed)
+    door.show(record, as_json=as_json, text=changed)
 
 
 @door.subverb(command, "import", example="retrodict table import loans loan-inquiries.csv --why 'the export of Monday'")
@@ -341,12 +342,12 @@ def import_command(
 ) -> None:
     """Bring NAME to what FILE says: works out which records are new, changed and gone."""
     from retrodict.actions.table_change import import_  # loaded when asked for
-    from retrodict.render import tables
+    from retrodict.render.changed import changed
 
     with _writing(who) as workspace:
         how = _how(workspace, "import", why, statement, valid_from)
         record = import_(workspace, name, file, how=how, keep_missing=keep_missing, if_version=if_version)
-    door.show(record, as_json=as_json, text=tables.changed)
+    door.show(record, as_json=as_json, text=changed)
 
 
 @door.subverb(
@@ -535,12 +536,12 @@ def revert_command(
 ) -> None:
     """Bring records of NAME (by itself, all) back to what they were: a new change, by which nothing is erased."""
     from retrodict.actions.table_compare import revert  # loaded when asked for
-    from retrodict.render import tables
+    from retrodict.render.changed import changed
 
     with _writing(who) as workspace:
         how = _how(workspace, "revert", why, statement)
         record = revert(workspace, name, to, how=how, keys=keys, where=where)
-    door.show(record, as_json=as_json, text=tables.changed)
+    door.show(record, as_json=as_json, text=changed)
 
 
 @door.subverb(

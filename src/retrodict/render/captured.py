@@ -8,7 +8,7 @@ from rich.console import RenderableType
 from rich.text import Text
 
 from retrodict.kernel.words import count
-from retrodict.render.tables import counted
+from retrodict.render.changed import counted
 from retrodict.render.text import listing
 
 if TYPE_CHECKING:

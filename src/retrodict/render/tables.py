@@ -10,6 +10,7 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from retrodict.kernel.words import count
+from retrodict.render.changed import changed, counted
 from retrodict.render.text import listing
 from retrodict.render.words import moment, who
 
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
     from retrodict.actions.table_prove import TableProof, TableProofChecked
     from retrodict.actions.table_read import RecordHistory, TableRead
     from retrodict.actions.tables import TableLog, Tables, TableShown, VersionRow
-    from retrodict.tables.changes import ChangeSet
     from retrodict.tables.history import RecordChange
 
 _SHORT = len("sha256:") + 12
@@ -34,29 +34,8 @@ def created(record: TableCreated) -> RenderableType:
     columns = ", ".join(f"{name} {kind}" for name, kind in record.columns)
     lines = [f"{record.reference}  key {', '.join(record.key)}  entry {record.index}", f"columns {columns}"]
     if record.first is not None:
-        lines.append(_changed(record.first))
+        lines.append(changed(record.first))
     return Text("\n".join(lines))
-
-
-def changed(record: ChangeSet) -> RenderableType:
-    """Render what changed a table."""
-    return Text(_changed(record))
-
-
-def _changed(record: ChangeSet) -> str:
-    if record.index is None:
-        return f"{record.reference}  nothing is different"
-    branch = "" if record.branch is None else f"  on the branch {record.branch}"
-    return (
-        f"{record.reference}  {record.digest[:_SHORT]}  {counted(record.creates, record.updates, record.deletes)}"
-        f"{branch}  entry {record.index}"
-    )
-
-
-def counted(creates: int, updates: int, deletes: int) -> str:
-    """Return how many records were created, changed and deleted."""
-    found = [f"{n} {what}" for n, what in ((creates, "created"), (updates, "changed"), (deletes, "deleted")) if n]
-    return ", ".join(found) or "nothing"
 
 
 def listed(record: Tables) -> RenderableType:
@@ -306,5 +285,5 @@ def merged(record: TableMerged) -> RenderableType:
     if record.answer == "no":
         lines.append(f"nothing was merged: decide with --take ours or --take theirs, or change {record.name} first")
     elif record.merged is not None:
-        lines.append(_changed(record.merged))
+        lines.append(changed(record.merged))
     return Text("\n".join(lines))

@@ -65,11 +65,15 @@ class _Line:
     number: int
     stop: int
     size: int
-    digests: list[bytes]
+    digests: bytearray
+
+    @property
+    def buckets(self) -> int:
+        return len(self.digests) // HASH_BYTES
 
     @property
     def bits(self) -> int:
-        return len(self.digests).bit_length() - 1
+        return self.buckets.bit_length() - 1
 
 
 class _EditedError(Exception):
@@ -172,7 +176,7 @@ class KeyIndex(CacheFile):
             or (stop and lines.root_at(self._views.database(), log, stop) != root)
         ):
             return None
-        return _Line(number=number, stop=stop, size=size, digests=_cut(digests, HASH_BYTES))
+        return _Line(number=number, stop=stop, size=size, digests=bytearray(digests))
 
     def _is_marked(self, row: Sequence[Any]) -> bool:
         try:
@@ -190,7 +194,7 @@ class KeyIndex(CacheFile):
     def _bucket(self, db: apsw.Connection, line: _Line, number: int) -> bytes:
         row: Any = db.execute("SELECT entries FROM buckets WHERE id = ?", (_place(line.number, number),)).fetchone()
         entries = b"" if row is None else row[0]
-        if not isinstance(entries, bytes) or self._digest(entries) != line.digests[number]:
+        if not isinstance(entries, bytes) or self._digest(entries) != line.digests[_span(number)]:
             raise _EditedError
         return entries
 
@@ -233,13 +237,13 @@ class KeyIndex(CacheFile):
             db.execute("DELETE FROM buckets WHERE id BETWEEN ? AND ?", (_place(number, 0), _place(number + 1, 0) - 1))
             db.execute("DELETE FROM marked_lines WHERE id = ?", (number,))
         most: Any = db.execute("SELECT coalesce(max(id), 0) FROM marked_lines").fetchone()
-        line = _Line(number=most[0] + 1, stop=0, size=0, digests=[self._digest(b"")])
+        line = _Line(number=most[0] + 1, stop=0, size=0, digests=bytearray(self._digest(b"")))
         self._write(db, log, line)
         return line
 
     def _write(self, db: apsw.Connection, log: ChangeLog, line: _Line) -> None:
         root = lines.root_at(self._views.database(), log, line.stop) if line.stop else ""
-        said = (log.table.stream, log.branch, line.stop, root, _key_text(log), line.size, b"".join(line.digests))
+        said = (log.table.stream, log.branch, line.stop, root, _key_text(log), line.size, bytes(line.digests))
         db.execute(
             "INSERT OR REPLACE INTO marked_lines VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (line.number, *said, self._mark(said)),
@@ -260,7 +264,7 @@ class KeyIndex(CacheFile):
     def _put(self, db: apsw.Connection, line: _Line, entries: Iterable[bytes]) -> None:
         """Put entries into their buckets; a later one of a key takes the place of an earlier one."""
         entries = list(entries)
-        before = len(line.digests)
+        before = line.buckets
         if line.size + len(entries) > _FULL * before and line.bits < _MAX_BITS:
             old = [entry for i in range(before) for entry in _cut(self._bucket(db, line, i), _ENTRY_BYTES)]
             entries = [*old, *entries]
@@ -268,7 +272,7 @@ class KeyIndex(CacheFile):
             db.execute(
                 "DELETE FROM buckets WHERE id BETWEEN ? AND ?", (_place(line.number, 0), _place(line.number + 1, 0) - 1)
             )
-            line.size, line.digests = 0, [self._digest(b"")] * (1 << bits)
+            line.size, line.digests = 0, bytearray(self._digest(b"") * (1 << bits))
         gathered: dict[int, list[bytes]] = {}
         bits = line.bits
         for entry in entries:
@@ -279,7 +283,7 @@ class KeyIndex(CacheFile):
             merged = _by_key([*old, *gathered[number]])
             kept = b"".join(merged.values())
             line.size += len(merged) - len(old)
-            line.digests[number] = self._digest(kept)
+            line.digests[_span(number)] = self._digest(kept)
             made.append((_place(line.number, number), kept))
         db.executemany("INSERT OR REPLACE INTO buckets VALUES (?, ?)", made)
 
@@ -308,8 +312,8 @@ class KeyIndex(CacheFile):
             if not self._is_marked(row):
                 yield self._altered(f"{what} is altered or forged (it is not believed)")
                 digests = digests if isinstance(digests, bytes) else b""
-            line = _Line(number=row[0], stop=0, size=0, digests=_cut(digests, HASH_BYTES))  # type: ignore[arg-type]
-            for number in range(len(line.digests)):
+            line = _Line(number=row[0], stop=0, size=0, digests=bytearray(digests))  # type: ignore[arg-type]
+            for number in range(line.buckets):
                 rest.discard(_place(line.number, number))
                 try:
                     self._bucket(db, line, number)
@@ -325,6 +329,10 @@ def _key_text(log: ChangeLog) -> str:
 
 def _place(line: int, bucket: int) -> int:
     return line << _MAX_BITS | bucket
+
+
+def _span(bucket: int) -> slice:
+    return slice(bucket * HASH_BYTES, (bucket + 1) * HASH_BYTES)
 
 
 def _number(hashed: bytes, bits: int) -> int:

@@ -1,0 +1,27 @@
+"""What changed a table, as a line: of the commands that are run most often, without what draws."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from retrodict.tables.changes import ChangeSet
+
+_SHORT = len("sha256:") + 12
+
+
+def changed(record: ChangeSet) -> str:
+    """Render what changed a table."""
+    if record.index is None:
+        return f"{record.reference}  nothing is different"
+    branch = "" if record.branch is None else f"  on the branch {record.branch}"
+    return (
+        f"{record.reference}  {record.digest[:_SHORT]}  {counted(record.creates, record.updates, record.deletes)}"
+        f"{branch}  entry {record.index}"
+    )
+
+
+def counted(creates: int, updates: int, deletes: int) -> str:
+    """Return how many records were created, changed and deleted."""
+    found = [f"{n} {what}" for n, what in ((creates, "created"), (updates, "changed"), (deletes, "deleted")) if n]
+    return ", ".join(found) or "nothing"
