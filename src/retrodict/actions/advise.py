@@ -106,7 +106,7 @@ def advise(workspace: Workspace, what: str, *, cwd: Path, environment: Mapping[s
 
 def _of_log(workspace: Workspace, versions: Sequence[DatasetVersion], folder: Path) -> Iterator[Path]:
     for version in versions:
-        if version.key is None and version.type != "bucket" and workspace.objects.state(version.content) == "held":
+        if version.key is None and not version.is_attached and workspace.objects.state(version.content) == "held":
             place = folder / f"v{version.version}" / Path(version.path or version.name).name
             place.parent.mkdir()
             workspace.objects.checkout(version.content, place)

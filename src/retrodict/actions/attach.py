@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
-from pathlib import Path
 from typing import Literal
 
 from retrodict import datasets
@@ -190,12 +188,7 @@ def _record(
     before = last or Listing(bucket.prefix, {})
     for done, (state, how) in enumerate(row, 1):
         listing = Listing(bucket.prefix, state.pins)
-        folder = workspace.folder / "tmp"
-        folder.mkdir(exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=folder, prefix="listing-") as file:
-            file.writelines(listing.encode())
-            file.flush()
-            stored = workspace.objects.add(Path(file.name), base=base)
+        stored = attaching.store(workspace, listing, base)
         base = stored.digest
         event = batch.event(
             "dataset.attached",

@@ -19,10 +19,11 @@ from retrodict.kernel.errors import RetrodictError, UsageError
 from retrodict.kernel.protocols import Progress
 from retrodict.kernel.types import Digest, Edge, EventId, Ref
 from retrodict.kernel.words import count
-from retrodict.objects import TreeEntry
+from retrodict.lakes import FORMATS, Lake
+from retrodict.objects import Added, TreeEntry
 from retrodict.workspace import Batch, Workspace, edges_or_list, open_text, refuse_writing, sealed_text
 
-ELSEWHERE: Final = "elsewhere, pinned by VersionId"
+ELSEWHERE: Final = "elsewhere, pinned where they are"
 _SMALL: Final = 1 << 20  # smaller objects are read side by side, into memory
 _ABREAST: Final = 16
 _IN_AN_ENTRY: Final = 5_000  # of more objects, each so many are recorded once they are held
@@ -32,7 +33,7 @@ Where = Literal["held", "elsewhere", "missing"]
 
 @dataclass(frozen=True, slots=True)
 class Attached:
-    """A version of an attached bucket, as far as this workspace knows it.
+    """A version of what is attached (a bucket or a table), as far as this workspace knows it.
 
     Attributes:
         listing: What it pins.
@@ -44,8 +45,8 @@ class Attached:
     contents: Mapping[tuple[str, str], Digest]
 
     def content(self, pin: Pin) -> Digest | None:
-        """Return what the bytes of a pinned object are; None where nobody has fetched them."""
-        return self.contents.get((pin.key, pin.version_id))
+        """Return what the bytes of a pinned object are; None where nobody has read them."""
+        return pin.digest or self.contents.get((pin.key, pin.version_id))
 
 
 def read(workspace: Workspace, version: DatasetVersion) -> Attached:
@@ -75,7 +76,9 @@ def where(workspace: Workspace, attached: Attached, pin: Pin) -> Where:
     content = attached.content(pin)
     if content is None:
         return "elsewhere"
-    return "held" if workspace.objects.has(content) else "missing"
+    if workspace.objects.has(content):
+        return "held"
+    return "missing" if attached.version.type in ("bucket", "table") else "elsewhere"
 
 
 def held(workspace: Workspace, attached: Attached) -> int:
@@ -92,9 +95,9 @@ def address(workspace: Workspace, event: EventId) -> tuple[str, str | None]:
     sequenced = workspace.logs.find(event)
     assert sequenced is not None
     url, endpoint = (open_text(workspace, sealed_text(sequenced.event.body[name])) for name in ("source", "endpoint"))
-    if url is None or not url.startswith("s3"):
+    if url is None or url.startswith("("):
         raise UsageError(
-            "the address of the bucket is sealed, and its key is not held here",
+            "the address of what is attached is sealed, and its key is not held here",
             hint="Whoever attached it can give the key: `retrodict keys share`.",
         )
     return url, endpoint
@@ -104,6 +107,39 @@ def opened(workspace: Workspace, version: DatasetVersion, environment: Mapping[s
     """Open the bucket of a version, where it was when it was attached."""
     url, endpoint = address(workspace, version.event)
     return Bucket(url, environment, endpoint=endpoint)
+
+
+def is_bucket(workspace: Workspace, what: str) -> bool:
+    """Say whether the name of what is attached is that of a bucket."""
+    heads = datasets.current(workspace.views.database(), what.removeprefix("dataset:"))
+    return bool(heads) and heads[-1].type == "bucket"
+
+
+def lake(workspace: Workspace, version: DatasetVersion, environment: Mapping[str, str]) -> Lake:
+    """Open the table of a version, where it was when it was attached.
+
+    Raises:
+        UsageError: Of a table of a database only what was kept can be read.
+        LakeError: See there.
+    """
+    if version.type == "table":
+        raise UsageError(
+            f"the rows of {version.label} were kept, and are not held any more",
+            hint="Look in the remotes: `retrodict fetch`.",
+        )
+    url, endpoint = address(workspace, version.event)
+    form = next((form for form in FORMATS if form == version.type), None)
+    return Lake(url if "://" in url else str(workspace.root / url), environment, endpoint=endpoint, format=form)
+
+
+def store(workspace: Workspace, listing: Listing, base: Digest | None) -> Added:
+    """Store a listing; `base` is the one before it, with which it shares most of its lines."""
+    folder = workspace.folder / "tmp"
+    folder.mkdir(exist_ok=True)
+    with tempfile.NamedTemporaryFile(dir=folder, prefix="listing-") as file:
+        file.writelines(listing.encode())
+        file.flush()
+        return workspace.objects.add(Path(file.name), base=base)
 
 
 def current(changes: Iterable[Change]) -> State:
@@ -116,6 +152,54 @@ def current(changes: Iterable[Change]) -> State:
         else:
             pins[change.key] = change.pin
     return State(as_of=at, pins=pins)
+
+
+def refuse_unkept(attached: Attached) -> None:
+    """Do nothing, unless the rows of a database's table were only digested.
+
+    Raises:
+        UsageError: They were.
+    """
+    if attached.version.type == "table" and not attached.listing.pins:
+        raise UsageError(
+            f"the rows of {attached.version.label} were not kept, only digested",
+            hint=f"`retrodict attach {attached.version.name} --keep` keeps those that are there now.",
+        )
+
+
+class PinnedHere:
+    """The files of attached tables that lie in the workspace: which version pins the bytes that a run read there."""
+
+    def __init__(self, workspace: Workspace) -> None:
+        self._workspace = workspace
+        self._versions: dict[str, list[DatasetVersion]] | None = None  # by where the table lies, newest first
+        self._listings: dict[Digest, Listing] = {}
+
+    def maker(self, digest: Digest, path: str | None) -> EventId | None:
+        """Return the newest version that pins these bytes at this path; None where none does."""
+        if path is None:
+            return None
+        if self._versions is None:
+            self._versions = {}
+            for version in reversed(datasets.versions(self._workspace.views.database())):
+                if version.type in FORMATS and self._workspace.objects.has(version.content):
+                    try:
+                        place, _ = address(self._workspace, version.event)
+                    except UsageError:  # sealed under a key that is not held here
+                        continue
+                    self._versions.setdefault(place, []).append(version)
+        for place, versions in self._versions.items():
+            if not path.startswith(f"{place}/"):
+                continue
+            for version in versions:
+                listing = self._listings.get(version.content)
+                if listing is None:
+                    listing = Listing.decode(self._workspace.objects.get(version.content))
+                    self._listings[version.content] = listing
+                pin = listing.pins.get(path[len(place) + 1 :])
+                if pin is not None and pin.digest == digest:
+                    return version.event
+        return None
 
 
 def bring(
@@ -155,7 +239,8 @@ def bring(
     pins = {**told, **lacking}
     if lacking:
         refuse_writing(workspace)
-        bucket = opened(workspace, attached.version, environment)
+        open_ = opened if attached.version.type == "bucket" else lake
+        bucket: Bucket | Lake = open_(workspace, attached.version, environment)
         try:
             for name, content in _fetched(workspace, bucket, lacking, attached):
                 done[name] = content
@@ -177,7 +262,7 @@ def _path(place: str, name: str) -> str:
 
 
 def _fetched(
-    workspace: Workspace, bucket: Bucket, lacking: Mapping[str, Pin], attached: Attached
+    workspace: Workspace, bucket: Bucket | Lake, lacking: Mapping[str, Pin], attached: Attached
 ) -> Iterator[tuple[str, Digest]]:
     """Store pinned objects; yield the name and the content of each once it is durable."""
     small = [name for name, pin in lacking.items() if pin.size_bytes <= _SMALL]
@@ -199,7 +284,7 @@ def _fetched(
             yield name, _checked(bucket, attached, pin, content)
 
 
-def _checked(bucket: Bucket, attached: Attached, pin: Pin, content: Digest) -> Digest:
+def _checked(bucket: Bucket | Lake, attached: Attached, pin: Pin, content: Digest) -> Digest:
     """Return what came, if it is what came the first time."""
     known = attached.content(pin)
     if known not in (None, content):
@@ -295,6 +380,42 @@ def difference(
         return ("what changed cannot be said: a listing is not held",)
     added, removed, changed = changed_keys(before, after)
     lines = [*(f"- {name}" for name in removed), *(f"+ {name}" for name in added), *(f"~ {name}" for name in changed)]
+    if after.table is not None and not (before.pins and after.pins):
+        return (", ".join(table_changes(before.table or {}, after.table)) or "its rows are the same ones",)
     says = f"{count(len(lines), 'object')} of {max(len(before.pins), len(after.pins)):,} changed"
     rest = len(lines) - most
     return (says, *lines) if rest <= 0 else (says, *lines[:most], f"... and {count(rest, 'object')} more")
+
+
+def table_changes(before: Mapping[str, object], after: Mapping[str, object]) -> list[str]:
+    """Return what differs between two states of a table as their listings say it, in words; none: nothing."""
+    says = []
+    if before.get("rows") != after.get("rows") and None not in (before.get("rows"), after.get("rows")):
+        says.append(f"{before['rows']:,} -> {after['rows']:,} rows")
+    old, new = columns(before), columns(after)
+    says += [f"column {name} added" for name in new if name not in old]
+    says += [f"column {name} removed" for name in old if name not in new]
+    says += [f"column {name}: {old[name]} -> {new[name]}" for name in new if name in old and old[name] != new[name]]
+    if before.get("digest") != after.get("digest") and not says:
+        says.append("other rows, as many as before")
+    return says
+
+
+def commit(sealed: str | None) -> str | None:
+    """Return what made a table's version and who, as its own log says (the opened text of the event's `commit`)."""
+    try:
+        said = json.loads(sealed or "null")
+    except ValueError:  # the key is not held here
+        return None
+    if not isinstance(said, dict):
+        return None
+    parts = [str(part) for part in (said.get("operation"), said.get("who")) if part]
+    log = said.get("log")
+    engine = (log.get("engineInfo") or log.get("engine-name")) if isinstance(log, dict) else None
+    return ", ".join([*parts, f"with {engine}"] if engine else parts) or None
+
+
+def columns(table: Mapping[str, object]) -> dict[str, str]:
+    """Return the names and types of a table's columns, as its listing says them."""
+    said = table.get("columns")
+    return {str(one["name"]): str(one["type"]) for one in said} if isinstance(said, list) else {}

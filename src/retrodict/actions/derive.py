@@ -211,16 +211,16 @@ def _version(workspace: Workspace, reference: str) -> DatasetVersion:
             f"{reference} is personal: what is derived from it would lie here in the clear",
             hint="`retrodict run` seals what it makes from personal files.",
         )
-    if found[0].type == "bucket":
+    if found[0].is_attached:
         raise UsageError(
-            f"{reference} lies in a bucket, and a recipe needs bytes that are held for good",
+            f"{reference} is attached, and a recipe needs bytes that are held for good",
             hint=f"`retrodict checkout {reference} PATH` and `retrodict add PATH` make a version of them.",
         )
     return found[0]
 
 
 def _ingredient(version: DatasetVersion) -> Ingredient:
-    assert version.type != "bucket"
+    assert version.type in ("file", "tree")
     return Ingredient(path=version.path or Path(version.name).name, content=version.content, type=version.type)
 
 

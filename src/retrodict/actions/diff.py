@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal
 
 from retrodict import datasets
-from retrodict.actions import attaching, located
+from retrodict.actions import attached_rows, attaching, located
 from retrodict.actions.personal_files import PersonalFiles
 from retrodict.actions.places import Ignored
 from retrodict.diffs import lines, tables, tensors
@@ -23,6 +23,7 @@ from retrodict.objects import digest_of, display
 from retrodict.workspace import Workspace, sealed_key
 
 if TYPE_CHECKING:
+    from retrodict.lakes import LakeRows
     from retrodict.tensors.array import Difference
 
 _FOLDERS: Final = ("tree", "bucket")
@@ -66,6 +67,8 @@ class Diff:
 
     Attributes:
         samples: Of two versions of a tensor, which samples differ; the files are its chunks then.
+        table: Of two versions of an attached table, in words, how its rows and columns differ.
+        rows: Of a Delta table, which rows do.
     """
 
     before: str
@@ -73,6 +76,8 @@ class Diff:
     is_changed: bool
     files: tuple[FileChange, ...]
     samples: Difference | None = None
+    table: tuple[str, ...] = ()
+    rows: LakeRows | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +104,7 @@ def diff(
     only_names: bool = False,
     context: int = 3,
     limit: int | None = 40,
+    environment: Mapping[str, str] | None = None,
 ) -> Diff:
     """Compare two references; one and the working copy; or everything that is versioned and the working copy.
 
@@ -110,6 +116,7 @@ def diff(
         only_names: Do not look into the files.
         context: Equal lines round those of a text that differ.
         limit: Rows and lines that are shown of each file; None: all.
+        environment: Where the credentials for an attached table are looked for; None: only what is held is read.
 
     Raises:
         UnknownReferenceError, AmbiguousReferenceError: See there.
@@ -117,6 +124,7 @@ def diff(
             the key's columns.
         RepeatedKeyError: A key cannot tell rows apart.
     """
+    tabular, rows = tuple[str, ...](), None
     if before is None:
         old, new = _everything(workspace)
         titles = ("the current versions", WORKING_COPY)
@@ -138,6 +146,11 @@ def diff(
             if (one.attached is None) != (other.attached is None):
                 one, other = (_held(workspace, side) for side in (one, other))
             is_folder = other.kind in _FOLDERS
+            if one.attached is not None and other.attached is not None and not (one.inside or other.inside):
+                tabular, rows = attached_rows.compare(
+                    workspace, one.attached, other.attached, only_names=only_names, limit=limit, environment=environment
+                )
+                key = key or attached_rows.key_of(other.attached)
         if (one.kind in _FOLDERS) != is_folder:
             kinds = ("a folder", "a file")
             raise UsageError(f"{one.printed} is {kinds[one.kind not in _FOLDERS]}, {title} is {kinds[not is_folder]}")
@@ -149,7 +162,14 @@ def diff(
     pairs = _pairs(old, new)
     is_strict = len(pairs) == 1  # of many files only some have the key's columns
     changes = tuple(_change(pair, key, only_names, context, limit, is_strict) for pair in pairs)
-    return Diff(before=titles[0], after=titles[1], is_changed=bool(changes), files=changes)
+    return Diff(
+        before=titles[0],
+        after=titles[1],
+        is_changed=bool(changes or tabular),
+        files=changes,
+        table=tabular,
+        rows=rows,
+    )
 
 
 def _everything(workspace: Workspace) -> tuple[_Side, _Side]:
@@ -190,7 +210,7 @@ def _held(workspace: Workspace, content: located.Content) -> located.Content:
 
 
 def _pinned(workspace: Workspace, content: located.Content, name: bytes) -> _Side:
-    """Return the objects that a bucket's version pins, told apart by what the bucket says: tag and size."""
+    """Return what a version pins, told apart by its digest, or by what the bucket says: tag and size."""
     attached, found = content.attached, dict[bytes, _File]()
     assert attached is not None
     for path, pin in content.pins.items():
@@ -198,7 +218,7 @@ def _pinned(workspace: Workspace, content: located.Content, name: bytes) -> _Sid
         read = None
         if digest is not None and attaching.where(workspace, attached, pin) == "held":
             read = functools.partial(workspace.objects.get, digest)
-        said = Digest(f"{pin.etag} {pin.size_bytes}")
+        said = pin.digest or Digest(f"{pin.etag} {pin.size_bytes}")
         found[os.fsencode(path) or name] = _File(said, "file", pin.size_bytes, read, is_personal=False, content=digest)
     return found
 

@@ -28,7 +28,8 @@ class Past:
         origin: The URL that it was fetched from.
         is_current: No later version has replaced it.
         tags: That stand at it now.
-        held: Of a bucket's version: of how many of its objects the bytes are held; the others are elsewhere.
+        held: Of a bucket's or a table's version: of how many of its files the bytes are held; the others are elsewhere.
+        commit_of_table: Of a table's version: what made it, and who, as its own log says.
     """
 
     reference: str
@@ -50,6 +51,7 @@ class Past:
     is_current: bool
     tags: tuple[str, ...]
     held: int | None = None
+    commit_of_table: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,7 +90,7 @@ def history(workspace: Workspace, name: str) -> History:
         body = sequenced.event.body
         told = body.get("imported")
         imported: Mapping[str, object] = told if isinstance(told, Mapping) else {}
-        if version.type == "bucket":
+        if version.is_attached:
             imported = {"authored": body["as_of"]}
         author = imported.get("author")
         rows.append(
@@ -112,6 +114,7 @@ def history(workspace: Workspace, name: str) -> History:
                 is_current=version.is_current,
                 tags=tuple(tags.get(version.event, ())),
                 held=_held(workspace, version),
+                commit_of_table=attaching.commit(open_text(workspace, sealed_text(body.get("commit")))),
             )
         )
     look.record()
@@ -120,9 +123,9 @@ def history(workspace: Workspace, name: str) -> History:
 
 
 def _held(workspace: Workspace, version: datasets.DatasetVersion) -> int | None:
-    if version.type != "bucket" or not workspace.objects.has(version.content):
+    if not version.is_attached or not workspace.objects.has(version.content):
         return None
-    if not datasets.bucket_fetched(workspace.views.database(), version.name):
+    if version.type == "bucket" and not datasets.bucket_fetched(workspace.views.database(), version.name):
         return 0  # no listing needs to be read
     return attaching.held(workspace, attaching.read(workspace, version))
 

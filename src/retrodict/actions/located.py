@@ -153,6 +153,7 @@ def bring(
     attached = content.attached
     if attached is None:
         return content
+    attaching.refuse_unkept(attached)
     folder = {} if content.kind == "pinned" else attaching.as_folder(content.pins)
     found = attaching.bring(workspace, attached, content.pins, environment=environment, place=place, progress=progress)
     if content.kind == "pinned":
@@ -188,7 +189,7 @@ def _version(workspace: Workspace, reference: str, environment: Mapping[str, str
     named = datasets.find(database, event=resolved.event) if resolved.event else []
     for dataset in named or (datasets.find(database, content=content) if content else []):
         is_folder = dataset.type == "tree"
-        if dataset.type == "bucket" and named:
+        if dataset.is_attached and named:
             return Content(
                 printed=dataset.label,
                 event=dataset.event,
@@ -234,6 +235,8 @@ def stream(workspace: Workspace, content: Content) -> Iterator[bytes]:
         ErasedError, SealedValuesError: It is personal, and its key is gone or not here, or no look can be recorded.
     """
     if content.kind in ("tree", "bucket"):
+        if content.attached is not None:
+            attaching.refuse_unkept(content.attached)
         raise UsageError(
             f"{content.printed} is a folder", hint=f"`retrodict ls {content.printed}` lists what is in it."
         )

@@ -21,7 +21,7 @@ BEGUN: Final = "retrodict.lock/ pins what is tracked: commit it with the code (n
 
 def pin_of(version: DatasetVersion) -> Pin | None:
     """Return how a version is pinned; None where it lay outside of the project, or is personal."""
-    if not version.path or version.key is not None or version.type == "bucket":
+    if not version.path or version.key is not None or version.type not in ("file", "tree"):
         return None
     return Pin(
         name=version.name,

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Literal
 
 from retrodict import capture, datasets, provenance, runs
+from retrodict.actions import attaching
 from retrodict.actions.keeping import code_tree, keep
 from retrodict.actions.personal_files import PersonalFiles, SealedFile
 from retrodict.actions.places import RUN_VARIABLE, workspace_path
@@ -186,7 +187,7 @@ def finish(
     if is_personal:
         plain = [path for path in plain if path not in {_held_at(access) for access in seen.outputs}]
     kept |= keep(workspace, [path for path in plain if path not in sealed], warnings)
-    folders = _Folders(workspace, files)
+    folders, tables = _Folders(workspace, files), attaching.PinnedHere(workspace)
     uses: list[Edge] = []
     inputs: list[File] = []
     for access in seen.inputs:
@@ -195,6 +196,7 @@ def finish(
         if digest is not None:
             path = workspace_path(workspace, Path(os.fsdecode(access.path)))
             maker = provenance.maker(database, Ref(digest), path) or folders.maker(digest, path)
+            maker = maker or tables.maker(digest, path)
             path = None if files.is_named_apart(Path(os.fsdecode(access.path))) else path
             edge, file = _edge(workspace, batch, access, digest, path, _input_role(access), maker)
             uses.append(edge)

@@ -281,7 +281,7 @@ def _changes(workspace: Workspace, sequenced: Sequenced) -> Iterable[str]:
     database = workspace.views.database()
     present = datasets.find(database, event=sequenced.event.id)
     replaced = [found for event in sequenced.event.replaces for found in datasets.find(database, event=event)]
-    if present and present[0].type == "bucket" and len(replaced) == 1:
+    if present and present[0].is_attached and len(replaced) == 1:
         return attaching.difference(workspace, replaced[0], present[0], most=_CHANGED_LINES)
     if not present or len(replaced) != 1:  # no dataset; the first version, or the end of a conflict
         return ()
@@ -296,7 +296,7 @@ def _listed(workspace: Workspace, event: EventId) -> str | None:
     attached = attaching.read(workspace, version)
     pins = list(attached.listing.names.items())
     lines = [
-        f"{attaching.where(workspace, attached, pin):9}  {pin.size_bytes:>12}  {name}  VersionId {pin.version_id}"
+        f"{attaching.where(workspace, attached, pin):9}  {pin.size_bytes:>12}  {name}  {pin.stamp}"
         for name, pin in pins[:_PREVIEW_ENTRIES]
     ]
     if len(pins) > _PREVIEW_ENTRIES:

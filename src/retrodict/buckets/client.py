@@ -55,7 +55,7 @@ class PinGoneError(UnavailableError):
     )
 
     def __init__(self, place: str, pin: Pin) -> None:
-        super().__init__(f"{place} no longer has {pin.key} at VersionId {pin.version_id}")
+        super().__init__(f"{place} no longer has {pin.key}, {pin.stamp}")
         self.pin = pin
 
 
@@ -63,14 +63,10 @@ class PinAlteredError(IntegrityError):
     """A bucket gives other bytes under a VersionId than those that were pinned."""
 
     slug = "pin-altered"
-    hint = (
-        "Nothing was kept. A VersionId never means other bytes: ask who keeps the bucket, or its copy, what was done."
-    )
+    hint = "Nothing was kept. What was pinned never means other bytes: ask who keeps it, or its copy, what was done."
 
     def __init__(self, place: str, pin: Pin, problem: str) -> None:
-        super().__init__(
-            f"{place} gives other bytes than were pinned for {pin.key}, VersionId {pin.version_id}: {problem}"
-        )
+        super().__init__(f"{place} gives other bytes than were pinned for {pin.key}, {pin.stamp}: {problem}")
         self.pin = pin
 
 

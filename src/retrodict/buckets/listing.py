@@ -14,6 +14,7 @@ from typing import Final, Literal, get_args
 
 from retrodict.kernel import canonical
 from retrodict.kernel.errors import FormatError
+from retrodict.kernel.types import Digest
 
 _FORMAT: Final = "retrodict listing 1"
 _MOST_STATES: Final = 100
@@ -36,8 +37,11 @@ class Pin:
     """One object of a bucket, as it was at a time: `version_id` is what the bucket finds it by, for ever.
 
     Attributes:
-        etag: Without its quotes; the MD5 of the bytes where it was sent in one part and not encrypted with a key.
+        version_id: "" of a table's file, which has none.
+        etag: Without its quotes; the MD5 of the bytes where it was sent in one part and not encrypted with a key. Of a
+            table's file what would change if it were written again: the store's tag, or when it was written.
         modified: When the bucket took it, RFC 3339.
+        digest: Of the bytes, where they were read when they were pinned: those of a table's file are.
     """
 
     key: str
@@ -45,11 +49,17 @@ class Pin:
     etag: str
     size_bytes: int
     modified: str
+    digest: Digest | None = None
 
     @property
     def content(self) -> tuple[str, int]:
         """Equal for pins of the same bytes, as far as the bucket says."""
-        return self.etag, self.size_bytes
+        return self.digest or self.etag, self.size_bytes
+
+    @property
+    def stamp(self) -> str:
+        """What tells this version of the object from others, in words."""
+        return f"VersionId {self.version_id}" if self.digest is None else self.digest
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,17 +81,25 @@ class State:
 
 @dataclass(frozen=True)
 class Listing:
-    """What was held below `prefix` ("" or it ends with "/"): pins by key, in the order of the keys' bytes."""
+    """What was held below `prefix` ("" or it ends with "/"): pins by key, in the order of the keys' bytes.
+
+    Attributes:
+        table: Of a table: which one, at which of its versions; see `docs/formats/listing.md`. None: it is a bucket.
+    """
 
     prefix: str
     pins: Mapping[str, Pin]
+    table: Mapping[str, object] | None = None
 
     def encode(self) -> Iterator[bytes]:
         """Yield the lines that are kept."""
-        yield canonical.encode({"format": _FORMAT, "prefix": self.prefix}) + b"\n"
+        head: dict[str, object] = {"format": _FORMAT, "prefix": self.prefix}
+        yield canonical.encode(head if self.table is None else {**head, "table": dict(self.table)}) + b"\n"
         for key in sorted(self.pins, key=str.encode):
             pin = self.pins[key]
-            fields = {"etag": pin.etag, "key": key, "modified": pin.modified}
+            fields: dict[str, object] = {"etag": pin.etag, "key": key, "modified": pin.modified}
+            if pin.digest is not None:
+                fields["digest"] = pin.digest
             yield canonical.encode({**fields, "size": pin.size_bytes, "version": pin.version_id}) + b"\n"
 
     @classmethod
@@ -106,7 +124,7 @@ class Listing:
         except (ValueError, KeyError, TypeError) as error:
             raise FormatError(f"a listing that cannot be read: {error!r}") from error
         known.update(fresh)
-        return cls(prefix=str(said["prefix"]), pins={pin.key: pin for pin in pins})
+        return cls(prefix=str(said["prefix"]), pins={pin.key: pin for pin in pins}, table=said.get("table"))
 
     @cached_property
     def names(self) -> Mapping[str, Pin]:
@@ -134,6 +152,7 @@ def _pin(fields: Mapping[str, object]) -> Pin:
         etag=str(fields["etag"]),
         size_bytes=size,
         modified=str(fields["modified"]),
+        digest=None if fields.get("digest") is None else Digest(str(fields["digest"])),
     )
 
 

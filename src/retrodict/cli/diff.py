@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from dataclasses import replace
 
@@ -48,7 +49,16 @@ def command(
     from retrodict.render import versions
 
     with door.workspace(is_silent=True) as workspace:
-        record = diff(workspace, before, after, key=key, only_names=names_only, context=context, limit=limit or None)
+        record = diff(
+            workspace,
+            before,
+            after,
+            key=key,
+            only_names=names_only,
+            context=context,
+            limit=limit or None,
+            environment=dict(os.environ),
+        )
         if record.is_changed and before is not None and after is not None and not names_only:
             record = replace(record, samples=compared(workspace, before, after))
     door.show(record, as_json=as_json, text=versions.diff)

@@ -49,7 +49,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "tag": ("tag", "Give a version a name of its own."),
     "untrack": ("untrack", "Follow a file or folder no longer."),
     "import-url": ("import_url", "Version a file that lies at a URL."),
-    "attach": ("attach", "Pin a versioned bucket; copy nothing."),
+    "attach": ("attach", "Pin a table or a versioned bucket where it lies."),
     "get": ("get", "Fetch a file, with its origin on record."),
     "import": ("import_", "Take over what another system has versioned."),
     "lock": ("lock", "Pin what is tracked, for git to keep."),

@@ -85,6 +85,79 @@ class Change:
     transaction: str
 
 
+@dataclass(frozen=True, kw_only=True)
+class Whole:
+    """A table, read in one snapshot.
+
+    Attributes:
+        format: Whose table it is.
+        rows: How many there are.
+        digest: "b3-" and the BLAKE3 of `copy_line` of every row, in the order of the key.
+        stream: Yields the rows in that order, from the same snapshot.
+    """
+
+    format: Literal["postgresql", "sqlite", "duckdb"]
+    description: Description
+    rows: int
+    digest: str
+    stream: Callable[[], Iterator[Row]]
+
+
+class Readable(Protocol):
+    """A database of which a table can be read whole.
+
+    Attributes:
+        name: As `Database` has it.
+    """
+
+    @property
+    def name(self) -> str: ...  # noqa: D102
+
+    def whole(self, table: str, key: Sequence[str] = ()) -> AbstractContextManager[Whole]:
+        """Read a table in one snapshot; nothing is put into the database.
+
+        Args:
+            key: Columns that tell its rows apart; none: those of its primary key.
+
+        Raises:
+            NotCapturableError: There is no such table, or its rows cannot be told apart.
+        """
+        ...
+
+    def close(self) -> None: ...  # noqa: D102
+
+
+def refuse_repeated(
+    ask: Callable[[str], Sequence[object]], table: str, columns: Sequence[str], key: Sequence[str]
+) -> None:
+    """Do nothing, unless rows of a table have the same key; names are quoted already in `table` and `columns`.
+
+    Raises:
+        NotCapturableError: They have.
+    """
+    names = ", ".join(columns)
+    if ask(f"SELECT 1 FROM {table} GROUP BY {names} HAVING count(*) > 1 LIMIT 1"):
+        raise NotCapturableError(
+            f"rows of {table} have the same {', '.join(key)}, so they cannot be told apart",
+            hint="Name further columns: --key COLUMN.",
+        )
+
+
+_ESCAPES = str.maketrans({"\\": "\\\\", "\b": "\\b", "\f": "\\f", "\n": "\\n", "\r": "\\r", "\t": "\\t", "\v": "\\v"})
+
+
+def copy_line(values: Sequence[str | None]) -> bytes:
+    r"""Return a row as PostgreSQL's `COPY` writes texts.
+
+    Source: https://www.postgresql.org/docs/current/sql-copy.html, text format.
+
+    >>> copy_line(["1", None, "a\tb"])
+    b'1\t\\N\ta\\tb\n'
+    """
+    texts = ("\\N" if value is None else value.translate(_ESCAPES) for value in values)
+    return ("\t".join(texts) + "\n").encode()
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reading:
     """A table at one instant: how it is described, what changed since a position, and all its rows.

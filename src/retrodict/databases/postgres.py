@@ -20,6 +20,8 @@ from datetime import UTC, date, datetime
 from typing import Any, cast
 from urllib.parse import urlsplit
 
+from blake3 import blake3
+
 from retrodict.databases.feed import (
     Change,
     Column,
@@ -30,9 +32,20 @@ from retrodict.databases.feed import (
     PutBackError,
     Reading,
     Row,
+    Whole,
+    refuse_repeated,
 )
 from retrodict.kernel.errors import MissingExtraError
 
+# Those on which the text of a value depends, beside the time zone and the digits of floats.
+_SETTINGS = (
+    "client_encoding = 'UTF8'",
+    "datestyle = 'ISO, YMD'",
+    "intervalstyle = 'postgres'",
+    "bytea_output = 'hex'",
+    "lc_monetary = 'C'",
+    "xmlbinary = 'base64'",
+)
 _TRIGGER = "!retrodict_record"
 _TRUNCATED = "!retrodict_truncated"
 
@@ -335,6 +348,48 @@ class Postgres:
             is_all = not self.ask(f"SELECT 1 {where} AND seq > %s LIMIT 1", name, then, done, found[-1][0])
         return found, is_all
 
+    @contextlib.contextmanager
+    def whole(self, table: str, key: Sequence[str] = ()) -> Iterator[Whole]:
+        """Read a table in one snapshot; see `Readable`. The digest is of what `COPY` writes."""
+        with self._errors(), self._connection.transaction():
+            self._connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+            for setting in _SETTINGS:
+                self._connection.execute(cast("Any", f"SET LOCAL {setting}"))
+            description = self.describe(table, key)
+            name = self.quoted(description.name)
+            if key:
+                refuse_repeated(self.ask, name, [_quoted(column) for column in key], key)
+            collated = {
+                column
+                for (column,) in self.ask(
+                    "SELECT attname FROM pg_attribute WHERE attrelid = to_regclass(%s) AND attcollation <> 0", name
+                )
+            }
+            order = ", ".join(
+                _quoted(column) + (' COLLATE "C"' if column in collated else "") + " NULLS FIRST"
+                for column in description.key
+            )
+            columns = ", ".join(_quoted(column.name) for column in description.columns)
+            found, rows = blake3(), 0
+            copy = f"COPY (SELECT {columns} FROM {name} ORDER BY {order}) TO STDOUT"
+            with self._connection.cursor() as cursor, cursor.copy(cast("Any", copy)) as blocks:
+                for block in blocks:
+                    found.update(block)
+                    rows += bytes(block).count(b"\n")
+            values = self._values(description)
+
+            def stream() -> Iterator[Row]:
+                for (text,) in self.stream(f"SELECT to_json(t.*)::text FROM {name} t ORDER BY {order}"):
+                    yield values(text)
+
+            yield Whole(
+                format="postgresql",
+                description=description,
+                rows=rows,
+                digest=f"b3-{found.hexdigest()}",
+                stream=stream,
+            )
+
     def _values(self, description: Description) -> Callable[[str], Row]:
         """Return what makes a row of the JSON that a trigger writes; a column that has gone is kept as text."""
         types = dict(
@@ -409,6 +464,10 @@ class Postgres:
                     position.get("seq", 0),
                 ),
             )
+
+
+def _quoted(column: str) -> str:
+    return '"' + column.replace('"', '""') + '"'
 
 
 def _in_order(changes: list[Change], key: Sequence[str]) -> list[Change]:

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import apsw
+from blake3 import blake3
 
 from retrodict.databases.feed import (
     Change,
@@ -30,6 +31,9 @@ from retrodict.databases.feed import (
     PutBackError,
     Reading,
     Row,
+    Whole,
+    copy_line,
+    refuse_repeated,
 )
 
 _BUSY_MS = 30_000
@@ -73,10 +77,11 @@ class SQLite:
         DatabaseError: It cannot be opened.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, is_read_only: bool = False) -> None:
         self.name = path.name
+        flags = apsw.SQLITE_OPEN_READONLY if is_read_only else apsw.SQLITE_OPEN_READWRITE
         try:
-            self._db = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READWRITE)
+            self._db = apsw.Connection(str(path), flags=flags)
             self._db.set_busy_timeout(_BUSY_MS)
             self._db.execute("SELECT count(*) FROM sqlite_schema").fetchall()
         except apsw.Error as error:
@@ -252,6 +257,28 @@ class SQLite:
                 rows=rows,
             )
 
+    @contextlib.contextmanager
+    def whole(self, table: str, key: Sequence[str] = ()) -> Iterator[Whole]:
+        """Read a table in one snapshot; see `Readable`. The digest is of its values as SQL writes them."""
+        with self._errors(), self._db:
+            description = self.describe(table, key)
+            name, order = _quoted(table), ", ".join(f"{_quoted(one)} COLLATE BINARY" for one in description.key)
+            if key:
+                refuse_repeated(self.ask, name, [f"{_quoted(column)} COLLATE BINARY" for column in key], key)
+            columns = ", ".join(_quoted(column.name) for column in description.columns)
+            query = f"SELECT {columns} FROM {name} ORDER BY {order}"
+            found, rows = blake3(), 0
+            for values in self.stream(query):
+                found.update(copy_line([None if value is None else _literal(value) for value in values]))
+                rows += 1
+            yield Whole(
+                format="sqlite",
+                description=description,
+                rows=rows,
+                digest=f"b3-{found.hexdigest()}",
+                stream=lambda: (_row(table, description.columns, values) for values in self.stream(query)),
+            )
+
     def _problems(self, description: Description) -> list[str]:
         there = {
             str(name)
@@ -268,6 +295,13 @@ class SQLite:
             self._db.execute(
                 f"DELETE FROM {_quoted(_changes_table(table))} WHERE seq <= ?", (cast("int", position["seq"]),)
             )
+
+
+def _literal(value: Any) -> str:
+    """Return a value as SQL writes it; a float with the fewest digits that give it again."""
+    if isinstance(value, bytes):
+        return f"X'{value.hex().upper()}'"
+    return "'" + value.replace("'", "''") + "'" if isinstance(value, str) else repr(value)
 
 
 def _row(table: str, columns: Sequence[Column], values: Sequence[Any]) -> Row:

@@ -21,7 +21,7 @@ class DatasetVersion:
 
     Attributes:
         event: The `dataset.added`, `dataset.derived` or `dataset.attached` event; `index` is its entry.
-        content: The file or the tree; of an attached bucket the listing that pins its objects.
+        content: The file or the tree; of what is attached the listing that pins it.
         path: Where it lay, relative to the workspace ("" where it lay outside).
         key: Of a personal file: what opens `content`, which is its ciphertext; None: it is not personal.
         is_current: No later version has replaced it.
@@ -35,7 +35,7 @@ class DatasetVersion:
     name: str
     version: int
     content: Digest
-    type: Literal["file", "tree", "bucket"]
+    type: Literal["file", "tree", "bucket", "delta", "iceberg", "table"]
     files: int
     size_bytes: int
     path: str
@@ -46,6 +46,11 @@ class DatasetVersion:
     is_tracked: bool
     recipe: Digest | None
     cpu_us: int | None
+
+    @property
+    def is_attached(self) -> bool:
+        """Whether it is pinned where it lies: a bucket, a table in files, a table of a database."""
+        return self.type not in ("file", "tree")
 
     @property
     def label(self) -> str:
@@ -67,14 +72,15 @@ def check_name(name: str) -> None:
 
 
 def refuse_attached(heads: Sequence[DatasetVersion]) -> None:
-    """Do nothing, unless a name's versions are those of an attached bucket: only `attach` makes further ones.
+    """Do nothing, unless a name's versions are attached ones: only `attach` makes further ones.
 
     Raises:
         UsageError: They are.
     """
-    if any(head.type == "bucket" for head in heads):
+    if any(head.is_attached for head in heads):
+        thing = "bucket" if heads[0].type == "bucket" else "table"
         raise UsageError(
-            f"{heads[0].name!r} is the name of an attached bucket", hint="Give it another one with --name."
+            f"{heads[0].name!r} is the name of an attached {thing}", hint="Give it another one with --name."
         )
 
 
@@ -158,14 +164,20 @@ def attached_body(
     endpoint: Mapping[str, str] | None,
     as_of: str | None,
     how: Literal["listed", "history"],
+    type: Literal["bucket", "delta", "iceberg", "table"] = "bucket",  # noqa: A002 - the field's name on disk
+    commit: Mapping[str, str] | None = None,
 ) -> dict[str, object]:
-    """Return the body of `dataset.attached`; `files` and `size_bytes` are of what is pinned."""
+    """Return the body of `dataset.attached`; `files` and `size_bytes` are of what is pinned.
+
+    Args:
+        commit: Of a table in files, sealed: what its own log says of the version, as JSON.
+    """
     return {
         "name": name,
         "version": version,
         "strategy": "attached",
         "content": content,
-        "type": "bucket",
+        "type": type,
         "recipes": recipes,
         "files": files,
         "size_bytes": size_bytes,
@@ -173,6 +185,7 @@ def attached_body(
         "endpoint": endpoint,
         "as_of": as_of,
         "how": how,
+        "commit": commit,
     }
 
 

@@ -15,6 +15,7 @@ from retrodict.render.words import moment, short, size
 
 if TYPE_CHECKING:
     from retrodict.actions.attach import Attached
+    from retrodict.actions.attach_table import AttachedTable
     from retrodict.actions.checkout_pinned import PinnedCheckout
     from retrodict.actions.diff import Diff, FileChange
     from retrodict.actions.get import Got
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from retrodict.actions.untrack import Untracked
     from retrodict.diffs.tables import RowChange, TableChange
     from retrodict.diffs.tensors import ArrayChange
+    from retrodict.lakes import LakeRows
 
 _COLUMNS = 12  # of a table are named one by one; more are counted
 
@@ -46,9 +48,27 @@ def diff(record: Diff) -> RenderableType:
         lines[0] += " (of the files that make up the array)"
         lines += tensors.samples(record.samples)
         return Text("\n".join(lines))
+    if not record.files:
+        lines = [f"{record.before} -> {record.after}"]
+    lines += [f"         {says}" for says in record.table]
+    if record.rows is not None:
+        lines += _lake_rows(record.rows)
     for file in record.files:
         lines += _file(file)
     return Text("\n".join(lines))
+
+
+def _lake_rows(found: LakeRows) -> Iterator[str]:
+    updated = "" if found.updated is None else f", {found.updated:,} updated"
+    by = "by its change feed" if found.by == "feed" else "in the files that changed"
+    yield f"         rows, {by}: {found.added:,} added, {found.removed:,} removed{updated}"
+    for row in found.rows:
+        sign = {"added": "+", "removed": "-", "before": "~ was", "after": "~ is"}.get(row.change, "~")
+        number = "" if row.number is None else f"  (version {row.number})"
+        yield f"  {sign} {_names([_cell(value) for value in row.values.values()])}{number}"
+    total = found.added + found.removed + 2 * (found.updated or 0)
+    if len(found.rows) < total:
+        yield f"  ... ({total - len(found.rows)} more rows; --limit 0 shows all)"
 
 
 def _file(file: FileChange) -> Iterator[str]:
@@ -228,6 +248,64 @@ def attached(record: Attached) -> RenderableType:
     return Group(*parts)
 
 
+def attached_table(record: AttachedTable) -> RenderableType:
+    """Render `attach` of a table."""
+    parts: list[RenderableType] = []
+    where = record.url if record.table is None else f"{record.table} of {record.url}"
+    if not record.versions:
+        parts.append(Text(f"{record.reference}  unchanged: {where} is what it pins"))
+    elif record.table is None:
+        rows = [
+            (
+                row.reference,
+                row.index,
+                row.number,
+                "" if row.as_of is None else moment(row.as_of),
+                " by ".join(one for one in (row.operation, row.who) if one),
+                "" if row.rows is None else f"{row.rows:,}",
+                count(row.files, "file"),
+                size(row.size_bytes),
+                f"+{row.added} -{row.removed} ~{row.changed}",
+            )
+            for row in record.versions
+        ]
+        heads = ["version", "entry", "theirs", "as of", "made by", "rows", "pinned", "size", "changed"]
+        parts.append(table(heads, rows, wrap=["made by"]))
+        parts.append(Text(f"{where} ({record.format}) is pinned by its files' digests; nothing was copied."))
+        if record.has_feed:
+            parts.append(Text("It keeps a change feed, by which `diff` tells rows."))
+    else:
+        read = [
+            (
+                row.reference,
+                row.index,
+                moment(row.as_of),
+                f"{row.rows:,}",
+                short(row.digest or ""),
+                size(row.size_bytes) if row.files else "no",
+                ", ".join(row.says),
+            )
+            for row in record.versions
+        ]
+        parts.append(table(["version", "entry", "as of", "rows", "digest", "kept", "changed"], read, wrap=["changed"]))
+        parts.append(Text(f"{where} ({record.format}) is pinned by a digest over its rows."))
+    lines = [
+        f"version {lost.number} cannot be read any more: {lost.file} is gone"
+        + (f", and {count(lost.lacking - 1, 'more file')}" if lost.lacking > 1 else "")
+        for lost in record.unreadable
+    ]
+    if record.gone_files:
+        more = record.gone_files - len(record.gone)
+        lines.append(f"{count(record.gone_files, 'pinned file')} are gone from the table, and not held:")
+        lines += [f"  {name}" for name in record.gone] + ([f"  ... and {more} more"] if more else [])
+    if record.altered:
+        lines.append(f"{count(len(record.altered), 'pinned file')} have other bytes now:")
+        lines += [f"  {name}" for name in record.altered]
+    if lines:
+        parts.append(Text("\n".join(lines), style="bold"))
+    return Group(*parts)
+
+
 def history(record: History) -> RenderableType:
     """Render `history`."""
     heading, agents = by([(row.agent, row.authorship) for row in record.versions])
@@ -241,7 +319,11 @@ def history(record: History) -> RenderableType:
             told.append(f"from {row.origin or row.source}")
         if row.held is not None:
             told.append(f"as of {moment(row.authored)}" if row.authored else "empty")
-            told.append(f"{row.held} of {count(row.files, 'object')} held here, the others elsewhere")
+            if row.commit_of_table is not None:
+                told.append(f"made by {row.commit_of_table}")
+            thing = "object" if row.type == "bucket" else "file"
+            if row.files or row.type != "table":
+                told.append(f"{row.held} of {count(row.files, thing)} held here, the others elsewhere")
         if row.author is not None:
             told.append(f"by {row.author}, {moment(row.authored)}, commit {(row.commit or '')[:10]}")
         rows.append(

@@ -143,7 +143,7 @@ def _source(reader: Reader, edge: Edge, through: tuple[DatasetVersion, ...], way
     if version is not None:
         heads = datasets.current(reader.database, version.name)
         current = heads[-1] if heads and heads[-1].event != version.event else None
-        if current is not None and version.type == current.type == "bucket":
+        if current is not None and version.is_attached and current.is_attached:
             current = current if _pinned_anew(reader, version, current, Digest(edge.ref)) else None
     once = {tuple(run.index for run in way): way for way in ways}
     longest_first = sorted(once.items(), key=lambda item: (-len(item[0]), item[0]))
@@ -316,7 +316,7 @@ def _origin(reader: Reader, source: Source, about: Row) -> Fact:
     for old in before:
         facts.append(_change(reader, old, version, f"it had replaced v{old.version}", about))
     last = version
-    if version.type == "bucket":  # most of what changes in a bucket is not about this file
+    if version.is_attached:  # most of what changes there is not about this file
         history = [] if source.current is None else [source.current]
     for new in history:
         if precedes(version.index, new.index):
@@ -342,7 +342,7 @@ def _added(reader: Reader, version: DatasetVersion) -> Iterator[Fact]:
             says = f"made again from its recipe, {moment(at)}: {verdict}"
             yield Fact(says=says, evidence="observed", state="held", ref=str(entry))
         return
-    if version.type == "bucket":
+    if version.is_attached:
         yield from _attached(reader, version, sequenced)
         return
     yield reader.entry_fact(f"v{version.version} was added {reader.signed(sequenced)}", sequenced, "declared")
@@ -355,17 +355,31 @@ def _added(reader: Reader, version: DatasetVersion) -> Iterator[Fact]:
 
 def _attached(reader: Reader, version: DatasetVersion, sequenced: Sequenced) -> Iterator[Fact]:
     body = sequenced.event.body
-    url = reader.text(body.get("source")) or "a bucket whose address is sealed"
+    url = reader.text(body.get("source")) or "an address that is sealed"
     when = "" if body.get("as_of") is None else f" of {moment(str(body['as_of']))}"
-    says = f"v{version.version} pins the state{when} of {url} by VersionId; attached {reader.signed(sequenced)}"
-    yield reader.entry_fact(says, sequenced, "observed" if body.get("how") == "listed" else "declared")
     try:
         attached = attaching.read(reader.workspace, version)
     except RetrodictError:
+        attached = None
+    how = "by VersionId" if version.type == "bucket" else "by its files' digests"
+    if attached is not None and attached.listing.table is not None:
+        said = attached.listing.table
+        if version.type == "table":
+            how = f"by a digest over {said['rows']:,} rows"
+            url = f"{said['table']} of {url}"
+        else:
+            url = f"{url}, a table whose own version is {said['number']},"
+    says = f"v{version.version} pins the state{when} of {url} {how}; attached {reader.signed(sequenced)}"
+    yield reader.entry_fact(says, sequenced, "observed" if body.get("how") == "listed" else "declared")
+    if (commit := attaching.commit(reader.text(body.get("commit")))) is not None:
+        yield reader.entry_fact(f"made, as the table's own log says, by {commit}", sequenced, "declared")
+    if attached is None:
         yield gap(f"what v{version.version} pins is not held")
         return
-    held = attaching.held(reader.workspace, attached)
-    says = f"of its {count(version.files, 'object')} {held} are held here; the others are {attaching.ELSEWHERE}"
+    if not attached.listing.pins:
+        return
+    held, thing = attaching.held(reader.workspace, attached), "object" if version.type == "bucket" else "file"
+    says = f"of its {count(version.files, thing)} {held} are held here; the others are elsewhere, pinned {how}"
     yield Fact(says=says, evidence="observed", state="held", ref=str(sequenced.index))
 
 
@@ -381,12 +395,12 @@ def _change(reader: Reader, old: DatasetVersion, new: DatasetVersion, when: str,
     sequenced = reader.find(new.event)
     assert sequenced is not None
     facts = tuple(fact for fact in _added(reader, new) if fact.says.startswith("source"))
-    if old.type == new.type == "bucket":
+    if old.is_attached and new.is_attached:
         lines = attaching.difference(reader.workspace, old, new)
     else:
         lines = difference(reader.workspace, old.content, new.content, about=about)
     changed = f"; {lines[0]}" if lines else ""
-    how = "attached" if new.type == "bucket" else "added" if new.recipe is None else "derived"
+    how = "attached" if new.is_attached else "added" if new.recipe is None else "derived"
     return Fact(
         says=f"{when}: v{new.version} was {how} {reader.signed(sequenced)}{changed}",
         evidence="observed",
