@@ -154,6 +154,8 @@ def catch_up(
     *,
     key: Sequence[str] = (),
     named: str | None = None,
+    subject: str | None = None,
+    personal: Sequence[str] = (),
     compare: bool = False,
     mend: bool = False,
     reason: str | None = None,
@@ -164,6 +166,7 @@ def catch_up(
         tables: Those; none: all that are captured there.
         key: The columns that identify a row, where that is not the primary key.
         named: What the table is called here; None: as there.
+        subject: The column that says whom a row is about; `personal` its other personal columns; none: all are.
         compare: Compare the whole table with ours afterwards.
         mend: Record the differences; a database that was put back is brought in anew.
 
@@ -185,7 +188,9 @@ def catch_up(
     return Captured(
         database=database.name,
         tables=tuple(
-            _Capture(workspace, database, table, key, named, reason).catch_up(compare=compare, mend=mend)
+            _Capture(workspace, database, table, key, named, subject, personal, reason).catch_up(
+                compare=compare, mend=mend
+            )
             for table in wanted
         ),
     )
@@ -201,12 +206,16 @@ class _Capture:
         table: str,
         key: Sequence[str],
         named: str | None,
+        subject: str | None,
+        personal: Sequence[str],
         reason: str | None,
     ) -> None:
         self._workspace = workspace
         self._database = database
         self._table = table
         self._key = key
+        self._subject = subject
+        self._personal = personal
         self._reason = reason
         self._source = f"{database.name}#{table}"
         self._ours = self._find(named)
@@ -219,6 +228,7 @@ class _Capture:
         if known:
             if named not in (None, known[0].name):
                 raise UsageError(f"{self._table} is captured as {known[0].name} already", hint="Leave the name out.")
+            self._refuse_late(known[0])
             return known[0]
         name = named or self._table.rpartition(".")[2]
         description = self._database.describe(self._table, self._key)
@@ -226,10 +236,27 @@ class _Capture:
         if same:
             # A capture that was stopped before its first rows were recorded goes on; anything else is another table.
             if lines.own_log(self._workspace, same[0]).size == 0 and self._is_as(same[0], description):
+                self._refuse_late(same[0])
                 return same[0]
             raise UsageError(f"there is a table {name} already", hint="Give another name with --as.")
         columns = [(column.name, column.type) for column in description.columns]
-        return changes.create(self._workspace, name, description.key, columns, reason=self._reason)
+        return changes.create(
+            self._workspace,
+            name,
+            description.key,
+            columns,
+            subject=self._subject,
+            named=self._personal or None,
+            reason=self._reason,
+        )
+
+    def _refuse_late(self, table: Table) -> None:
+        """Refuse to call a table personal that is there and is not."""
+        if self._subject is not None and table.personal is None:
+            raise UsageError(
+                f"{table.name} was not created with a subject, and what it holds stands in the clear",
+                hint="Capture it under another name: --as NAME.",
+            )
 
     def _is_as(self, table: Table, description: Description) -> bool:
         columns = lines.columns_at(self._workspace.views.database(), lines.own_log(self._workspace, table))

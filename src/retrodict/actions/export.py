@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from retrodict import predictions
 from retrodict.actions import looks, people
 from retrodict.actions.dataset_subjects import PersonRows
 from retrodict.actions.looks import Look
 from retrodict.actions.personal_files import PersonalFiles
-from retrodict.actions.stream_people import records_about
+from retrodict.actions.stream_people import RecordsAbout, records_about, table_log
+from retrodict.actions.table_read import plain_value
 from retrodict.datasets import subjects as tables
 from retrodict.kernel import clock as clocks
 from retrodict.kernel.errors import RetrodictError
@@ -20,6 +21,8 @@ from retrodict.ledger import Sequenced
 from retrodict.models.subjects import identity_of
 from retrodict.predictions import Kept
 from retrodict.streams import open_records
+from retrodict.tables import lines
+from retrodict.tables.personal import CLOSED, Seen
 from retrodict.workspace import Batch, Workspace, agent_name, open_text, refuse_writing
 
 
@@ -66,7 +69,7 @@ class ExportedRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExportedRecord:
-    """One record of a stream.
+    """One record of a stream, or one change of a table.
 
     Attributes:
         reference: `clicks@17:18`.
@@ -172,6 +175,9 @@ def _records(workspace: Workspace, names: set[str]) -> Iterator[ExportedRecord]:
             reference = f"{name}@{append.start}:{append.stop}"
             yield ExportedRecord(reference=reference, at=append.at, record=None, gap=about.gap, leaf_hash=leaf)
         mine = set(about.offsets)
+        if line.stream.format == "changes" and mine:
+            yield from _changes(workspace, about, leaf)
+            continue
         for offset, record in line.offsets(append.start, append.stop) if mine else ():
             if offset in mine:
                 (item,) = open_records(workspace, [record])
@@ -182,6 +188,24 @@ def _records(workspace: Workspace, names: set[str]) -> Iterator[ExportedRecord]:
                     gap=item.why or None,
                     leaf_hash=leaf,
                 )
+
+
+def _changes(workspace: Workspace, about: RecordsAbout, leaf: str) -> Iterator[ExportedRecord]:
+    """Yield what changes of a table hold about a person: the whole record after each, by the names of its columns."""
+    log = table_log(about.line)
+    version = lines.version_at(workspace.views.database(), log, about.append.start)
+    columns = lines.columns_at(workspace.views.database(), log, version.version)
+    log = replace(log, seen=Seen(withheld=None))
+    for row in lines.taken(log, about.offsets, columns).to_pylist():
+        gap, offset = row.pop(CLOSED, None), row[lines.OFFSET]
+        values = {column.name: row[str(column.id)] for column in columns}
+        yield ExportedRecord(
+            reference=f"{log.table.name}@{offset}:{offset + 1}",
+            at=about.append.at,
+            record=None if gap is not None else json.dumps(values, default=plain_value, ensure_ascii=False),
+            gap=gap,
+            leaf_hash=leaf,
+        )
 
 
 def _file_rows(

@@ -53,6 +53,7 @@ class Reach:
         disputes: Entries of complaints and their ends whose texts are erased.
         texts: How many texts are erased: errors, complaints, findings of replays.
         streams: The records of streams that are about the person: `clicks: 3 records`.
+        tables: The changes in tables that are: `loans: 3 changes`.
         files: Sealed files that such records were written to (by entry, with others' records): erased as a whole.
         own_files: How many files hold rows of nobody else: they are erased.
         datasets: The versions that hold the person's rows.
@@ -74,6 +75,7 @@ class Reach:
     disputes: tuple[int, ...]
     texts: int
     streams: tuple[str, ...]
+    tables: tuple[str, ...]
     files: tuple[int, ...]
     own_files: int
     datasets: tuple[HeldRows, ...]
@@ -116,7 +118,8 @@ class _Found:
     calls: tuple[people.About, ...]
     models: tuple[EventId, ...]
     appends: tuple[EventId, ...]
-    records: Mapping[str, int]
+    records: int
+    changes: int
     trained: tuple[EventId, ...]
     runs: tuple[EventId, ...]
 
@@ -182,7 +185,8 @@ def forget(
             "keys": listed_or_blob(batch, keys),
             "calls": len(found.calls),
             "shared": len(found.reach.shared),
-            "records": sum(found.records.values()),
+            "records": found.records,
+            "changes": found.changes,
             "rows": sum(held.rows for held in found.reach.datasets),
             "shared_rows": sum(held.shared_rows for held in found.reach.datasets),
             "answers": found.reach.answers,
@@ -207,8 +211,10 @@ def _find(workspace: Workspace, identity: str) -> _Found:
     in_streams = list(records_about(workspace, names))
     files = list(files_about(workspace, in_streams))
     counts: dict[str, int] = {}
+    in_tables: dict[str, int] = {}
     for found in in_streams:
-        counts[found.line.stream.name] = counts.get(found.line.stream.name, 0) + len(found.offsets)
+        counted = in_tables if found.line.stream.format == "changes" else counts
+        counted[found.line.stream.name] = counted.get(found.line.stream.name, 0) + len(found.offsets)
     texts_of = len(keys) - len(subjects)
     standing = {file.content: file for version in held.versions for file in version.files}
     alone = {file.key for file in standing.values() if file.is_alone}
@@ -244,6 +250,7 @@ def _find(workspace: Workspace, identity: str) -> _Found:
         ),
         texts=texts_of,
         streams=tuple(f"{name}: {count} record{'s' * (count != 1)}" for name, count in sorted(counts.items())),
+        tables=tuple(f"{name}: {count} change{'s' * (count != 1)}" for name, count in sorted(in_tables.items())),
         files=tuple(file.entry for file in files),
         own_files=len(alone),
         datasets=tuple(
@@ -272,7 +279,8 @@ def _find(workspace: Workspace, identity: str) -> _Found:
         calls=calls,
         models=registered,
         appends=tuple(found.append.event for found in in_streams),
-        records=counts,
+        records=sum(counts.values()),
+        changes=sum(in_tables.values()),
         trained=tuple(version.event for version in made.models),
         runs=tuple(run.event.id for run in made.runs),
     )

@@ -14,7 +14,7 @@ from retrodict.predictions.payload import Encoded
 from retrodict.workspace import Batch, Workspace, edges_or_list, open_text, sealed_text
 
 NOT_POSSIBLE: Final = "sealed: looking at personal values is recorded, and nothing can be recorded here"
-What = Literal["disputes", "explain", "export", "predictions", "server", "show", "stream"]
+What = Literal["disputes", "explain", "export", "predictions", "server", "show", "stream", "table"]
 _IN_AN_EVENT: Final = 500  # pseudonyms; more are told in further events
 
 

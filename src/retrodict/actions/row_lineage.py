@@ -13,7 +13,7 @@ from typing import Any
 from retrodict import provenance, runs
 from retrodict.actions import names
 from retrodict.actions.lineages import Lineage, labelled
-from retrodict.actions.tabling import TableVersion, key_values, version_of
+from retrodict.actions.tabling import TableVersion, key_values, note_look, version_of
 from retrodict.kernel.types import EventId, Ref
 from retrodict.rows import records as readings
 from retrodict.rows import sets
@@ -23,6 +23,7 @@ from retrodict.tables import history as histories
 from retrodict.tables import lines
 from retrodict.tables.errors import NoSuchRecordError
 from retrodict.tables.history import RecordChange
+from retrodict.tables.personal import listed
 from retrodict.workspace import Workspace
 
 _FOR_EVER = 1 << 53
@@ -263,10 +264,11 @@ def used(workspace: Workspace, reading: Reading, *, limit: int) -> UsedRows:
     later = later.filter(pc.is_in(later[lines.ROW], alive[lines.ROW].combine_chunks()))
     sayings = histories.Sayings(workspace, found.log)
     told = []
-    for change in later.slice(0, limit).to_pylist():
-        before = lines.taken(found.log, [change["_prev"]], found.columns).to_pylist()
+    for change in listed(found.table, later.slice(0, limit), found.columns):
+        before = listed(found.table, lines.taken(found.log, [change["_prev"]], found.columns), found.columns)
         named = "/".join(str(change[str(column.id)]) for column in key)
         told += [(named, one) for one in histories.described([change], found.columns, sayings, before=before[0])]
+    note_look(found.log)
     return UsedRows(
         reading=_told(workspace, found, reading),
         columns=tuple(column.name for column in key),

@@ -1,4 +1,4 @@
-"""Records of streams that are about a person, and the files that were made of them. No verb."""
+"""Records of streams, and changes of tables, that are about a person, and the files made of them. No verb."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from retrodict.kernel.errors import RetrodictError
 from retrodict.kernel.types import EventId
 from retrodict.streams import Append, Line, personal, records
+from retrodict.tables import lines
+from retrodict.tables import records as tables
 from retrodict.workspace import Workspace, forgotten_by
 
 
@@ -39,12 +41,12 @@ def records_about(workspace: Workspace, names: set[str]) -> Iterator[RecordsAbou
     """Yield the records about these pseudonyms, append by append, in the order of the log."""
     db = workspace.views.database()
     appends = {append.event: append for name in names for append in records.appends_about(db, name)}
-    lines: dict[tuple[EventId, str], Line] = {}
+    opened: dict[tuple[EventId, str], Line] = {}
     for append in sorted(appends.values(), key=lambda append: append.index):
         found = records.append_of(db, append.event)
         assert found is not None
         where = (found[0].event, append.branch)
-        line = lines.setdefault(where, Line(workspace, found[0], append.branch))
+        line = opened.setdefault(where, Line(workspace, found[0], append.branch))
         try:
             offsets, gap = tuple(_offsets(line, append.start, append.stop, names)), None
         except RetrodictError as error:
@@ -56,8 +58,7 @@ def records_about(workspace: Workspace, names: set[str]) -> Iterator[RecordsAbou
 def files_about(workspace: Workspace, found: list[RecordsAbout]) -> Iterator[FileAbout]:
     """Yield the sealed files that hold one of these records, each once."""
     db = workspace.views.database()
-    lines = {(about.line.stream.event, about.line.branch): about.line for about in found}
-    for where in lines:
+    for where in {(about.line.stream.event, about.line.branch): None for about in found}:
         held = [about for about in found if (about.line.stream.event, about.line.branch) == where]
         for event, entry, start, stop, key in records.sealed_files(db, *where):
             is_in = any(start <= offset < stop for about in held for offset in about.offsets)
@@ -67,6 +68,16 @@ def files_about(workspace: Workspace, found: list[RecordsAbout]) -> Iterator[Fil
 
 
 def _offsets(line: Line, start: int, stop: int, names: set[str]) -> Iterator[int]:
+    if line.stream.format == "changes":
+        log = table_log(line)
+        yield from (offset for offset, subject in lines.people(log, start, stop) if subject in names)
+        return
     for offset, record in line.offsets(start, stop):
         if names.intersection(personal.subjects([record])):
             yield offset
+
+
+def table_log(line: Line) -> lines.ChangeLog:
+    """Return the changes of a table, of which `line` is the stream."""
+    (table,) = tables.tables(line.workspace.views.database(), stream=line.stream.event)
+    return lines.ChangeLog(table=table, line=line)

@@ -58,9 +58,12 @@ def alter(
         held = [c.name for c in columns if c.id in table.key and (c.name in drop or c.name in (types or {}))]
         if table.valid_from is not None:
             held += [c.name for c in columns if c.id == table.valid_from and c.name in drop]
+        if table.personal is not None:
+            held += [c.name for c in columns if c.id == table.personal.subject and c.name in {*drop, *(types or {})}]
         if held:
             raise UsageError(
-                f"{', '.join(held)} of {name} must stay as it is: it names the records, or their time",
+                f"{', '.join(dict.fromkeys(held))} of {name} must stay as it is: it names the records, their time, "
+                "or whom they are about",
                 hint="Create another table, and import the records into it.",
             )
         kinds = {column: files.type_named(text) for column, text in (types or {}).items()}

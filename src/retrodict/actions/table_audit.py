@@ -8,11 +8,12 @@ from itertools import groupby
 from typing import Any
 
 from retrodict.actions.authorship import Authors, How
-from retrodict.actions.tabling import log_of, table_named
+from retrodict.actions.tabling import log_of, note_look, table_named
 from retrodict.tables import files, lines
 from retrodict.tables import history as histories
 from retrodict.tables.history import Cell
 from retrodict.tables.lines import OFFSET, ChangeLog
+from retrodict.tables.personal import listed
 from retrodict.tables.records import Column, Version
 from retrodict.workspace import Workspace
 
@@ -109,9 +110,12 @@ class _Reader:
         """Yield the cells that the changes [start, stop) have changed."""
         step = max(_CELLS // (len(columns) + 1), 1)
         for first in range(start, stop, step):
-            found = lines.changes(self._log, first, min(first + step, stop), columns).to_pylist()
+            table = self._log.table
+            found = listed(table, lines.changes(self._log, first, min(first + step, stop), columns), columns)
             older = [c["_prev"] for c in found if c["_prev"] is not None and c["_prev"] < first]
-            held = {c[OFFSET]: c for c in (*lines.taken(self._log, older, columns).to_pylist(), *found)}
+            before = listed(table, lines.taken(self._log, older, columns), columns)
+            held = {c[OFFSET]: c for c in (*before, *found)}
+            note_look(self._log)
             for change in found:
                 yield from self._change(change, held.get(change["_prev"]), columns)
 

@@ -49,6 +49,8 @@ def create(
     types: Mapping[str, str] | None = None,
     policy: records.Policy | None = None,
     valid_from: str | None = None,
+    subject: str | None = None,
+    personal: Sequence[str] = (),
     how: How | None = None,
 ) -> TableCreated:
     """Create a table, with the records of a file or of values where there are any.
@@ -58,6 +60,7 @@ def create(
         source: A file (CSV, JSON Lines, Parquet, Arrow), an Arrow table, a frame, or mappings.
         types: Of columns, as people write them: of those that `source` lacks too.
         valid_from: The column that says since when a record is true in the world.
+        subject: The column that says whom a record is about; `personal` its other personal columns; none: all are.
         how: What makes it.
 
     Raises:
@@ -70,7 +73,7 @@ def create(
         )
     how = how or How(verb="create")
     given = {column: files.type_named(text) for column, text in (types or {}).items()}
-    rows, uses, called = _rows(workspace, source, given)
+    rows, uses, called = _rows(workspace, source, given, is_personal=subject is not None)
     columns = [] if rows is None else [(field.name, type_name(field.type)) for field in rows.schema]
     if rows is None:
         columns += [(column, "string") for column in key if column not in given]
@@ -80,7 +83,17 @@ def create(
         if policy is not None and policy.reason and rows.num_rows and not (how.reason or "").strip():
             raise TablePolicyError(f"{name} is to take no change without a reason", hint="Give --why.")
         _check_key(rows, columns, key, called)
-    table = changes.create(workspace, name, key, columns, policy=policy, valid_from=valid_from, reason=how.reason)
+    table = changes.create(
+        workspace,
+        name,
+        key,
+        columns,
+        policy=policy,
+        valid_from=valid_from,
+        subject=subject,
+        named=personal or None,
+        reason=how.reason,
+    )
     first = None
     if rows is not None and rows.num_rows:
         first = changes.bring_to(workspace, table, rows, _using(how, uses), called=called)
@@ -108,12 +121,15 @@ def _check_key(rows: Any, columns: Sequence[tuple[str, object]], key: Sequence[s
     changes.check_rows(rows, listed, [ids[column] for column in key], called)
 
 
-def _rows(workspace: Workspace, source: Any, given: Mapping[str, object]) -> tuple[Any, list[Edge], str]:
+def _rows(
+    workspace: Workspace, source: Any, given: Mapping[str, object], *, is_personal: bool
+) -> tuple[Any, list[Edge], str]:
     """Return records as an Arrow table with types, where they come from, and what to call them."""
     if source is None:
         return None, [], ""
     if isinstance(source, Path):
-        found, called, uses = files.read_file(source), source.name, _source(workspace, source)
+        found, called = files.read_file(source), source.name
+        uses = _source(workspace, source, is_personal=is_personal)
     else:
         found, called, uses = files.from_values(source), "what was given", []
     files.names_once(found.schema.names, called)
@@ -147,7 +163,7 @@ def put(
     how = _since(workspace, table, how, if_version)
     called = records_.name if isinstance(records_, Path) else "what was given"
     if isinstance(records_, Path):
-        how = _using(how, _source(workspace, records_))
+        how = _using(how, _source(workspace, records_, is_personal=table.personal is not None))
         records_ = files.read_file(records_)
     elif isinstance(records_, Mapping):
         return changes.append(workspace, table, [Change(op="put", values=records_)], how)
@@ -219,15 +235,16 @@ def import_(
     how = _since(workspace, table, how, if_version)
     called = "what was given"
     if isinstance(source, Path):
-        called, how = source.name, _using(how, _source(workspace, source))
+        called = source.name
+        how = _using(how, _source(workspace, source, is_personal=table.personal is not None))
         source = files.read_file(source)
     return changes.bring_to(workspace, table, files.from_values(source), how, keep_missing=keep_missing, called=called)
 
 
-def _source(workspace: Workspace, path: Path) -> list[Edge]:
+def _source(workspace: Workspace, path: Path, *, is_personal: bool) -> list[Edge]:
     from retrodict.actions.held_source import source_of  # 30 ms
 
-    return source_of(workspace, path)
+    return source_of(workspace, path, is_personal=is_personal)
 
 
 def _key(workspace: Workspace, table: Table, key: Any) -> dict[str, object]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from retrodict.actions.table_read import note_read, table_of
-from retrodict.actions.tabling import TableVersion, key_values, table_named, version_of, version_on
+from retrodict.actions.tabling import TableVersion, key_values, note_look, table_named, version_of, version_on
 from retrodict.kernel.errors import MissingExtraError, UsageError
 from retrodict.kernel.types import EventId
 from retrodict.tables import changes, compare, lines, records
@@ -17,6 +17,7 @@ from retrodict.tables.changes import ChangeSet, How
 from retrodict.tables.compare import RecordDiff
 from retrodict.tables.errors import NoSuchRecordError
 from retrodict.tables.lines import OFFSET, ROW
+from retrodict.tables.personal import listed
 from retrodict.workspace import Workspace
 
 
@@ -98,6 +99,7 @@ def diff(
     second = version_of(workspace, first.table.name, branch) if b is None else version_on(workspace, first.log, b)
     low, high = sorted((first, second), key=lambda version: version.stop)
     both = compare.between(first.log, low.stop, high.stop, high.columns)
+    note_look(first.log)
     import pyarrow.compute as pc  # 57 ms, with pyarrow
 
     was, is_ = (both.was, both.is_) if first is low else (both.is_, both.was)
@@ -118,7 +120,7 @@ def diff(
         deleted=int(pc.sum(pc.and_not(was, is_)).as_py() or 0),
         columns_added=tuple(c.name for c in second.columns if c.id not in known),
         columns_removed=tuple(c.name for c in first.columns if c.id not in {c.id for c in second.columns}),
-        rows=tuple(compare.described(shown, high.columns, first.table.key, backwards=first is not low)),
+        rows=tuple(compare.described(shown, high.columns, first.table, backwards=first is not low)),
     )
 
 
@@ -148,7 +150,8 @@ def blame(
         made = made.slice(0, limit)
     sayings = histories.Sayings(workspace, found.log)
     rows = []
-    for last in lines.taken(found.log, made[OFFSET].to_pylist(), found.columns).sort_by(ROW).to_pylist():
+    lasts = lines.taken(found.log, made[OFFSET].to_pylist(), found.columns).sort_by(ROW)
+    for last in listed(found.table, lasts, found.columns):
         walked = [last]
         if last["_prev"] is not None:
             walked = [c for c in histories.walked(found.log, found.columns, last[OFFSET]) if c[ROW] == last[ROW]]
@@ -171,6 +174,7 @@ def blame(
             )
         key = {column.name: last[str(column.id)] for column in found.columns if column.id in found.table.key}
         rows.append(BlamedRecord(key=key, row=last[ROW], cells=tuple(cells)))
+    note_look(found.log)
     return TableBlame(reference=found.reference, count=count, rows=tuple(rows))
 
 
@@ -223,8 +227,8 @@ def revert(
     columns = lines.columns_at(workspace.views.database(), log)
     ids = [str(column.id) for column in columns]
     names = [column.name for column in columns]
-    then = lines.alive(log, target.stop, columns).select(ids)
-    now = lines.alive(log, log.size, columns).select(ids)
+    then = changes.with_known_keys(lines.alive(log, target.stop, columns), table).select(ids)
+    now = changes.with_known_keys(lines.alive(log, log.size, columns), table).select(ids)
     key_ids = [str(i) for i in table.key]
     codes = lines.key_codes(pa.concat_tables([now.select(key_ids), then.select(key_ids)]), key_ids)
     now_codes, then_codes = codes[: now.num_rows], codes[now.num_rows :]
@@ -276,8 +280,8 @@ def _database() -> Any:
         import duckdb  # of an extra
     except ModuleNotFoundError as error:
         raise MissingExtraError("SQL over tables", "sql") from error
-    # Nothing but the tables is read, whatever the query says.
-    return duckdb.connect(":memory:", config={"enable_external_access": "false"})
+    # Nothing but the tables is read, whatever the query says, and nothing of them is written to a disk.
+    return duckdb.connect(":memory:", config={"enable_external_access": "false", "temp_directory": ""})
 
 
 def _asked(database: Any, sql: str) -> Any:

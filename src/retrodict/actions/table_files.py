@@ -18,7 +18,7 @@ Kept = tuple[Digest, str | None]
 
 def keep(workspace: Workspace, found: TableVersion, path: Path) -> Kept:
     """Keep the bytes of a file; of a table about people sealed. Return its object, and the key of a sealed one."""
-    if found.log.line.stream.personal is None:
+    if found.table.personal is None:
         return workspace.objects.put_file(path), None
     sealed = PersonalFiles(workspace).seal(path)
     return sealed.stored.digest, sealed.key

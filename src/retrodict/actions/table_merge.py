@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from retrodict.actions.looks import Look
 from retrodict.actions.tabling import table_named
 from retrodict.kernel.errors import UsageError
 from retrodict.streams import records as stream_records
@@ -108,6 +109,13 @@ def merge(
             if take != "theirs":
                 continue
         wanted.append(_as_change(columns, table.key, new, is_there, sayings.said(their_change)))
+    if conflicts and table.personal is not None:
+        look = Look(workspace, "table")
+        shown = [(theirs, conflict.their_change) for conflict in conflicts]
+        shown += [(ours, conflict.our_change) for conflict in conflicts if conflict.our_change is not None]
+        of = {subject for log, change in shown for _, subject in lines.people(log, change.offset, change.offset + 1)}
+        look.text_of(of)
+        look.record()
     if conflicts and take is None:
         return TableMerged(answer="no", name=name, branch=item.name, conflicts=tuple(conflicts), merged=None)
     how = How(

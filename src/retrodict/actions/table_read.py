@@ -7,14 +7,14 @@ import csv
 import io
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from retrodict import runs
 from retrodict.actions import table_files
-from retrodict.actions.tabling import TableVersion, key_values, log_of, table_named, version_of
+from retrodict.actions.tabling import TableVersion, key_values, log_of, note_look, table_named, version_of
 from retrodict.kernel.clock import parse_rfc3339
 from retrodict.kernel.errors import UsageError
 from retrodict.kernel.types import Digest, EventId
@@ -22,6 +22,7 @@ from retrodict.tables import history as histories
 from retrodict.tables import lines, valid
 from retrodict.tables.errors import NoSuchRecordError
 from retrodict.tables.history import RecordChange
+from retrodict.tables.personal import CLOSED, Gap
 from retrodict.workspace import Batch, Workspace, edges_or_list
 
 Format = Literal["csv", "jsonl", "parquet", "arrow"]
@@ -61,12 +62,13 @@ class RecordHistory:
     changes: tuple[RecordChange, ...]
 
 
-def table_of(found: TableVersion, *, rows: bool = False, true_at: str | None = None) -> Any:
+def table_of(found: TableVersion, *, rows: bool = False, true_at: str | None = None, with_gaps: bool = False) -> Any:
     """Return a version as an Arrow table with its columns by name, in the order in which records were created.
 
     Args:
         rows: With `_row` before them: the identity of each record.
         true_at: Of what this version knows, what was true at that time, rather than what was known last.
+        with_gaps: With `_closed` behind them, where personal values are out of reach (they are null): why.
     """
     if true_at is None:
         made = lines.alive(found.log, found.stop, found.columns)
@@ -77,6 +79,9 @@ def table_of(found: TableVersion, *, rows: bool = False, true_at: str | None = N
     names = [column.name for column in found.columns]
     if rows:
         ids, names = [lines.ROW, *ids], [lines.ROW, *names]
+    if with_gaps and CLOSED in made.schema.names:
+        ids, names = [*ids, CLOSED], [*names, CLOSED]
+    note_look(found.log)
     return made.select(ids).rename_columns(names)
 
 
@@ -107,6 +112,7 @@ def note_read(workspace: Workspace, found: TableVersion, run: EventId) -> EventI
             run=run,
             what=found.reference,
             digest=f"sha256:{digest}",
+            is_personal=found.table.personal is not None,
             table={"stream": found.table.stream, "branch": found.log.branch, "offset": found.stop},
         ),
     )
@@ -137,8 +143,16 @@ def describe(workspace: Workspace, found: TableVersion, made: Any | None) -> Tab
         digest=f"sha256:{lines.root_at(workspace.views.database(), found.log, found.stop)}",
         columns=tuple(column.name for column in found.columns),
         count=0 if made is None else made.num_rows,
-        records=None if made is None else tuple(made.to_pylist()),
+        records=None if made is None else tuple(_marked(found, made)),
     )
+
+
+def _marked(found: TableVersion, made: Any) -> Iterator[dict[str, object]]:
+    hidden = [column.name for column in found.columns if found.table.hides(column.id)]
+    for row in made.to_pylist():
+        if (why := row.pop(CLOSED, None)) is not None:
+            row.update(dict.fromkeys(hidden, Gap(f"({why})")))
+        yield row
 
 
 def text_of(made: Any, form: Format) -> bytes:
@@ -150,7 +164,7 @@ def text_of(made: Any, form: Format) -> bytes:
             return csv_of(made)
         case "jsonl":
             return b"".join(
-                json.dumps(row, default=_plain, ensure_ascii=False).encode() + b"\n" for row in made.to_pylist()
+                json.dumps(row, default=plain_value, ensure_ascii=False).encode() + b"\n" for row in made.to_pylist()
             )
         case "parquet":
             from pyarrow import parquet  # loaded when asked for
@@ -165,7 +179,8 @@ def text_of(made: Any, form: Format) -> bytes:
             return sink.getvalue().to_pybytes()  # type: ignore[no-any-return]
 
 
-def _plain(value: object) -> str:
+def plain_value(value: object) -> str:
+    """Return a value that JSON lacks as text."""
     if isinstance(value, bytes):
         return value.hex()
     return str(value.isoformat()) if hasattr(value, "isoformat") else str(value)
@@ -182,7 +197,10 @@ def csv_of(made: Any) -> bytes:
             columns.append(column.cast(pa.string()).to_pylist())
         except (pa.ArrowException, ValueError):
             columns.append(
-                [None if v is None else json.dumps(v, default=_plain, ensure_ascii=False) for v in column.to_pylist()]
+                [
+                    None if v is None else json.dumps(v, default=plain_value, ensure_ascii=False)
+                    for v in column.to_pylist()
+                ]
             )
     sink = io.StringIO()
     csv.writer(sink, lineterminator="\n").writerow(made.schema.names)
@@ -268,6 +286,7 @@ def history(
             hint=f"`retrodict table at {log.table.name}` lists the records.",
         )
     found = histories.walked(log, columns, last)
+    note_look(log)
     return RecordHistory(
         name=log.table.name,
         key={c.name: found[-1][str(c.id)] for c in columns if c.id in log.table.key},

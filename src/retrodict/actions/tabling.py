@@ -7,6 +7,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from retrodict.actions.looks import NOT_POSSIBLE, Look
 from retrodict.actions.names import near
 from retrodict.kernel.clock import parse_rfc3339
 from retrodict.kernel.errors import AmbiguousReferenceError, UnknownReferenceError, UsageError
@@ -17,6 +18,7 @@ from retrodict.tables import lines, records
 from retrodict.tables.changes import How
 from retrodict.tables.errors import BadKeyError, RecordConflictError
 from retrodict.tables.lines import ChangeLog
+from retrodict.tables.personal import Seen
 from retrodict.tables.records import Column, Policy, Table
 from retrodict.workspace import Workspace
 
@@ -28,6 +30,7 @@ __all__ = [
     "how_of",
     "key_values",
     "log_of",
+    "note_look",
     "table_named",
     "version_of",
     "version_on",
@@ -105,20 +108,30 @@ def table_named(workspace: Workspace, name: str) -> Table:
 
 
 def log_of(workspace: Workspace, table: Table, branch: str | None) -> ChangeLog:
-    """Return the main line of a table, or the branch whose name (an origin) holds `branch`.
+    """Return the main line of a table, or the branch whose name (an origin) holds `branch`; to be shown (`note_look`).
 
     Raises:
         UnknownReferenceError, AmbiguousReferenceError: See there.
     """
+    seen = Seen(withheld=None if Look(workspace, "table").is_possible else NOT_POSSIBLE)
     if branch is None:
-        return lines.change_log(workspace, table)
+        return lines.change_log(workspace, table, seen=seen)
     known = [found.name for found in streams.branches(workspace.views.database(), table.stream)]
     meant = [name for name in known if name == branch] or [name for name in known if branch in name]
     if not meant:
         raise UnknownReferenceError(branch, near(branch, known))
     if len(meant) > 1:
         raise AmbiguousReferenceError(branch, tuple(meant))
-    return lines.change_log(workspace, table, meant[0])
+    return lines.change_log(workspace, table, meant[0], seen=seen)
+
+
+def note_look(log: ChangeLog) -> None:
+    """Record whose values were opened to be shown; before they are."""
+    if log.seen is not None and log.seen.people:
+        look = Look(log.line.workspace, "table")
+        look.text_of(set(log.seen.people))
+        look.record(uses=log.line.lineage(0, log.size))
+        log.seen.people.clear()
 
 
 def version_of(workspace: Workspace, reference: str, branch: str | None = None) -> TableVersion:

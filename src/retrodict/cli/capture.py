@@ -49,6 +49,10 @@ def _names(context: click.Context, parameter: click.Parameter, value: str | None
 @click.option("--yes", is_flag=True, help="Run the SQL without asking.")
 @click.option("--as", "named", metavar="NAME", help="What the table is called here (default: as there).")
 @click.option("--key", callback=_names, metavar="A,B", help="What identifies a row (default: the primary key).")
+@click.option(
+    "--subject", metavar="COL", help="The column that says about whom a row is: it is sealed, for that person."
+)
+@click.option("--personal", callback=_names, metavar="A,B", help="With --subject: what else is (default: all).")
 @click.option("--follow", is_flag=True, help="Go on until it is stopped.")
 @click.option("--every", type=Duration(), default="1s", show_default=True, help="With --follow: how often to look.")
 @click.option("--check", is_flag=True, help="Compare the whole table afterwards; exit 1 if it was changed around us.")
@@ -62,6 +66,8 @@ def db_command(
     yes: bool,
     named: str | None,
     key: list[str],
+    subject: str | None,
+    personal: list[str],
     follow: bool,
     every: float,
     check: bool,
@@ -89,7 +95,16 @@ def db_command(
 
             def look() -> action.Captured:
                 return action.catch_up(
-                    workspace, database, tables, key=key, named=named, compare=check, mend=mend, reason=reason
+                    workspace,
+                    database,
+                    tables,
+                    key=key,
+                    named=named,
+                    subject=subject,
+                    personal=personal,
+                    compare=check,
+                    mend=mend,
+                    reason=reason,
                 )
 
             record = look()

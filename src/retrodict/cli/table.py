@@ -168,7 +168,8 @@ def log_command(name: str, branch: str | None, limit: int | None, as_csv: bool, 
     command,
     "create",
     example="retrodict table create loans --key InquiryID --from loan-inquiries.csv\n"
-    "retrodict table create users --key id --type name=text --type born=date",
+    "retrodict table create users --key id --type name=text --type born=date\n"
+    "retrodict table create patients --key id --from patients.csv --subject id --personal age",
 )
 @click.argument("name")
 @click.option("--key", "key", multiple=True, required=True, metavar="COL", help="What names a record. Repeatable.")
@@ -187,6 +188,12 @@ def log_command(name: str, branch: str | None, limit: int | None, as_csv: bool, 
 )
 @click.option("--valid-from", metavar="COL", help="The column that says since when a record is true in the world.")
 @click.option("--require-reason", is_flag=True, help="Refuse every change without a reason.")
+@click.option(
+    "--subject", metavar="COL", help="The column that says about whom a record is: it is sealed, for that person."
+)
+@click.option(
+    "--personal", multiple=True, metavar="COL", help="With --subject: what else is (default: all). Repeatable."
+)
 @_saying
 def create_command(
     name: str,
@@ -195,6 +202,8 @@ def create_command(
     types: tuple[str, ...],
     valid_from: str | None,
     require_reason: bool,
+    subject: str | None,
+    personal: tuple[str, ...],
     who: str | None,
     why: str | None,
     statement: str | None,
@@ -216,6 +225,8 @@ def create_command(
             types=kinds,
             policy=Policy(reason=require_reason),
             valid_from=valid_from,
+            subject=subject,
+            personal=personal,
             how=how,
         )
     door.show(record, as_json=as_json, text=tables.created)
@@ -386,7 +397,7 @@ def at_command(
     from retrodict.actions.tabling import version_of
     from retrodict.render import tables
 
-    with door.workspace(writes=out is not None) as workspace:
+    with door.workspace(writes=out is not None, records=True) as workspace:
         if known is not None and "@" in reference:
             raise click.UsageError(f"{reference} says already when it was known")
         found = version_of(workspace, reference if known is None else f"{reference}@{known}", branch)
@@ -395,13 +406,11 @@ def at_command(
             record = action.write(workspace, found, out, written, reason=why, true_at=true_at)
             door.show(record, as_json=as_json, text=tables.read)
             return
-        made = action.table_of(found, true_at=true_at)
-        if as_json or form in (None, "table"):
+        if as_json or form is None or form == "table":
+            made = action.table_of(found, true_at=true_at, with_gaps=True)
             door.show(action.describe(workspace, found, made), as_json=as_json, text=tables.read)
         else:
-            assert form is not None
-            assert form != "table"
-            door.echo_bytes(action.text_of(made, form))
+            door.echo_bytes(action.text_of(action.table_of(found, true_at=true_at), form))
 
 
 @door.subverb(
@@ -447,7 +456,7 @@ def history_command(name: str, key: str, branch: str | None, as_json: bool) -> N
     from retrodict.actions.table_read import history  # loaded when asked for
     from retrodict.render import tables
 
-    with door.workspace() as workspace:
+    with door.workspace(records=True) as workspace:
         record = history(workspace, name, key, branch=branch)
     door.show(record, as_json=as_json, text=tables.history)
 
@@ -493,7 +502,7 @@ def diff_command(a: str, b: str | None, branch: str | None, limit: int, as_json:
     from retrodict.actions.table_compare import diff  # loaded when asked for
     from retrodict.render import tables
 
-    with door.workspace() as workspace:
+    with door.workspace(records=True) as workspace:
         record = diff(workspace, a, b, branch=branch, limit=None if as_json else limit)
     door.show(record, as_json=as_json, text=tables.diff)
 
@@ -508,7 +517,7 @@ def blame_command(reference: str, keys: tuple[str, ...], branch: str | None, lim
     from retrodict.actions.table_compare import blame  # loaded when asked for
     from retrodict.render import tables
 
-    with door.workspace() as workspace:
+    with door.workspace(records=True) as workspace:
         record = blame(workspace, reference, keys=keys, branch=branch, limit=None if as_json else limit)
     door.show(record, as_json=as_json, text=tables.blame)
 
@@ -560,7 +569,7 @@ def query_command(sql: str, form: Literal["table", "csv", "jsonl"], as_json: boo
     from retrodict.actions.table_read import text_of
     from retrodict.render import tables
 
-    with door.workspace() as workspace:
+    with door.workspace(records=True) as workspace:
         found, versions = query(workspace, sql)
     if form == "table" or as_json:
         door.show(answered(found, versions), as_json=as_json, text=tables.query)

@@ -683,6 +683,7 @@ def _reach(record: Reach) -> list[RenderableType]:
         f"models asked    {', '.join(record.models) or 'none'}",
         f"disputes        {_numbers(record.disputes)}",
         f"streams         {', '.join(record.streams) or 'none'}",
+        f"tables          {', '.join(record.tables) or 'none'}",
         f"rows in files   {sum(held.rows for held in record.datasets) or 'none'}",
     ]
     if record.files:
@@ -784,7 +785,7 @@ def files_forgotten(record: FilesForgotten) -> RenderableType:
 def exported(record: Exported, file: object) -> RenderableType:
     """Render `export`."""
     held = f"; kept together with others' and not given out: {_numbers(record.withheld)}" if record.withheld else ""
-    records = f", {count(len(record.records), 'record')} of streams" if record.records else ""
+    records = f", {count(len(record.records), 'record')} of streams and tables" if record.records else ""
     rows = f"{len(record.predictions)} rows of predictions, {len(record.files)} of files{records}"
     lines = [f"{file}  {rows}{held}  entry {record.index}"]
     lines += [f"not read: {label}: {why}" for label, why in record.unread.items()]

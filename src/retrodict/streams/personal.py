@@ -20,7 +20,9 @@ from retrodict.streams.formats import Format, Parsed, blocked, fields
 from retrodict.streams.records import Personal
 from retrodict.workspace import Workspace, forgotten_by
 
-_TEXT_OR_WHOLE = frozenset({"string", *(f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64))})
+NOT_HELD = "sealed: its key is not held"
+ERASED = "erased by entry"  # and its number
+TEXT_OR_WHOLE = frozenset({"string", *(f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64))})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,7 +70,7 @@ def seal(keys: KeyRing, form: Format, personal: Personal, parsed: Parsed) -> tup
                 raise RecordError(f"there is no column {name!r}, which the stream was created to seal")
     if form == "arrow" and parsed.schema is not None:
         kinds = dict(json.loads(parsed.schema)["columns"])
-        if kinds[personal.subject] not in _TEXT_OR_WHOLE:
+        if kinds[personal.subject] not in TEXT_OR_WHOLE:
             raise RecordError(
                 f"{personal.subject!r} says whom a record is about, and is neither text nor whole numbers"
             )
@@ -152,15 +154,25 @@ def open_records(workspace: Workspace, records: Sequence[bytes], *, withheld: st
         IntegrityError: A key or a record is altered.
     """
     sealed = [_decode(record) for record in records]
-    plain: list[bytes | None] = [None] * len(sealed)
-    if workspace.keys is not None and withheld is None:
-        plain = workspace.keys.open_rows([(item.key, item.data) for item in sealed])
-    closed = {item.key for item, text in zip(sealed, plain, strict=True) if text is None}
-    why = {}
-    for key in closed:
-        entry = forgotten_by(workspace, key)
-        why[key] = withheld or "sealed: its key is not held" if entry is None else f"erased by entry {entry}"
+    plain, why = open_rows(workspace, [(item.key, item.data) for item in sealed], withheld=withheld)
     return [
         Opened(subject=item.subject, plain=text, clear=item.clear, why=why.get(item.key, ""))
         for item, text in zip(sealed, plain, strict=True)
     ]
+
+
+def open_rows(
+    workspace: Workspace, rows: Sequence[tuple[str, bytes]], *, withheld: str | None = None
+) -> tuple[list[bytes | None], dict[str, str]]:
+    """Return what was sealed under the key that each comes with, and of the keys that open nothing here, why.
+
+    "erased by entry N", where it was destroyed. Arguments and errors are those of `open_records`.
+    """
+    plain: list[bytes | None] = [None] * len(rows)
+    if workspace.keys is not None and withheld is None:
+        plain = workspace.keys.open_rows(rows)
+    why = {}
+    for key in {key for (key, _), text in zip(rows, plain, strict=True) if text is None}:
+        entry = forgotten_by(workspace, key)
+        why[key] = withheld or NOT_HELD if entry is None else f"{ERASED} {entry}"
+    return plain, why

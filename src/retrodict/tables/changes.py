@@ -11,14 +11,14 @@ import contextlib
 import functools
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from retrodict import streams
 from retrodict.kernel.errors import UsageError
 from retrodict.kernel.types import Digest, Edge, EventId, Ref
 from retrodict.streams import MAIN
-from retrodict.tables import lines, records
+from retrodict.tables import lines, personal, records
 from retrodict.tables.errors import BadCellError, BadKeyError, NoSuchRecordError, RecordConflictError, TablePolicyError
 from retrodict.tables.files import cast_column, type_text, value_in
 from retrodict.tables.keys import Found, KeyIndex
@@ -342,7 +342,7 @@ class _Folding:
 
     def _delete(self, hashed: bytes, known: Found, change: Change) -> None:
         kept = self._values[known.last]
-        only_key = {str(column): kept[str(column)] for column in self._log.table.key}
+        only_key = {str(column): kept[str(column)] for column in _kept_of_deletes(self._log.table)}
         offset = self._log.size + len(self.rows.op)
         self.rows.add(DELETE, known.row, known.last, None, only_key, change)
         self._known[hashed] = Found(known.row, offset, False)
@@ -350,7 +350,7 @@ class _Folding:
     def _truncate(self, change: Change) -> None:
         found = lines.alive(self._log, self._log.size, self._columns)
         names = [str(column.id) for column in self._columns]
-        hashes = self._index.hashes(found.select(names), self._log.table.key)
+        hashes = self._index.hashes(found, self._log.table.key)
         listed = zip(
             hashes, found[ROW].to_pylist(), found[OFFSET].to_pylist(), found.select(names).to_pylist(), strict=True
         )
@@ -472,8 +472,8 @@ def bring_to(
     log = lines.own_log(workspace, table)
     columns = lines.columns_at(workspace.views.database(), log)
     found = prepared_rows(wanted, columns, table, called)
-    before = lines.alive(log, log.size, columns)
-    made = difference(before, found, columns, table.key, keep_missing=keep_missing)
+    before = with_known_keys(lines.alive(log, log.size, columns), table)
+    made = difference(before, found, columns, table, keep_missing=keep_missing)
     if made.num_rows == 0 and source is None:
         return _unchanged(workspace, log)
     with KeyIndex(workspace) as index, streams.locked(workspace):
@@ -497,8 +497,21 @@ def differing(workspace: Workspace, table: Table, wanted: Any, *, called: str) -
     log = lines.own_log(workspace, table)
     columns = lines.columns_at(workspace.views.database(), log)
     found = prepared_rows(wanted, columns, table, called)
-    before = lines.alive(log, log.size, columns)
-    return int(difference(before, found, columns, table.key, keep_missing=False).num_rows)
+    before = with_known_keys(lines.alive(log, log.size, columns), table)
+    return int(difference(before, found, columns, table, keep_missing=False).num_rows)
+
+
+def with_known_keys(rows: Any, table: Table) -> Any:
+    """Return records without those whose key is erased: nobody can say any more whether another table has them."""
+    key = rows[str(table.key[0])]
+    return rows.filter(key.is_valid()) if key.null_count else rows
+
+
+def _kept_of_deletes(table: Table) -> tuple[int, ...]:
+    """Return the ids of the columns that a delete holds: the key, and whose it is where that is sealed."""
+    if table.personal is None or not any(map(table.hides, table.key)):
+        return table.key
+    return tuple(dict.fromkeys([*table.key, table.personal.subject]))
 
 
 def prepared_rows(wanted: Any, columns: Sequence[Column], table: Table, called: str) -> Any:
@@ -565,7 +578,7 @@ def _with_keys(found: Any, keys: Sequence[Column], called: str) -> Any:
     return found
 
 
-def difference(before: Any, after: Any, columns: Sequence[Column], key: Sequence[int], *, keep_missing: bool) -> Any:
+def difference(before: Any, after: Any, columns: Sequence[Column], table: Table, *, keep_missing: bool) -> Any:
     """Return the changes that bring `before` (as `lines.alive` has it) to `after`: deletes, updates, then creates.
 
     An Arrow table with `_op`, `_row` and `_prev` (null for creates), `_changed`, and the columns.
@@ -574,7 +587,7 @@ def difference(before: Any, after: Any, columns: Sequence[Column], key: Sequence
     import pyarrow.compute as pc
 
     names = [str(column.id) for column in columns]
-    keys = [str(column) for column in key]
+    keys = [str(column) for column in table.key]
     both = pa.concat_tables([before.select(keys), after.select(keys)]).combine_chunks()
     codes = lines.key_codes(both, keys)
     old_codes, new_codes = codes[: before.num_rows], codes[before.num_rows :]
@@ -583,7 +596,8 @@ def difference(before: Any, after: Any, columns: Sequence[Column], key: Sequence
     if not keep_missing:
         gone = before.filter(pc.invert(pc.is_in(old_codes, value_set=new_codes)))
         if gone.num_rows:
-            parts.append(_as_changes(DELETE, gone, gone.select(keys), None, names, after.schema))
+            kept = gone.select([str(column) for column in _kept_of_deletes(table)])
+            parts.append(_as_changes(DELETE, gone, kept, None, names, after.schema))
     is_known = pc.is_valid(place)
     new = after.filter(is_known)
     old = before.take(place.drop_null())
@@ -787,11 +801,19 @@ def _append_table(
     batch = Batch(workspace)
     made = _with_valid_from(log.table, made, how, made_by)
     texts: list[Edge] = []
+    statement, people = how.statement, None
+    if log.table.personal is not None:
+        # A statement names whoever it is about, and its key is nobody's.
+        statement, made_by = None, [None if c is None else replace(c, how=None) for c in made_by]
     if any(c is not None and (c.at, c.who, c.why, c.how, c.tx) != (None,) * 5 for c in made_by):
         made, texts = _with_captured(batch, made, made_by)
+    if log.table.personal is not None:
+        if workspace.keys is None:
+            raise UsageError(f"{log.table.name} is about people, and there are no keys to seal with")
+        made, people = personal.seal(workspace.keys, log.table, made)
     counted = {row["values"]: row["counts"] for row in pc.value_counts(made["_op"].combine_chunks()).to_pylist()}
     parsed = streams.parse_table(made, None)
-    prepared = streams.prepare(workspace, parsed.schema, parsed.blocks)
+    prepared = streams.prepare(workspace, parsed.schema, parsed.blocks, people=people)
     version = lines.last_number(workspace.views.database(), log) + 1
     done = streams.append_locked(
         workspace,
@@ -810,7 +832,7 @@ def _append_table(
             deletes=counted.get(DELETE, 0),
             verb=how.verb,
             run=how.run,
-            statement=batch.seal(how.statement),
+            statement=batch.seal(statement),
             source=None if source is None else source.name,
             position=None if source is None else source.position,
         ),
@@ -971,6 +993,8 @@ def create(
     *,
     policy: records.Policy | None = None,
     valid_from: str | None = None,
+    subject: str | None = None,
+    named: Sequence[str] | None = None,
     reason: str | None = None,
 ) -> Table:
     """Create an empty table, and the stream of its changes, owned by this workspace's log.
@@ -978,6 +1002,8 @@ def create(
     Args:
         key: The columns whose values name a record.
         columns: Names and types.
+        subject: The column that says whom a record is about, under whose key its personal values are sealed.
+        named: The other personal columns; None: all are.
 
     Raises:
         UsageError: There is a table or a stream of this name, or the columns cannot be a table's.
@@ -985,13 +1011,21 @@ def create(
     listed = [Column(id=i, name=column, type=kind) for i, (column, kind) in enumerate(columns, 1)]
     ids = {column.name: column.id for column in listed}
     check_columns(listed)
-    for asked in [*key, *([valid_from] if valid_from is not None else [])]:
+    for asked in [*key, *(named or ()), *(name for name in (valid_from, subject) if name is not None)]:
         if asked not in ids:
             raise BadKeyError(
                 f"there is no column {asked!r}; there are {', '.join(ids)}"[:1000], hint="Name one of them."
             )
     if not key or len(set(key)) != len(key):
         raise BadKeyError("a table needs a key of different columns", hint="Name them with --key.")
+    about = None
+    if subject is not None:
+        only = None if named is None else [ids[column] for column in named]
+        about = personal.declared(listed, [ids[column] for column in key], ids[subject], only)
+        if valid_from is not None and ids[valid_from] not in about.clear:
+            raise BadCellError(f"since when a record is true stands in the clear, and {valid_from} is personal")
+    elif named:
+        raise UsageError("nothing says for whom personal columns are sealed", hint="Name the column with --subject.")
     with streams.locked(workspace):
         db = workspace.views.database()
         if streams.records.streams(db, name):
@@ -1022,6 +1056,7 @@ def create(
                 columns=value,
                 policy=policy or records.Policy(),
                 valid_from=None if valid_from is None else ids[valid_from],
+                personal=about,
             ),
             reason=reason,
         )

@@ -10,7 +10,8 @@ from retrodict.tables import lines
 from retrodict.tables.changes import unequal
 from retrodict.tables.history import Cell
 from retrodict.tables.lines import DELETE, OFFSET, ChangeLog
-from retrodict.tables.records import Column
+from retrodict.tables.personal import CLOSED, Gap, listed
+from retrodict.tables.records import Column, Table
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,7 +54,7 @@ def between(log: ChangeLog, start: int, stop: int, columns: Sequence[Column]) ->
     if not found.num_rows:
         none = pa.array([], pa.bool_())
         return Both(before=found, after=found, was=none, is_=none)
-    codes = lines.key_codes(found, [str(column) for column in log.table.key])
+    codes = lines.codes_of(found, log.table)
     grouped = pa.table({"code": codes, "at": found[OFFSET]}).group_by("code").aggregate([("at", "min"), ("at", "max")])
     grouped = grouped.take(pc.sort_indices(grouped["at_max"]))
     after = found.take(pc.subtract(grouped["at_max"], start))
@@ -66,19 +67,20 @@ def between(log: ChangeLog, start: int, stop: int, columns: Sequence[Column]) ->
     differs = pc.xor(was, is_)
     for name in names:
         differs = pc.or_(differs, pc.and_(pc.and_(was, is_), unequal(before[name], after[name])))
+    if CLOSED in after.schema.names:  # that it was changed is known, though not to what
+        differs = pc.or_(differs, after[CLOSED].is_valid())
     return Both(
         before=before.filter(differs), after=after.filter(differs), was=was.filter(differs), is_=is_.filter(differs)
     )
 
 
-def described(both: Both, columns: Sequence[Column], key: Sequence[int], *, backwards: bool) -> list[RecordDiff]:
+def described(both: Both, columns: Sequence[Column], table: Table, *, backwards: bool) -> list[RecordDiff]:
     """Return what differs as people want to read it.
 
     Args:
         backwards: From the later to the earlier.
     """
-    names = [str(column.id) for column in columns]
-    before, after = both.before.select(names).to_pylist(), both.after.select(names).to_pylist()
+    before, after = listed(table, both.before, columns), listed(table, both.after, columns)
     was, is_ = both.was.to_pylist(), both.is_.to_pylist()
     if backwards:
         before, after, was, is_ = after, before, is_, was
@@ -91,12 +93,12 @@ def described(both: Both, columns: Sequence[Column], key: Sequence[int], *, back
             b = new[str(column.id)] if is_there else None
             if a is not None or b is not None:
                 same = was_there and is_there and (a == b or (a != a and b != b)) and type(a) is type(b)
-                if not same:
+                if not same or isinstance(a, Gap):
                     cells.append(Cell(column=column.name, before=a, after=b))
         keyed = new if is_there else old
         result.append(
             RecordDiff(
-                key={column.name: keyed[str(column.id)] for column in columns if column.id in key},
+                key={column.name: keyed[str(column.id)] for column in columns if column.id in table.key},
                 op="changed" if was_there and is_there else "created" if is_there else "deleted",
                 cells=tuple(cells),
                 offset=offset,

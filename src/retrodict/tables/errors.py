@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from retrodict.kernel.errors import IntegrityError, UsageError
+from retrodict.kernel.errors import IntegrityError, UnavailableError, UsageError
 
 
 class BadCellError(UsageError):
@@ -37,6 +37,12 @@ class TablePolicyError(UsageError):
     """The table asks for something that this change does not have: a reason, or a second person."""
 
     slug = "table-policy"
+
+
+class SealedRecordsError(UnavailableError):
+    """Personal values whose keys are not held here are needed to change a table, or to find a record by its key."""
+
+    slug = "sealed-records"
 
 
 class TableFoldError(IntegrityError):

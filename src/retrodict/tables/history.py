@@ -14,6 +14,7 @@ from retrodict.tables import lines
 from retrodict.tables.changes import column_of, normal_keys
 from retrodict.tables.keys import KeyIndex
 from retrodict.tables.lines import CREATE, DELETE, OFFSET, ROW, ChangeLog
+from retrodict.tables.personal import listed
 from retrodict.tables.records import Column, Version
 from retrodict.workspace import Workspace, agent_name, open_text
 
@@ -76,7 +77,7 @@ def walked(log: ChangeLog, columns: Sequence[Column], last: int, *, until: int =
     found: list[dict[str, object]] = []
     at: int | None = last
     while at is not None:
-        (change,) = lines.taken(log, [at], columns).to_pylist()
+        (change,) = listed(log.table, lines.taken(log, [at], columns), columns)
         found.append(change)
         at = change["_prev"] if at > until else None
     return found[::-1]

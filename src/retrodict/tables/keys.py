@@ -15,7 +15,7 @@ from __future__ import annotations
 import hmac
 import json
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import apsw
@@ -29,7 +29,7 @@ from retrodict.tables import lines
 from retrodict.tables.errors import TableFoldError
 from retrodict.tables.lines import DELETE, OFFSET, ROW, ChangeLog
 from retrodict.tables.records import Column
-from retrodict.workspace import Workspace
+from retrodict.workspace import Workspace, last_forgotten
 
 FILE = "tables.db"
 HASH_BYTES = 16
@@ -92,6 +92,7 @@ class KeyIndex(CacheFile):
             None if secret is None else hmac.digest(secret, b"retrodict tables marks", "sha256"),
             read_only=workspace.read_only,
         )
+        self._workspace = workspace
         self._views = workspace.views
         # Another key than the marks': who may choose keys of records must not get marks made by it.
         secret = secret or workspace.clock.random_bytes(32)
@@ -109,10 +110,18 @@ class KeyIndex(CacheFile):
         self._take_over(db, ["buckets", "marked_lines"])
 
     def hashes(self, table: Any, key: Sequence[int]) -> list[bytes]:
-        """Return the keyed hash of the key of each row of an Arrow table whose columns bear their ids."""
+        """Return the keyed hash of the key of each row of an Arrow table whose columns bear their ids.
+
+        A record whose key is erased (which is null) is found under none.
+        """
         kept = table.select([str(column) for column in key]).combine_chunks()
+        texts = [text for batch in kept.to_batches() for text in rows(batch)]
+        first = table[str(key[0])]
+        if first.null_count and ROW in table.schema.names:
+            found = zip(texts, first.is_null().to_pylist(), table[ROW].to_pylist(), strict=True)
+            texts = [b"erased %d" % row if is_null else text for text, is_null, row in found]
         secret = self._hash_key
-        return [blake3(text, key=secret).digest(HASH_BYTES) for batch in kept.to_batches() for text in rows(batch)]
+        return [blake3(text, key=secret).digest(HASH_BYTES) for text in texts]
 
     def found(self, log: ChangeLog, columns: Sequence[Column], hashes: Sequence[bytes]) -> list[Found | None]:
         """Return what is known of keys, as of the end of a line."""
@@ -172,11 +181,17 @@ class KeyIndex(CacheFile):
         number, _, _, stop, root, key, size, digests, _ = row
         if (
             stop > log.size
-            or key != _key_text(log)
+            or key != self._key_text(log)
             or (stop and lines.root_at(self._views.database(), log, stop) != root)
         ):
             return None
         return _Line(number=number, stop=stop, size=size, digests=bytearray(digests))
+
+    def _key_text(self, log: ChangeLog) -> str:
+        text = ",".join(map(str, log.table.key))
+        if any(map(log.table.hides, log.table.key)):  # what was forgotten is found under its key no more
+            text += f" after entry {last_forgotten(self._workspace)}"
+        return text
 
     def _is_marked(self, row: Sequence[Any]) -> bool:
         try:
@@ -217,6 +232,7 @@ class KeyIndex(CacheFile):
         """Take in what the line has more; of None: everything."""
         if line is None:
             line = self._begin(db, log)
+        log = replace(log, seen=None)
         kept = [column for column in columns if column.id in log.table.key]
         held: list[bytes] = []
         while line.stop < log.size:
@@ -243,7 +259,7 @@ class KeyIndex(CacheFile):
 
     def _write(self, db: apsw.Connection, log: ChangeLog, line: _Line) -> None:
         root = lines.root_at(self._views.database(), log, line.stop) if line.stop else ""
-        said = (log.table.stream, log.branch, line.stop, root, _key_text(log), line.size, bytes(line.digests))
+        said = (log.table.stream, log.branch, line.stop, root, self._key_text(log), line.size, bytes(line.digests))
         db.execute(
             "INSERT OR REPLACE INTO marked_lines VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (line.number, *said, self._mark(said)),
@@ -321,10 +337,6 @@ class KeyIndex(CacheFile):
                     yield self._altered(f"bucket {number} of line {row[0]} is altered or forged (it is not believed)")
         for place in sorted(rest):
             yield self._altered(f"bucket {place} belongs to no line (it is not believed)")
-
-
-def _key_text(log: ChangeLog) -> str:
-    return ",".join(map(str, log.table.key))
 
 
 def _place(line: int, bucket: int) -> int:

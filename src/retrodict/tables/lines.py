@@ -13,9 +13,11 @@ from typing import TYPE_CHECKING, Any
 from retrodict.kernel.types import Digest
 from retrodict.streams import MAIN, Line, named_type, own_branch, read_batch
 from retrodict.streams import records as streams
-from retrodict.streams.formats import cells
+from retrodict.streams.formats import batch_of, cells
+from retrodict.streams.personal import ERASED, open_rows
 from retrodict.tables import records
-from retrodict.tables.errors import TableFoldError
+from retrodict.tables.errors import SealedRecordsError, TableFoldError
+from retrodict.tables.personal import CLOSED, KEY, OF, SEALED, Seen, layout_of
 from retrodict.tables.records import Column, Table
 from retrodict.workspace import Workspace
 
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
 CREATE, UPDATE, DELETE = 1, 2, 3
 OFFSET, ROW = "_offset", "_row"  # columns that are added to what is read
 _SHOWN = 5
+_LAYOUT = "_layout"  # added to what is read: the schema of what is sealed
 _PART_RECORDS = 1 << 18
 _NEAR = 1 << 16  # changes nearer than this to each other are read in one go
 
@@ -35,10 +38,12 @@ class ChangeLog:
 
     Attributes:
         size: How many there are.
+        seen: What of the personal values was opened for somebody to see; None: they are opened for the machine alone.
     """
 
     table: Table
     line: Line
+    seen: Seen | None = None
 
     @property
     def branch(self) -> str:
@@ -51,10 +56,10 @@ class ChangeLog:
         return self.line.size
 
 
-def change_log(workspace: Workspace, table: Table, branch: str = MAIN) -> ChangeLog:
+def change_log(workspace: Workspace, table: Table, branch: str = MAIN, *, seen: Seen | None = None) -> ChangeLog:
     """Open the changes of a table, as far as they go now."""
     (stream,) = streams.streams(workspace.views.database(), event=table.stream)
-    return ChangeLog(table=table, line=Line(workspace, stream, branch))
+    return ChangeLog(table=table, line=Line(workspace, stream, branch), seen=seen)
 
 
 def own_log(workspace: Workspace, table: Table) -> ChangeLog:
@@ -108,16 +113,9 @@ def last_number(db: apsw.Connection, log: ChangeLog) -> int:
     return 0 if found is None else found.version
 
 
-def _batches(log: ChangeLog, start: int, stop: int) -> Iterator[tuple[int, Any]]:
-    """Yield (offset of its first change, record batch) for the changes [start, stop)."""
-    at = start
-    for block in log.line.kept(start, stop):
-        batch = read_batch(block.data, log.line.schema_bytes(block.schema))
-        yield at, batch.slice(block.found.start, len(block.found))
-        at += len(block.found)
-
-
-def changes(log: ChangeLog, start: int, stop: int, columns: Sequence[Column], *, bare: bool = False) -> Any:
+def changes(
+    log: ChangeLog, start: int, stop: int, columns: Sequence[Column], *, bare: bool = False, sealed: bool = False
+) -> Any:
     """Return the changes [start, stop) as an Arrow table.
 
     It has `_offset`, what is known of each change, and the table's `columns` by their ids, in the types that they have
@@ -125,20 +123,85 @@ def changes(log: ChangeLog, start: int, stop: int, columns: Sequence[Column], *,
 
     Args:
         bare: Of what is known of each change only what says which records are alive: `_op`, `_row`, `_prev`.
+        sealed: Leave personal values sealed, for `opened`.
+
+    Raises:
+        SealedRecordsError: See `opened`.
     """
     import pyarrow as pa  # 57 ms
 
-    schema = change_schema(columns, bare=bare)
-    by_schema: list[tuple[Any, list[Any]]] = []
-    for _, batch in _batches(log, start, stop):
-        if not by_schema or by_schema[-1][0] != batch.schema:
-            by_schema.append((batch.schema, []))
-        by_schema[-1][1].append(batch)
-    parts = [conformed(pa.Table.from_batches(found), schema) for _, found in by_schema]
+    schema = change_schema(columns, bare=bare, table=log.table)
+    by_schema: list[tuple[bytes | None, list[Any]]] = []
+    for block in log.line.kept(start, stop):
+        text = log.line.schema_bytes(block.schema)
+        if not by_schema or by_schema[-1][0] != text:
+            by_schema.append((text, []))
+        by_schema[-1][1].append(read_batch(block.data, text).slice(block.found.start, len(block.found)))
+    parts = [conformed(_laid_out(log, pa.Table.from_batches(found), text), schema) for text, found in by_schema]
     table = pa.concat_tables(parts) if parts else schema.empty_table()
     offsets = pa.array(range(start, start + table.num_rows), pa.int64())
     table = table.add_column(0, OFFSET, offsets)
-    return _with_rows(table)
+    table = _with_rows(table)
+    return table if sealed else opened(log, table, columns)
+
+
+def _laid_out(log: ChangeLog, found: Any, schema: bytes | None) -> Any:
+    """Return changes of one schema with that of their sealed rows, where there are any."""
+    import pyarrow as pa  # 57 ms
+
+    if SEALED not in found.schema.names:
+        return found
+    places = pa.nulls(found.num_rows, pa.int32()).fill_null(0)
+    return found.append_column(_LAYOUT, pa.DictionaryArray.from_arrays(places, [layout_of(log.table, schema)]))
+
+
+def opened(log: ChangeLog, found: Any, columns: Sequence[Column]) -> Any:
+    """Return changes with their personal values, where these can be opened.
+
+    Those that cannot be are null, and why not stands in one more column, `_closed`.
+
+    Raises:
+        SealedRecordsError: The machine needs values whose key is not held, though nobody has destroyed it.
+    """
+    import pyarrow as pa  # 57 ms
+
+    if SEALED not in found.schema.names:
+        return found
+    data, keys, people = (found[name].to_pylist() for name in (SEALED, KEY, OF))
+    layouts = found[_LAYOUT].cast(pa.string()).to_pylist()
+    places = [place for place, item in enumerate(data) if item is not None]
+    withheld = None if log.seen is None else log.seen.withheld
+    pairs = [(str(keys[place]), data[place]) for place in places]
+    plain, why = open_rows(log.line.workspace, pairs, withheld=withheld)
+    if log.seen is None and any(not reason.startswith(ERASED) for reason in why.values()):
+        raise SealedRecordsError(
+            f"{log.table.name} holds personal values whose keys are not held here",
+            hint="`retrodict keys receive` takes keys that another clone shares.",
+        )
+    by_layout: dict[str, list[tuple[int, bytes]]] = {}
+    for place, text in zip(places, plain, strict=True):
+        if text is not None:
+            by_layout.setdefault(layouts[place], []).append((place, text))
+            if log.seen is not None:
+                log.seen.people[people[place]] = None
+    hidden = [column for column in columns if log.table.hides(column.id)]
+    schema = pa.schema([(str(column.id), named_type(column.type)) for column in hidden])
+    parts, order = [], []
+    for layout, rows in by_layout.items():
+        batch = batch_of([text for _, text in rows], layout.encode())
+        parts.append(conformed(pa.Table.from_batches([batch]), schema))
+        order += [place for place, _ in rows]
+    rest = sorted(set(range(found.num_rows)) - set(order))
+    parts.append(pa.table([pa.nulls(len(rest), field.type) for field in schema], schema=schema))
+    number = {place: i for i, place in enumerate([*order, *rest])}
+    values = pa.concat_tables(parts).take(pa.array([number[place] for place in range(found.num_rows)], pa.int64()))
+    found = found.drop_columns([SEALED, KEY, OF, _LAYOUT])
+    for name in schema.names:
+        found = found.set_column(found.schema.get_field_index(name), name, values[name])
+    if why:
+        closed = [None if data[place] is None else why.get(keys[place]) for place in range(found.num_rows)]
+        found = found.append_column(CLOSED, pa.array(closed, pa.string()))
+    return found
 
 
 def taken(log: ChangeLog, offsets: Sequence[int], columns: Sequence[Column]) -> Any:
@@ -146,7 +209,7 @@ def taken(log: ChangeLog, offsets: Sequence[int], columns: Sequence[Column]) -> 
     import pyarrow as pa  # 57 ms
 
     wanted = sorted(set(offsets))
-    schema = change_schema(columns)
+    schema = change_schema(columns, table=log.table)
     parts = []
     first = 0
     while first < len(wanted):
@@ -159,21 +222,38 @@ def taken(log: ChangeLog, offsets: Sequence[int], columns: Sequence[Column]) -> 
             while first < end and wanted[first] < at + size:
                 first += 1
             if low < first:
-                batch = read_batch(block.data, log.line.schema_bytes(block.schema))
+                text = log.line.schema_bytes(block.schema)
                 places = [block.found.start + offset - at for offset in wanted[low:first]]
-                found = pa.Table.from_batches([batch]).take(pa.array(places, pa.int64()))
-                found = conformed(found, schema).add_column(0, OFFSET, pa.array(wanted[low:first], pa.int64()))
+                found = pa.Table.from_batches([read_batch(block.data, text)]).take(pa.array(places, pa.int64()))
+                found = conformed(_laid_out(log, found, text), schema).add_column(
+                    0, OFFSET, pa.array(wanted[low:first], pa.int64())
+                )
                 parts.append(_with_rows(found))
             at += size
-    return pa.concat_tables(parts) if parts else changes(log, 0, 0, columns)
+    return opened(log, pa.concat_tables(parts), columns) if parts else changes(log, 0, 0, columns)
 
 
-def change_schema(columns: Sequence[Column], *, bare: bool = False) -> Any:
-    """Return the schema of changes, as they are read."""
+def people(log: ChangeLog, start: int, stop: int) -> Iterator[tuple[int, str]]:
+    """Yield the changes [start, stop) that hold sealed values: the offset, and the pseudonym of whom it is about."""
+    at = start
+    for block in log.line.kept(start, stop):
+        batch = read_batch(block.data, log.line.schema_bytes(block.schema))
+        batch = batch.slice(block.found.start, len(block.found))
+        if OF in batch.schema.names:
+            found = enumerate(batch.column(OF).to_pylist(), at)
+            yield from ((offset, subject) for offset, subject in found if subject is not None)
+        at += len(block.found)
+
+
+def change_schema(columns: Sequence[Column], *, table: Table, bare: bool = False) -> Any:
+    """Return the schema of changes, as they are read, before personal values are opened."""
     import pyarrow as pa  # 57 ms
 
     least = [("_op", pa.int8()), (ROW, pa.int64()), ("_prev", pa.int64())]
     own = [(str(column.id), named_type(column.type)) for column in columns]
+    if any(table.hides(column.id) for column in columns):
+        layout = pa.dictionary(pa.int32(), pa.string())
+        own += [(SEALED, pa.binary()), (KEY, pa.string()), (OF, pa.string()), (_LAYOUT, layout)]
     if bare:
         return pa.schema([*least, *own])
     return pa.schema(
@@ -241,17 +321,22 @@ def alive(log: ChangeLog, stop: int, columns: Sequence[Column]) -> Any:
     Raises:
         TableFoldError: Two of them have the same key, which stands among the columns; it names them.
     """
-    before, start = _snapshot(log, stop, columns)
-    found = changes(log, start, stop, columns, bare=True)
-    if before is not None:
-        import pyarrow as pa  # 57 ms
-
-        found = pa.concat_tables([before, found])
-    found = folded(found)
+    found = opened(log, _alive(log, stop, columns), columns)
     keys = [column for column in columns if column.id in log.table.key]
     if len(keys) == len(log.table.key):
         _refuse_twins(log, found, keys)
     return found
+
+
+def _alive(log: ChangeLog, stop: int, columns: Sequence[Column]) -> Any:
+    """Return what `alive` does, with personal values sealed."""
+    before, start = _snapshot(log, stop, columns)
+    found = changes(log, start, stop, columns, bare=True, sealed=True)
+    if before is not None:
+        import pyarrow as pa  # 57 ms
+
+        found = pa.concat_tables([before, found])
+    return folded(found)
 
 
 def _refuse_twins(log: ChangeLog, found: Any, keys: Sequence[Column]) -> None:
@@ -259,7 +344,7 @@ def _refuse_twins(log: ChangeLog, found: Any, keys: Sequence[Column]) -> None:
     import pyarrow.compute as pc  # 57 ms, with pyarrow
 
     names = [str(column.id) for column in keys]
-    codes = key_codes(found, names)
+    codes = codes_of(found, log.table)
     if pc.count_distinct(codes).as_py() == len(codes):
         return
     counts = pc.value_counts(codes)
@@ -270,6 +355,17 @@ def _refuse_twins(log: ChangeLog, found: Any, keys: Sequence[Column]) -> None:
         shown.setdefault("/".join(str(twin[name]) for name in names), []).append(str(twin[OFFSET]))
     said = "; ".join(f"{key} in the changes {' and '.join(offsets)}" for key, offsets in shown.items())
     raise TableFoldError(f"{log.table.name} has several living records under one key: {said}"[:1000])
+
+
+def codes_of(found: Any, table: Table) -> Any:
+    """Return `key_codes` of changes: of those whose key is out of reach, one for each record."""
+    import pyarrow.compute as pc  # 57 ms, with pyarrow
+
+    names = [str(column) for column in table.key]
+    if not found[names[0]].null_count:
+        return key_codes(found, names)
+    row = pc.if_else(found[names[0]].is_null(), found[ROW], -1)
+    return key_codes(found.append_column("_without", row), [*names, "_without"])
 
 
 def key_codes(table: Any, names: Sequence[str]) -> Any:
@@ -315,7 +411,7 @@ def _snapshot(log: ChangeLog, stop: int, columns: Sequence[Column]) -> tuple[Any
     start, _, parts = snapshot_before(log, stop)
     if not parts:
         return None, 0
-    schema = change_schema(columns, bare=True).insert(0, pa.field(OFFSET, pa.int64()))
+    schema = change_schema(columns, bare=True, table=log.table).insert(0, pa.field(OFFSET, pa.int64()))
     tables = []
     for part in parts:
         with pa.ipc.open_stream(log.line.workspace.objects.get(part)) as reader:
@@ -327,7 +423,7 @@ def snapshot_parts(log: ChangeLog, stop: int, columns: Sequence[Column]) -> tupl
     """Return how many records there are after `stop` changes, and they, as the objects of a snapshot."""
     import pyarrow as pa  # 57 ms
 
-    found = alive(log, stop, columns)
+    found = _alive(log, stop, columns)
 
     def parts() -> Iterator[bytes]:
         for first in range(0, found.num_rows, _PART_RECORDS):

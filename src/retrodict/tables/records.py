@@ -50,6 +50,19 @@ class Policy:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Personal:
+    """What of a table's records is about people.
+
+    Attributes:
+        subject: The id of the column that says whom a record is about; personal itself.
+        clear: The ids of the columns that are not personal; what is not named here is, so columns added later are.
+    """
+
+    subject: int
+    clear: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Table:
     """A table, as its `table.created` says.
 
@@ -58,6 +71,7 @@ class Table:
         stream: The `stream.created` of its changes, by which it is known everywhere.
         key: The ids of the columns whose values name a record.
         valid_from: The id of the column that says since when a change is true in the world; None: there is none.
+        personal: None: its records are about nobody.
     """
 
     event: EventId
@@ -70,6 +84,11 @@ class Table:
     valid_from: int | None
     at: str
     agent: str
+    personal: Personal | None = None
+
+    def hides(self, column: int) -> bool:
+        """Say whether the values of a column, by its id, are sealed."""
+        return self.personal is not None and column not in self.personal.clear
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -119,9 +138,10 @@ def created_body(
     columns: object,
     policy: Policy,
     valid_from: int | None,
+    personal: Personal | None = None,
 ) -> dict[str, object]:
     """Return the body of `table.created`."""
-    return {
+    body: dict[str, object] = {
         "name": name,
         "stream": stream,
         "owner": owner,
@@ -130,6 +150,9 @@ def created_body(
         "policy": {"reason": policy.reason, "approval": policy.approval},
         "valid_from": valid_from,
     }
+    if personal is not None:
+        body["personal"] = {"subject": personal.subject, "clear": list(personal.clear)}
+    return body
 
 
 def version_body(
@@ -204,11 +227,12 @@ class TableProjection:
     """Tables, their columns over time, their versions, and how far what is captured from elsewhere has come."""
 
     name = "tables"
-    version = 3
+    version = 4
     tables: Mapping[str, str] = {
         "tables_tables": "CREATE TABLE tables_tables (stream TEXT PRIMARY KEY, event TEXT NOT NULL, "
         "entry INTEGER NOT NULL, name TEXT NOT NULL, owner TEXT NOT NULL, key TEXT NOT NULL, policy TEXT NOT NULL, "
-        "valid_from INTEGER, at TEXT NOT NULL, agent TEXT NOT NULL) WITHOUT ROWID",
+        "valid_from INTEGER, at TEXT NOT NULL, agent TEXT NOT NULL, "
+        "subject INTEGER, clear TEXT) WITHOUT ROWID",
         "tables_columns": "CREATE TABLE tables_columns (event TEXT PRIMARY KEY, entry INTEGER NOT NULL, "
         "stream TEXT NOT NULL, branch TEXT NOT NULL, version INTEGER NOT NULL, columns TEXT NOT NULL) WITHOUT ROWID",
         "tables_versions": "CREATE TABLE tables_versions (event TEXT PRIMARY KEY, entry INTEGER NOT NULL, "
@@ -238,8 +262,9 @@ class TableProjection:
         event, body = entry.event, cast("Mapping[str, Any]", entry.event.body)
         match event.kind:
             case "table.created":
+                personal = body.get("personal")
                 db.execute(
-                    "INSERT INTO tables_tables VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                    "INSERT INTO tables_tables VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
                     (
                         body["stream"],
                         event.id,
@@ -251,6 +276,8 @@ class TableProjection:
                         body["valid_from"],
                         event.at,
                         event.agent,
+                        None if personal is None else personal["subject"],
+                        None if personal is None else json.dumps(list(personal["clear"])),
                     ),
                 )
                 self._columns(db, entry, body["stream"], MAIN, 0, body["columns"], blob)
@@ -358,7 +385,10 @@ PROJECTION = TableProjection()
 
 def tables(db: apsw.Connection, name: str | None = None, *, stream: EventId | None = None) -> list[Table]:
     """Return all tables (of a name, or of a stream), by name."""
-    query = "SELECT event, entry, stream, name, owner, key, policy, valid_from, at, agent FROM tables_tables"
+    query = (
+        "SELECT event, entry, stream, name, owner, key, policy, valid_from, at, agent, subject, clear "
+        "FROM tables_tables"
+    )
     if stream is not None:
         rows: list[Any] = db.execute(f"{query} WHERE stream = ?", (stream,)).fetchall()
     elif name is not None:
@@ -380,6 +410,7 @@ def tables(db: apsw.Connection, name: str | None = None, *, stream: EventId | No
                 valid_from=row[7],
                 at=row[8],
                 agent=row[9],
+                personal=None if row[10] is None else Personal(subject=row[10], clear=tuple(json.loads(row[11]))),
             )
         )
     return found

@@ -32,7 +32,7 @@ def true_at(workspace: Workspace, log: ChangeLog, stop: int, columns: Sequence[C
     found, since = found.filter(known), since.filter(known)
     if not found.num_rows:
         return found
-    codes = lines.key_codes(found, [str(column) for column in log.table.key])
+    codes = lines.codes_of(found, log.table)
     order = pa.table({"code": codes, "since": since, "offset": found[OFFSET]})
     sorted_ = order.take(pc.sort_indices(order, sort_keys=[("since", "ascending"), ("offset", "ascending")]))
     last = (

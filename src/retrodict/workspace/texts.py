@@ -57,6 +57,12 @@ def forgotten_by(workspace: Workspace, key: str) -> int | None:
     return None if row is None else EntryNumber(row[0])
 
 
+def last_forgotten(workspace: Workspace) -> int:
+    """Return the last entry that says that keys are destroyed; -1: there is none."""
+    (row,) = workspace.views.database().execute("SELECT coalesce(max(entry), -1) FROM personal_forgotten").fetchall()
+    return int(str(row[0]))
+
+
 def sealed_key(workspace: Workspace, content: Digest) -> str | None:
     """Return the key of a personal file; None where an object is none."""
     query = "SELECT key FROM personal_files WHERE ref = ?"
