@@ -55,6 +55,10 @@ def test_planted_values_in_tables_are_nowhere_in_the_clear_before_and_after_forg
     assert str(AGE).encode() in world.command("table", "query", asked).stdout
     world.command("table", "at", "visits", "--out", "visits.parquet")
     world.command("table", "at", "people", "--out", "people.csv")
+    world.command("table", "export", "people", str(world.outside / "out.duckdb"), "--to", "duckdb")
+    page = world.outside / "page.html"
+    world.command("table", "page", "people", "--out", str(page))
+    assert CITY in page.read_text()
     world.command("run", "--", sys.executable, "train.py")
     world.command("table", "import", "people", "people.csv")
     database = world.outside / "shop.sqlite"
@@ -93,9 +97,12 @@ def test_planted_values_in_tables_are_nowhere_in_the_clear_before_and_after_forg
             ["table", "at", "visits"], ["table", "at", "visits@v1", "--format", "csv"], ["table", "at", "people"],
             ["table", "history", "visits", "1"], ["table", "blame", "visits"], ["table", "blame", "people"],
             ["table", "diff", "visits@v0", "visits"], ["table", "diff", "people@v1", "people"],
-            ["table", "at", "orders"], ["table", "query", "select * from visits@v1"],
+            ["table", "at", "orders"], ["table", "log", "visits", "--csv"], ["table", "log", "people", "--csv"],
+            ["table", "query", "select * from visits@v1"],
         )
     )  # fmt: skip
+    world.command("table", "page", "people", "--out", str(page))
+    left += page.read_bytes()
     assert [needle for needle in NEEDLES if needle in left] == []
     for words in (["at", "visits"], ["history", "visits", "1"], ["blame", "visits"], ["diff", "people@v1", "people"]):
         assert b"erased by entry" in b" ".join(world.command("table", *words, "--json").stdout.split()), words

@@ -9,10 +9,10 @@ from typing import Any
 
 from retrodict.actions.authorship import Authors
 from retrodict.actions.authorship import How as Known
-from retrodict.actions.tabling import key_values, log_of, table_named
+from retrodict.actions.tabling import key_values, log_of, note_look, table_named
 from retrodict.kernel.clock import parse_rfc3339, rfc3339
 from retrodict.tables import history as histories
-from retrodict.tables import lines
+from retrodict.tables import lines, personal
 from retrodict.tables.errors import NoSuchRecordError
 from retrodict.tables.history import RecordChange
 from retrodict.tables.lines import CREATE, DELETE, OFFSET, ROW, ChangeLog
@@ -161,7 +161,8 @@ def page(
     if keys:
         ends = _ends_of(workspace, log, columns, keys)
     else:
-        found = lines.changes(log, max(log.size - limit, 0), log.size, columns).to_pylist()
+        newest = lines.changes(log, max(log.size - limit, 0), log.size, columns)
+        found = personal.listed(log.table, newest, columns)
         held = {change[OFFSET]: change for change in found}
         gone = {change["_prev"] for change in found}
         ends = [change[OFFSET] for change in reversed(found) if change[OFFSET] not in gone]
@@ -172,6 +173,7 @@ def page(
     known = held | {change[OFFSET]: change for walk in walks for change in walk}
     before = {known[at]["_prev"] for at in wanted} | {walk[-1]["_prev"] for walk in walks}
     known |= _taken(log, columns, {at for at in before if at is not None and at not in known})
+    note_look(log)
     acts = _Acts(workspace, log)
     record_of = {change[OFFSET]: i for i, walk in enumerate(walks) for change in walk}
     listed = [_described(known, held[at], columns, acts, record_of) for at in wanted]
@@ -224,7 +226,8 @@ def _ends_of(workspace: Workspace, log: ChangeLog, columns: Sequence[Column], ke
 
 
 def _taken(log: ChangeLog, columns: Sequence[Column], offsets: set[int]) -> dict[int, dict[str, Any]]:
-    return {change[OFFSET]: change for change in lines.taken(log, sorted(offsets), columns).to_pylist()}
+    found = lines.taken(log, sorted(offsets), columns)
+    return {change[OFFSET]: change for change in personal.listed(log.table, found, columns)}
 
 
 def _walks(

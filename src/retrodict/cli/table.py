@@ -152,7 +152,7 @@ def log_command(name: str, branch: str | None, limit: int | None, as_csv: bool, 
         from retrodict.actions.table_audit import audit  # loaded when asked for
         from retrodict.render.audit import to_csv
 
-        with door.workspace() as workspace:
+        with door.workspace(records=True) as workspace:
             for part in to_csv(audit(workspace, name, branch=branch, limit=limit)):
                 door.echo_bytes(part)
         return
@@ -482,7 +482,7 @@ def page_command(
     from retrodict.actions.table_page import page  # loaded when asked for
     from retrodict.render import table_page
 
-    with door.workspace() as workspace:
+    with door.workspace(records=True) as workspace:
         record = page(workspace, name, keys=keys, branch=branch, limit=limit)
     if not as_json or out is not None:
         path = out or Path(f"{name.removeprefix('table:').replace('/', '-')}-history.html")
