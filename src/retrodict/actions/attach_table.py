@@ -236,21 +236,19 @@ def _attach_files(
     known = {pin.key: pin for one in before for pin in one.listing.pins.values()}
     numbers = {_number(one.listing) for one in before}
     head = None if len(opened.heads) != 1 else attaching.read(workspace, opened.heads[0]).listing
-    states = list(lake.states())
-    if not states:
-        raise UsageError(f"{opened.where} has no version yet", hint="Attach it once something was written.")
     begin = None if since is None else parse_rfc3339(since)
-    wanted = [
-        state
-        for state in states[:-1]
-        if history
-        and len(opened.heads) < 2
-        and (state.table_id, state.number) not in numbers
-        and (begin is None or state.at is None or parse_rfc3339(state.at) >= begin)
-    ]
-    last = states[-1]
-    if head is None or (last.table_id, last.number) != _number(head) or not opened.heads[-1].is_tracked:
-        wanted.append(last)
+    is_told = history and len(opened.heads) < 2
+
+    def is_wanted(table: str, number: str, at: str | None) -> bool:
+        is_late = begin is None or at is None or parse_rfc3339(at) >= begin
+        return is_told and is_late and (table, number) not in numbers
+
+    wanted = list(lake.states(is_wanted))
+    if not wanted:
+        raise UsageError(f"{opened.where} has no version yet", hint="Attach it once something was written.")
+    last = wanted[-1]
+    if head is not None and (last.table_id, last.number) == _number(head) and opened.heads[-1].is_tracked:
+        wanted.pop()
     found: list[tuple[TableState, Listing]] = []
     unreadable: list[Unreadable] = []
     for done, state in enumerate(wanted, 1):

@@ -17,7 +17,7 @@ from io import BytesIO
 from typing import Any, Final
 from urllib.parse import unquote, urlsplit
 
-from retrodict.lakes.states import TableState
+from retrodict.lakes.states import TableState, Wanted
 from retrodict.lakes.store import LakeError, Store
 
 LOG: Final = "_delta_log"
@@ -51,8 +51,8 @@ class _Table:
             self.files[_identity(found)] = found
 
 
-def states(store: Store) -> Iterator[TableState]:
-    """Yield the versions that the log can tell of, oldest first.
+def states(store: Store, is_wanted: Wanted) -> Iterator[TableState]:
+    """Yield those of the versions that the log can tell of that are wanted, oldest first, and the last one.
 
     Raises:
         LakeError: The log is torn, or of a kind that is not known here.
@@ -75,7 +75,10 @@ def states(store: Store) -> Iterator[TableState]:
         log = {commits[n] for n in range(base, number + 1) if n in commits} | set(sums.get(base, ()))
         changes = {_name(store, a["cdc"]["path"]) for a in actions or () if "cdc" in a}
         name = commits.get(number) or sums[number][0]
-        yield _state(store, number, table, said, frozenset(log | changes), modified[name])
+        at = said.get("inCommitTimestamp", said.get("timestamp"))
+        moment = modified[name] if at is None else _moment(int(at))
+        if number == last or is_wanted(str(table.metadata.get("id")), str(number), moment):
+            yield _state(store, number, table, said, frozenset(log | changes), moment)
 
 
 def changed_files(store: Store, number: int) -> list[str]:
@@ -156,7 +159,7 @@ def _vector(store: Store, vector: _Action) -> str | None:
     return f"{prefix}/{name}" if prefix else name
 
 
-def _state(store: Store, number: int, table: _Table, said: _Action, more: frozenset[str], modified: str) -> TableState:
+def _state(store: Store, number: int, table: _Table, said: _Action, more: frozenset[str], at: str) -> TableState:
     names, rows = set(more), 0
     is_counted = True
     for action in table.files.values():
@@ -169,13 +172,12 @@ def _state(store: Store, number: int, table: _Table, said: _Action, more: frozen
         counted = json.loads(stats).get("numRecords") if isinstance(stats, str) and stats else None
         is_counted &= counted is not None
         rows += counted or 0
-    at = said.get("inCommitTimestamp", said.get("timestamp"))
     schema = json.loads(table.metadata["schemaString"]) if table.metadata.get("schemaString") else {"fields": []}
     settings = table.metadata.get("configuration") or {}
     return TableState(
         table_id=str(table.metadata.get("id")),
         number=str(number),
-        at=modified if at is None else _moment(int(at)),
+        at=at,
         operation=None if said.get("operation") is None else str(said["operation"]),
         commit=said,
         rows=rows if is_counted else None,

@@ -10,7 +10,7 @@ from typing import Any, Final
 from urllib.parse import urlsplit
 
 from retrodict.kernel.errors import MissingExtraError
-from retrodict.lakes.states import TableState
+from retrodict.lakes.states import TableState, Wanted
 from retrodict.lakes.store import LakeError, Store
 
 _METADATA: Final = re.compile(r"metadata/(?:v(\d+)|(\d+)-[^/]*)(?:\.gz)?\.metadata\.json(?:\.gz)?\Z")
@@ -21,8 +21,8 @@ def is_iceberg(store: Store) -> bool:
     return any(_METADATA.match(one.name) for one in store.list("metadata"))
 
 
-def states(store: Store) -> Iterator[TableState]:
-    """Yield the snapshots that lead to the current one, oldest first, as far as the table keeps them.
+def states(store: Store, is_wanted: Wanted) -> Iterator[TableState]:
+    """Yield those of the snapshots that lead to the current one that are wanted, oldest first, and the current one.
 
     Raises:
         MissingExtraError: The extra `lakes` is not installed.
@@ -64,6 +64,10 @@ def states(store: Store) -> Iterator[TableState]:
         schemas = {schema.schema_id: schema for schema in metadata.schemas}
         files = Files()
         for snapshot in reversed(chain):
+            if snapshot is not chain[0] and not is_wanted(
+                str(metadata.table_uuid), str(snapshot.snapshot_id), _moment(snapshot.timestamp_ms)
+            ):
+                continue
             names = {newest, _below(store, snapshot.manifest_list, base)}
             for manifest in snapshot.manifests(files):
                 names.add(_below(store, manifest.manifest_path, base))
@@ -117,7 +121,7 @@ def _state(table_id: str, snapshot: Any, schema: Any, names: frozenset[str]) -> 
     return TableState(
         table_id=table_id,
         number=str(snapshot.snapshot_id),
-        at=datetime.fromtimestamp(snapshot.timestamp_ms / 1000, UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ"),
+        at=_moment(snapshot.timestamp_ms),
         operation=operation,
         commit=said,
         rows=int(rows) if is_counted and rows is not None else None,
@@ -125,3 +129,7 @@ def _state(table_id: str, snapshot: Any, schema: Any, names: frozenset[str]) -> 
         files=names,
         has_feed=False,
     )
+
+
+def _moment(ms: int) -> str:
+    return datetime.fromtimestamp(ms / 1000, UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final, Literal, get_args
 
 Format = Literal["delta", "iceberg"]
 FORMATS: Final[tuple[Format, ...]] = get_args(Format)
+
+
+Wanted = Callable[[str, str, str | None], bool]  # of a table's identifier, a version's number, and when it was made
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,7 +11,7 @@ from retrodict.buckets import Pin, PinAlteredError, PinGoneError
 from retrodict.kernel.errors import UsageError
 from retrodict.kernel.types import Digest
 from retrodict.lakes import delta, iceberg
-from retrodict.lakes.states import Format, TableState
+from retrodict.lakes.states import Format, TableState, Wanted
 from retrodict.lakes.store import Store
 
 _STATES: Final = {"delta": delta.states, "iceberg": iceberg.states}
@@ -55,9 +55,13 @@ class Lake:
             format = "delta" if is_one == "delta" else "iceberg"  # noqa: A001 - what it is
         self.format: Format = format
 
-    def states(self) -> Iterator[TableState]:
-        """Yield what its log tells of its versions, oldest first. Raises `LakeError`, `MissingExtraError`."""
-        return _STATES[self.format](self.store)
+    def states(self, is_wanted: Wanted) -> Iterator[TableState]:
+        """Yield what its log tells of the versions that are wanted, oldest first, and in any case of the last one.
+
+        Raises:
+            LakeError, MissingExtraError: See there.
+        """
+        return _STATES[self.format](self.store, is_wanted)
 
     def pin(self, names: Iterable[str], known: dict[str, Pin]) -> tuple[dict[str, Pin], list[str]]:
         """Return files by their names, with their digests, and the names of those that are not there.

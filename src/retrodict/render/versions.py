@@ -185,8 +185,9 @@ def listed(record: Listing) -> RenderableType:
             wrap=[],
         )
     if any(row.where is not None or row.kind == "bucket" for row in record.rows):
+        in_bucket = any(row.version_id for row in record.rows)
         return table(
-            ["bytes", "size", "VersionId", "name"],
+            ["bytes", "size", *(["VersionId"] if in_bucket else []), "name"],
             [
                 (
                     count(row.files or 0, "object")
@@ -195,12 +196,12 @@ def listed(record: Listing) -> RenderableType:
                     if row.where == "held" and row.content is not None
                     else row.where,
                     size(row.size_bytes),
-                    row.version_id,
+                    *([row.version_id] if in_bucket else []),
                     row.name + ("/" if row.kind == "bucket" else ""),
                 )
                 for row in record.rows
             ],
-            wrap=["VersionId"],
+            wrap=["VersionId"] if in_bucket else ["name"],
         )
     return listing(
         "An empty folder.",
