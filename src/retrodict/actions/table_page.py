@@ -21,6 +21,9 @@ from retrodict.workspace import Workspace
 
 CHANGES, RECORDS, DEPTH = 1000, 200, 100  # what a page has at most: changes, records, changes of one record
 _BARS = 48
+_PIECE = 100  # changes that are read in one go
+_MEMORY = 1 << 25  # bytes of changes that are held, about: wide tables and long values get fewer changes
+_CELL_BYTES = 64  # what a cell costs beyond its value
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -161,18 +164,17 @@ def page(
     if keys:
         ends = _ends_of(workspace, log, columns, keys)
     else:
-        newest = lines.changes(log, max(log.size - limit, 0), log.size, columns)
-        found = personal.listed(log.table, newest, columns)
-        held = {change[OFFSET]: change for change in found}
-        gone = {change["_prev"] for change in found}
-        ends = [change[OFFSET] for change in reversed(found) if change[OFFSET] not in gone]
+        held = _newest(log, columns, limit)
+        gone = {change["_prev"] for change in held.values()}
+        ends = [offset for offset in held if offset not in gone]
     walks = _walks(log, columns, held, ends[:RECORDS])
     if keys:
         held = {change[OFFSET]: change for walk in walks for change in walk}
     wanted = sorted(held, reverse=True)[:limit]
     known = held | {change[OFFSET]: change for walk in walks for change in walk}
     before = {known[at]["_prev"] for at in wanted} | {walk[-1]["_prev"] for walk in walks}
-    known |= _taken(log, columns, {at for at in before if at is not None and at not in known})
+    older = lines.taken(log, [at for at in before if at is not None and at not in known], columns)
+    known |= {change[OFFSET]: change for change in personal.listed(log.table, older, columns)}
     note_look(log)
     acts = _Acts(workspace, log)
     record_of = {change[OFFSET]: i for i, walk in enumerate(walks) for change in walk}
@@ -225,9 +227,22 @@ def _ends_of(workspace: Workspace, log: ChangeLog, columns: Sequence[Column], ke
     return ends
 
 
-def _taken(log: ChangeLog, columns: Sequence[Column], offsets: set[int]) -> dict[int, dict[str, Any]]:
-    found = lines.taken(log, sorted(offsets), columns)
-    return {change[OFFSET]: change for change in personal.listed(log.table, found, columns)}
+def _memory(found: Any) -> int:
+    """Return about how many bytes changes take."""
+    size: int = found.nbytes + _CELL_BYTES * found.num_rows * found.num_columns
+    return size
+
+
+def _newest(log: ChangeLog, columns: Sequence[Column], limit: int) -> dict[int, dict[str, Any]]:
+    """Return the newest changes by their offsets, the newest first."""
+    held: dict[int, dict[str, Any]] = {}
+    stop, size = log.size, 0
+    while stop > max(log.size - limit, 0) and size < _MEMORY:
+        start = max(stop - _PIECE, log.size - limit, 0)
+        found = lines.changes(log, start, stop, columns)
+        held |= {change[OFFSET]: change for change in reversed(personal.listed(log.table, found, columns))}
+        stop, size = start, size + _memory(found)
+    return held
 
 
 def _walks(
@@ -236,13 +251,16 @@ def _walks(
     """Return the last changes of some keys, the newest first; all keys go back a step at a time, for one reading."""
     walks: list[list[dict[str, Any]]] = [[] for _ in ends]
     at: dict[int, int] = dict(enumerate(ends))
-    for _ in range(DEPTH):
-        if not at:
+    size = 0
+    for depth in range(DEPTH):
+        if not at or (depth and size > _MEMORY):
             break
-        found = _taken(log, columns, {offset for offset in at.values() if offset not in held})
+        found = lines.taken(log, sorted(set(at.values()) - held.keys()), columns)
+        size += _memory(found)
+        read = {change[OFFSET]: change for change in personal.listed(log.table, found, columns)}
         following = {}
         for i, offset in at.items():
-            change = held.get(offset) or found[offset]
+            change = held.get(offset) or read[offset]
             walks[i].append(change)
             if change["_prev"] is not None:
                 following[i] = change["_prev"]
@@ -342,6 +360,7 @@ def _record(
     """Return one record from its changes, the newest first."""
     last = walk[0]
     state = last if last["_op"] != DELETE or len(walk) == 1 else walk[1]
+    changed = [set(change["_changed"] or ()) for change in walk]
     cells = []
     for column in columns:
         name = str(column.id)
@@ -349,7 +368,7 @@ def _record(
             i
             for i, change in enumerate(walk)
             if change[ROW] == state[ROW]
-            and (change["_op"] == CREATE or (change["_op"] != DELETE and column.id in (change["_changed"] or ())))
+            and (change["_op"] == CREATE or (change["_op"] != DELETE and column.id in changed[i]))
         ]
         act, before, is_first = None, None, False
         if places:

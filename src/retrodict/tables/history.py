@@ -188,11 +188,11 @@ def described(
         op = change["_op"]
         old = previous if previous is not None and previous["_op"] != DELETE else None
         cells = []
+        listed = set(change["_changed"] or ())
         for column in columns:
             a = None if old is None or op == CREATE else old[str(column.id)]
             b = None if op == DELETE else change[str(column.id)]
-            listed = change["_changed"]
-            if (op in (CREATE, DELETE) and (a is not None or b is not None)) or (listed and column.id in listed):
+            if (op in (CREATE, DELETE) and (a is not None or b is not None)) or column.id in listed:
                 cells.append(Cell(column=column.name, before=a, after=b))
         result.append(
             RecordChange(
