@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
+import random
 import sqlite3
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.people.test_nothing_in_the_clear import AGE, CITY, NEEDLES, PERSON, World
 
+import retrodict as rd
+from retrodict.actions import forget, looks, table_alter, table_change
+from retrodict.actions.verify import verify
+from retrodict.kernel.errors import UsageError
+from retrodict.tables import changes, lines, records
+from retrodict.tables.errors import SealedRecordsError
 from retrodict.testing.commands import Commands
+from retrodict.workspace import Workspace
 
 pytest.importorskip("pyarrow")
 
@@ -125,3 +135,96 @@ def test_planted_values_in_tables_are_nowhere_in_the_clear_before_and_after_forg
     assert b"does not say whom it is about" in refused.stderr
     world.command("table", "delete", "visits", "1")
     world.command("verify")
+
+
+def people_of(workspace: Workspace, name: str = "t", key: str = "id", **more: Any) -> Any:
+    kinds = {"id": "int64", "who": "text", "age": "int64", "note": "text"}
+    table_change.create(workspace, name, [key], types=kinds, subject="who", **more)
+    return rd.table(name, workspace=workspace)
+
+
+def test_showing_personal_values_of_a_table_is_a_look_or_impossible(workspace: Workspace) -> None:
+    table = people_of(workspace, personal=["age"])
+    table.put([{"id": 1, "who": "ann", "age": 50, "note": "x"}, {"id": 2, "who": "bob", "age": 40}])
+    before = workspace.ledger.size()
+    assert [change.cells[1].after for change in table.history(1).changes] == ["ann"]
+    viewed = workspace.ledger.event(before).event
+    assert (viewed.kind, viewed.body["by"], len(viewed.body["subjects"])) == ("personal.viewed", "table", 1)  # type: ignore[arg-type]
+    table.update(1, {"note": "y"})
+    table.update(2, {"age": 41})
+    assert table.query("select note from t").to_pylist()[0] == {"note": "y"}
+    looked = workspace.ledger.entries_of("personal.viewed")
+    closed = dataclasses.replace(workspace, agent="")
+    found = rd.table("t", workspace=closed)
+    assert found.to_arrow().to_pylist()[0] == {"id": 1, "who": None, "age": None, "note": "y"}
+    assert {str(cell.value) for cell in found.blame(1).rows[0].cells} == {"1", "y", f"({looks.NOT_POSSIBLE})"}
+    assert len(list(workspace.ledger.entries_of("personal.viewed"))) == len(list(looked))
+
+
+@pytest.mark.parametrize(("key", "personal"), [("id", ["age"]), ("who", [])])
+def test_a_table_about_people_is_what_a_dict_is_and_goes_on_after_forgetting(
+    workspace: Workspace, key: str, personal: list[str]
+) -> None:
+    table = people_of(workspace, key=key, personal=personal)
+    choices = random.Random(7)
+    model: dict[object, dict[str, object]] = {}
+    states: list[dict[object, dict[str, object]]] = []
+    names = ["ann", "bob", "cyd", "dan"]
+    for step in range(24):
+        who = choices.choice(names)
+        row = {"id": choices.randrange(6), "who": who, "age": choices.randrange(3), "note": choices.choice([None, "n"])}
+        old = model.get(row[key])
+        if old is not None and choices.random() < 0.3:
+            table.delete(row[key])
+            del model[row[key]]
+        elif model.get(row[key]) != row:
+            table.put(row)
+            model[row[key]] = row
+        else:
+            continue
+        states.append(dict(model))
+        if step == 12:
+            changes.snapshot(workspace, records.tables(workspace.views.database(), "t")[0])
+    for number, state in enumerate(states, 1):
+        found = {row[key]: row for row in table.at(f"v{number}").to_list()}
+        assert found == state
+    forget.forget(workspace, "ann")
+    for number, state in enumerate(states, 1):
+        kept = [row for row in table.at(f"v{number}").to_list() if row["who"] is not None]
+        assert {row[key]: row for row in kept} == {k: row for k, row in state.items() if row["who"] != "ann"}
+        assert len(table.at(f"v{number}").to_list()) == len(state)
+    left = [row for row in table.at().to_list() if row["who"] is not None]
+    was_there = any(row["who"] == "ann" for row in model.values())
+    table.import_([*left, {"id": 9, "who": "eve"}])
+    nobody = {None} if was_there and key == "who" else set()  # what no key names, an import does not miss
+    assert {row["who"] for row in table.at().to_list()} == {"eve", *(row["who"] for row in left)} | nobody
+    table.delete(left[0][key])
+    table.revert(f"v{len(states)}", left[0][key])
+    assert left[0] in table.at().to_list()
+    log = lines.own_log(workspace, records.tables(workspace.views.database(), "t")[0])
+    changes.append(workspace, log.table, [changes.Change(op="truncate")], changes.How(verb="capture"))
+    assert table.at().to_list() == []
+    assert verify(workspace).answer == "yes"
+
+
+def test_what_a_table_about_people_refuses(workspace: Workspace) -> None:
+    with pytest.raises(UsageError, match="in the clear"):
+        people_of(workspace, valid_from="note")
+    with pytest.raises(UsageError, match="nothing says for whom"):
+        table_change.create(workspace, "u", ["id"], personal=["id"])
+    with pytest.raises(UsageError, match="part of the key"):
+        table_change.create(workspace, "u", ["id", "who"], subject="who", personal=["who"])
+    with pytest.raises(UsageError, match="neither text nor whole"):
+        table_change.create(workspace, "u", ["id"], types={"who": "float64"}, subject="who")
+    table = people_of(workspace)
+    with pytest.raises(UsageError, match="whom it is about"):
+        table.put({"id": 1})
+    with pytest.raises(UsageError, match="whom they are about"):
+        table_alter.alter(workspace, "t", drop=["who"])
+    table.put({"id": 1, "who": "ann"})
+    without = rd.table("t", workspace=dataclasses.replace(workspace, keys=None))
+    with pytest.raises(SealedRecordsError):  # the key is sealed, too
+        without.history(1)
+    with pytest.raises(SealedRecordsError):
+        without.import_([{"id": 1, "who": "ann"}])
+    assert without.at().to_list() == [dict.fromkeys(("id", "who", "age", "note"))]
