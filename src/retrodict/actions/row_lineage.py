@@ -252,19 +252,21 @@ def used(workspace: Workspace, reading: Reading, *, limit: int) -> UsedRows:
     db = workspace.views.database()
     (stream,) = streams.streams(db, event=reading.table)
     found = version_of(workspace, f"{stream.name}@{reading.offset}", reading.branch or None)
-    alive = lines.alive(found.log, found.stop, found.columns)
+    alive = lines.alive(found.log, found.stop, ())
     rows = rows_of(workspace, reading)
     if rows is not None:
         import pyarrow as pa
 
         alive = alive.filter(pc.is_in(alive[lines.ROW], pa.array(rows)))
     key = [column for i in found.table.key for column in found.columns if column.id == i]
-    shown = alive.slice(0, limit).select([str(column.id) for column in key])
-    later = lines.changes(found.log, found.stop, found.log.size, found.columns)
+    first = lines.taken(found.log, alive[lines.OFFSET].slice(0, limit).to_pylist(), key).sort_by(lines.ROW)
+    shown = listed(found.table, first, key)
+    later = lines.changes(found.log, found.stop, found.log.size, ())
     later = later.filter(pc.is_in(later[lines.ROW], alive[lines.ROW].combine_chunks()))
     sayings = histories.Sayings(workspace, found.log)
     told = []
-    for change in listed(found.table, later.slice(0, limit), found.columns):
+    told_of = lines.taken(found.log, later[lines.OFFSET].slice(0, limit).to_pylist(), found.columns)
+    for change in listed(found.table, told_of, found.columns):
         before = listed(found.table, lines.taken(found.log, [change["_prev"]], found.columns), found.columns)
         named = "/".join(str(change[str(column.id)]) for column in key)
         told += [(named, one) for one in histories.described([change], found.columns, sayings, before=before[0])]
@@ -272,7 +274,7 @@ def used(workspace: Workspace, reading: Reading, *, limit: int) -> UsedRows:
     return UsedRows(
         reading=_told(workspace, found, reading),
         columns=tuple(column.name for column in key),
-        keys=tuple(zip(*(shown[str(column.id)].to_pylist() for column in key), strict=True)),
+        keys=tuple(tuple(row[str(column.id)] for column in key) for row in shown),
         since=len(pc.unique(later[lines.ROW])),
         later=tuple(told),
     )

@@ -72,7 +72,7 @@ def _records(reference: str, *, rows: bool, depth: int | None, limit: int, as_js
     from retrodict.actions import row_lineage as action
     from retrodict.render import rows as render
 
-    with door.workspace() as workspace:
+    with door.workspace(records=True) as workspace:
         if rows:
             caused = action.up(workspace, reference, limit=limit)
             door.show(caused, as_json=as_json, text=render.caused)
