@@ -76,7 +76,8 @@ def create(
     rows, uses, called = _rows(workspace, source, given, is_personal=subject is not None)
     columns = [] if rows is None else [(field.name, type_name(field.type)) for field in rows.schema]
     if rows is None:
-        columns += [(column, "string") for column in key if column not in given]
+        asked = dict.fromkeys([*key, *([] if subject is None else [subject])])
+        columns += [(column, "string") for column in asked if column not in given]
     known = dict(columns)
     columns += [(column, kind) for column, kind in given.items() if column not in known]
     if rows is not None:
