@@ -405,7 +405,8 @@ def verification(record: Verification) -> RenderableType:
     parts: list[RenderableType] = [
         Text(answers[record.answer], style={"yes": "green", "no": "red"}.get(record.answer, "yellow")),
         Text(
-            f"{record.entries} entries, {record.objects} objects; checked against {record.anchor}"
+            f"{count(record.entries, 'entry', 'entries')}, {count(record.objects, 'object')}; checked against "
+            f"{record.anchor}"
             + (f"; {record.unprotected} entries are not under a signed checkpoint yet" if record.unprotected else "")
         ),
     ]
