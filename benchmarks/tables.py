@@ -89,6 +89,7 @@ def ours(folder: Path, count: int) -> None:
             table_change.put(workspace, "loans", spread(1000, count, shift=10 + turn), how=HOW)
         figure("row diff of v2 and v24", work(lambda: table_compare.diff(workspace, "loans@v2")).cpu_s * 1e3, "CPU ms")
         figure("state after 20 more versions", work(lambda: table_read.read(workspace, "loans")).cpu_s * 1e3, "CPU ms")
+        table_read.history(workspace, "loans", "1")  # the index of keys takes in the last changes
         figure("history of a record", work(lambda: table_read.history(workspace, "loans", "0")).cpu_s * 1e3, "CPU ms")
 
 

@@ -38,6 +38,7 @@ _STEP = 1 << 18  # changes that are read at once
 _HELD = 1 << 21  # entries that are put into their buckets at once
 _FILL, _FULL = 128, 512  # entries of a bucket when buckets are made, and on the average before there are made more
 _MAX_BITS = 16
+_FEW = 8  # entries that are looked for one by one
 # Earlier, `lines` and `keys` held what no key had marked: nothing reads them any more.
 _SCHEMA = (
     """CREATE TABLE IF NOT EXISTS marked_lines (
@@ -214,17 +215,18 @@ class KeyIndex(CacheFile):
         return entries
 
     def _entries_of(self, db: apsw.Connection, line: _Line, hashes: Sequence[bytes]) -> list[Found | None]:
-        buckets: dict[int, dict[bytes, bytes]] = {}
+        buckets: dict[int, bytes] = {}
         found: list[Found | None] = []
         for hashed in hashes:
             number = _number(hashed, line.bits)
             if number not in buckets:
-                buckets[number] = _by_key(_cut(self._bucket(db, line, number), _ENTRY_BYTES))
-            entry = buckets[number].get(hashed)
-            if entry is None:
+                buckets[number] = self._bucket(db, line, number)
+            at = _at(buckets[number], hashed)
+            if at < 0:
                 found.append(None)
             else:
-                row, last = (int.from_bytes(entry[i : i + 8], "little") for i in (HASH_BYTES, HASH_BYTES + 8))
+                numbers = buckets[number][at + HASH_BYTES : at + _ENTRY_BYTES]
+                row, last = (int.from_bytes(numbers[i : i + 8], "little") for i in (0, 8))
                 found.append(Found(row, last >> 1, bool(last & 1)))
         return found
 
@@ -295,10 +297,9 @@ class KeyIndex(CacheFile):
             gathered.setdefault(_number(entry, bits), []).append(entry)
         made = []
         for number in sorted(gathered):
-            old = _cut(self._bucket(db, line, number), _ENTRY_BYTES)
-            merged = _by_key([*old, *gathered[number]])
-            kept = b"".join(merged.values())
-            line.size += len(merged) - len(old)
+            there = self._bucket(db, line, number)
+            kept = _merged(there, gathered[number])
+            line.size += (len(kept) - len(there)) // _ENTRY_BYTES
             line.digests[_span(number)] = self._digest(kept)
             made.append((_place(line.number, number), kept))
         db.executemany("INSERT OR REPLACE INTO buckets VALUES (?, ?)", made)
@@ -355,8 +356,27 @@ def _cut(data: bytes, size: int) -> list[bytes]:
     return [data[i : i + size] for i in range(0, len(data), size)]
 
 
-def _by_key(entries: Iterable[bytes]) -> dict[bytes, bytes]:
-    return {entry[:HASH_BYTES]: entry for entry in entries}
+def _at(entries: bytes | bytearray, hashed: bytes) -> int:
+    """Return where the entry of a key begins in a bucket; -1: nowhere."""
+    at = entries.find(hashed)
+    while at % _ENTRY_BYTES and at >= 0:
+        at = entries.find(hashed, at + 1)
+    return at
+
+
+def _merged(old: bytes, entries: Sequence[bytes]) -> bytes:
+    """Return a bucket with entries; one of a key that is there takes its place."""
+    if len(entries) > _FEW:
+        merged = {entry[:HASH_BYTES]: entry for entry in (*_cut(old, _ENTRY_BYTES), *entries)}
+        return b"".join(merged.values())
+    kept = bytearray(old)
+    for entry in entries:
+        at = _at(kept, entry[:HASH_BYTES])
+        if at < 0:
+            kept += entry
+        else:
+            kept[at : at + _ENTRY_BYTES] = entry
+    return bytes(kept)
 
 
 def _numbers(column: Any) -> memoryview:
