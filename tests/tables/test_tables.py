@@ -12,7 +12,7 @@ import pytest
 from tests.tables.conftest import LOANS, open_at
 
 from retrodict import streams
-from retrodict.actions import stream_append, table_change, table_read, tables
+from retrodict.actions import stream_append, table_approve, table_change, table_read, tables
 from retrodict.actions.tabling import How, Policy, table_named, version_of
 from retrodict.actions.verify import verify
 from retrodict.kernel.errors import RetrodictError, UsageError
@@ -258,3 +258,51 @@ def test_two_living_records_under_one_key_are_an_error_that_names_them(workspace
     assert table_read.read(workspace, "t@v1").num_rows == 3
     with pytest.raises(TableFoldError, match="2/x in the changes 2 and 3"):
         table_read.read(workspace, "t")
+
+
+def test_four_eyes(root: Path) -> None:
+    ada, grace = (open_at(root, name) for name in ("Ada", "Grace"))
+    with ada, grace:
+        rows = [{"id": i, "n": 0} for i in range(3)]
+        made = table_change.create(ada, "t", ["id"], source=rows, policy=Policy(approval=True))
+        assert made.first is not None
+        first = made.first.proposal
+        assert first is not None
+        assert (made.first.index, table_read.read(ada, "t").num_rows) == (None, 0)
+        with pytest.raises(TablePolicyError, match="Ada has proposed this"):
+            table_approve.approve(ada, "t", first)
+        assert table_approve.approve(grace, "t", str(first)).creates == 3
+        with pytest.raises(UsageError, match="has been approved"):
+            table_approve.approve(grace, "t", first)
+
+        def propose(changed: list[Change], why: str) -> int:
+            done = changes.append(ada, table_named(ada, "t"), changed, How(verb="put", reason=why))
+            assert done.proposal is not None
+            return done.proposal
+
+        new = Change(op="create", values={"id": 9})
+        mine = propose([new, Change(op="update", key={"id": 9}, values={"n": 9})], "a")
+        other = propose([Change(op="update", key={"id": 1}, values={"n": 1})], "b")
+        late = propose([Change(op="delete", key={"id": 1})], "c")
+        again = propose([new], "d")
+        table_approve.approve(grace, "t", other, reason="right")
+        table_approve.approve(grace, "t", mine)  # its changes come after others than when it was proposed
+        for meanwhile in (late, again):
+            with pytest.raises(RecordConflictError):
+                table_approve.approve(grace, "t", meanwhile)
+        assert table_approve.reject(ada, "t", late, reason="no more").decided == "rejected"
+        with pytest.raises(UsageError, match="has been rejected"):
+            table_approve.approve(grace, "t", late)
+        assert [(c.op, c.who, c.why, c.row) for c in table_read.history(grace, "t", "9").changes] == [
+            ("create", "Ada", "a", 4),
+            ("update", "Ada", "a", 4),
+        ]
+        assert [(row["id"], row["n"]) for row in table_read.read(grace, "t").to_pylist()] == [
+            (0, 0),
+            (1, 1),
+            (2, 0),
+            (9, 9),
+        ]
+        found = table_approve.listed(ada, "t").proposals
+        assert [p.decided for p in found] == ["approved", "approved", "approved", "rejected", None]
+        assert verify(grace).answer != "no"

@@ -188,6 +188,7 @@ def log_command(name: str, branch: str | None, limit: int | None, as_csv: bool, 
 )
 @click.option("--valid-from", metavar="COL", help="The column that says since when a record is true in the world.")
 @click.option("--require-reason", is_flag=True, help="Refuse every change without a reason.")
+@click.option("--require-approval", is_flag=True, help="Make a change only when somebody else has approved it.")
 @click.option(
     "--subject", metavar="COL", help="The column that says about whom a record is: it is sealed, for that person."
 )
@@ -202,6 +203,7 @@ def create_command(
     types: tuple[str, ...],
     valid_from: str | None,
     require_reason: bool,
+    require_approval: bool,
     subject: str | None,
     personal: tuple[str, ...],
     who: str | None,
@@ -223,7 +225,7 @@ def create_command(
             key,
             source=source,
             types=kinds,
-            policy=Policy(reason=require_reason),
+            policy=Policy(reason=require_reason, approval=require_approval),
             valid_from=valid_from,
             subject=subject,
             personal=personal,
@@ -635,6 +637,48 @@ def check_proof_command(file: Path, root: str | None, as_json: bool) -> None:
     record = check_proof(door.read(file).decode("utf-8", "replace"), root)
     door.show(record, as_json=as_json, text=tables.proof_checked)
     sys.exit(record.answer != "yes")
+
+
+@door.subverb(command, "proposals", example="retrodict table proposals loans")
+@click.argument("name")
+def proposals_command(name: str, as_json: bool) -> None:
+    """List what was proposed for NAME, whose changes a second person has to approve."""
+    from retrodict.actions.table_approve import listed  # loaded when asked for
+    from retrodict.render import tables
+
+    with door.workspace() as workspace:
+        record = listed(workspace, name)
+    door.show(record, as_json=as_json, text=tables.proposals)
+
+
+@door.subverb(command, "approve", example="retrodict table approve loans 17 --who 'Grace Hopper' --why 'seen the form'")
+@click.argument("name")
+@click.argument("proposal")
+@click.option("--who", metavar="NAME", help="Who does it (default: as for every command).")
+@click.option("--why", "--reason", "why", metavar="TEXT", help="Why.")
+def approve_command(name: str, proposal: str, who: str | None, why: str | None, as_json: bool) -> None:
+    """Make the changes of the entry PROPOSAL, which somebody else has proposed."""
+    from retrodict.actions.table_approve import approve  # loaded when asked for
+    from retrodict.render.changed import changed
+
+    with _writing(who) as workspace:
+        record = approve(workspace, name, proposal, reason=why)
+    door.show(record, as_json=as_json, text=changed)
+
+
+@door.subverb(command, "reject", example="retrodict table reject loans 17 --why 'the form is not signed'")
+@click.argument("name")
+@click.argument("proposal")
+@click.option("--who", metavar="NAME", help="Who does it (default: as for every command).")
+@click.option("--why", "--reason", "why", metavar="TEXT", help="Why.")
+def reject_command(name: str, proposal: str, who: str | None, why: str | None, as_json: bool) -> None:
+    """Decide that the changes of the entry PROPOSAL are not made; who proposed them takes them back so, too."""
+    from retrodict.actions.table_approve import reject  # loaded when asked for
+    from retrodict.render import tables
+
+    with _writing(who) as workspace:
+        record = reject(workspace, name, proposal, reason=why)
+    door.show(record, as_json=as_json, text=tables.rejected)
 
 
 @door.subverb(command, "merge", example="retrodict table merge loans --why 'the laptop was offline'")

@@ -12,6 +12,9 @@ _SHORT = len("sha256:") + 12
 
 def changed(record: ChangeSet) -> str:
     """Render what changed a table."""
+    if record.proposal is not None:
+        what = counted(record.creates, record.updates, record.deletes)
+        return f"{record.name}  proposed: {what}  entry {record.proposal}, which somebody else approves"
     if record.index is None:
         return f"{record.reference}  nothing is different"
     branch = "" if record.branch is None else f"  on the branch {record.branch}"

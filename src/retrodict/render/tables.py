@@ -16,6 +16,7 @@ from retrodict.render.words import moment, who
 
 if TYPE_CHECKING:
     from retrodict.actions.table_alter import TableAltered
+    from retrodict.actions.table_approve import Proposals, Proposed
     from retrodict.actions.table_change import TableCreated
     from retrodict.actions.table_compare import TableBlame, TableDiff, TableQuery
     from retrodict.actions.table_export import TableExported
@@ -60,6 +61,31 @@ def listed(record: Tables) -> RenderableType:
     )
 
 
+def proposals(record: Proposals) -> RenderableType:
+    """Render `table proposals`."""
+    return listing(
+        "Nothing was proposed.",
+        ["entry", "when", "who", "what", "why", "decided"],
+        [
+            (
+                str(p.index),
+                moment(p.at),
+                who(p.who),
+                f"{p.verb}: {counted(p.creates, p.updates, p.deletes)}",
+                p.why or "-",
+                p.decided or "waits",
+            )
+            for p in record.proposals
+        ],
+        wrap=("why",),
+    )
+
+
+def rejected(record: Proposed) -> str:
+    """Render `table reject`."""
+    return f"entry {record.index} is rejected: {counted(record.creates, record.updates, record.deletes)}"
+
+
 def shown(record: TableShown) -> RenderableType:
     """Render `table show`."""
     table = record.table
@@ -73,7 +99,7 @@ def shown(record: TableShown) -> RenderableType:
     if record.policy.reason:
         lines.append("every change needs a reason")
     if record.policy.approval:
-        lines.append("every change needs a second person's approval: this release only reads it")
+        lines.append("every change needs a second person's approval")
     if record.valid_from is not None:
         lines.append(f"true in the world since {record.valid_from}")
     for branch in record.branches:

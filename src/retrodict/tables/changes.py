@@ -85,6 +85,7 @@ class ChangeSet:
         index: The entry that records them; None: nothing was different, and nothing recorded.
         amiss: How many captured changes did not fit what was known: a create of what was there, an update or a delete
             of what was not. They are recorded so that the table is as it is there.
+        proposal: The entry that proposes them, where a second person has to approve them; then nothing is changed yet.
     """
 
     reference: str
@@ -101,6 +102,7 @@ class ChangeSet:
     index: int | None
     size_bytes: int
     amiss: int = 0
+    proposal: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -185,7 +187,7 @@ def append(
         columns = lines.columns_at(db, log)
         if source is not None and not _is_next(db, log, source):
             return _unchanged(workspace, log)
-        _keep_policy(table, how, changes)
+        _keep_policy(table, how, changes, source)
         work = _Folding(workspace, index, log, columns, how, is_captured=source is not None)
         work.take(changes)
         done = _append(workspace, log, columns, work.rows, how, source=source, amiss=work.amiss)
@@ -196,11 +198,11 @@ def _is_next(db: Any, log: ChangeLog, source: Source) -> bool:
     return bool(records.position(db, log.table.stream, log.branch, source.name) == source.after)
 
 
-def _keep_policy(table: Table, how: How, changes: Sequence[Change]) -> None:
-    if table.policy.approval:
+def _keep_policy(table: Table, how: How, changes: Sequence[Change], source: Source | None) -> None:
+    if table.policy.approval and source is not None:
         raise TablePolicyError(
-            f"every change of {table.name} needs a second person's approval, which this release cannot record",
-            hint="Change it with the release that created it.",
+            f"every change of {table.name} needs a second person's approval, and captured ones have been made already",
+            hint="Capture into a table without --require-approval.",
         )
     if table.policy.reason and not (how.reason or "").strip() and any(not (c.why or "").strip() for c in changes):
         raise TablePolicyError(f"{table.name} takes no change without a reason", hint="Give --why.")
@@ -468,7 +470,7 @@ def bring_to(
     Raises:
         As `append` does.
     """
-    _keep_policy(table, how, [Change(op="put")])
+    _keep_policy(table, how, [Change(op="put")], source)
     log = lines.own_log(workspace, table)
     columns = lines.columns_at(workspace.views.database(), log)
     found = prepared_rows(wanted, columns, table, called)
@@ -812,9 +814,51 @@ def _append_table(
             raise UsageError(f"{log.table.name} is about people, and there are no keys to seal with")
         made, people = personal.seal(workspace.keys, log.table, made)
     counted = {row["values"]: row["counts"] for row in pc.value_counts(made["_op"].combine_chunks()).to_pylist()}
+    counts = counted.get(CREATE, 0), counted.get(UPDATE, 0), counted.get(DELETE, 0)
+    if log.table.policy.approval:
+        if log.table.personal is not None:
+            raise UsageError(f"{log.table.name} is about people, and its changes cannot wait for approval here")
+        return _propose(workspace, log, batch, made, counts, how, texts)
+    return record(
+        workspace,
+        log,
+        batch,
+        made,
+        counts,
+        how,
+        statement=batch.seal(statement),
+        people=people,
+        texts=texts,
+        source=source,
+        amiss=amiss,
+    )
+
+
+def record(
+    workspace: Workspace,
+    log: ChangeLog,
+    batch: Batch,
+    made: Any,
+    counts: tuple[int, int, int],
+    how: How,
+    *,
+    statement: Mapping[str, str] | None,
+    people: Sequence[str] | None = None,
+    texts: Sequence[Edge] = (),
+    source: Source | None = None,
+    amiss: int = 0,
+) -> ChangeSet:
+    """Append changes as they are kept, with what `batch` holds, while the lock is held.
+
+    Args:
+        counts: Of creates, updates and deletes.
+        statement: As an entry holds it; that of `how` is not looked at.
+        people: The pseudonyms of whom personal changes are about.
+    """
     parsed = streams.parse_table(made, None)
     prepared = streams.prepare(workspace, parsed.schema, parsed.blocks, people=people)
     version = lines.last_number(workspace.views.database(), log) + 1
+    creates, updates, deletes = counts
     done = streams.append_locked(
         workspace,
         log.table.stream,
@@ -827,12 +871,12 @@ def _append_table(
         texts=texts,
         table=records.version_body(
             version=version,
-            creates=counted.get(CREATE, 0),
-            updates=counted.get(UPDATE, 0),
-            deletes=counted.get(DELETE, 0),
+            creates=creates,
+            updates=updates,
+            deletes=deletes,
             verb=how.verb,
             run=how.run,
-            statement=batch.seal(statement),
+            statement=statement,
             source=None if source is None else source.name,
             position=None if source is None else source.position,
         ),
@@ -843,9 +887,9 @@ def _append_table(
         version=version,
         start=done.start,
         stop=done.stop,
-        creates=counted.get(CREATE, 0),
-        updates=counted.get(UPDATE, 0),
-        deletes=counted.get(DELETE, 0),
+        creates=creates,
+        updates=updates,
+        deletes=deletes,
         digest=f"sha256:{done.root}",
         branch=done.branch or None,
         event=done.event,
@@ -853,6 +897,45 @@ def _append_table(
         size_bytes=prepared.size_bytes,
         amiss=amiss,
     )
+
+
+def _propose(
+    workspace: Workspace,
+    log: ChangeLog,
+    batch: Batch,
+    made: Any,
+    counts: tuple[int, int, int],
+    how: How,
+    texts: Sequence[Edge],
+) -> ChangeSet:
+    """Keep changes for a second person to approve, while the lock is held."""
+    import pyarrow as pa  # 57 ms
+
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, made.schema) as writer:
+        writer.write_table(made)
+    (payload,) = workspace.objects.put_many([sink.getvalue().to_pybytes()])
+    made_of = Edge(ref=Ref(payload), role="proposal", evidence="observed")
+    event = batch.event(
+        "table.proposed",
+        uses=edges_or_list(batch, how.uses),
+        makes=edges_or_list(batch, [made_of, *texts]),
+        body=records.proposed_body(
+            stream=log.table.stream,
+            log=workspace.ledger.origin,
+            branch=log.branch,
+            base=log.size,
+            payload=payload,
+            counts=counts,
+            how={"verb": how.verb, "run": how.run, "statement": batch.seal(how.statement)},
+            merged=how.merged,
+        ),
+        reason=how.reason,
+    )
+    index = next(s.index for s in batch.append() if s.event.id == event.id)
+    creates, updates, deletes = counts
+    nothing = _unchanged(workspace, log)
+    return replace(nothing, creates=creates, updates=updates, deletes=deletes, proposal=index)
 
 
 def _with_valid_from(table: Table, made: Any, how: How, made_by: Sequence[Change | None]) -> Any:
@@ -1022,6 +1105,8 @@ def create(
     if subject is not None:
         only = None if named is None else [ids[column] for column in named]
         about = personal.declared(listed, [ids[column] for column in key], ids[subject], only)
+        if policy is not None and policy.approval:
+            raise UsageError("changes of a table about people cannot wait for approval in this release")
         if valid_from is not None and ids[valid_from] not in about.clear:
             raise BadCellError(f"since when a record is true stands in the clear, and {valid_from} is personal")
     elif named:

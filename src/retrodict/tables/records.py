@@ -42,7 +42,7 @@ class Policy:
 
     Attributes:
         reason: That it has a reason.
-        approval: That a second person approves it. This release makes no such tables, and does not change one.
+        approval: That a second person approves it: until then it is a proposal.
     """
 
     reason: bool = False
@@ -117,6 +117,39 @@ class Version:
     statement: Mapping[str, str] | None
     at: str
     agent: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Proposal:
+    """Changes that wait for a second person, or did.
+
+    Attributes:
+        event: Its `table.proposed`; `index` is its entry.
+        log, branch: Where it was made, and for which line.
+        base: After how many changes.
+        payload: The object with the changes.
+        agent: Who made it.
+        statement: By which statement, as an entry holds a sealed text.
+        decided: "approved" or "rejected"; None: it waits.
+    """
+
+    event: EventId
+    index: int
+    stream: EventId
+    log: str
+    branch: str
+    base: int
+    payload: Digest
+    creates: int
+    updates: int
+    deletes: int
+    verb: str
+    run: EventId | None
+    statement: Mapping[str, str] | None
+    merged: Mapping[str, Any] | None
+    at: str
+    agent: str
+    decided: str | None
 
 
 def columns_value(columns: Sequence[Column]) -> list[object]:
@@ -216,6 +249,35 @@ def snapshotted_body(
     }
 
 
+def proposed_body(
+    *,
+    stream: EventId,
+    log: str,
+    branch: str,
+    base: int,
+    payload: Digest,
+    counts: tuple[int, int, int],
+    how: Mapping[str, object],
+    merged: Mapping[str, object] | None,
+) -> dict[str, object]:
+    """Return the body of `table.proposed`; `counts` are of creates, updates and deletes."""
+    return {
+        "stream": stream,
+        "log": log,
+        "branch": branch,
+        "base": base,
+        "payload": payload,
+        **dict(zip(("creates", "updates", "deletes"), counts, strict=True)),
+        "how": how,
+        "merged": merged,
+    }
+
+
+def decided_body(*, stream: EventId, proposal: EventId) -> dict[str, object]:
+    """Return the body of `table.approved` and `table.rejected`."""
+    return {"stream": stream, "proposal": proposal}
+
+
 def committed_body(
     *, stream: EventId, branch: str, offset: int, rows: int, root: str, records: str
 ) -> dict[str, object]:
@@ -227,7 +289,7 @@ class TableProjection:
     """Tables, their columns over time, their versions, and how far what is captured from elsewhere has come."""
 
     name = "tables"
-    version = 4
+    version = 5
     tables: Mapping[str, str] = {
         "tables_tables": "CREATE TABLE tables_tables (stream TEXT PRIMARY KEY, event TEXT NOT NULL, "
         "entry INTEGER NOT NULL, name TEXT NOT NULL, owner TEXT NOT NULL, key TEXT NOT NULL, policy TEXT NOT NULL, "
@@ -244,6 +306,10 @@ class TableProjection:
         "parts TEXT NOT NULL) WITHOUT ROWID",
         "tables_commitments": "CREATE TABLE tables_commitments (event TEXT PRIMARY KEY, entry INTEGER NOT NULL, "
         "stream TEXT NOT NULL, root TEXT NOT NULL, records TEXT NOT NULL) WITHOUT ROWID",
+        "tables_proposals": "CREATE TABLE tables_proposals (event TEXT PRIMARY KEY, entry INTEGER NOT NULL, "
+        "stream TEXT NOT NULL, log TEXT NOT NULL, branch TEXT NOT NULL, base INTEGER NOT NULL, payload TEXT NOT NULL, "
+        "creates INTEGER NOT NULL, updates INTEGER NOT NULL, deletes INTEGER NOT NULL, verb TEXT NOT NULL, run TEXT, "
+        "statement TEXT, merged TEXT, at TEXT NOT NULL, agent TEXT NOT NULL, decided TEXT) WITHOUT ROWID",
         "tables_captured": "CREATE TABLE tables_captured (stream TEXT NOT NULL, branch TEXT NOT NULL, "
         "source TEXT NOT NULL, columns TEXT NOT NULL, PRIMARY KEY (stream, branch, source)) WITHOUT ROWID",
         "tables_sources": "CREATE TABLE tables_sources (stream TEXT NOT NULL, branch TEXT NOT NULL, "
@@ -294,6 +360,18 @@ class TableProjection:
                 db.execute(
                     "INSERT INTO tables_commitments VALUES (?, ?, ?, ?, ?)",
                     (event.id, entry.index, body["stream"], body["root"], body["records"]),
+                )
+            case "table.proposed":
+                how = body["how"]
+                said = [how["verb"], how["run"], *(_json(value) for value in (how["statement"], body["merged"]))]
+                row = (event.id, entry.index, *(body[name] for name in _PROPOSED), *said, event.at, event.agent)
+                db.execute(
+                    "INSERT INTO tables_proposals VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, NULL)", row
+                )
+            case "table.approved" | "table.rejected":
+                db.execute(
+                    "UPDATE tables_proposals SET decided = ? WHERE event = ? AND stream = ? AND decided IS NULL",
+                    (event.kind.removeprefix("table."), body["proposal"], body["stream"]),
                 )
             case "stream.moved":
                 db.execute("UPDATE tables_tables SET owner = ? WHERE stream = ?", (body["owner"], body["stream"]))
@@ -373,6 +451,13 @@ class TableProjection:
         position = canonical.encode(source["position"]).decode()
         row = (stream, branch, source["name"], position, entry.event.id)
         db.execute("INSERT OR REPLACE INTO tables_sources VALUES (?, ?, ?, ?, ?)", row)
+
+
+_PROPOSED = ("stream", "log", "branch", "base", "payload", "creates", "updates", "deletes")
+
+
+def _json(value: Any) -> str | None:
+    return None if value is None else canonical.encode(value).decode()
 
 
 def _plain(value: Any) -> object:
@@ -530,3 +615,31 @@ def sources(db: apsw.Connection, source: str | None = None) -> list[tuple[str, E
     query = "SELECT DISTINCT source, stream FROM tables_sources WHERE ?1 IS NULL OR source = ?1 ORDER BY 1, 2"
     rows: list[Any] = db.execute(query, (source,)).fetchall()
     return [(name, EventId(stream)) for name, stream in rows]
+
+
+def proposals(db: apsw.Connection, stream: EventId) -> list[Proposal]:
+    """Return what was proposed for a table, in order."""
+    query = "SELECT * FROM tables_proposals WHERE stream = ? ORDER BY entry, event"
+    rows: list[Any] = db.execute(query, (stream,)).fetchall()
+    return [
+        Proposal(
+            event=EventId(row[0]),
+            index=EntryNumber(row[1]),
+            stream=EventId(row[2]),
+            log=row[3],
+            branch=row[4],
+            base=row[5],
+            payload=Digest(row[6]),
+            creates=row[7],
+            updates=row[8],
+            deletes=row[9],
+            verb=row[10],
+            run=None if row[11] is None else EventId(row[11]),
+            statement=None if row[12] is None else json.loads(row[12]),
+            merged=None if row[13] is None else json.loads(row[13]),
+            at=row[14],
+            agent=row[15],
+            decided=row[16],
+        )
+        for row in rows
+    ]
