@@ -7,9 +7,10 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute
@@ -18,6 +19,10 @@ import pytest
 from retrodict.capture import CaptureUnavailableError, supervise
 
 WIDTH = 100
+_BROWSER_FLAGS = (
+    "--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update",
+    "--disable-sync",
+)  # fmt: skip
 pa.compute.scalar(0)  # loads numpy and pandas, before a command that does without them is the first to load pyarrow
 
 
@@ -133,3 +138,16 @@ def seccomp() -> None:
         if os.environ.get("CI"):
             pytest.fail(f"seccomp user notification must work in CI: {error}")
         pytest.skip(f"seccomp user notification is not available here: {error}")
+
+
+@pytest.fixture(scope="module")  # two at once cannot be in one process
+def chromium() -> Iterator[Any]:
+    """A browser."""
+    playwright = pytest.importorskip("playwright.sync_api")
+    path = shutil.which("chromium") or shutil.which("google-chrome")
+    if path is None:
+        pytest.skip("Chromium is not installed")
+    with playwright.sync_playwright() as started:
+        browser = started.chromium.launch(executable_path=path, args=list(_BROWSER_FLAGS))
+        yield browser
+        browser.close()

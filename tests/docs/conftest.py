@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 import signal
 import subprocess
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -30,10 +28,6 @@ VOLATILE = (
     (r"watched: \S+", "WATCHED"),
     (r"█+", ""),
 )
-_BROWSER_FLAGS = (
-    "--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update",
-    "--disable-sync",
-)  # fmt: skip
 NUMBER = re.compile(r"(?<![\w.])([−+-]?)(\d+\.\d+(?:e[-+]?\d+)?)(?![\w.])")
 
 
@@ -162,16 +156,3 @@ def follow_page(
 def matches() -> Callable[[tuple[str, ...], str], bool]:
     """Say whether lines of a page are what was printed."""
     return fits
-
-
-@pytest.fixture(scope="session")
-def chromium() -> Iterator[Any]:
-    """A browser."""
-    playwright = pytest.importorskip("playwright.sync_api")
-    path = shutil.which("chromium") or shutil.which("google-chrome")
-    if path is None:
-        pytest.skip("Chromium is not installed")
-    with playwright.sync_playwright() as started:
-        browser = started.chromium.launch(executable_path=path, args=list(_BROWSER_FLAGS))
-        yield browser
-        browser.close()

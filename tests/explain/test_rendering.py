@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Iterator
 from dataclasses import replace
@@ -152,33 +151,14 @@ def test_numbers_are_short_and_zero_is_zero() -> None:
     assert [(name, value) for name, _, value, _ in strongest(result)] == [("b", -2.0), ("c", 1.0), ("a", 0.0)]
 
 
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    """Needs Chromium: in CI its absence is a failure, elsewhere the tests are skipped by name."""
-    from playwright.sync_api import Error, sync_playwright
-
-    path = next((p for p in ("/usr/bin/chromium", "/usr/bin/chromium-browser") if Path(p).exists()), None)
-    if path is None:
-        if os.environ.get("CI"):
-            pytest.fail("Chromium must be there in CI")
-        pytest.skip("Chromium is not installed")
-    with sync_playwright() as playwright:
-        try:
-            started = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
-        except Error as error:
-            pytest.fail(f"Chromium does not start: {error}")
-        yield started
-        started.close()
-
-
 @pytest.mark.browser
 @pytest.mark.parametrize(("width", "scheme"), [(1100, "light"), (1100, "dark"), (420, "light")])
 def test_the_page_looks_right_in_a_browser(
-    explanation: Explanation, browser: Any, tmp_path: Path, width: int, scheme: str
+    explanation: Explanation, chromium: Any, tmp_path: Path, width: int, scheme: str
 ) -> None:
     path = tmp_path / "explanation.html"
     path.write_text(to_html(explanation))
-    page = browser.new_page(viewport={"width": width, "height": 900}, color_scheme=scheme)
+    page = chromium.new_page(viewport={"width": width, "height": 900}, color_scheme=scheme)
     said: list[str] = []
     page.on("console", lambda message: said.append(message.text))
     page.on("request", lambda request: said.append(request.url) if not request.url.startswith("file:") else None)
