@@ -241,11 +241,12 @@ def test_a_part_that_answers_after_the_whole_is_recorded_by_itself(workspace: Wo
         + "\n",
     )
     service = Service(workspace)
+    others = set(threading.enumerate())
     service.predict("late", FRAME)
     model: Any = service._deployments.of(service.resolve("late")).model.model
     model.__globals__["GATE"].set()
-    for thread in threading.enumerate():
-        if thread is not threading.current_thread() and not thread.daemon:
+    for thread in set(threading.enumerate()) - others:
+        if not thread.daemon:
             thread.join(20)
     parent, child = (s.event for s in made(workspace))
     assert child.body["requested"] == "credit@v1"
