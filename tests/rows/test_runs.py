@@ -140,6 +140,19 @@ def test_from_a_record_to_the_prediction_and_back(workspace: Workspace) -> None:
     assert row_lineage.down(workspace, "loans#40").readings == ()
 
 
+def test_each_reading_of_one_version_is_told(workspace: Workspace) -> None:
+    from retrodict.actions.explain import explain
+
+    with rd.run("train") as run:
+        rd.read("loans").sort_values("id").to_csv()
+        loans = rd.read("loans")
+        late = loans[loans["id"] < 20]
+        run.log_model(LogisticRegression().fit(late[["amount"]], late["late"]), "credit", example=late[["amount"]])
+    told = explain(workspace, str(rd.load("credit").ask([{"amount": 400}]).index))
+    assert "loans@v1 (all 60 records)" in told.answers[3].says
+    assert "loans@v1 (20 of 60 records)" in told.answers[3].says
+
+
 def test_a_file_that_a_version_was_written_to_has_all_its_records(workspace: Workspace) -> None:
     from retrodict.actions import row_lineage, table_read
     from retrodict.actions.tabling import version_of

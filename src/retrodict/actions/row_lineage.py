@@ -6,7 +6,7 @@ has used it, unless the run's own record says which rows it used, and it was not
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -115,7 +115,7 @@ def down(workspace: Workspace, reference: str, *, depth: int | None = None, limi
         if _has(workspace, reading, row):
             run = runs.find(db, reading.run)
             ended = reading.run if run is None or run.event is None else run.event
-            used.append((_told(workspace, found, reading), Ref(ended)))
+            used.append((told(workspace, reading), Ref(ended)))
         else:
             passed_over += 1
     for file in _files(workspace, found, changed, following):
@@ -162,7 +162,7 @@ def up(workspace: Workspace, reference: str, *, limit: int = 20) -> CausingRows:
     )
 
 
-def rows_of(workspace: Workspace, reading: Reading) -> Any | None:
+def _rows_of(workspace: Workspace, reading: Reading) -> Any | None:
     """Return the identities of the rows that were used, ascending; None: all."""
     if reading.count is None:
         return None
@@ -177,7 +177,7 @@ def _has(workspace: Workspace, reading: Reading, row: int) -> bool:
         return True
     if reading.ranges is not None:
         return any(start <= row < stop for start, stop in reading.ranges)
-    rows = rows_of(workspace, reading)
+    rows = _rows_of(workspace, reading)
     assert rows is not None
     at = int(rows.searchsorted(row))
     return at < len(rows) and int(rows[at]) == row
@@ -208,19 +208,26 @@ def _reference_at(workspace: Workspace, found: TableVersion, stop: int) -> str:
     return f"{found.table.name}@v{version.version}"
 
 
-def _told(workspace: Workspace, found: TableVersion, reading: Reading) -> RowReading:
+def told(workspace: Workspace, reading: Reading) -> RowReading:
+    """Return who read a version of a table, and how many of its rows they used."""
     db = workspace.views.database()
+    (stream,) = streams.streams(db, event=reading.table)
     run = runs.find(db, reading.run)
-    version = version_of(workspace, f"{found.table.name}@{reading.offset}", reading.branch or None)
-    counts = [(v.creates, v.deletes) for v in lines.versions(db, version.log) if v.stop <= reading.offset]
+    version = version_of(workspace, f"{stream.name}@{reading.offset}", reading.branch or None)
     return RowReading(
         label="a run that is not known here" if run is None else f"run {run.name}",
         index=reading.index if run is None else run.index,
         event=reading.run,
         reference=version.reference,
         count=reading.count,
-        total=sum(creates - deletes for creates, deletes in counts),
+        total=_total(workspace, version),
     )
+
+
+def _total(workspace: Workspace, found: TableVersion) -> int:
+    """Return how many records a version has, without reading any."""
+    versions = lines.versions(workspace.views.database(), found.log)
+    return sum(version.creates - version.deletes for version in versions if version.stop <= found.stop)
 
 
 def _files(workspace: Workspace, found: TableVersion, changed: int, following: int) -> Iterator[RowReading]:
@@ -234,14 +241,13 @@ def _files(workspace: Workspace, found: TableVersion, changed: int, following: i
             body: Mapping[str, Any] = workspace.ledger.event(node.entry).event.body
             if body["branch"] == found.log.branch and changed < body["stop"] <= following:
                 version = version_of(workspace, f"{found.table.name}@{body['stop']}", found.log.branch or None)
-                counts = [v.creates - v.deletes for v in lines.versions(db, version.log) if v.stop <= body["stop"]]
                 yield RowReading(
                     label="written to a file",
                     index=node.entry,
                     event=EventId(node.ref),
                     reference=version.reference,
                     count=None,
-                    total=sum(counts),
+                    total=_total(workspace, version),
                 )
 
 
@@ -253,7 +259,7 @@ def used(workspace: Workspace, reading: Reading, *, limit: int) -> UsedRows:
     (stream,) = streams.streams(db, event=reading.table)
     found = version_of(workspace, f"{stream.name}@{reading.offset}", reading.branch or None)
     alive = lines.alive(found.log, found.stop, ())
-    rows = rows_of(workspace, reading)
+    rows = _rows_of(workspace, reading)
     if rows is not None:
         import pyarrow as pa
 
@@ -264,20 +270,17 @@ def used(workspace: Workspace, reading: Reading, *, limit: int) -> UsedRows:
     later = lines.changes(found.log, found.stop, found.log.size, ())
     later = later.filter(pc.is_in(later[lines.ROW], alive[lines.ROW].combine_chunks()))
     sayings = histories.Sayings(workspace, found.log)
-    told = []
-    told_of = lines.taken(found.log, later[lines.OFFSET].slice(0, limit).to_pylist(), found.columns)
-    for change in listed(found.table, told_of, found.columns):
+    since = []
+    of_these = lines.taken(found.log, later[lines.OFFSET].slice(0, limit).to_pylist(), found.columns)
+    for change in listed(found.table, of_these, found.columns):
         before = listed(found.table, lines.taken(found.log, [change["_prev"]], found.columns), found.columns)
         named = "/".join(str(change[str(column.id)]) for column in key)
-        told += [(named, one) for one in histories.described([change], found.columns, sayings, before=before[0])]
+        since += [(named, one) for one in histories.described([change], found.columns, sayings, before=before[0])]
     note_look(found.log)
     return UsedRows(
-        reading=_told(workspace, found, reading),
+        reading=told(workspace, reading),
         columns=tuple(column.name for column in key),
         keys=tuple(tuple(row[str(column.id)] for column in key) for row in shown),
         since=len(pc.unique(later[lines.ROW])),
-        later=tuple(told),
+        later=tuple(since),
     )
-
-
-__all__: Sequence[str] = ["CausingRows", "RecordLineage", "RowReading", "UsedRows", "down", "rows_of", "up"]

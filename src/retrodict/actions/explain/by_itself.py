@@ -2,62 +2,64 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from retrodict import runs
 from retrodict.actions import row_lineage
 from retrodict.actions.explain.reading import Reader
 from retrodict.actions.explanation import Fact
-from retrodict.actions.row_lineage import UsedRows
+from retrodict.actions.row_lineage import RowReading
 from retrodict.kernel.words import count
+from retrodict.ledger import Sequenced
 from retrodict.rows import records as readings
+from retrodict.rows.records import Reading
 from retrodict.runs import Run
 
 _SHOWN = 5
 
 
-def _entries(reader: Reader, run: Run) -> dict[str, int]:
-    """Return what a run read, and the first entry that says so."""
-    found: dict[str, int] = {}
+def _read(reader: Reader, run: Run) -> Iterator[tuple[Sequenced, str, Reading | None]]:
+    """Yield each entry that says what a run read, what that is, and of a table which rows; it may come twice."""
+    tables = {reading.event: reading for reading in readings.of_run(reader.database, run.started_event)}
     for index in runs.reads(reader.database, run.started_event):
-        found.setdefault(str(reader.workspace.logs.event(index).event.body["what"]), index)
-    return found
+        sequenced = reader.workspace.logs.event(index)
+        yield sequenced, str(sequenced.event.body["what"]), tables.get(sequenced.event.id)
 
 
-def _tables(reader: Reader, run: Run) -> list[UsedRows]:
-    found = readings.of_run(reader.database, run.started_event)
-    return [row_lineage.used(reader.workspace, reading, limit=_SHOWN) for reading in found]
-
-
-def _used(table: UsedRows) -> str:
-    total = count(table.reading.total, "record")
-    return f"all {total}" if table.reading.count is None else f"{table.reading.count} of {total}"
+def _used(table: RowReading) -> str:
+    total = count(table.total, "record")
+    return f"all {total}" if table.count is None else f"{table.count} of {total}"
 
 
 def named(reader: Reader, run: Run) -> list[str]:
     """Return what a run read by itself, in words."""
-    tables = {table.reading.reference: f"{table.reading.reference} ({_used(table)})" for table in _tables(reader, run)}
-    return [tables.get(what, what) for what in _entries(reader, run)]
+    words = [
+        what if table is None else f"{what} ({_used(row_lineage.told(reader.workspace, table))})"
+        for _, what, table in _read(reader, run)
+    ]
+    return list(dict.fromkeys(words))
 
 
 def read(reader: Reader, run: Run) -> list[Fact]:
     """Return a fact for each thing that a run read by itself."""
-    tables = {table.reading.reference: table for table in _tables(reader, run)}
-    facts = []
-    for what, index in _entries(reader, run).items():
+    facts: dict[str, Fact] = {}
+    for sequenced, what, table in _read(reader, run):
         says = what
-        if what in tables:
-            says = f"table {what}: {_used(tables[what])} were used"
-            if tables[what].reading.count is not None:
+        if table is not None:
+            says = f"table {what}: {_used(row_lineage.told(reader.workspace, table))} were used"
+            if table.count is not None:
                 says += "; a filter or a join had dropped the others, looking at one record at a time"
-        facts.append(reader.entry_fact(says, reader.workspace.logs.event(index), "observed"))
-    return facts
+        facts.setdefault(says, reader.entry_fact(says, sequenced, "observed"))
+    return list(facts.values())
 
 
 def origins(reader: Reader, run: Run) -> list[Fact]:
     """Return a fact for each version of a table that a run read, with what became since of the records that it used."""
-    facts = []
-    entries = _entries(reader, run)
-    for table in _tables(reader, run):
-        reference = table.reading.reference
+    facts: dict[str, Fact] = {}
+    for sequenced, reference, reading in _read(reader, run):
+        if reading is None:
+            continue
+        table = row_lineage.used(reader.workspace, reading, limit=_SHOWN)
         below = [
             Fact(
                 says=f"since then: {change.op} of {key} by {change.who} in v{change.version}"
@@ -69,13 +71,12 @@ def origins(reader: Reader, run: Run) -> list[Fact]:
             )
             for key, change in table.later
         ]
-        says = f"table {reference}: none of the {_used(table)} that were used has been corrected since"
+        which = _used(table.reading)
+        says = f"table {reference}: none of the {which} that were used has been corrected since"
         if table.since:
             says = (
                 f"table {reference}: {count(table.since, 'record')} corrected since "
-                f"{'was' if table.since == 1 else 'were'} among the {_used(table)} that were used"
+                f"{'was' if table.since == 1 else 'were'} among the {which} that were used"
             )
-        facts.append(
-            reader.entry_fact(says, reader.workspace.logs.event(entries[reference]), "observed", facts=tuple(below))
-        )
-    return facts
+        facts.setdefault(says, reader.entry_fact(says, sequenced, "observed", facts=tuple(below)))
+    return list(facts.values())
