@@ -172,6 +172,7 @@ COMPLETE: dict[str, Made] = {
     "pandas outer": _pandas(lambda loans, branches: loans.merge(branches, how="outer", on="branch")[["id", "boss"]]),
     "pandas iterated": _pandas(lambda loans, _: [[row.id, row.rate] for row in loans.itertuples()][:2]),
     "pandas transposed": _pandas(lambda loans, _: loans[["id", "rate"]].T),
+    "pandas type": _pandas(lambda loans, branches: [str(branches.merge(loans, how="left", on="branch")["id"].dtype)]),
     "pandas pickled": _pandas(lambda loans, _: _pickled(loans)),
     "polars window": _polars(lambda loans, _: loans.filter(pl.col("rate").sum().over("branch") > 4).select("id")),
     "polars shift": _polars(lambda loans, _: loans.select(pl.col("rate").shift(1), "id")),

@@ -27,8 +27,8 @@ _SCALARS: Final = (
     *(bool, int, float, complex, str, bytes, type(None), decimal.Decimal, pd.Timestamp, pd.Timedelta),
     *(dt.date, dt.datetime, dt.time, dt.timedelta),
 )
-# What says nothing of values or of how many rows there are.
-_HARMLESS: Final = frozenset({"columns", "dtypes", "dtype", "name", "names", "ndim", "attrs", "flags"})
+# What says nothing of values or of how many rows there are. A type does: whole numbers that lack a match become floats.
+_HARMLESS: Final = frozenset({"columns", "name", "names", "ndim", "attrs", "flags"})
 
 
 def frame(table: Any, source: Source) -> RowFrame:
