@@ -24,7 +24,7 @@ from retrodict.actions import table_change, table_compare, table_read
 from retrodict.actions.open import open_workspace
 from retrodict.actions.tabling import How, table_named
 from retrodict.kernel.clock import SystemClock
-from retrodict.tables import changes
+from retrodict.tables import difference
 from retrodict.workspace import Workspace
 
 PURPOSES = ("car", "radio", "education", "repairs")
@@ -111,7 +111,7 @@ def large(folder: Path, count: int) -> None:
         table_change.create(workspace, "busy", ["id"], types={"id": "int64", "v": "int64"})
         table = table_named(workspace, "busy")
         for piece in pieces(10 * count):
-            changes.bring_to(workspace, table, piece, How(verb="import"), keep_missing=True)
+            difference.bring_to(workspace, table, piece, How(verb="import"), keep_missing=True)
         table_read.history(workspace, "busy", "5")  # the index of keys is made
         figure(
             "history of one among ten times the changes",

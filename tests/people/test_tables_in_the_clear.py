@@ -17,7 +17,8 @@ import retrodict as rd
 from retrodict.actions import forget, looks, table_alter, table_change
 from retrodict.actions.verify import verify
 from retrodict.kernel.errors import UsageError
-from retrodict.tables import changes, lines, records
+from retrodict.tables import folding, lines, records, upkeep
+from retrodict.tables.changes import Change, How
 from retrodict.tables.errors import SealedRecordsError
 from retrodict.testing.commands import Commands
 from retrodict.workspace import Workspace
@@ -184,7 +185,7 @@ def test_a_table_about_people_is_what_a_dict_is_and_goes_on_after_forgetting(
             continue
         states.append(dict(model))
         if step == 12:
-            changes.snapshot(workspace, records.tables(workspace.views.database(), "t")[0])
+            upkeep.snapshot(workspace, records.tables(workspace.views.database(), "t")[0])
     for number, state in enumerate(states, 1):
         found = {row[key]: row for row in table.at(f"v{number}").to_list()}
         assert found == state
@@ -202,7 +203,7 @@ def test_a_table_about_people_is_what_a_dict_is_and_goes_on_after_forgetting(
     table.revert(f"v{len(states)}", left[0][key])
     assert left[0] in table.at().to_list()
     log = lines.own_log(workspace, records.tables(workspace.views.database(), "t")[0])
-    changes.append(workspace, log.table, [changes.Change(op="truncate")], changes.How(verb="capture"))
+    folding.append(workspace, log.table, [Change(op="truncate")], How(verb="capture"))
     assert table.at().to_list() == []
     assert verify(workspace).answer == "yes"
 

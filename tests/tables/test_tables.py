@@ -16,7 +16,7 @@ from retrodict.actions import stream_append, table_approve, table_change, table_
 from retrodict.actions.tabling import How, Policy, table_named, version_of
 from retrodict.actions.verify import verify
 from retrodict.kernel.errors import RetrodictError, UsageError
-from retrodict.tables import changes, files, lines
+from retrodict.tables import appending, files, folding, lines
 from retrodict.tables.changes import Change, Source
 from retrodict.tables.errors import (
     BadCellError,
@@ -165,7 +165,7 @@ def test_bad_cells_and_keys_change_nothing(workspace: Workspace, loans: Path) ->
     ):
         good = Change(op="put", values={"InquiryID": 77})
         with pytest.raises(error):
-            changes.append(workspace, table_named(workspace, "loans"), [good, change], PUT)
+            folding.append(workspace, table_named(workspace, "loans"), [good, change], PUT)
     assert len(records(workspace)) == 3
     with pytest.raises(RetrodictError, match="table"):
         stream_append.append(workspace, "loans", loans.open("rb"))
@@ -208,17 +208,17 @@ def test_captured_changes_come_once_and_keep_who_when_why_and_how(workspace: Wor
         Change(op="delete", key={"id": 5}),
     ]
     source = Source(name="shop", after=None, position={"seq": 13})
-    done = changes.append(workspace, table, captured, How(verb="capture"), source=source)
+    done = folding.append(workspace, table, captured, How(verb="capture"), source=source)
     assert (done.creates, done.updates, done.deletes, done.amiss) == (2, 1, 1, 1)
     assert records(workspace, "t") == [{"id": 2, "v": "b"}]
     # Whoever was stopped does not know what was recorded, and gives it again.
-    assert changes.append(workspace, table, captured, How(verb="capture"), source=source).index is None
+    assert folding.append(workspace, table, captured, How(verb="capture"), source=source).index is None
     more = [Change(op="create", values={"id": 3, "v": "c"})]
     source = Source(name="shop", after={"seq": 13}, position={"seq": 14})
-    again = changes.append(workspace, table, more, How(verb="capture"), source=source)
+    again = folding.append(workspace, table, more, How(verb="capture"), source=source)
     assert (again.creates, again.updates, again.deletes) == (1, 0, 0)
     source = Source(name="shop", after={"seq": 14}, position={"seq": 15})
-    assert changes.append(workspace, table, [], How(verb="capture"), source=source).index is None
+    assert folding.append(workspace, table, [], How(verb="capture"), source=source).index is None
     history = table_read.history(workspace, "t", "1").changes
     assert [(c.op, c.at[:19], c.who, c.why, c.how, c.tx) for c in history] == [
         ("create", "2020-11-07T12:00:00", "app", None, "capture: INSERT", "7"),
@@ -226,7 +226,7 @@ def test_captured_changes_come_once_and_keep_who_when_why_and_how(workspace: Wor
         ("delete", "2020-11-07T12:00:00", "eve", None, "capture", "8"),
     ]
     source = Source(name="shop", after={"seq": 15}, position={"seq": 20})
-    changes.append(workspace, table, [Change(op="truncate")], How(verb="capture"), source=source)
+    folding.append(workspace, table, [Change(op="truncate")], How(verb="capture"), source=source)
     assert records(workspace, "t") == []
     assert verify(workspace).answer != "no"
 
@@ -251,10 +251,10 @@ def test_two_living_records_under_one_key_are_an_error_that_names_them(workspace
     table = table_named(workspace, "t")
     log = lines.own_log(workspace, table)
     columns = lines.columns_at(workspace.views.database(), log)
-    rows = changes._Rows(columns)
+    rows = appending.Rows(columns)
     rows.add(lines.CREATE, None, None, None, {"1": 2, "2": "x"}, None)
     with streams.locked(workspace):
-        changes._append(workspace, log, columns, rows, How(verb="put"), source=None, amiss=0)
+        appending.append_rows(workspace, log, columns, rows, How(verb="put"), source=None, amiss=0)
     assert table_read.read(workspace, "t@v1").num_rows == 3
     with pytest.raises(TableFoldError, match="2/x in the changes 2 and 3"):
         table_read.read(workspace, "t")
@@ -276,7 +276,7 @@ def test_four_eyes(root: Path) -> None:
             table_approve.approve(grace, "t", first)
 
         def propose(changed: list[Change], why: str) -> int:
-            done = changes.append(ada, table_named(ada, "t"), changed, How(verb="put", reason=why))
+            done = folding.append(ada, table_named(ada, "t"), changed, How(verb="put", reason=why))
             assert done.proposal is not None
             return done.proposal
 

@@ -15,8 +15,8 @@ from retrodict.actions.verify import verify
 from retrodict.kernel.errors import RetrodictError, UsageError
 from retrodict.kernel.merkle import leaf_hash
 from retrodict.render.json import to_json
-from retrodict.tables import changes, lines
-from retrodict.tables.changes import Change
+from retrodict.tables import folding, lines, upkeep
+from retrodict.tables.changes import Change, Source
 from retrodict.tables.errors import BadCellError, NoSuchRecordError
 from retrodict.workspace import Workspace
 
@@ -77,15 +77,15 @@ def test_what_was_true_and_what_was_known_are_two_questions(workspace: Workspace
 def test_a_snapshot_says_what_the_changes_say(
     workspace: Workspace, root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(changes, "SNAPSHOT_CHANGES", 10)
+    monkeypatch.setattr(upkeep, "SNAPSHOT_CHANGES", 10)
     table_change.create(workspace, "t", ["id"], source=[{"id": i, "v": i} for i in range(4)])
     told = []
     for i in range(40):
         op = [Change(op="update", key={"id": i % 4}, values={"v": 100 + i})] if i % 7 else [Change(op="truncate")]
         if i % 7 == 1:
             op = [Change(op="put", values={"id": n, "v": n - i}) for n in range(4)]
-        source = changes.Source(name="s", after=i or None, position=i + 1)
-        changes.append(workspace, table_named(workspace, "t"), op, How(verb="capture"), source=source)
+        source = Source(name="s", after=i or None, position=i + 1)
+        folding.append(workspace, table_named(workspace, "t"), op, How(verb="capture"), source=source)
         told.append((lines.own_log(workspace, table_named(workspace, "t")).size, rows(workspace)))
     table_alter.alter(workspace, "t", rename={"v": "w"}, add={"z": "text"})
     kinds = [entry.event.kind for entry in workspace.ledger.entries_of("table.snapshotted")]

@@ -19,8 +19,8 @@ from retrodict.actions.init import init
 from retrodict.actions.tabling import How, table_named
 from retrodict.actions.verify import verify
 from retrodict.kernel.clock import SystemClock
-from retrodict.tables import changes
-from retrodict.tables.changes import Change, Source
+from retrodict.tables import folding, upkeep
+from retrodict.tables.changes import Change, ChangeSet, Source
 from retrodict.workspace import close
 
 HOW = How(verb="put")
@@ -94,7 +94,7 @@ class Tables(RuleBasedStateMachine):
         self.versions: list[dict[str, dict[str, object]]] = [{}]
         self.position = 0
 
-    def told(self, done: changes.ChangeSet, model: dict[str, dict[str, object]]) -> None:
+    def told(self, done: ChangeSet, model: dict[str, dict[str, object]]) -> None:
         """Compare what a change says with the dict, and make the new version the dict's."""
         creates = len(model.keys() - self.model.keys())
         deletes = len(self.model.keys() - model.keys())
@@ -166,8 +166,8 @@ class Tables(RuleBasedStateMachine):
         table = table_named(self.workspace, "t")
         source = Source(name="db", after=self.position or None, position=self.position + 1)
         self.position += 1
-        self.told(changes.append(self.workspace, table, captured, How(verb="capture"), source=source), model)
-        assert changes.append(self.workspace, table, captured, How(verb="capture"), source=source).index is None
+        self.told(folding.append(self.workspace, table, captured, How(verb="capture"), source=source), model)
+        assert folding.append(self.workspace, table, captured, How(verb="capture"), source=source).index is None
 
     @rule(at_least=st.sampled_from([2, 3, 1000]))
     def compact(self, at_least: int) -> None:
@@ -175,7 +175,7 @@ class Tables(RuleBasedStateMachine):
 
     @rule()
     def snapshot(self) -> None:
-        changes.snapshot(self.workspace, table_named(self.workspace, "t"))
+        upkeep.snapshot(self.workspace, table_named(self.workspace, "t"))
 
     @precondition(lambda self: self.versions)
     @rule(share=st.floats(0, 0.99))

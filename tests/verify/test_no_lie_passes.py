@@ -39,7 +39,7 @@ from retrodict.objects.names import Kind
 from retrodict.objects.pack import FOOTER, FOOTER_MAGIC, RECORD, Place, scan
 from retrodict.objects.statcache import StatCache
 from retrodict.serving import Service
-from retrodict.tables import changes
+from retrodict.tables import folding
 from retrodict.tables.changes import Change
 from retrodict.tables.errors import NoSuchRecordError
 from retrodict.testing.clock import FixedClock
@@ -585,7 +585,7 @@ def test_no_change_of_a_table_rests_on_an_edited_index(
         db.close()
         assert names(verify(workspace), "tables.db")
         with pytest.raises(NoSuchRecordError):
-            changes.append(workspace, table_named(workspace, "t"), [Change(op="create", values={"id": 3})], how)
+            folding.append(workspace, table_named(workspace, "t"), [Change(op="create", values={"id": 3})], how)
         table_change.update(workspace, "t", "3", {"n": 3}, how=how)
         history = table_read.history(workspace, "t", "3").changes
         assert [(change.version, change.op) for change in history] == [

@@ -17,7 +17,7 @@ from retrodict.actions.table_alter import alter
 from retrodict.databases import Database, Description
 from retrodict.databases import feed as feeds
 from retrodict.kernel.errors import UsageError
-from retrodict.tables import changes, lines, records
+from retrodict.tables import captured, cells, creating, difference, folding, lines, records
 from retrodict.tables.changes import Change, ChangeSet, How, Source
 from retrodict.tables.records import Column, Table
 from retrodict.workspace import Workspace
@@ -240,7 +240,7 @@ class _Capture:
                 return same[0]
             raise UsageError(f"there is a table {name} already", hint="Give another name with --as.")
         columns = [(column.name, column.type) for column in description.columns]
-        return changes.create(
+        return creating.create(
             self._workspace,
             name,
             description.key,
@@ -373,21 +373,23 @@ class _Capture:
     def _note_columns(self, description: Description) -> None:
         ids = {column.name: column.id for column in self._columns()}
         pairs = [(column.number, ids[column.name]) for column in description.columns]
-        changes.follow_columns(self._workspace, self._ours, self._source, pairs)
+        captured.follow_columns(self._workspace, self._ours, self._source, pairs)
 
     def _record(self, found: Sequence[feeds.Change], reading: feeds.Reading, after: object, position: object) -> None:
         key = reading.description.key
         how = How(verb="capture", reason=self._reason)
         source = Source(name=self._source, after=after, position=position)
         made = [_change(change, key) for change in found]
-        self._done.append(changes.append(self._workspace, self._ours, made, how, source=source))
+        self._done.append(folding.append(self._workspace, self._ours, made, how, source=source))
 
     def _bring_in(self, reading: feeds.Reading, statement: str) -> None:
         """Make ours as the whole of the database's table is, whatever it takes."""
         how = How(verb="capture", reason=self._reason, statement=statement)
         source = Source(name=self._source, after=self._position(), position=reading.position)
         rows = self._rows(reading)
-        self._done.append(changes.bring_to(self._workspace, self._ours, rows, how, called=self._table, source=source))
+        self._done.append(
+            difference.bring_to(self._workspace, self._ours, rows, how, called=self._table, source=source)
+        )
 
     def _rows(self, reading: feeds.Reading) -> Any:
         """Return all rows of the database's table as an Arrow table. Memory: the table, twice."""
@@ -396,7 +398,7 @@ class _Capture:
         rows = list(reading.rows())
         return pa.table(
             {
-                column.name: changes.column_of(
+                column.name: cells.column_of(
                     [row.get(column.name) for row in rows], column.type, f"{self._table}, column {column.name}"
                 )
                 for column in self._columns()
@@ -406,7 +408,7 @@ class _Capture:
     def _compare(self, reading: feeds.Reading, *, mend: bool) -> int:
         """Return how many records are other ones there than here, and record them if that is asked for."""
         if not mend:
-            return changes.differing(self._workspace, self._ours, self._rows(reading), called=self._table)
+            return difference.differing(self._workspace, self._ours, self._rows(reading), called=self._table)
         self._bring_in(reading, _COMPARED)
         made = self._done[-1]
         return made.creates + made.updates + made.deletes

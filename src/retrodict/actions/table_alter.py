@@ -9,7 +9,7 @@ from retrodict import streams
 from retrodict.actions.tabling import table_named
 from retrodict.kernel.errors import UsageError
 from retrodict.kernel.types import Edge, EventId, Ref
-from retrodict.tables import changes, files, lines, records
+from retrodict.tables import checks, files, lines, records
 from retrodict.tables.errors import BadCellError
 from retrodict.workspace import Batch, Workspace
 
@@ -78,7 +78,7 @@ def alter(
         for i, (column, text) in enumerate((add or {}).items()):
             kind = files.type_named(text) if isinstance(text, str) else text
             altered.append(records.Column(id=first + i, name=column, type=kind))
-        changes.check_columns(altered)
+        checks.check_columns(altered)
         if altered == columns:
             raise UsageError("nothing is altered", hint="Give --add, --drop, --rename or --type.")
         version = lines.last_number(db, log) + 1

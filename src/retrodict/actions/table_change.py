@@ -12,7 +12,7 @@ from retrodict.actions.tabling import key_values, table_named, version_on
 from retrodict.kernel.errors import UsageError
 from retrodict.kernel.types import Edge, EventId
 from retrodict.streams import type_name
-from retrodict.tables import changes, files, lines, records
+from retrodict.tables import checks, creating, difference, files, folding, lines, records
 from retrodict.tables.changes import Change, ChangeSet, How
 from retrodict.tables.errors import BadKeyError, TablePolicyError
 from retrodict.tables.records import Column, Table
@@ -84,7 +84,7 @@ def create(
         if policy is not None and policy.reason and rows.num_rows and not (how.reason or "").strip():
             raise TablePolicyError(f"{name} is to take no change without a reason", hint="Give --why.")
         _check_key(rows, columns, key, called)
-    table = changes.create(
+    table = creating.create(
         workspace,
         name,
         key,
@@ -97,7 +97,7 @@ def create(
     )
     first = None
     if rows is not None and rows.num_rows:
-        first = changes.bring_to(workspace, table, rows, _using(how, uses), called=called)
+        first = difference.bring_to(workspace, table, rows, _using(how, uses), called=called)
     return TableCreated(
         reference=f"table:{name}",
         name=name,
@@ -112,14 +112,14 @@ def create(
 def _check_key(rows: Any, columns: Sequence[tuple[str, object]], key: Sequence[str], called: str) -> None:
     """Refuse what could not be the first records before the table is there."""
     listed = [Column(id=i, name=column, type=kind) for i, (column, kind) in enumerate(columns, 1)]
-    changes.check_columns(listed)
+    checks.check_columns(listed)
     ids = {column.name: column.id for column in listed if column.name in rows.schema.names}
     lacking = [column for column in key if column not in ids]
     if lacking or not key:
         raise BadKeyError(
             f"{called} has no column {', '.join(map(repr, lacking))} to be the key; it has {', '.join(ids)}"
         )
-    changes.check_rows(rows, listed, [ids[column] for column in key], called)
+    checks.check_rows(rows, listed, [ids[column] for column in key], called)
 
 
 def _rows(
@@ -158,7 +158,7 @@ def put(
         if_version: Refuse to change what was changed since this version.
 
     Raises:
-        As `changes.append` does.
+        As `folding.append` does.
     """
     table = table_named(workspace, name)
     how = _since(workspace, table, how, if_version)
@@ -167,16 +167,16 @@ def put(
         how = _using(how, _source(workspace, records_, is_personal=table.personal is not None))
         records_ = files.read_file(records_)
     elif isinstance(records_, Mapping):
-        return changes.append(workspace, table, [Change(op="put", values=records_)], how)
+        return folding.append(workspace, table, [Change(op="put", values=records_)], how)
     found = files.from_values(records_)
     log = lines.own_log(workspace, table)
     columns = lines.columns_at(workspace.views.database(), log)
     if found.num_rows > _FEW or not found.num_rows:
-        return changes.bring_to(workspace, table, found, how, keep_missing=True, called=called)
-    rows = changes.prepared_rows(found, columns, table, called)
+        return difference.bring_to(workspace, table, found, how, keep_missing=True, called=called)
+    rows = checks.prepared_rows(found, columns, table, called)
     names = [column.name for column in columns]
     values = rows.rename_columns(names).to_pylist()
-    return changes.append(workspace, table, [Change(op="put", values=row) for row in values], how)
+    return folding.append(workspace, table, [Change(op="put", values=row) for row in values], how)
 
 
 def update(
@@ -192,11 +192,11 @@ def update(
 
     Raises:
         NoSuchRecordError: There is none with this key.
-        And as `changes.append` does.
+        And as `folding.append` does.
     """
     table = table_named(workspace, name)
     change = Change(op="update", key=_key(workspace, table, key), values=values)
-    return changes.append(workspace, table, [change], _since(workspace, table, how, if_version))
+    return folding.append(workspace, table, [change], _since(workspace, table, how, if_version))
 
 
 def delete(
@@ -210,7 +210,7 @@ def delete(
     """Delete records; what they were stays in the history. Raises as `update` does."""
     table = table_named(workspace, name)
     made = [Change(op="delete", key=_key(workspace, table, key)) for key in keys]
-    return changes.append(workspace, table, made, _since(workspace, table, how, if_version))
+    return folding.append(workspace, table, made, _since(workspace, table, how, if_version))
 
 
 def import_(
@@ -230,7 +230,7 @@ def import_(
 
     Raises:
         RecordConflictError: Another process changed one of them meanwhile.
-        And as `changes.append` does.
+        And as `folding.append` does.
     """
     table = table_named(workspace, name)
     how = _since(workspace, table, how, if_version)
@@ -239,7 +239,9 @@ def import_(
         called = source.name
         how = _using(how, _source(workspace, source, is_personal=table.personal is not None))
         source = files.read_file(source)
-    return changes.bring_to(workspace, table, files.from_values(source), how, keep_missing=keep_missing, called=called)
+    return difference.bring_to(
+        workspace, table, files.from_values(source), how, keep_missing=keep_missing, called=called
+    )
 
 
 def _source(workspace: Workspace, path: Path, *, is_personal: bool) -> list[Edge]:

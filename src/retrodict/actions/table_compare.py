@@ -11,7 +11,7 @@ from retrodict.actions.table_read import note_read, table_of
 from retrodict.actions.tabling import TableVersion, key_values, note_look, table_named, version_of, version_on
 from retrodict.kernel.errors import MissingExtraError, UsageError
 from retrodict.kernel.types import EventId
-from retrodict.tables import changes, compare, lines, records
+from retrodict.tables import cells, checks, compare, difference, lines, records
 from retrodict.tables import history as histories
 from retrodict.tables.changes import ChangeSet, How
 from retrodict.tables.compare import RecordDiff
@@ -186,10 +186,10 @@ def _only(found: TableVersion, made: Any, keys: Sequence[Any]) -> Any:
     asked = [key_values(found.table, found.columns, key) for key in keys]
     kept = [column for column in found.columns if column.id in found.table.key]
     wanted = pa.table(
-        {str(c.id): changes.column_of([key[c.name] for key in asked], c.type, f"column {c.name}") for c in kept}
+        {str(c.id): cells.column_of([key[c.name] for key in asked], c.type, f"column {c.name}") for c in kept}
     )
     names = [str(column.id) for column in kept]
-    codes = lines.key_codes(pa.concat_tables([made.select(names), changes.normal_keys(wanted)]), names)
+    codes = lines.key_codes(pa.concat_tables([made.select(names), checks.normal_keys(wanted)]), names)
     mine, theirs = codes[: made.num_rows], codes[made.num_rows :]
     missing = pc.indices_nonzero(pc.invert(pc.is_in(theirs, value_set=mine))).to_pylist()
     if missing:
@@ -227,8 +227,8 @@ def revert(
     columns = lines.columns_at(workspace.views.database(), log)
     ids = [str(column.id) for column in columns]
     names = [column.name for column in columns]
-    then = changes.with_known_keys(lines.alive(log, target.stop, columns), table).select(ids)
-    now = changes.with_known_keys(lines.alive(log, log.size, columns), table).select(ids)
+    then = checks.with_known_keys(lines.alive(log, target.stop, columns), table).select(ids)
+    now = checks.with_known_keys(lines.alive(log, log.size, columns), table).select(ids)
     key_ids = [str(i) for i in table.key]
     codes = lines.key_codes(pa.concat_tables([now.select(key_ids), then.select(key_ids)]), key_ids)
     now_codes, then_codes = codes[: now.num_rows], codes[now.num_rows :]
@@ -237,10 +237,10 @@ def revert(
         asked = [key_values(table, columns, key) for key in keys]
         kept = [column for column in columns if column.id in table.key]
         given = pa.table(
-            {str(c.id): changes.column_of([k[c.name] for k in asked], c.type, f"column {c.name}") for c in kept}
+            {str(c.id): cells.column_of([k[c.name] for k in asked], c.type, f"column {c.name}") for c in kept}
         ).select(key_ids)
         with_given = lines.key_codes(
-            pa.concat_tables([now.select(key_ids), then.select(key_ids), changes.normal_keys(given)]), key_ids
+            pa.concat_tables([now.select(key_ids), then.select(key_ids), checks.normal_keys(given)]), key_ids
         )
         now_codes, then_codes = with_given[: now.num_rows], with_given[now.num_rows : now.num_rows + then.num_rows]
         wanted = with_given[now.num_rows + then.num_rows :]
@@ -255,12 +255,12 @@ def revert(
         for version, found in ((now, now_codes), (then, then_codes)):
             chosen.append(found.filter(_holds(version.rename_columns(names), where)))
     if not chosen:
-        return changes.bring_to(workspace, table, then.rename_columns(names), how, called=target.reference)
+        return difference.bring_to(workspace, table, then.rename_columns(names), how, called=target.reference)
     meant = pa.concat_arrays([part.combine_chunks() if isinstance(part, pa.ChunkedArray) else part for part in chosen])
     kept_now = now.filter(pc.invert(pc.is_in(now_codes, value_set=meant)))
     back = then.filter(pc.is_in(then_codes, value_set=meant))
     wanted_rows = pa.concat_tables([kept_now, back]).rename_columns(names)
-    return changes.bring_to(workspace, table, wanted_rows, how, called=target.reference)
+    return difference.bring_to(workspace, table, wanted_rows, how, called=target.reference)
 
 
 def _holds(made: Any, where: str) -> Any:

@@ -10,7 +10,7 @@ from retrodict.actions.looks import Look
 from retrodict.actions.tabling import table_named
 from retrodict.kernel.errors import UsageError
 from retrodict.streams import records as stream_records
-from retrodict.tables import changes, compare, history, lines
+from retrodict.tables import cells, compare, folding, history, lines
 from retrodict.tables.changes import Change, ChangeSet, How
 from retrodict.tables.history import RecordChange
 from retrodict.tables.lines import OFFSET, ChangeLog
@@ -125,7 +125,7 @@ def merge(
         since=ours.size,
         merged={"branch": item.name, "start": item.merged, "stop": item.stop},
     )
-    merged = changes.append(workspace, table, wanted, how)
+    merged = folding.append(workspace, table, wanted, how)
     return TableMerged(answer="yes", name=name, branch=item.name, conflicts=tuple(conflicts), merged=merged)
 
 
@@ -146,7 +146,7 @@ def _now(log: ChangeLog, table: Table, columns: Sequence[Column], wanted: Any) -
 def _same(a: Mapping[str, object] | None, b: Mapping[str, object] | None) -> bool:
     if a is None or b is None:
         return a is b
-    return all(changes.is_same(value, b[name]) for name, value in a.items())
+    return all(cells.is_same(value, b[name]) for name, value in a.items())
 
 
 def _as_change(

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from retrodict.tables import lines
-from retrodict.tables.changes import unequal
+from retrodict.tables.cells import unequal
 from retrodict.tables.history import Cell
 from retrodict.tables.lines import DELETE, OFFSET, ChangeLog
 from retrodict.tables.personal import CLOSED, Gap, listed

@@ -11,7 +11,8 @@ from typing import Any
 from retrodict.kernel.types import Digest, EventId, SealedText
 from retrodict.streams import MAIN
 from retrodict.tables import lines
-from retrodict.tables.changes import column_of, normal_keys
+from retrodict.tables.cells import column_of
+from retrodict.tables.checks import normal_keys
 from retrodict.tables.keys import KeyIndex
 from retrodict.tables.lines import CREATE, DELETE, OFFSET, ROW, ChangeLog
 from retrodict.tables.personal import listed

@@ -7,12 +7,14 @@ from typing import Any
 from retrodict import streams
 from retrodict.kernel.errors import UsageError
 from retrodict.kernel.types import Edge, Ref
-from retrodict.tables import changes, lines, records
+from retrodict.tables import lines, records
+from retrodict.tables.appending import conflict, record
 from retrodict.tables.changes import ChangeSet, How
 from retrodict.tables.errors import TablePolicyError
 from retrodict.tables.keys import KeyIndex
 from retrodict.tables.lines import ROW, ChangeLog
 from retrodict.tables.records import Column, Proposal, Table
+from retrodict.tables.upkeep import keep_up
 from retrodict.workspace import Batch, Workspace, agent_name, open_text
 
 
@@ -61,8 +63,8 @@ def approve(workspace: Workspace, table: Table, proposal: Proposal, *, reason: s
         )
         made = _placed(made, proposal.base, log.size, proposal.agent)
         counts = proposal.creates, proposal.updates, proposal.deletes
-        done = changes.record(workspace, log, batch, made, counts, how, statement=proposal.statement)
-    return changes.keep_up(workspace, done, table)
+        done = record(workspace, log, batch, made, counts, how, statement=proposal.statement)
+    return keep_up(workspace, done, table)
 
 
 def reject(workspace: Workspace, table: Table, proposal: Proposal, *, reason: str | None = None) -> None:
@@ -101,7 +103,7 @@ def _refuse_meanwhile(
     for i, (hashed, found, previous) in enumerate(zip(hashes, known, made["_prev"].to_pylist(), strict=True)):
         if hashed not in seen and (None if found is None else found.last) != previous:
             shown = "/".join(str(column[i].as_py()) for column in keys.columns)
-            raise changes.conflict(workspace, log, base if found is None else found.last, shown)
+            raise conflict(workspace, log, base if found is None else found.last, shown)
         seen.add(hashed)
 
 

@@ -90,6 +90,13 @@ class Table:
         """Say whether the values of a column, by its id, are sealed."""
         return self.personal is not None and column not in self.personal.clear
 
+    @property
+    def kept_of_deletes(self) -> tuple[int, ...]:
+        """The ids of the columns that a delete holds: the key, and whose it is where that is sealed."""
+        if self.personal is None or not any(map(self.hides, self.key)):
+            return self.key
+        return tuple(dict.fromkeys([*self.key, self.personal.subject]))
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Version:

@@ -1,0 +1,95 @@
+"""Creating a table, and the stream of its changes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from retrodict import streams
+from retrodict.kernel.errors import UsageError
+from retrodict.kernel.types import Edge, Ref
+from retrodict.tables import personal, records
+from retrodict.tables.checks import check_columns
+from retrodict.tables.errors import BadCellError, BadKeyError
+from retrodict.tables.records import Column, Table
+from retrodict.workspace import Batch, Workspace
+
+
+def create(
+    workspace: Workspace,
+    name: str,
+    key: Sequence[str],
+    columns: Iterable[tuple[str, object]],
+    *,
+    policy: records.Policy | None = None,
+    valid_from: str | None = None,
+    subject: str | None = None,
+    named: Sequence[str] | None = None,
+    reason: str | None = None,
+) -> Table:
+    """Create an empty table, and the stream of its changes, owned by this workspace's log.
+
+    Args:
+        key: The columns whose values name a record.
+        columns: Names and types.
+        subject: The column that says whom a record is about, under whose key its personal values are sealed.
+        named: The other personal columns; None: all are.
+
+    Raises:
+        UsageError: There is a table or a stream of this name, or the columns cannot be a table's.
+    """
+    listed = [Column(id=i, name=column, type=kind) for i, (column, kind) in enumerate(columns, 1)]
+    ids = {column.name: column.id for column in listed}
+    check_columns(listed)
+    for asked in [*key, *(named or ()), *(name for name in (valid_from, subject) if name is not None)]:
+        if asked not in ids:
+            raise BadKeyError(
+                f"there is no column {asked!r}; there are {', '.join(ids)}"[:1000], hint="Name one of them."
+            )
+    if not key or len(set(key)) != len(key):
+        raise BadKeyError("a table needs a key of different columns", hint="Name them with --key.")
+    about = None
+    if subject is not None:
+        only = None if named is None else [ids[column] for column in named]
+        about = personal.declared(listed, [ids[column] for column in key], ids[subject], only)
+        if policy is not None and policy.approval:
+            raise UsageError("changes of a table about people cannot wait for approval in this release")
+        if valid_from is not None and ids[valid_from] not in about.clear:
+            raise BadCellError(f"since when a record is true stands in the clear, and {valid_from} is personal")
+    elif named:
+        raise UsageError("nothing says for whom personal columns are sealed", hint="Name the column with --subject.")
+    with streams.locked(workspace):
+        db = workspace.views.database()
+        if streams.records.streams(db, name):
+            raise UsageError(f"there is a table or a stream {name} already", hint="`retrodict table list` names them.")
+        batch = Batch(workspace)
+        origin = workspace.ledger.origin
+        stream = batch.event(
+            "stream.created",
+            uses=(),
+            makes=(),
+            body=streams.records.created_body(name=name, format="changes", owner=origin),
+            reason=reason,
+        )
+        value: object = records.columns_value(listed)
+        edges: list[Edge] = []
+        if len(listed) > records.INLINE_COLUMNS:
+            value = batch.blob(records.columns_blob(listed))
+            edges.append(Edge(ref=Ref(value), role="columns", evidence="observed"))
+        batch.event(
+            "table.created",
+            uses=(),
+            makes=edges,
+            body=records.created_body(
+                name=name,
+                stream=stream.id,
+                owner=origin,
+                key=[ids[column] for column in key],
+                columns=value,
+                policy=policy or records.Policy(),
+                valid_from=None if valid_from is None else ids[valid_from],
+                personal=about,
+            ),
+            reason=reason,
+        )
+        batch.append()
+        return records.tables(workspace.views.database(), stream=stream.id)[0]
