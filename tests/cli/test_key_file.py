@@ -6,9 +6,11 @@ import json
 import os
 import shutil
 import stat
+import sys
 from pathlib import Path
 
 import pytest
+from blake3 import blake3
 from tests.cli.conftest import Command
 
 
@@ -103,3 +105,30 @@ def test_a_bad_key_file_is_named(retrodict: Command, exported: Path, project: Pa
     taken = retrodict("--key-file", exported, "keys", "export-signing", exported)
     assert taken.code == 2
     assert "exists already" in taken.err
+
+
+def test_no_key_gets_into_the_store(retrodict: Command, project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A program under `run` that itself uses retrodict reads the keys; `add` is asked for them outright."""
+    retrodict("init")
+    state = next((project.parent / "state").iterdir())
+    assert retrodict("keys", "export-signing", "scoring.key").code == 0
+    Path("tls.pem").write_text("-----BEGIN OPENSSH PRIVATE KEY-----\nb3Bl\n-----END OPENSSH PRIVATE KEY-----\n")
+    Path("wrapping").write_text("a word, and no key\n")
+    shutil.copytree(state, "kept")  # where no rule for places knows it
+    read = [*state.iterdir(), *Path("kept").iterdir(), *Path().glob("scoring.key*"), Path("tls.pem"), Path("wrapping")]
+    Path("ask.py").write_text("import sys\nfor name in sys.argv[1:]:\n    open(name, 'rb').read()\n")
+    ran = retrodict("run", "--json", "--", sys.executable, "ask.py", *read)
+    assert ran.code == 0, ran.err
+    assert {Path(file["path"]).name for file in ran.record["inputs"]} >= {"wrapping", "scoring.key.place", "place"}
+    assert not [file for file in ran.record["inputs"] if str(state) in file["path"]]
+    assert [text for text in ran.record["warnings"] if "tls.pem holds a private key" in text]
+    keys = [path for path in read if path.name in {"signing.key", "scoring.key", "scoring.key.wrapping", "tls.pem"}]
+    keys += [state / "wrapping", Path("kept") / "wrapping"]
+    assert len(keys) == 7
+    for key in keys:
+        assert "state   missing" in retrodict("show", f"b3-{blake3(key.read_bytes()).hexdigest()}").out, key
+        assert "private key" in retrodict("add", key).err
+    monkeypatch.setenv("RETRODICT_STATE", str(project / "inside"))
+    shutil.copytree(state.parent, "inside")
+    assert "private key" in retrodict("add", "inside").err
+    assert retrodict("add", "wrapping").code == 0

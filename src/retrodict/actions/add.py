@@ -17,6 +17,7 @@ from retrodict.datasets import Declared
 from retrodict.kernel.errors import UsageError
 from retrodict.kernel.protocols import Progress
 from retrodict.kernel.types import Digest, Edge, EventId, Ref
+from retrodict.keys import is_private_key
 from retrodict.objects import display
 from retrodict.workspace import FOLDER, Batch, Workspace, edges_or_list
 
@@ -145,6 +146,7 @@ def add(
                 uses = [Edge(ref=Ref(ref), role="sealed-as", evidence="declared") for ref in dict.fromkeys(was)]
             else:
                 files.refuse(path)
+            _refuse_keys(workspace, path)
             base = heads[-1].content if heads and heads[-1].key is None else None
             stored = workspace.objects.add(path, ignore=Ignored(workspace.root, path), base=base, progress=progress)
         same = next((head for head in heads if head.content == stored.digest), None)
@@ -220,6 +222,19 @@ def add(
             results[position] = replace(item, index=indexes[item.event])
     pinning.pin(workspace, [result.name for result in results if result is not None])
     return tuple(result for result in results if result is not None)
+
+
+def _refuse_keys(workspace: Workspace, path: Path) -> None:
+    """Raise `UsageError` where a private key would stand in the store in the clear."""
+    if path.is_dir():
+        is_key = workspace.state is not None and workspace.state.lies_in(path)
+    else:
+        with open(path, "rb") as file:
+            is_key = is_private_key(path, file.read(100))
+    if is_key:
+        raise UsageError(
+            f"{path} holds a private key, and whoever reads the store would have it", hint="Keep it elsewhere."
+        )
 
 
 def _sealed(batch: Batch, sealed: SealedFile, declared: Declared | None, indexed: Indexed | None) -> dict[str, object]:

@@ -10,6 +10,7 @@ from typing import TypeAlias
 from retrodict.capture import CodeFile
 from retrodict.kernel.errors import UnavailableError, UsageError
 from retrodict.kernel.types import Digest
+from retrodict.keys import is_private_key
 from retrodict.objects import TreeEntry
 from retrodict.workspace import Workspace
 
@@ -17,7 +18,7 @@ _SMALL_BYTES, _TOGETHER_BYTES = 256 << 10, 32 << 20
 
 
 def keep(workspace: Workspace, paths: Iterable[Path], warnings: list[str]) -> dict[Path, Digest]:
-    """Store files, the small ones together; what cannot be stored is warned of and left out."""
+    """Store files, the small ones together; private keys and what cannot be stored are warned of and left out."""
     kept: dict[Path, Digest] = {}
     small: dict[Path, bytes] = {}
     weight = 0
@@ -26,11 +27,15 @@ def keep(workspace: Workspace, paths: Iterable[Path], warnings: list[str]) -> di
             if os.path.getsize(path) > _SMALL_BYTES:
                 kept[path] = workspace.objects.put_file(path)
                 continue
-            small[path] = path.read_bytes()
+            content = path.read_bytes()
         except (OSError, UsageError, UnavailableError) as error:
             warnings.append(f"{os.fsencode(path).decode('utf-8', 'replace')} could not be kept: {error}")
             continue
-        weight += len(small[path])
+        if is_private_key(path, content):
+            warnings.append(f"{os.fsencode(path).decode('utf-8', 'replace')} holds a private key: it is not kept")
+            continue
+        small[path] = content
+        weight += len(content)
         if weight > _TOGETHER_BYTES:
             kept |= zip(small, workspace.objects.put_many(small.values()), strict=True)
             small, weight = {}, 0

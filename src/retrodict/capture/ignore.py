@@ -18,7 +18,7 @@ class Ignore:
 
     Attributes:
         noise_prefixes: Devices and kernel interfaces. /dev/shm holds files like any other.
-        noise_parts: Caches, and the insides of git and retrodict: a part of the path between two slashes.
+        noise_parts: Caches, the insides of git and retrodict, its keys: a part of the path between two slashes.
         noise_suffixes: Endings of names that are caches.
         environment_prefixes: The system's folders. Nothing under `project` belongs to the system.
         environment_parts: Folders of installed packages, wherever they lie.
@@ -39,6 +39,7 @@ class Ignore:
         b"/.config/matplotlib/",
         b"/.fontconfig/",
         b"/.nv/ComputeCache/",
+        b"/.local/state/retrodict/",
     )
     noise_suffixes: tuple[bytes, ...] = (b".pyc",)
     environment_prefixes: tuple[bytes, ...] = (
@@ -61,10 +62,15 @@ class Ignore:
     project: bytes = b"/"
 
     def within(self, project: bytes, environment: Mapping[str, str]) -> Ignore:
-        """Return the rules for a run in `project` whose variables may name cache folders."""
+        """Return the rules for a run in `project` whose variables may name cache folders, and where our keys lie."""
         named = (environment.get(name, "") for name in ("XDG_CACHE_HOME", "MPLCONFIGDIR", "NUMBA_CACHE_DIR"))
         caches = tuple(os.fsencode(folder.rstrip("/")) + b"/" for folder in named if folder.startswith("/"))
-        return replace(self, project=project, noise_prefixes=self.noise_prefixes + caches)
+        states = [os.fsencode(environment.get("RETRODICT_STATE", ""))]
+        if base := environment.get("XDG_STATE_HOME"):
+            states.append(os.path.join(os.fsencode(base), b"retrodict"))
+        keys = [os.path.realpath(os.path.join(project, state)) + b"/" for state in states if state]
+        hidden = tuple(folder for folder in keys if not (project + b"/").startswith(folder))
+        return replace(self, project=project, noise_prefixes=self.noise_prefixes + caches + hidden)
 
     def with_prefixes(self, prefixes: tuple[bytes, ...]) -> Ignore:
         """Return the rules with more roots of interpreters."""

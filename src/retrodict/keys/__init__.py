@@ -23,7 +23,7 @@ if TYPE_CHECKING:
         read_allowed_signers,
         verify_ssh_signature,
     )
-    from retrodict.keys.state import Standing, StateDirectory
+    from retrodict.keys.state import Standing, StateDirectory, is_private_key
 
 _HOMES = {
     "AllowedSigner": "ssh",
@@ -47,6 +47,7 @@ _HOMES = {
     "WitnessVerifier": "cosigning",
     "decode_folder": "folder",
     "encode_folder": "folder",
+    "is_private_key": "state",
     "open_signer": "ssh",
     "principal": "ssh",
     "read_allowed_signers": "ssh",
@@ -77,6 +78,7 @@ __all__ = [
     "WitnessVerifier",
     "decode_folder",
     "encode_folder",
+    "is_private_key",
     "open_signer",
     "principal",
     "read_allowed_signers",

@@ -29,8 +29,22 @@ Standing = Literal["here", "moved", "copy", "absent"]
 WRAPPING_BYTES = 32
 _WORKSPACE_ID = re.compile(r"[0-9a-f][0-9a-f-]{7,63}\Z")
 _SECRET_MODE = 0o600
+_PRIVATE_KEY = re.compile(rb"PRIVATE\+KEY\+|-----BEGIN (?:[A-Z0-9]+ )*PRIVATE KEY-----")
+_WRAPPING = re.compile(rb"[0-9a-f]{64}\n?\Z")
 _IN_STATE = "signing.key"  # the name of the key in a state directory
 _WRITES_ONE = "`retrodict keys export-signing` writes one, where the workspace's own keys are."
+
+
+def is_private_key(path: Path, content: bytes) -> bool:
+    """Say whether a file is what no store may hold in the clear: a key that signs, or the one that wraps others.
+
+    Args:
+        path: By its name a wrapping key is told from any other 32 bytes in hexadecimal.
+        content: Its bytes, or the first 100 of them.
+    """
+    if path.name == "wrapping" or path.name.endswith(".wrapping"):
+        return _WRAPPING.match(content) is not None
+    return _PRIVATE_KEY.match(content) is not None
 
 
 class StateDirectory:
@@ -239,6 +253,10 @@ class StateDirectory:
             self._wrapping_key = _wrapping_key(self._wrapping)
         assert self._wrapping_key is not None
         return self._wrapping_key
+
+    def lies_in(self, folder: Path) -> bool:
+        """Say whether the keys lie somewhere in `folder`."""
+        return Path(os.path.realpath(self._key)).is_relative_to(os.path.realpath(folder))
 
     @property
     def origin(self) -> str:
