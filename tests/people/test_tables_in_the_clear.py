@@ -7,6 +7,7 @@ import json
 import random
 import sqlite3
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,12 @@ from retrodict.testing.commands import Commands
 from retrodict.workspace import Workspace
 
 pytest.importorskip("pyarrow")
+
+EXPORTS = [
+    form
+    for form, package in (("duckdb", "duckdb"), ("parquet", "pyarrow"), ("delta", "deltalake"))
+    if find_spec(package)
+]
 
 TRAIN = """\
 import retrodict as rd
@@ -66,7 +73,8 @@ def test_planted_values_in_tables_are_nowhere_in_the_clear_before_and_after_forg
     assert str(AGE).encode() in world.command("table", "query", asked).stdout
     world.command("table", "at", "visits", "--out", "visits.parquet")
     world.command("table", "at", "people", "--out", "people.csv")
-    world.command("table", "export", "people", str(world.outside / "out.duckdb"), "--to", "duckdb")
+    for form in EXPORTS:
+        world.command("table", "export", "people", str(world.outside / f"out.{form}"), "--to", form)
     page = world.outside / "page.html"
     world.command("table", "page", "people", "--out", str(page))
     assert CITY in page.read_text()
@@ -114,6 +122,14 @@ def test_planted_values_in_tables_are_nowhere_in_the_clear_before_and_after_forg
     )  # fmt: skip
     world.command("table", "page", "people", "--out", str(page))
     left += page.read_bytes()
+    for form in EXPORTS:
+        out = world.outside / f"out.{form}"
+        world.command("table", "export", "people", str(out), "--to", form, "--overwrite")
+        left += b"".join(path.read_bytes() for path in ([out] if out.is_file() else out.rglob("*")) if path.is_file())
+    again = world.command("table", "prove", "visits@v2", "1", "--json").stdout
+    (world.outside / "again.json").write_bytes(again)
+    world.command("table", "check-proof", str(world.outside / "again.json"))
+    left += again
     assert [needle for needle in NEEDLES if needle in left] == []
     for words in (["at", "visits"], ["history", "visits", "1"], ["blame", "visits"], ["diff", "people@v1", "people"]):
         assert b"erased by entry" in b" ".join(world.command("table", *words, "--json").stdout.split()), words

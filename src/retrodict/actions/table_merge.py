@@ -10,10 +10,11 @@ from retrodict.actions.looks import Look
 from retrodict.actions.tabling import table_named
 from retrodict.kernel.errors import UsageError
 from retrodict.streams import records as stream_records
-from retrodict.tables import cells, compare, folding, history, lines
+from retrodict.tables import cells, checks, compare, folding, history, lines
 from retrodict.tables.changes import Change, ChangeSet, How
 from retrodict.tables.history import RecordChange
 from retrodict.tables.lines import OFFSET, ChangeLog
+from retrodict.tables.personal import Gap, listed
 from retrodict.tables.records import Column, Table
 from retrodict.workspace import Workspace
 
@@ -43,6 +44,7 @@ class TableMerged:
     Attributes:
         answer: "no": there are conflicts that nobody has decided, and nothing was merged.
         merged: What was changed on the main line; None: nothing.
+        erased: How many records were passed over, since they are about people who were forgotten.
     """
 
     answer: Literal["yes", "no"]
@@ -50,12 +52,15 @@ class TableMerged:
     branch: str
     conflicts: tuple[TableConflict, ...]
     merged: ChangeSet | None
+    erased: int
 
 
 def merge(
     workspace: Workspace, name: str, *, branch: str | None = None, take: Taking | None = None, reason: str | None = None
 ) -> TableMerged:
     """Bring what a branch changed to the main line: records that only the branch has changed, or both alike.
+
+    What the branch says of people who were forgotten is erased there, and stays there.
 
     Args:
         branch: Its log, or a part of that; None: the only one with changes to merge.
@@ -90,25 +95,25 @@ def merge(
             hint=f"Change those of the main line alike: retrodict table alter {name}",
         )
     both = compare.between(theirs, item.merged, item.stop, columns)
-    names = [str(column.id) for column in columns]
-    before, after = both.before.select(names).to_pylist(), both.after.select(names).to_pylist()
+    before, after = listed(table, both.before, columns), listed(table, both.after, columns)
+    was_there, is_there = both.was.to_pylist(), both.is_.to_pylist()
     now = _now(ours, table, columns, both.after)
     sayings = history.Sayings(workspace, theirs)
     wanted: list[Change] = []
     conflicts: list[TableConflict] = []
-    rows = zip(
-        before, after, both.was.to_pylist(), both.is_.to_pylist(), now, both.after[OFFSET].to_pylist(), strict=True
-    )
-    for old, new, was, is_, current, offset in rows:
-        was_there, is_there = (old if was else None), (new if is_ else None)
-        if _same(current, is_there):
+    erased = 0
+    for old, new, was, is_, current in zip(before, after, was_there, is_there, now, strict=True):
+        then, wish = (old if was else None), (new if is_ else None)
+        if _is_erased(columns, new, only=None if is_ else table.key):
+            erased += 1
             continue
-        (their_change,) = lines.taken(theirs, [offset], columns).to_pylist()
-        if not _same(current, was_there):
-            conflicts.append(_conflict(workspace, ours, columns, current, is_there, their_change, sayings))
+        if _same(columns, current, wish):
+            continue
+        if not _same(columns, current, then):
+            conflicts.append(_conflict(workspace, ours, columns, current, wish, new, sayings))
             if take != "theirs":
                 continue
-        wanted.append(_as_change(columns, table.key, new, is_there, sayings.said(their_change)))
+        wanted.append(_as_change(columns, table.key, new, wish, sayings.said(new)))
     if conflicts and table.personal is not None:
         look = Look(workspace, "table")
         shown = [(theirs, conflict.their_change) for conflict in conflicts]
@@ -117,7 +122,9 @@ def merge(
         look.text_of(of)
         look.record()
     if conflicts and take is None:
-        return TableMerged(answer="no", name=name, branch=item.name, conflicts=tuple(conflicts), merged=None)
+        return TableMerged(
+            answer="no", name=name, branch=item.name, conflicts=tuple(conflicts), merged=None, erased=erased
+        )
     how = How(
         verb="merge",
         reason=reason,
@@ -126,27 +133,36 @@ def merge(
         merged={"branch": item.name, "start": item.merged, "stop": item.stop},
     )
     merged = folding.append(workspace, table, wanted, how)
-    return TableMerged(answer="yes", name=name, branch=item.name, conflicts=tuple(conflicts), merged=merged)
+    return TableMerged(
+        answer="yes", name=name, branch=item.name, conflicts=tuple(conflicts), merged=merged, erased=erased
+    )
 
 
-def _now(log: ChangeLog, table: Table, columns: Sequence[Column], wanted: Any) -> list[dict[str, object] | None]:
+def _now(log: ChangeLog, table: Table, columns: Sequence[Column], wanted: Any) -> list[dict[str, Any] | None]:
     """Return what records with these keys are on the main line; None: they are not there."""
-    names = [str(column.id) for column in columns]
-    held = lines.alive(log, log.size, columns)
-    kept = [str(i) for i in table.key]
     import pyarrow as pa  # 57 ms
     import pyarrow.compute as pc
 
+    held = checks.with_known_keys(lines.alive(log, log.size, columns), table)
+    kept = [str(i) for i in table.key]
     codes = lines.key_codes(pa.concat_tables([held.select(kept), wanted.select(kept)]), kept)
     places = pc.index_in(codes[held.num_rows :], value_set=codes[: held.num_rows])
-    found = held.select(names).take(places).to_pylist()
-    return [None if place is None else row for place, row in zip(places.to_pylist(), found, strict=True)]
+    found = listed(table, held.take(places.drop_null()), columns)
+    rows = iter(found)
+    return [next(rows) if is_known else None for is_known in places.is_valid().to_pylist()]
 
 
-def _same(a: Mapping[str, object] | None, b: Mapping[str, object] | None) -> bool:
+def _is_erased(columns: Sequence[Column], row: Mapping[str, object], *, only: Sequence[int] | None) -> bool:
+    return any(isinstance(row[str(c.id)], Gap) for c in columns if only is None or c.id in only)
+
+
+def _same(columns: Sequence[Column], a: Mapping[str, object] | None, b: Mapping[str, object] | None) -> bool:
+    """Say whether two records are; of erased ones whether they are one and the same change."""
     if a is None or b is None:
         return a is b
-    return all(cells.is_same(value, b[name]) for name, value in a.items())
+    if _is_erased(columns, a, only=None) or _is_erased(columns, b, only=None):
+        return a[OFFSET] == b[OFFSET]
+    return all(cells.is_same(a[str(c.id)], b[str(c.id)]) for c in columns)
 
 
 def _as_change(

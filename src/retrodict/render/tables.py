@@ -312,4 +312,8 @@ def merged(record: TableMerged) -> RenderableType:
         lines.append(f"nothing was merged: decide with --take ours or --take theirs, or change {record.name} first")
     elif record.merged is not None:
         lines.append(changed(record.merged))
+    if record.erased:
+        lines.append(
+            f"{record.erased} changed on the branch stay as they are: they are about people who were forgotten"
+        )
     return Text("\n".join(lines))
