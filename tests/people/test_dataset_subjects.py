@@ -81,7 +81,13 @@ def test_a_persons_rows_lead_to_versions_runs_models_and_answers_and_the_record_
     text.forgotten(done)
     event = workspace.ledger.event(done.index).event
     assert (event.body["rows"], event.body["shared_rows"], event.body["answers"]) == (2, 2, 3)
-    assert [edge.role for edge in event.uses] == ["dataset-version", "run", "run", "trained-model-version"]  # type: ignore[union-attr]
+    assert [edge.role for edge in event.uses] == [  # type: ignore[union-attr]
+        "dataset-version",
+        "run",
+        "run",
+        "made-dataset-version",
+        "trained-model-version",
+    ]
     assert first.event in {edge.ref for edge in event.uses}  # type: ignore[union-attr]
     assert reach(workspace, "ann").to_forget == ("dataset:people.csv@v1",)  # the rows stay, and it says so again
     forget_files(workspace, "dataset:people.csv@v1", reason="asked")

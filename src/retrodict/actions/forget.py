@@ -60,9 +60,10 @@ class Reach:
         to_forget: Those of them that have to be forgotten before no row of the person can be read any more.
         copies: Where files with the person's rows lie in the project, in the clear: those are the user's to delete.
         unknown: The personal datasets of which it is not known whose rows they hold, wholly or in part.
-        runs: The runs that read files with the person's rows, or what was made of them, by entry.
-        derived: How many files they made that can be read; rows of the person may stand in them.
-        trained: The model versions that were made of such files, through any chain of runs; what they learned stays.
+        runs: The runs that read the person's records, files with rows of theirs, or what was made of these, by entry.
+        derived: How many files they made that can be read; values of the person may stand in them.
+        made: The versions of datasets that are, or hold, what they made.
+        trained: The model versions that were made of all that, through any chain of runs; what they learned stays.
         answers: How many predictions these have made.
     """
 
@@ -84,6 +85,7 @@ class Reach:
     unknown: tuple[str, ...]
     runs: tuple[int, ...]
     derived: int
+    made: tuple[str, ...]
     trained: tuple[str, ...]
     answers: int
     holders: tuple[Holder, ...]
@@ -120,6 +122,7 @@ class _Found:
     appends: tuple[EventId, ...]
     records: int
     changes: int
+    made: tuple[EventId, ...]
     trained: tuple[EventId, ...]
     runs: tuple[EventId, ...]
 
@@ -174,6 +177,7 @@ def forget(
         *(Edge(ref=Ref(event), role="stream", evidence="observed") for event in found.appends),
         *(Edge(ref=Ref(held.event), role="dataset-version", evidence="observed") for held in found.reach.datasets),
         *(Edge(ref=Ref(event), role="run", evidence="observed") for event in found.runs),
+        *(Edge(ref=Ref(event), role="made-dataset-version", evidence="observed") for event in found.made),
         *(Edge(ref=Ref(event), role="trained-model-version", evidence="observed") for event in found.trained),
     ]
     event = batch.event(
@@ -228,7 +232,10 @@ def _find(workspace: Workspace, identity: str) -> _Found:
         if more := {file.key for file in version.files if not file.is_alone} - shared:
             shared |= more
             to_forget.append(version.version.label)
-    made = Reached(workspace, [*standing, *(listings - set(standing))])
+    written = [file.content for file in files]
+    made = Reached(workspace, [*standing, *(listings - set(standing)), *written], in_streams)
+    holding = {version.version.event for version in held.versions}
+    made_versions = [version for version in made.versions if version.event not in holding]
     versions = {str(about.sequenced.event.body.get("model")): about.sequenced.event.body for about in calls}
     since = [about.sequenced.index for about in calls] + [version.version.index for version in held.versions]
     since += [found.append.index for found in in_streams]
@@ -267,6 +274,7 @@ def _find(workspace: Workspace, identity: str) -> _Found:
         unknown=held.unknown,
         runs=tuple(run.index for run in made.runs),
         derived=sum(item.state in ("sealed", "in the clear") for item in made.derived(is_destroyed=False)),
+        made=tuple(version.label for version in made_versions),
         trained=tuple(version.label for version in made.models),
         answers=made.predictions,
         holders=holders_of(workspace, set(keys), subjects=names, since=min(since, default=0)),
@@ -281,6 +289,7 @@ def _find(workspace: Workspace, identity: str) -> _Found:
         appends=tuple(found.append.event for found in in_streams),
         records=sum(counts.values()),
         changes=sum(in_tables.values()),
+        made=tuple(version.event for version in made_versions),
         trained=tuple(version.event for version in made.models),
         runs=tuple(run.event.id for run in made.runs),
     )

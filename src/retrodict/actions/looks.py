@@ -84,6 +84,7 @@ class Look:
                     "subjects": subjects[start : start + _IN_AN_EVENT],
                     "by": self._what,
                     "caller": None if self._caller is None else batch.agent(self._caller),
+                    **_run(self._workspace),
                 },
             )
         batch.append()
@@ -144,9 +145,15 @@ def record_file(workspace: Workspace, content: Digest, *, by: Literal["checkout"
         "personal.viewed",
         uses=(Edge(ref=Ref(content), role="dataset", evidence="observed"),),
         makes=(),
-        body={"subjects": [], "by": by, "caller": None},
+        body={"subjects": [], "by": by, "caller": None, **_run(workspace)},
     )
     batch.append()
+
+
+def _run(workspace: Workspace) -> dict[str, str]:
+    """Return what says in which run somebody looks: what it makes is personal then."""
+    named = workspace.run()
+    return {} if not named or workspace.logs.find(EventId(named)) is None else {"run": named}
 
 
 def is_only_about(workspace: Workspace, kept: Kept, row: int, names: set[str]) -> bool:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from retrodict import backups, datasets, predictions, provenance, runs, workspace
@@ -41,6 +42,7 @@ def open_workspace(
     read_only: bool = False,
     key_file: Path | None = None,
     begins_log: bool = False,
+    run: Callable[[], str | None] | None = None,
 ) -> Workspace:
     """Open the workspace that `start` lies in.
 
@@ -52,13 +54,14 @@ def open_workspace(
         read_only: Write nothing: no index is mended, no view caught up, nothing signed.
         key_file: The key file that a service was given, in place of what lies in `state_root`.
         begins_log: Something is to be recorded: a copy of a workspace begins a log of its own.
+        run: Gives the run that whoever acts is a part of; see `Workspace`.
 
     Raises:
         NoWorkspaceError: There is none.
         StateDirectoryError, ForeignKeyFileError: The key file cannot be read, or is another workspace's.
     """
     root = workspace.find_root(start)
-    return workspace.open_workspace(
+    opened = workspace.open_workspace(
         root,
         state_root,
         clock,
@@ -69,3 +72,4 @@ def open_workspace(
         key_file=key_file,
         begins_log=begins_log,
     )
+    return opened if run is None else replace(opened, run=run)

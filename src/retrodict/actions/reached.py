@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Final, Literal
 
-from retrodict import provenance
-from retrodict.kernel.types import Digest, EventId, Ref
+from retrodict import datasets, provenance
+from retrodict.actions.stream_people import RecordsAbout
+from retrodict.datasets import DatasetVersion
+from retrodict.kernel.types import Digest, Edge, EventId, Ref
 from retrodict.ledger import Sequenced
 from retrodict.models import records as models
-from retrodict.workspace import Workspace, forgotten_by, sealed_key, sealed_text
+from retrodict.workspace import Workspace, forgotten_by, sealed_key, sealed_objects, sealed_text
 
+_ALL: Final = 1_000_000
 _LISTED: Final = 1_000  # neighbours of one thing that are named; predictions beyond are counted
+_DATASETS: Final = frozenset({"dataset.added", "dataset.derived"})
 _CALLS: Final = frozenset({"prediction.made", "prediction.declared"})
 
 
@@ -34,17 +38,23 @@ class Derived:
 
 
 class Reached:
-    """Everything that was made of objects, as the record has it."""
+    """Everything that was made of objects, and of records of streams and tables, as the record has it.
 
-    def __init__(self, workspace: Workspace, targets: Iterable[Digest]) -> None:
+    Attributes:
+        versions: The versions of datasets that are, or hold, what was made.
+    """
+
+    def __init__(self, workspace: Workspace, targets: Collection[Digest], records: Iterable[RecordsAbout] = ()) -> None:
         self._workspace = workspace
         database = workspace.views.database()
         runs: dict[int, Sequenced] = {}
         versions: dict[EventId, models.ModelVersion] = {}
+        added: dict[EventId, DatasetVersion] = {}
         calls: set[int] = set()
         uncounted: dict[Ref, int] = {}
-        for content in targets:
-            graph = provenance.downstream(database, Ref(content), limit_per_node=_LISTED)
+        starts = dict.fromkeys([*map(Ref, targets), *_users_of(workspace, records)])
+        for start in starts:
+            graph = provenance.downstream(database, start, limit_per_node=_LISTED)
             for node in graph.nodes:
                 if node.entry is None:
                     continue
@@ -53,6 +63,9 @@ class Reached:
                 elif node.event_kind == "model.registered":
                     found = models.find(database, event=EventId(node.ref))
                     versions |= {version.event: version for version in found}
+                elif node.event_kind in _DATASETS:
+                    made = datasets.find(database, event=EventId(node.ref))
+                    added |= {version.event: version for version in made}
                 elif node.event_kind in _CALLS:
                     calls.add(node.entry)
             for cut in graph.cuts:
@@ -62,6 +75,18 @@ class Reached:
         self.models = sorted(versions.values(), key=lambda version: version.index)
         self.predictions = len(calls) + sum(uncounted.values())
         self.printed = list(self._printed())
+        outputs = {*targets, *(item.ref for item in self.derived(is_destroyed=False))}
+        for version in datasets.versions(database) if outputs else ():
+            if version.content in outputs or outputs.intersection(self._parts(version)):
+                added[version.event] = version
+        self.versions = sorted(added.values(), key=lambda version: version.index)
+
+    def _parts(self, version: DatasetVersion) -> Iterator[Digest]:
+        """Yield the files of a personal folder."""
+        if version.key is not None and version.type == "tree":
+            sequenced = self._workspace.logs.find(version.event)
+            assert sequenced is not None
+            yield from (Digest(ref) for ref, _ in sealed_objects(sequenced.event.body, self._workspace.objects.get))
 
     def derived(self, is_destroyed: bool) -> Iterator[Derived]:
         """Yield what the runs made, each once."""
@@ -91,3 +116,24 @@ class Reached:
             if isinstance(figures, str) and (key := sealed_key(self._workspace, Digest(figures))) is not None:
                 found.append(key)
             yield from (key for key in found if forgotten_by(self._workspace, key) is None)
+
+
+def _users_of(workspace: Workspace, records: Iterable[RecordsAbout]) -> Iterator[Ref]:
+    """Yield the events that used one of these records: of a segment, most use more than that and less than all."""
+    database = workspace.views.database()
+    for about in records:
+        segment = about.append.segment
+        for how, entry in provenance.neighbours(database, Ref(segment), limit=_ALL):
+            if how == "used it":
+                event = workspace.logs.event(entry).event
+                edges = provenance.edges(event.uses, workspace.objects.get)
+                if any(Digest(edge.ref) == segment and _has_one(edge, about) for edge in edges):
+                    yield Ref(event.id)
+
+
+def _has_one(edge: Edge, about: RecordsAbout) -> bool:
+    """Say whether an edge to a segment is to one of these records: to all of it, where it does not say to which."""
+    match edge.extra.get("records"):
+        case [int(start), int(stop)] if about.gap is None:
+            return any(start <= offset < stop for offset in about.offsets)
+    return True

@@ -179,7 +179,7 @@ def finish(
     warnings = list(seen.warnings)
     files = PersonalFiles(workspace)
     reads = [workspace.logs.event(index).event for index in runs.reads(database, started)]
-    reads_personal = any(read.body.get("personal") is True for read in reads)
+    reads_personal = any(read.kind == "personal.viewed" or read.body.get("personal") is True for read in reads)
     sealed = _sealed(files, seen, warnings, reads_personal=reads_personal)
     kept = {path: item.stored.digest for path, item in sealed.items()}
     plain = [_held_at(access) for access in (*seen.inputs, *seen.outputs) if not access.lost]
@@ -286,11 +286,16 @@ def finish(
 
 
 def _read_by_itself(workspace: Workspace, reads: Sequence[Event]) -> list[Edge]:
-    """Return the edges to versions of streams and tensors that a run has read, each once."""
-    found: dict[tuple[object, ...], Edge] = {}
-    for read in reads:
+    """Return the edges to what a run has read or looked at by itself, each once."""
+    found: dict[tuple[Ref, EventId | None, str], Edge] = {}
+    known: set[Ref] = set()
+    for read in sorted(reads, key=lambda read: read.kind != "run.read"):
         for edge in provenance.edges(read.uses, workspace.objects.get):
-            found.setdefault((edge.ref, edge.made_by, str(edge.extra)), edge)
+            # What is read for itself is looked at, too, and a look says less closely at which records.
+            if read.kind == "run.read" or edge.ref not in known:
+                found.setdefault((edge.ref, edge.made_by, str(edge.extra)), edge)
+        if read.kind == "run.read":
+            known |= {ref for ref, *_ in found}
     return list(found.values())
 
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from retrodict import provenance
 from retrodict.kernel.errors import RetrodictError
-from retrodict.kernel.types import EventId
+from retrodict.kernel.types import Digest, EventId
 from retrodict.streams import Append, Line, personal, records
 from retrodict.tables import lines
 from retrodict.tables import records as tables
@@ -34,6 +35,7 @@ class FileAbout:
     event: EventId
     entry: int
     path: str | None
+    content: Digest
     key: str
 
 
@@ -63,8 +65,8 @@ def files_about(workspace: Workspace, found: list[RecordsAbout]) -> Iterator[Fil
         for event, entry, start, stop, key in records.sealed_files(db, *where):
             is_in = any(start <= offset < stop for about in held for offset in about.offsets)
             if is_in and forgotten_by(workspace, key) is None:
-                (made,) = workspace.logs.event(entry).event.makes
-                yield FileAbout(event=event, entry=entry, path=getattr(made, "path", None), key=key)
+                (made,) = provenance.edges(workspace.logs.event(entry).event.makes, workspace.objects.get)
+                yield FileAbout(event=event, entry=entry, path=made.path, content=Digest(made.ref), key=key)
 
 
 def _offsets(line: Line, start: int, stop: int, names: set[str]) -> Iterator[int]:

@@ -116,7 +116,12 @@ def open(path: StrPath | None = None, *, agent: str | None = None) -> Workspace:
 
     start = world.folder() if path is None else Path(path).absolute()
     return open_workspace(
-        start, world.state_root(), world.CLOCK, agent=agent or world.agent(), key_file=world.key_file()
+        start,
+        world.state_root(),
+        world.CLOCK,
+        agent=agent or world.agent(),
+        key_file=world.key_file(),
+        run=world.innermost_run,
     )
 
 

@@ -105,6 +105,7 @@ def at(place: str | Path, *, writes: bool = False) -> Workspace:
                 signer=signer,
                 key_file=key_file(),
                 begins_log=writes,
+                run=innermost_run,
             )
         return _opened[key]
 
@@ -120,9 +121,14 @@ def service(given: Workspace | None = None) -> Service:
         return held
 
 
+def innermost_run() -> str | None:
+    """Return the run that this process is a part of, by its `run.started`, as it was told."""
+    return _runs[-1] if _runs else os.environ.get(RUN_VARIABLE)
+
+
 def run_under_way(workspace: Workspace) -> EventId | None:
     """Return the run of this workspace that this process is a part of, by its `run.started`, or None."""
-    named = _runs[-1] if _runs else os.environ.get(RUN_VARIABLE)
+    named = innermost_run()
     if not named or workspace.read_only or workspace.logs.find(EventId(named)) is None:
         return None
     return EventId(named)

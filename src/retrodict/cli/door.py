@@ -321,6 +321,7 @@ def workspace(
         is_silent: Do not say where the keys are not to be had.
     """
     from retrodict.actions.open import open_signer, open_workspace
+    from retrodict.actions.places import RUN_VARIABLE
     from retrodict.kernel.clock import SystemClock
     from retrodict.workspace import refuse_without_keys, refuse_writing
 
@@ -339,6 +340,7 @@ def workspace(
             read_only=read_only,
             key_file=key_file(),
             begins_log=writes,
+            run=lambda: os.environ.get(RUN_VARIABLE),
         )
 
     try:

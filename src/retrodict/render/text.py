@@ -689,11 +689,11 @@ def _reach(record: Reach) -> list[RenderableType]:
     ]
     if record.files:
         lines.append(f"files of them   {_numbers(record.files)}: sealed, and erased as a whole")
-    if record.datasets:
+    if record.datasets or record.runs or record.made or record.trained:
         learned = ": what they learned stays in them" if record.trained else ""
         lines += [
             f"read by runs    {_numbers(record.runs)}",
-            f"made of them    {count(record.derived, 'file')}",
+            f"made of them    {', '.join([count(record.derived, 'file'), *record.made])}",
             f"models trained  {', '.join(record.trained) or 'none'}{learned}",
             f"their answers   {record.answers or 'none'}",
         ]

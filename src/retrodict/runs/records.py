@@ -151,7 +151,7 @@ class RunProjection:
     """Tables `runs_runs`, a row for each run, begun by its start and completed by its end, and `runs_reads`."""
 
     name = "runs"
-    version = 3
+    version = 4
     tables: Mapping[str, str] = {
         "runs_runs": "CREATE TABLE runs_runs (started_event TEXT PRIMARY KEY, event TEXT, entry INTEGER NOT NULL, "
         "name TEXT NOT NULL, argv TEXT NOT NULL, cwd TEXT NOT NULL, params TEXT NOT NULL, started TEXT NOT NULL, "
@@ -184,7 +184,7 @@ class RunProjection:
                     event.agent,
                 ),
             )
-        elif event.kind == "run.read":
+        elif event.kind == "run.read" or (event.kind == "personal.viewed" and "run" in body):
             db.execute("INSERT INTO runs_reads VALUES (?, ?, ?)", (event.id, entry.index, str(body["run"])))
         elif event.kind == "run.finished":
             columns = "finished duration_ns exit_code completeness code code_facts environment metrics"
@@ -270,7 +270,7 @@ def find(db: apsw.Connection, event: EventId) -> Run | None:
 
 
 def reads(db: apsw.Connection, run: EventId) -> list[int]:
-    """Return the entries that say what a run has read by itself, by its `run.started`."""
+    """Return the entries that say what a run has read, or looked at, by itself; by its `run.started`."""
     query = "SELECT entry FROM runs_reads WHERE run = ? ORDER BY entry"
     return [int(str(row[0])) for row in db.execute(query, (run,)).fetchall()]
 

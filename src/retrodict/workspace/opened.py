@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -12,6 +13,10 @@ from retrodict.ledger import HeldLog, Ledger, Logs, ReplacedKeyError
 from retrodict.objects import ObjectStore
 from retrodict.views import Views
 from retrodict.workspace.errors import CopiedWorkspaceError, UnwritableStateError
+
+
+def _no_run() -> None:
+    return None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,6 +37,7 @@ class Workspace:
         ledger: The workspace's own log, the only one that it appends to.
         logs: That log, and those of others that it has received.
         copied: The log that this copy has read so far, where it has begun a log of its own just now.
+        run: Gives the run that whoever acts is a part of now, by its `run.started`, as they say; None: no run.
         notes: What was done beside what was asked for, for the door to say; filled while it is open.
     """
 
@@ -51,6 +57,7 @@ class Workspace:
     signer: SshSigner | None = None
     keyless: str | None = None
     copied: HeldLog | None = None
+    run: Callable[[], str | None] = _no_run
     notes: list[str] = field(default_factory=list)
 
     def __enter__(self) -> Workspace:

@@ -21,9 +21,14 @@ _SHOWN = 5
 def _read(reader: Reader, run: Run) -> Iterator[tuple[Sequenced, str, Reading | None]]:
     """Yield each entry that says what a run read, what that is, and of a table which rows; it may come twice."""
     tables = {reading.event: reading for reading in readings.of_run(reader.database, run.started_event)}
-    for index in runs.reads(reader.database, run.started_event):
-        sequenced = reader.workspace.logs.event(index)
-        yield sequenced, str(sequenced.event.body["what"]), tables.get(sequenced.event.id)
+    found = [reader.workspace.logs.event(index) for index in runs.reads(reader.database, run.started_event)]
+    is_told = any(sequenced.event.body.get("personal") is True for sequenced in found)
+    for sequenced in found:
+        body = sequenced.event.body
+        if sequenced.event.kind == "run.read":
+            yield sequenced, str(body["what"]), tables.get(sequenced.event.id)
+        elif not is_told:  # what is read for itself is looked at, too
+            yield sequenced, f"personal values, shown to it ({body['by']})", None
 
 
 def _used(table: RowReading) -> str:
