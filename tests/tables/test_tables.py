@@ -173,6 +173,36 @@ def test_bad_cells_and_keys_change_nothing(workspace: Workspace, loans: Path) ->
         table_change.create(workspace, "loans", ["InquiryID"], source=loans)
 
 
+def test_what_is_too_wide_too_long_or_mixed_is_refused_by_name(
+    workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wide = tmp_path / "wide.csv"
+    names = ",".join(f"c{number}" for number in range(1_000_000))
+    wide.write_text(f"{names}\n{names}\n")
+    with pytest.raises(BadCellError, match=r"wide.csv has 1,000,000 columns, and a table at most 10,000"):
+        table_change.create(workspace, "wide", ["c0"], source=wide, how=PUT)
+    monkeypatch.setattr(files, "MAX_CELL_BYTES", 1 << 20)
+    with pytest.raises(BadCellError, match=r"row 2: a cell has at most 1 MiB, and this one has 1,048,578 bytes"):
+        table_change.create(
+            workspace, "long", ["k"], source=[{"k": 1, "v": "x"}, {"k": 2, "v": "é" * (1 << 19) + "é"}], how=PUT
+        )
+    table_change.create(workspace, "long", ["k"], source=[{"k": 1, "v": "é" * (1 << 19)}], how=PUT)
+    for change in (
+        lambda: table_change.put(workspace, "long", {"k": 1, "v": "x" * (1 << 20) + "x"}, how=PUT),
+        lambda: table_change.update(workspace, "long", "1", {"v": "x" * (1 << 20) + "x"}, how=PUT),
+    ):
+        with pytest.raises(BadCellError, match="this one has 1,048,577 bytes"):
+            change()
+    for values, said in (
+        (["x", 5], "the column v has values of several types: str, int"),
+        ([2**64, 1], "the column v has a value that no column can hold: "),
+        (["\ud800", "x"], "the column v has a value that no column can hold: "),
+    ):
+        with pytest.raises(BadCellError, match=said):
+            table_change.put(workspace, "long", [{"k": k, "v": v} for k, v in enumerate(values)], how=PUT)
+    assert records(workspace, "long")[0]["v"] == "é" * (1 << 19)
+
+
 def test_keys_of_several_columns_and_of_floats(workspace: Workspace) -> None:
     rows = [{"a": "x", "b": 1.5, "v": 1}, {"a": "x", "b": 0.0, "v": 2}, {"a": "x,y", "b": 0.0, "v": float("nan")}]
     table_change.create(workspace, "t", ["a", "b"], source=rows)

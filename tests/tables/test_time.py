@@ -110,6 +110,7 @@ def test_a_record_is_proved_without_the_others(workspace: Workspace, loans: Path
         checked = table_prove.check_proof(text, proof.root)
         assert (checked.answer, checked.records) == ("yes", count)
         assert checked.values["InquiryID"] == int(key)
+        assert str(checked.values["Since"]).startswith("2020-10-")
         assert leaf_hash(bytes.fromhex(proof.prefix) + proof.record.encode())
         altered = json.loads(text)
         altered["record"] = altered["record"].replace("0", "1")

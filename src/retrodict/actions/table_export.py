@@ -127,6 +127,8 @@ def _marks(workspace: Workspace, found: TableVersion, true_at: str | None) -> di
 
 
 def _refuse_what_is_there(path: Path, form: Form, *, overwrite: bool) -> None:
+    if not path.absolute().parent.is_dir():
+        raise UsageError(f"{path} cannot be written: there is no folder {path.parent}")
     if not os.path.lexists(path):
         return
     if not overwrite:

@@ -6,10 +6,12 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import date, timedelta
 from typing import Any, Literal
 
 from retrodict.actions.tabling import key_values, version_of
 from retrodict.kernel import merkle
+from retrodict.kernel.clock import rfc3339
 from retrodict.kernel.errors import FormatError, UsageError
 from retrodict.tables import history, lines, proofs, records
 from retrodict.tables.errors import NoSuchRecordError
@@ -126,8 +128,8 @@ def check_proof(text: str, expected: str | None = None) -> TableProofChecked:
         path = [bytes.fromhex(item) for item in value["proof"]]
         place, size, record, schema = int(value["place"]), int(value["records"]), str(value["record"]), value["schema"]
         prefix = blake3(str(schema).encode()).digest()
-        names = [name for name, _ in json.loads(schema)["columns"]]
-        cells = dict(zip(names, json.loads(record), strict=True))
+        kinds: dict[str, object] = dict(json.loads(schema)["columns"])
+        cells = dict(zip(kinds, json.loads(record), strict=True))
         if held is None:
             raise ValueError("a field is missing")
     except (ValueError, KeyError, TypeError) as error:
@@ -143,5 +145,25 @@ def check_proof(text: str, expected: str | None = None) -> TableProofChecked:
         reference=str(value.get("reference")),
         records=size,
         root=f"sha256:{wanted['hex']}",
-        values={str(columns.get(name, name)): cell for name, cell in cells.items() if not name.startswith("_")},
+        values={
+            str(columns.get(name, name)): _plain(cell, kinds[name])
+            for name, cell in cells.items()
+            if not name.startswith("_")
+        },
     )
+
+
+def _plain(cell: object, kind: object) -> object:
+    """Return a cell as people write it; canonical bytes have days for a date, microseconds for an instant."""
+    if not isinstance(cell, int):
+        return cell
+    try:
+        match kind:
+            case "date32":
+                return (date(1970, 1, 1) + timedelta(days=cell)).isoformat()
+            case ["timestamp", "us", _]:
+                return rfc3339(cell * 1000)
+            case _:
+                return cell
+    except (OverflowError, ValueError):  # outside the years 1 to 9999
+        return cell

@@ -9,7 +9,7 @@ from typing import Any
 from retrodict import streams
 from retrodict.kernel.errors import UsageError
 from retrodict.tables.errors import BadCellError
-from retrodict.tables.files import type_text, value_in
+from retrodict.tables.files import refuse_large, type_text, value_in
 
 
 def column_of(values: Sequence[object], kind: object, called: str) -> Any:
@@ -23,16 +23,18 @@ def column_of(values: Sequence[object], kind: object, called: str) -> Any:
     wanted = streams.named_type(kind)
     if not pa.types.is_decimal(wanted):  # of floats it makes whatever decimal is near
         with contextlib.suppress(pa.ArrowException, ValueError, TypeError, OverflowError):
-            return pa.array(values, wanted)
-    made = []
+            made = pa.array(values, wanted)
+            refuse_large(made, called)
+            return made
+    cells = []
     for number, value in enumerate(values, 1):
         try:
-            made.append(value_in(value, wanted))
+            cells.append(value_in(value, wanted))
         except (pa.ArrowException, ValueError, TypeError, OverflowError, UsageError) as error:
             raise BadCellError(
                 f"{called} is {type_text(kind)}, and row {number} has {str(value)[:60]!r} there"
             ) from error
-    return pa.array(made, wanted)
+    return pa.array(cells, wanted)
 
 
 def is_same(a: object, b: object) -> bool:

@@ -8,10 +8,9 @@ from typing import Any
 from retrodict import streams
 from retrodict.tables import lines
 from retrodict.tables.errors import BadCellError, BadKeyError
-from retrodict.tables.files import cast_column
+from retrodict.tables.files import MAX_COLUMNS, cast_column
 from retrodict.tables.records import Column, Table
 
-MAX_COLUMNS = 10_000
 _SHOWN = 5
 
 

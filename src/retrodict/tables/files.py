@@ -13,7 +13,7 @@ import io
 import json
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,8 @@ from retrodict.kernel.errors import UsageError
 from retrodict.streams import named_type, type_name
 from retrodict.tables.errors import BadCellError
 
+MAX_COLUMNS = 10_000
+MAX_CELL_BYTES = 64 << 20
 _DECIMAL_DIGITS = 38
 _FIRST = (
     1000  # cells that are tried before all of a column: Arrow writes an error for each that is none, and it takes long
@@ -184,9 +186,13 @@ def from_mappings(rows: Sequence[Mapping[str, object]]) -> Any:
         try:
             columns[name] = pa.array(values)
         except (pa.ArrowException, ValueError, TypeError, OverflowError) as error:
-            raise BadCellError(
-                f"the column {name} has values of several types: {error}", hint="Give it one: --type NAME=text."
-            ) from error
+            kinds = dict.fromkeys(type(value).__name__ for value in values if value is not None)
+            if len(kinds) > 1:
+                raise BadCellError(
+                    f"the column {name} has values of several types: {', '.join(kinds)}",
+                    hint="Make them all of one: text holds everything.",
+                ) from error
+            raise BadCellError(f"the column {name} has a value that no column can hold: {error}") from error
         if pa.types.is_null(columns[name].type):
             columns[name] = columns[name].cast(pa.string())
     return pa.table(columns) if columns else pa.table({"": pa.nulls(len(rows))}).drop([""])
@@ -209,12 +215,17 @@ def from_values(values: Any) -> Any:
     return from_mappings(list(values))
 
 
-def names_once(names: Iterable[str], called: str) -> None:
-    """Refuse names of columns that are empty or stand there twice.
+def names_once(names: Sequence[str], called: str) -> None:
+    """Refuse names of columns that are empty or stand there twice, and more of them than a table can have.
 
     Raises:
-        BadCellError: One does.
+        BadCellError: They are such.
     """
+    if len(names) > MAX_COLUMNS:  # before anything is made of them: Arrow takes minutes for a million
+        raise BadCellError(
+            f"{called} has {len(names):,} columns, and a table at most {MAX_COLUMNS:,}",
+            hint="Make rows of them: name, value.",
+        )
     wrong = sorted(name for name, count in Counter(names).items() if count > 1 or not name.strip())
     if wrong:
         raise BadCellError(f"{called}: the header names a column twice, or not at all: {', '.join(map(repr, wrong))}")
@@ -231,6 +242,7 @@ def typed(table: Any) -> Any:
             column = column.cast(pa.string())
         elif pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
             column = _typed(column)
+        refuse_large(column, f"column {name}")
         columns.append(column.cast(named_type(type_name(column.type))))
     return pa.table(columns, names=table.schema.names)
 
@@ -318,11 +330,29 @@ def value_in(value: object, wanted: Any) -> object:
     return _exactly(pa.array([value], scalar.type), wanted)[0].as_py()
 
 
+def refuse_large(column: Any, called: str) -> None:
+    """Refuse a cell of more bytes than a table holds. Raises `BadCellError`."""
+    import pyarrow as pa  # 57 ms
+    import pyarrow.compute as pc
+
+    kind = column.type
+    if pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_binary(kind):
+        sizes = pc.binary_length(column)
+        largest = pc.max(sizes).as_py()
+        if largest is not None and largest > MAX_CELL_BYTES:
+            raise BadCellError(
+                f"{called}, row {pc.index(sizes, largest).as_py() + 1}: a cell has at most "
+                f"{MAX_CELL_BYTES >> 20} MiB, and this one has {largest:,} bytes",
+                hint="Keep it in a file, and its digest in the table.",
+            )
+
+
 def cast_column(column: Any, kind: object, called: str) -> Any:
     """Return a column in a type. Raises as `cast_columns` does."""
     import pyarrow as pa  # 57 ms
 
     wanted = named_type(kind)
+    refuse_large(column, called)
     if column.type == wanted:
         return column
     with contextlib.suppress(pa.ArrowException, ValueError):
