@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from pyiceberg.catalog.memory import InMemoryCatalog
+from pyiceberg.types import StringType
 from tests.cli.conftest import Command, project, retrodict
 
 from retrodict.objects import digest_of
@@ -65,3 +66,27 @@ def test_a_table_that_was_moved_is_read_where_it_lies_and_what_is_gone_is_named(
     lost.unlink()
     answer = retrodict("attach", "moved", "--json")
     assert (answer.code, [name.rpartition("/")[2] for name in answer.record["gone"]]) == (1, [lost.name])
+
+
+def test_diff_tells_the_rows_of_two_snapshots(project: Path, retrodict: Command, table: Any) -> None:
+    place = next((project / "warehouse").rglob("metadata")).parent
+    retrodict("attach", place, "--as", "loans")
+    table.delete("id = 1")  # its file is written anew with the other row
+    with table.update_schema() as schema:
+        schema.add_column("purpose", StringType())
+    table.append(pa.table({"id": [4], "amount": [40.0], "purpose": ["car"]}))
+    assert len(retrodict("attach", "loans", "--json").record["versions"]) == 2
+    rows = retrodict("diff", "loans@v1", "loans@v2", "--json").record["rows"]
+    assert (rows["by"], rows["added"], rows["removed"], rows["updated"]) == ("files", 1, 0, None)
+    assert rows["rows"] == [{"change": "added", "number": None, "values": {"id": "3", "amount": "30.0"}}]
+    rows = retrodict("diff", "loans@v1", "loans", "--json").record["rows"]
+    assert [(row["change"], row["values"]) for row in rows["rows"]] == [
+        ("removed", {"id": "1", "amount": "10.0", "purpose": None}),
+        ("added", {"id": "3", "amount": "30.0", "purpose": None}),
+        ("added", {"id": "4", "amount": "40.0", "purpose": "car"}),
+    ]
+    back = retrodict("diff", "loans", "loans@v2", "--json").record["rows"]
+    assert [(row["change"], row["values"]["id"]) for row in back["rows"]] == [("removed", "4"), ("added", "1")]
+    assert "1 added, 0 removed" in retrodict("diff", "loans@v1", "loans@v2").out
+    shutil.rmtree(place)
+    assert "its rows were not compared" in retrodict("diff", "loans@v1", "loans@v2").out

@@ -187,12 +187,10 @@ def test_what_is_too_wide_too_long_or_mixed_is_refused_by_name(
             workspace, "long", ["k"], source=[{"k": 1, "v": "x"}, {"k": 2, "v": "é" * (1 << 19) + "é"}], how=PUT
         )
     table_change.create(workspace, "long", ["k"], source=[{"k": 1, "v": "é" * (1 << 19)}], how=PUT)
-    for change in (
-        lambda: table_change.put(workspace, "long", {"k": 1, "v": "x" * (1 << 20) + "x"}, how=PUT),
-        lambda: table_change.update(workspace, "long", "1", {"v": "x" * (1 << 20) + "x"}, how=PUT),
-    ):
-        with pytest.raises(BadCellError, match="this one has 1,048,577 bytes"):
-            change()
+    with pytest.raises(BadCellError, match="this one has 1,048,577 bytes"):
+        table_change.put(workspace, "long", {"k": 1, "v": "x" * (1 << 20) + "x"}, how=PUT)
+    with pytest.raises(BadCellError, match="this one has 1,048,577 bytes"):
+        table_change.update(workspace, "long", "1", {"v": "x" * (1 << 20) + "x"}, how=PUT)
     for values, said in (
         (["x", 5], "the column v has values of several types: str, int"),
         ([2**64, 1], "the column v has a value that no column can hold: "),

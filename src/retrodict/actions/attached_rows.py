@@ -33,7 +33,7 @@ def compare(
     limit: int | None,
     environment: Mapping[str, str] | None,
 ) -> tuple[tuple[str, ...], LakeRows | None]:
-    """Return in words how two versions of a table differ, and of a Delta table the rows.
+    """Return in words how two versions of a table differ, and of a table in files the rows.
 
     Files that are not held are read where the table lies, held against their digests, and not kept.
     """
@@ -43,13 +43,14 @@ def compare(
     says = list(attaching.table_changes(old, new))
     if (
         only_names
-        or (before.version.type, after.version.type) != ("delta", "delta")
+        or before.version.type != after.version.type
+        or after.version.type not in _ROWS
         or old.get("id") != new.get("id")
         or old.get("number") == new.get("number")
     ):
         return tuple(says), None
     try:
-        return tuple(says), _delta(workspace, before, after, limit, environment)
+        return tuple(says), _ROWS[after.version.type](workspace, before, after, limit, environment)
     except (RetrodictError, ValueError) as error:
         problem = error.message if isinstance(error, RetrodictError) else str(error)
         return (*says, f"its rows were not compared: {problem}"), None
@@ -100,6 +101,34 @@ def _delta(
                 raise ValueError(f"{name} has other bytes in the one than in the other")
         _lay(workspace, source, [known[name] for name in old ^ new], folder)
         return lakes.by_files(folder, (first, old - new), (last, new - old), limit=limit)
+
+
+def _iceberg(
+    workspace: Workspace, before: Attached, after: Attached, limit: int | None, environment: Mapping[str, str] | None
+) -> LakeRows:
+    """Compare through a copy of the metadata and of the files that only one of the two has. Raises as `_delta` does."""
+    scratch = workspace.folder / "tmp"
+    scratch.mkdir(exist_ok=True)
+    source = None if environment is None else attaching.lake(workspace, after.version, environment)
+    known = {**before.listing.pins, **after.listing.pins}
+    with tempfile.TemporaryDirectory(dir=scratch, prefix="rows-") as made:
+        folder = Path(made)
+        _lay(
+            workspace, source, [pin for name, pin in known.items() if name.endswith((".avro", ".json", ".gz"))], folder
+        )
+        ends = []
+        for one in (before, after):
+            (metadata,) = (name for name in one.listing.pins if lakes.is_metadata(name))
+            ends.append((metadata, str((one.listing.table or {})["number"])))
+        return lakes.by_snapshots(
+            folder,
+            *ends,
+            lay=lambda names: _lay(workspace, source, [known[name] for name in names], folder),
+            limit=limit,
+        )
+
+
+_ROWS = {"delta": _delta, "iceberg": _iceberg}
 
 
 def _feed(folder: Path, first: int, last: int) -> set[str] | None:

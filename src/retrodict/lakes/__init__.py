@@ -5,6 +5,7 @@ and pinned by that, and read again only where they are those.
 """
 
 from retrodict.lakes.delta import LOG, changed_files
+from retrodict.lakes.iceberg import by_snapshots, is_metadata
 from retrodict.lakes.rows import LakeRow, LakeRows, by_feed, by_files
 from retrodict.lakes.states import FORMATS, Format, TableState
 from retrodict.lakes.store import LakeError, Store
@@ -22,5 +23,7 @@ __all__ = [
     "TableState",
     "by_feed",
     "by_files",
+    "by_snapshots",
     "changed_files",
+    "is_metadata",
 ]

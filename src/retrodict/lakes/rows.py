@@ -1,4 +1,4 @@
-"""Which rows two versions of a Delta table differ in: by its change data feed, or by the files that changed.
+"""Which rows two versions of a table in files differ in: by its change data feed, or by the files that changed.
 
 What is read here are copies of pinned files in a folder of their own, laid out as the table is.
 """
@@ -65,7 +65,7 @@ def by_feed(folder: Path, before: int, after: int, *, limit: int | None) -> Lake
     deltalake = _deltalake()
     import pyarrow as pa  # 57 ms
 
-    with _plain_errors(deltalake.exceptions.DeltaError):
+    with plain_errors(deltalake.exceptions.DeltaError):
         table = deltalake.DeltaTable(str(folder), version=after)
         reader = table.load_cdf(starting_version=before + 1, ending_version=after)
         found = pa.table(reader)
@@ -102,13 +102,25 @@ def by_files(
         ValueError: The table cannot be read so: it has deletion vectors, or its columns are other ones now.
     """
     deltalake = _deltalake()
+    with plain_errors(deltalake.exceptions.DeltaError):
+        old, new = (_only(deltalake.DeltaTable(str(folder), version=number), own) for number, own in (before, after))
+    return differing(old, new, limit=limit)
+
+
+def differing(before: Any, after: Any, *, limit: int | None) -> LakeRows:
+    """Return which rows are in one Arrow table and not in the other, each as often as it is.
+
+    Raises:
+        MissingExtraError: The extra `lakes` is not installed.
+        ValueError: Their columns are other ones.
+    """
     try:
         import duckdb  # an extra
     except ImportError as error:
         raise MissingExtraError("comparing the rows of tables", "lakes") from error
-    with _plain_errors(deltalake.exceptions.DeltaError, duckdb.Error), duckdb.connect() as database:
-        for name, (number, own) in (("before", before), ("after", after)):
-            database.register(f"{name}_rows", _only(deltalake.DeltaTable(str(folder), version=number), own))
+    with plain_errors(duckdb.Error), duckdb.connect() as database:
+        database.register("before_rows", before)
+        database.register("after_rows", after)
         counts, rows = [], list[LakeRow]()
         for change, one, other in (("removed", "before", "after"), ("added", "after", "before")):
             query = f"SELECT * FROM {one}_rows EXCEPT ALL SELECT * FROM {other}_rows"  # noqa: S608 - names of ours
@@ -148,7 +160,7 @@ def _deltalake() -> Any:
 
 
 @contextlib.contextmanager
-def _plain_errors(*theirs: type[Exception]) -> Iterator[None]:
+def plain_errors(*theirs: type[Exception]) -> Iterator[None]:
     """Turn what the libraries raise into `ValueError`."""
     import pyarrow as pa  # 57 ms
 
