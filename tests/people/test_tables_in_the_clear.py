@@ -15,7 +15,8 @@ import pytest
 from tests.people.test_nothing_in_the_clear import AGE, CITY, NEEDLES, PERSON, World
 
 import retrodict as rd
-from retrodict.actions import forget, looks, table_alter, table_change
+from retrodict.actions import forget, looks, table_alter, table_approve, table_change
+from retrodict.actions.tabling import Policy, table_named
 from retrodict.actions.verify import verify
 from retrodict.kernel.errors import UsageError
 from retrodict.tables import folding, lines, records, upkeep
@@ -245,3 +246,25 @@ def test_what_a_table_about_people_refuses(workspace: Workspace) -> None:
     with pytest.raises(SealedRecordsError):
         without.import_([{"id": 1, "who": "ann"}])
     assert without.at().to_list() == [dict.fromkeys(("id", "who", "age", "note"))]
+
+
+def test_changes_about_people_wait_for_approval_sealed(workspace: Workspace) -> None:
+    table = people_of(workspace, policy=Policy(approval=True), personal=["age"])
+    grace = dataclasses.replace(workspace, agent="Grace")
+    first = table.put([{"id": 1, "who": "ann", "age": AGE}, {"id": 2, "who": "bob", "age": 40}], how=f"age is {AGE}")
+    (proposal,) = records.proposals(workspace.views.database(), table_named(workspace, "t").stream)
+    kept = workspace.objects.get(proposal.payload)
+    assert AGE.to_bytes(8, "little") not in kept
+    assert b"ann" not in kept
+    assert proposal.statement is None
+    assert table.at().to_list() == []
+    done = table_approve.approve(grace, "t", first.proposal or 0)
+    assert (done.creates, [row["age"] for row in table.at().to_list()]) == (2, [AGE, 40])
+    assert forget.reach(workspace, "ann").tables == ("t: 1 change",)
+    late, fine = table.update(1, {"age": 3}), table.update(2, {"age": 41})
+    forget.forget(workspace, "ann")
+    with pytest.raises(UsageError, match="people who were forgotten"):
+        table_approve.approve(grace, "t", late.proposal or 0)
+    table_approve.approve(grace, "t", fine.proposal or 0)
+    assert [row["age"] for row in table.at().to_list()] == [None, 41]
+    assert verify(workspace).answer == "yes"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -16,8 +17,10 @@ from retrodict.actions import stream_append, table_approve, table_change, table_
 from retrodict.actions.tabling import How, Policy, table_named, version_of
 from retrodict.actions.verify import verify
 from retrodict.kernel.errors import RetrodictError, UsageError
-from retrodict.tables import appending, files, folding, lines
-from retrodict.tables.changes import Change, Source
+from retrodict.kernel.types import Edge, Ref
+from retrodict.tables import appending, files, folding, lines, proposals
+from retrodict.tables import records as table_records
+from retrodict.tables.changes import Change, ChangeSet, Source
 from retrodict.tables.errors import (
     BadCellError,
     BadKeyError,
@@ -26,7 +29,8 @@ from retrodict.tables.errors import (
     TableFoldError,
     TablePolicyError,
 )
-from retrodict.workspace import Workspace
+from retrodict.tables.records import Table
+from retrodict.workspace import Batch, Workspace
 
 PUT = How(verb="put")
 
@@ -334,3 +338,41 @@ def test_four_eyes(root: Path) -> None:
         found = table_approve.listed(ada, "t").proposals
         assert [p.decided for p in found] == ["approved", "approved", "approved", "rejected", None]
         assert verify(grace).answer != "no"
+
+
+def test_a_change_that_nobody_else_has_approved_is_named(workspace: Workspace) -> None:
+    table_change.create(workspace, "t", ["id"], types={"n": "int64"}, policy=Policy(approval=True))
+    table = table_named(workspace, "t")
+    careless = replace(table, policy=Policy())  # an older program, or an altered one
+
+    def change(asked: Table, n: int) -> ChangeSet:
+        return folding.append(workspace, asked, [Change(op="put", values={"id": 1, "n": n})], How(verb="put"))
+
+    def approve(proposed: ChangeSet, agent: str, n: int) -> None:
+        """Make a change by the steps of `table approve`, without what it looks at."""
+        (proposal,) = [
+            p for p in table_records.proposals(workspace.views.database(), table.stream) if p.decided is None
+        ]
+        assert proposal.index == proposed.proposal
+        log = lines.own_log(workspace, table)
+        made = proposals.placed(workspace, proposal, log.size)
+        made = made.set_column(made.schema.get_field_index("2"), "2", pa.array([n]))
+        batch = Batch(replace(workspace, agent=agent))
+        body = table_records.decided_body(stream=table.stream, proposal=proposal.event)
+        batch.event("table.approved", uses=(), makes=(), body=body)
+        uses = [Edge(ref=Ref(proposal.payload), role="proposal", evidence="observed")]
+        with streams.locked(workspace):
+            appending.record(workspace, log, batch, made, (0, 1, 0), How(verb="put", uses=uses), statement=None)
+
+    approve(change(table, 1), "Grace", 1)
+    assert verify(workspace).answer != "no"
+    change(careless, 2)
+    approve(change(table, 3), workspace.agent, 3)
+    approve(change(table, 4), "Grace", 40)
+    said = [finding.message.partition("person: ")[2] for finding in verify(workspace).findings]
+    assert [text for text in said if text] == [
+        "nobody has approved it",
+        "who proposed it has approved it",
+        "other changes were approved",
+    ]
+    assert verify(workspace).answer == "no"

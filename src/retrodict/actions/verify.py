@@ -9,6 +9,7 @@ from typing import Literal
 
 from retrodict import backups, keys, predictions, provenance
 from retrodict.actions import names
+from retrodict.actions.approvals import unapproved
 from retrodict.actions.authorship import Authors
 from retrodict.actions.cosigned import kept_checkpoints
 from retrodict.actions.public_keys import log_key, witness_keys
@@ -156,6 +157,7 @@ def verify(
         findings += () if workspace.keys is None else workspace.keys.verify()
         with KeyIndex(workspace) as index:
             findings += index.verify()
+        findings += unapproved(workspace)
         objects, not_held = _referenced(workspace, _entries(workspace), signatures, progress, rehash=False)
         findings += [*not_held, *_layout(workspace), *_erased(workspace)]
     else:

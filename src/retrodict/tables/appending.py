@@ -135,9 +135,7 @@ def append_table(
     counted = {row["values"]: row["counts"] for row in pc.value_counts(made["_op"].combine_chunks()).to_pylist()}
     counts = counted.get(CREATE, 0), counted.get(UPDATE, 0), counted.get(DELETE, 0)
     if log.table.policy.approval:
-        if log.table.personal is not None:
-            raise UsageError(f"{log.table.name} is about people, and its changes cannot wait for approval here")
-        return _propose(workspace, log, batch, made, counts, how, texts)
+        return _propose(workspace, log, batch, made, counts, replace(how, statement=statement), texts)
     return record(
         workspace,
         log,

@@ -51,8 +51,6 @@ def create(
     if subject is not None:
         only = None if named is None else [ids[column] for column in named]
         about = personal.declared(listed, [ids[column] for column in key], ids[subject], only)
-        if policy is not None and policy.approval:
-            raise UsageError("changes of a table about people cannot wait for approval in this release")
         if valid_from is not None and ids[valid_from] not in about.clear:
             raise BadCellError(f"since when a record is true stands in the clear, and {valid_from} is personal")
     elif named:

@@ -137,7 +137,7 @@ def changes(
         if not by_schema or by_schema[-1][0] != text:
             by_schema.append((text, []))
         by_schema[-1][1].append(read_batch(block.data, text).slice(block.found.start, len(block.found)))
-    parts = [conformed(_laid_out(log, pa.Table.from_batches(found), text), schema) for text, found in by_schema]
+    parts = [conformed(laid_out(log, pa.Table.from_batches(found), text), schema) for text, found in by_schema]
     table = pa.concat_tables(parts) if parts else schema.empty_table()
     offsets = pa.array(range(start, start + table.num_rows), pa.int64())
     table = table.add_column(0, OFFSET, offsets)
@@ -145,7 +145,7 @@ def changes(
     return table if sealed else opened(log, table, columns)
 
 
-def _laid_out(log: ChangeLog, found: Any, schema: bytes | None) -> Any:
+def laid_out(log: ChangeLog, found: Any, schema: bytes | None) -> Any:
     """Return changes of one schema with that of their sealed rows, where there are any."""
     import pyarrow as pa  # 57 ms
 
@@ -225,7 +225,7 @@ def taken(log: ChangeLog, offsets: Sequence[int], columns: Sequence[Column]) -> 
                 text = log.line.schema_bytes(block.schema)
                 places = [block.found.start + offset - at for offset in wanted[low:first]]
                 found = pa.Table.from_batches([read_batch(block.data, text)]).take(pa.array(places, pa.int64()))
-                found = conformed(_laid_out(log, found, text), schema).add_column(
+                found = conformed(laid_out(log, found, text), schema).add_column(
                     0, OFFSET, pa.array(wanted[low:first], pa.int64())
                 )
                 parts.append(_with_rows(found))

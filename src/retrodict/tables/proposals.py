@@ -13,6 +13,7 @@ from retrodict.tables.changes import ChangeSet, How
 from retrodict.tables.errors import TablePolicyError
 from retrodict.tables.keys import KeyIndex
 from retrodict.tables.lines import ROW, ChangeLog
+from retrodict.tables.personal import CLOSED, OF
 from retrodict.tables.records import Column, Proposal, Table
 from retrodict.tables.upkeep import keep_up
 from retrodict.workspace import Batch, Workspace, agent_name, open_text
@@ -45,7 +46,8 @@ def approve(workspace: Workspace, table: Table, proposal: Proposal, *, reason: s
         own = {str(column.id): streams.named_type(column.type) for column in columns}
         if {f.name: f.type for f in made.schema if not f.name.startswith("_")} != own:
             raise UsageError(f"{table.name} has got other columns since", hint="Reject it, and propose it anew.")
-        _refuse_meanwhile(workspace, index, log, columns, made, proposal.base)
+        people = sorted(set(made[OF].drop_null().to_pylist())) if OF in made.schema.names else None
+        _refuse_meanwhile(workspace, index, log, columns, _opened(log, columns, made), proposal.base)
         batch.event(
             "table.approved",
             uses=(),
@@ -61,9 +63,9 @@ def approve(workspace: Workspace, table: Table, proposal: Proposal, *, reason: s
             uses=[Edge(ref=Ref(proposal.payload), role="proposal", evidence="observed")],
             merged=proposal.merged,
         )
-        made = _placed(made, proposal.base, log.size, proposal.agent)
+        made = _placed(made, proposal, log.size)
         counts = proposal.creates, proposal.updates, proposal.deletes
-        done = record(workspace, log, batch, made, counts, how, statement=proposal.statement)
+        done = record(workspace, log, batch, made, counts, how, statement=proposal.statement, people=people)
     return keep_up(workspace, done, table)
 
 
@@ -92,6 +94,18 @@ def _payload(workspace: Workspace, proposal: Proposal) -> Any:
         return reader.read_all()
 
 
+def _opened(log: ChangeLog, columns: tuple[Column, ...], made: Any) -> Any:
+    """Return changes with their personal values, which say of which records they are.
+
+    Raises:
+        UsageError: Somebody whom they are about was forgotten.
+    """
+    found = lines.opened(log, lines.laid_out(log, made, streams.parse_table(made, None).schema), columns)
+    if CLOSED in found.schema.names:
+        raise UsageError("it is about people who were forgotten since", hint="Reject it, and propose the rest anew.")
+    return found
+
+
 def _refuse_meanwhile(
     workspace: Workspace, index: KeyIndex, log: ChangeLog, columns: tuple[Column, ...], made: Any, base: int
 ) -> None:
@@ -107,11 +121,17 @@ def _refuse_meanwhile(
         seen.add(hashed)
 
 
-def _placed(made: Any, base: int, start: int, agent: str) -> Any:
-    """Return changes that were proposed after `base` changes as they are after `start`, and made by `agent`."""
+def placed(workspace: Workspace, proposal: Proposal, start: int) -> Any:
+    """Return the changes of a proposal as they are where they come after `start` changes."""
+    return _placed(_payload(workspace, proposal), proposal, start)
+
+
+def _placed(made: Any, proposal: Proposal, start: int) -> Any:
+    """Return changes that were proposed as they are after `start` changes, made by whoever proposed them."""
     import pyarrow as pa  # 57 ms
     import pyarrow.compute as pc
 
+    base, agent = proposal.base, proposal.agent
     for name in (ROW, "_prev"):
         values = made[name]
         moved = pc.if_else(pc.greater_equal(values, base), pc.add(values, start - base), values)
