@@ -133,6 +133,54 @@ def test_sqlite_is_captured_too(run: Callable[..., Outcome]) -> None:
     assert [row["id"] for row in _records(run, "requests")] == [2, 3]
 
 
+def test_a_captured_table_about_people_is_sealed_and_forgotten(run: Callable[..., Outcome], url: str) -> None:
+    planted = ("PlantedCity", "plantedcity", "planted-ann", "918273645")
+    with psycopg.connect(url, autocommit=True, application_name="desk") as other:
+        other.execute("CREATE TABLE visits (id int PRIMARY KEY, customer text, age bigint, city text, page text)")
+        other.execute(
+            "INSERT INTO visits VALUES (1, 'planted-ann', 918273645, 'PlantedCity', '/'), (2, 'bob', 3, 'b', '/')"
+        )
+        begin = ("capture", "db", url, "--tables", "visits", "--install", "--yes")
+        run(*begin, "--subject", "customer", "--personal", "age", "--personal", "city")
+        other.execute("UPDATE visits SET city = 'plantedcity' WHERE customer = 'planted-ann'")
+        other.execute(
+            "BEGIN; UPDATE visits SET age = 4 WHERE id = 2; SAVEPOINT a; DELETE FROM visits; ROLLBACK TO a; COMMIT"
+        )
+        with other.cursor().copy("COPY visits FROM STDIN") as copy:
+            copy.write(b"3\tplanted-ann\t918273645\t\\N\t/c\n4\tdan\t\\N\t\\N\t/d\n")
+        other.execute("UPDATE visits SET id = 5 WHERE id = 3")
+        assert "the same" in run("capture", "db", url, "--check").out
+        there = other.execute("SELECT id, customer, age, city, page FROM visits ORDER BY id").fetchall()
+        names = ("id", "customer", "age", "city", "page")
+        by_id = sorted(_records(run, "visits"), key=lambda row: int(row["id"]))
+        assert [tuple(row[name] for name in names) for row in by_id] == there
+
+        def kept() -> bytes:
+            files = [path for path in (Path.cwd() / ".retrodict").rglob("*") if path.is_file()]
+            return b"".join(path.read_bytes() for path in files)
+
+        assert [text for text in planted if text.encode() in kept()] == []
+        changes = json.loads(run("table", "history", "visits", "1", "--json").out)["changes"]
+        assert [change["op"] for change in changes] == ["create", "update"]
+        assert "UPDATE" not in changes[1]["how"]  # the statement names whom it is about
+        reach = run("forget", "--subject", "planted-ann", code=1, asked="n\n").out
+        assert "visits: 4 changes" in reach
+        assert re.search(r"captured from +postgresql://.*#public.visits", reach)
+        run("forget", "--subject", "planted-ann", "--yes")
+        for words in (("at", "visits"), ("at", "visits@v1"), ("history", "visits", "1"), ("blame", "visits")):
+            shown = run("table", *words).out
+            assert [text for text in planted if text in shown] == [], shown
+            assert "erased" in shown
+        assert [text for text in planted if text.encode() in kept()] == []
+        run("verify")
+        # The capture goes on, as with anybody who is new, and what is deleted there goes here.
+        other.execute("DELETE FROM visits WHERE customer = 'planted-ann'; UPDATE visits SET city = 'c' WHERE id = 4")
+        assert "the same" in run("capture", "db", url, "--check").out
+        other.execute("TRUNCATE visits; INSERT INTO visits VALUES (7, 'eve', 1, 'x', '/')")
+        assert "the same" in run("capture", "db", url, "--check").out
+    assert [row["customer"] for row in _records(run, "visits")] == ["eve"]
+
+
 def _same_as_there(run: Callable[..., Outcome], url: str, other: Any) -> None:
     told = run("capture", "db", url, "--check").out
     assert "the same, record by record" in told

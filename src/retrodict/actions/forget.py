@@ -15,6 +15,7 @@ from retrodict.kernel.protocols import Progress
 from retrodict.kernel.types import Digest, Edge, EventId, Ref
 from retrodict.objects import display
 from retrodict.replay import replay_prediction
+from retrodict.tables import records
 from retrodict.workspace import (
     Batch,
     Workspace,
@@ -54,6 +55,7 @@ class Reach:
         texts: How many texts are erased: errors, complaints, findings of replays.
         streams: The records of streams that are about the person: `clicks: 3 records`.
         tables: The changes in tables that are: `loans: 3 changes`.
+        sources: The tables of databases that these are captured from: what stands there comes in again once it changes.
         files: Sealed files that such records were written to (by entry, with others' records): erased as a whole.
         own_files: How many files hold rows of nobody else: they are erased.
         datasets: The versions that hold the person's rows.
@@ -77,6 +79,7 @@ class Reach:
     texts: int
     streams: tuple[str, ...]
     tables: tuple[str, ...]
+    sources: tuple[str, ...]
     files: tuple[int, ...]
     own_files: int
     datasets: tuple[HeldRows, ...]
@@ -219,6 +222,7 @@ def _find(workspace: Workspace, identity: str) -> _Found:
     for found in in_streams:
         counted = in_tables if found.line.stream.format == "changes" else counts
         counted[found.line.stream.name] = counted.get(found.line.stream.name, 0) + len(found.offsets)
+    about = {found.line.stream.event for found in in_streams}
     texts_of = len(keys) - len(subjects)
     standing = {file.content: file for version in held.versions for file in version.files}
     alone = {file.key for file in standing.values() if file.is_alone}
@@ -258,6 +262,7 @@ def _find(workspace: Workspace, identity: str) -> _Found:
         texts=texts_of,
         streams=tuple(f"{name}: {count} record{'s' * (count != 1)}" for name, count in sorted(counts.items())),
         tables=tuple(f"{name}: {count} change{'s' * (count != 1)}" for name, count in sorted(in_tables.items())),
+        sources=tuple(source for source, stream in records.sources(workspace.views.database()) if stream in about),
         files=tuple(file.entry for file in files),
         own_files=len(alone),
         datasets=tuple(

@@ -26,9 +26,10 @@ def command(context: click.Context, as_json: bool) -> None:
         door.show(record, as_json=as_json, text=captured.sources)
 
 
-def _names(context: click.Context, parameter: click.Parameter, value: str | None) -> list[str]:
+def _names(context: click.Context, parameter: click.Parameter, value: tuple[str, ...]) -> list[str]:
+    """Return names that were given with commas, or one by one: none of them may be dropped in silence."""
     del context, parameter
-    return [name.strip() for name in (value or "").split(",") if name.strip()]
+    return [name.strip() for names in value for name in names.split(",") if name.strip()]
 
 
 @door.subverb(
@@ -39,7 +40,9 @@ def _names(context: click.Context, parameter: click.Parameter, value: str | None
     "retrodict capture db shop.sqlite --check",
 )
 @click.argument("url")
-@click.option("--tables", callback=_names, metavar="A,B", help="Which (default: all that are captured there).")
+@click.option(
+    "--tables", multiple=True, callback=_names, metavar="A,B", help="Which (default: all that are captured there)."
+)
 @click.option(
     "--install", is_flag=True, help="Begin: show the triggers' SQL, run it, and record the rows that are there."
 )
@@ -48,11 +51,15 @@ def _names(context: click.Context, parameter: click.Parameter, value: str | None
 )
 @click.option("--yes", is_flag=True, help="Run the SQL without asking.")
 @click.option("--as", "named", metavar="NAME", help="What the table is called here (default: as there).")
-@click.option("--key", callback=_names, metavar="A,B", help="What identifies a row (default: the primary key).")
+@click.option(
+    "--key", multiple=True, callback=_names, metavar="A,B", help="What identifies a row (default: the primary key)."
+)
 @click.option(
     "--subject", metavar="COL", help="The column that says about whom a row is: it is sealed, for that person."
 )
-@click.option("--personal", callback=_names, metavar="A,B", help="With --subject: what else is (default: all).")
+@click.option(
+    "--personal", multiple=True, callback=_names, metavar="A,B", help="With --subject: what else is (default: all)."
+)
 @click.option("--follow", is_flag=True, help="Go on until it is stopped.")
 @click.option("--every", type=Duration(), default="1s", show_default=True, help="With --follow: how often to look.")
 @click.option("--check", is_flag=True, help="Compare the whole table afterwards; exit 1 if it was changed around us.")

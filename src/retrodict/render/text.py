@@ -687,6 +687,8 @@ def _reach(record: Reach) -> list[RenderableType]:
         f"tables          {', '.join(record.tables) or 'none'}",
         f"rows in files   {sum(held.rows for held in record.datasets) or 'none'}",
     ]
+    for source in record.sources:
+        lines.append(f"captured from   {source}: delete it there, too, or it comes in again when it changes")
     if record.files:
         lines.append(f"files of them   {_numbers(record.files)}: sealed, and erased as a whole")
     if record.datasets or record.runs or record.made or record.trained:
