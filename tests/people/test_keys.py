@@ -10,12 +10,16 @@ from pathlib import Path
 import pytest
 
 from retrodict.actions import keys
+from retrodict.actions.export import export
 from retrodict.actions.forget import forget, reach
+from retrodict.actions.log import log
 from retrodict.actions.open import open_workspace
+from retrodict.actions.people import UnknownSubjectError
 from retrodict.actions.predictions import search
 from retrodict.kernel.clock import SystemClock
 from retrodict.kernel.errors import UsageError
 from retrodict.keys import SharedKeysError
+from retrodict.render import text
 from retrodict.serving import Service
 from retrodict.testing.people import make_people, question
 from retrodict.testing.workbench import reopen
@@ -46,18 +50,29 @@ def clone(here: Workspace, tmp_path: Path) -> Iterator[Workspace]:
 
 def test_a_clone_reads_what_it_was_given_keys_for(here: Workspace, clone: Workspace, tmp_path: Path) -> None:
     assert [row.inputs for row in search(clone, unseal=True).rows] == [None, None]
+    assert (search(clone, subject="ann").rows, search(clone, subject="ann").strangers) == ((), 2)
+    with pytest.raises(UnknownSubjectError) as unknown:
+        export(clone, "ann")
+    assert "keys receive" in str(unknown.value.hint)
     identity = keys.identity(clone).key
     assert identity == keys.identity(clone).key
     given = keys.share(here, identity, tmp_path / "ann.keys", subjects=["ann"])
     assert (given.subjects, given.texts) == (1, 0)
     taken = keys.receive(clone, tmp_path / "ann.keys")
     assert (taken.keys, taken.new, taken.sender) == (1, 1, keys.identity(here).key)
-    assert [row.inputs for row in search(clone, subject="ann").rows] == [{"age": 30, "city": "Rome"}]
+    found = search(clone, subject="ann")
+    assert [row.inputs for row in found.rows] == [{"age": 30, "city": "Rome"}]
+    assert (found.strangers, text.strangers(found).split()[0]) == (1, "1")
     assert [row.inputs for row in search(clone, unseal=True).rows][-1] is None
     keys.share(here, identity, tmp_path / "all.keys")
     assert keys.receive(clone, tmp_path / "all.keys").new > 1
     assert keys.receive(clone, tmp_path / "all.keys").new == 0
     assert None not in [row.inputs for row in search(clone, unseal=True).rows]
+    assert search(clone, subject="cid").strangers == 0
+    assert [(row.kind, row.what) for row in log(clone, limit=2).rows] == [
+        ("personal.viewed", "predictions: 2 people"),
+        ("keys.received", f"from {keys.identity(here).key}"),
+    ]
 
 
 def test_who_holds_a_persons_key_is_named_when_they_are_forgotten(
@@ -73,6 +88,10 @@ def test_who_holds_a_persons_key_is_named_when_they_are_forgotten(
     assert again.refused == 1
     assert here.keys is not None
     assert here.keys.find_subjects("ann") == []
+    assert search(here, subject="ann").strangers == 0  # who was forgotten is no stranger
+    told = {row.kind: row.what for row in log(here, limit=20).rows}
+    assert told["subject.forgotten"].startswith("s-")
+    assert told["keys.shared"] == f"to {identity}"
 
 
 def _shared_back(clone: Workspace, here: Workspace, tmp_path: Path) -> Path:

@@ -309,6 +309,13 @@ def test_a_moved_alias_is_followed(tmp_path: Path) -> None:
             assert (body["model_version"], body["outputs"][0]["data"]) == ("2", [10])
             body = served.infer("m/versions/1", ask).json()
             assert (body["model_version"], body["outputs"][0]["data"]) == ("1", [5])
+            counted = served.client.get("/metrics").text
+            for name in (
+                "retrodict_rows_total",
+                "retrodict_questions_per_call_count",
+                "retrodict_inference_seconds_count",
+            ):
+                assert f'{name}{{model="m"}} 4.0' in counted  # however the version was asked for
         finally:
             served.stop()
         note = workspace.ledger.checkpoint()

@@ -191,6 +191,9 @@ def test_no_secret_of_a_header_or_an_address_is_on_record(workspace: Workspace, 
             remote.ask(service.fetch, asked)
         assert SECRET not in caught.value.message
         assert SECRET not in repr(asked)
+    named = remote.question("scores", party.url("/score").replace("//", "//u:pw@"), {"x": 1})
+    with pytest.raises(remote.ThirdPartyError, match="refused"):  # a short name hides no other word
+        remote.ask(service.fetch, named)
     stored = [path for path in (tmp_path / "own").rglob("*") if path.is_file()]
     assert [path for path in stored if SECRET.encode() in path.read_bytes()] == []
 

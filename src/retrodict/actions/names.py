@@ -252,6 +252,14 @@ def label(workspace: Workspace, sequenced: Sequenced) -> str:
         case "dispute.resolved":
             about = workspace.logs.find(EventId(str(body["dispute"])))
             return f"dispute {'?' if about is None else about.index}"
+        case "personal.viewed":
+            return f"{body['by']}: {_people(body['subjects'])}" if body["subjects"] else str(body["by"])
+        case "subject.forgotten" | "subject.exported":
+            return _people(body["subjects"])
+        case "keys.shared":
+            return f"to {body['to']}"
+        case "keys.received":
+            return f"from {body['from']}"
         case "checkpoint.witnessed":
             return f"{body['size']} entries"
         case "signer.added":
@@ -266,6 +274,11 @@ def label(workspace: Workspace, sequenced: Sequenced) -> str:
             return f"{number}{body.get('what', 'store')}, {body['size']} entries"
         case _:
             return str(body.get("name", "")) if isinstance(body.get("name"), str) else ""
+
+
+def _people(subjects: object) -> str:
+    assert isinstance(subjects, list | tuple)
+    return str(subjects[0]) if len(subjects) == 1 else f"{len(subjects)} people"
 
 
 def check_model(workspace: Workspace, name: str) -> None:

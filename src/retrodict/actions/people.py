@@ -21,7 +21,8 @@ class UnknownSubjectError(UsageError):
 
     slug = "unknown-subject"
     hint = (
-        "Write it as it stands in the field that models and files were declared with; who was forgotten is not known."
+        "Write it as it stands in the field that models and files were declared with; who was forgotten is not known, "
+        "and whose keys other clones hold, only after `retrodict keys receive`."
     )
 
     def __init__(self, identity: str) -> None:
@@ -54,6 +55,17 @@ def found(workspace: Workspace, identity: str) -> list[Subject]:
     if not subjects:
         raise UnknownSubjectError(identity)
     return subjects
+
+
+def strangers(workspace: Workspace) -> int:
+    """Return how many people of the record nobody here can name: no key of theirs was given to this clone."""
+    database = workspace.views.database()
+    gone: set[str] = set()
+    for entry in database.execute("SELECT DISTINCT entry FROM personal_forgotten").fetchall():
+        body = workspace.logs.event(entry[0]).event.body  # type: ignore[arg-type]
+        gone |= {str(name) for name in body.get("subjects", ())}  # type: ignore[attr-defined]
+    known = set() if workspace.keys is None else workspace.keys.known_subjects()
+    return len(predictions.people(database) - known - gone)
 
 
 def found_anywhere(workspace: Workspace, identity: str) -> tuple[list[Subject], PersonRows]:

@@ -13,7 +13,7 @@ from typing import Any
 import apsw
 
 from retrodict import predictions as records
-from retrodict.actions import names, payloads
+from retrodict.actions import names, payloads, people
 from retrodict.actions.looks import NOT_POSSIBLE, Look
 from retrodict.kernel.clock import parse_rfc3339, rfc3339
 from retrodict.kernel.errors import RetrodictError, UsageError
@@ -65,10 +65,13 @@ class Predictions:
 
     Attributes:
         is_cut: There may be more than the limit let through.
+        strangers: Where one person was asked for: how many people of the record nobody here can name, since their keys
+            are held by other clones. The one who was asked for may be among them.
     """
 
     rows: tuple[PredictionRow, ...]
     is_cut: bool
+    strangers: int = 0
 
 
 def search(
@@ -122,7 +125,9 @@ def search(
     rows = tuple(found[:limit])
     opener.note(rows)
     look.record()
-    return Predictions(rows=rows, is_cut=len(found) > limit)
+    return Predictions(
+        rows=rows, is_cut=len(found) > limit, strangers=0 if subject is None else people.strangers(workspace)
+    )
 
 
 def read_prediction(

@@ -50,6 +50,8 @@ def command(ctx: click.Context, /, as_csv: bool, as_json: bool, **options: Any) 
         door.echo("".join(f"{to_json(row, indent=None)}\n" for row in record.rows))
     else:
         door.draw(text.predictions(record))
+    if record.strangers:
+        door.echo(text.strangers(record), to_stderr=True)
 
 
 @command.command(

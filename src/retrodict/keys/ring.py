@@ -298,6 +298,13 @@ class KeyRing:
         rows = self._file.rows(query, (_tag(self._secrets(), identity),), table="subjects")
         return [Subject(subject=row[0], key=row[1]) for row in rows]
 
+    def known_subjects(self) -> set[str]:
+        """Return the pseudonyms of everybody whom the wrapping key can name; nobody where there is none."""
+        if self._secrets_held is None:
+            return set()
+        query = "SELECT subject FROM subjects WHERE holder = ?"
+        return {str(row[0]) for row in self._file.rows(query, (self._secrets_held.holder,), table="subjects")}
+
     def subject_key(self, subject: str) -> str | None:
         """Return the id of the key that seals everything about a subject, or None where this workspace has none."""
         rows = self._file.rows("SELECT key FROM subjects WHERE subject = ?", (subject,), table="subjects")

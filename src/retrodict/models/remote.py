@@ -247,7 +247,7 @@ def _without(text: str, asked: Question, headers: Mapping[str, str]) -> str:
     words = [word for value in headers.values() for word in value.split() if len(word) > 6]
     secrets = [*headers.values(), *words, asked.url, parts.password or "", parts.username or ""]
     for secret in sorted(filter(None, secrets), key=len, reverse=True):
-        text = text.replace(secret, _HIDDEN)
+        text = re.sub(rf"(?<!\w){re.escape(secret)}(?!\w)" if len(secret) < 5 else re.escape(secret), _HIDDEN, text)
     return text
 
 

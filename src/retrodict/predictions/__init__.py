@@ -26,6 +26,7 @@ if TYPE_CHECKING:
         kept,
         made_body,
         payloads,
+        people,
         sample,
         subjects,
     )
@@ -45,6 +46,7 @@ _HOMES = {
     "declared_body": "records",
     "disputes": "records",
     "entries_about": "records",
+    "people": "records",
     "fetched_body": "records",
     "kept": "records",
     "made_body": "records",
@@ -72,6 +74,7 @@ __all__ = [
     "kept",
     "made_body",
     "payloads",
+    "people",
     "sample",
     "subjects",
 ]

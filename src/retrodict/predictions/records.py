@@ -701,6 +701,11 @@ def subjects(db: apsw.Connection, entry: int) -> tuple[str, ...]:
     return tuple(str(row[0]) for row in db.execute(query, (entry,)))
 
 
+def people(db: apsw.Connection) -> set[str]:
+    """Return the pseudonyms of everybody whom a call is about."""
+    return {str(row[0]) for row in db.execute("SELECT DISTINCT subject FROM predictions_subjects")}
+
+
 def entries_about(db: apsw.Connection, subject: str) -> list[int]:
     """Return the entries of the calls that are about a person, by pseudonym, oldest first."""
     query = "SELECT entry FROM predictions_subjects WHERE subject = ? ORDER BY entry"

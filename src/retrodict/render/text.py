@@ -602,6 +602,14 @@ def predictions(record: Predictions) -> RenderableType:
     return Group(drawn, Text(f"There are more than these {len(record.rows)}; -n shows more.", style="dim"))
 
 
+def strangers(record: Predictions) -> str:
+    """Render whom a search for one person cannot tell from that person."""
+    return (
+        f"{record.strangers:,} of the people in the record cannot be named here, and may be meant: other clones hold "
+        "their keys (`retrodict keys receive`)."
+    )
+
+
 def _output(row: PredictionRow) -> str:
     if row.gap is not None and row.outputs is None:
         return row.gap

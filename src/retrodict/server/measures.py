@@ -66,10 +66,11 @@ class Measures:
         count.observe(seconds)
 
     def scored(self, model: str, questions: int, rows: int) -> None:
-        """Count one call of a model."""
+        """Count one call of a model, by what was asked for: `churn@champion` and `churn@2` are both `churn`."""
         counts = self._calls.get(model)
         if counts is None:
-            counts = self._calls[model] = (self.questions.labels(model), self.rows.labels(model))
+            name = model.partition("@")[0]
+            counts = self._calls[model] = (self.questions.labels(name), self.rows.labels(name))
         counts[0].observe(questions)
         counts[1].inc(rows)
 
