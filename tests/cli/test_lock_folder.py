@@ -37,7 +37,6 @@ def _commit(project: Path, message: str) -> None:
 def repository(project: Path, retrodict: Command) -> Path:
     """Five neighbours and a folder, pinned and committed."""
     _git(project, "init", "-q", "-b", "main")
-    (project / ".gitignore").write_text("/data/\n")
     (project / "data").mkdir()
     assert retrodict("init").code == 0
     for name in "abcde":
@@ -47,7 +46,7 @@ def repository(project: Path, retrodict: Command) -> Path:
     assert retrodict("add", *(f"data/{name}.txt" for name in "abcde"), "data/folder").code == 0
     done = retrodict("lock", "--json")
     assert done.code == 0, done.err
-    assert (done.record["ignored_in"], done.record["in_git"]) == ([], [])
+    assert (done.record["ignored_in"], done.record["in_git"]) == (None, [])
     _commit(project, "pinned")
     return project
 
@@ -65,14 +64,14 @@ def test_a_project_in_git_pins_by_itself_and_keeps_data_out(project: Path, retro
         (project / "data" / name).write_text(f"{name}\n")
     _git(project, "add", "data/in git.csv")
     first = retrodict("add", *(f"data/{name}" for name in ("a.csv", "odd [x]* .csv ", "in git.csv")))
-    assert "git is to leave these data alone: data/.gitignore" in first.err
+    assert f"git is to leave these data alone: {project}/.git/info/exclude" in first.err
     assert "git keeps data/in git.csv too" in first.err
     assert retrodict("add", "data/ann.csv", "--personal").code == 0
     (project / "data" / "in git.csv").write_text("another\n")
     assert retrodict("add", "data/a.csv", "data/in git.csv").err == ""
     _commit(project, "pinned")
     kept = _git(project, "ls-files", "-z").split("\0")
-    assert {name for name in kept if name.startswith("data/")} == {"data/.gitignore", "data/in git.csv"}
+    assert {name for name in kept if name.startswith("data/")} == {"data/in git.csv"}
     assert len([name for name in kept if name.startswith("retrodict.lock/")]) == 3
     (project / "data" / "a.csv").write_text("2\n")
     assert retrodict("add", "data/a.csv").err == ""
@@ -81,7 +80,7 @@ def test_a_project_in_git_pins_by_itself_and_keeps_data_out(project: Path, retro
     assert retrodict("checkout").code == 0
     assert (project / "data" / "a.csv").read_text() == "a.csv\n"
     assert retrodict("untrack", "data/a.csv", "--reason", "done").code == 0
-    assert "a.csv" not in (project / "data" / ".gitignore").read_text()
+    assert "a.csv" not in (project / ".git" / "info" / "exclude").read_text()
 
 
 def test_pins_are_not_begun_where_they_are_not_wanted(project: Path, retrodict: Command) -> None:
@@ -91,7 +90,7 @@ def test_pins_are_not_begun_where_they_are_not_wanted(project: Path, retrodict: 
     assert retrodict("add", "a.csv").err == ""
     assert sorted(os.listdir(project)) == [".git", ".retrodict", "a.csv"]
     assert retrodict("lock").code == 0
-    assert (project / ".gitignore").read_text() == "/a.csv\n"
+    assert (project / ".git" / "info" / "exclude").read_text().endswith("\n/a.csv\n")
     assert retrodict("lock", "off", "--json").record["removed"] == 1
     (project / "a.csv").write_text("2\n")
     assert retrodict("add", "a.csv").err == ""
@@ -149,6 +148,34 @@ def test_edits_additions_and_removals_of_neighbours_merge(
     for name, text in expected.items():
         # What was untracked is left alone, whatever branch it was untracked on.
         assert found[name] == text, name
+
+
+@pytest.mark.parametrize("where", [".", "a [project] in it"])
+def test_a_new_clone_does_not_take_data_into_git(project: Path, retrodict: Command, where: str) -> None:
+    _git(project, "init", "-q", "-b", "main")
+    inner = project / where
+    inner.mkdir(exist_ok=True)
+    assert retrodict("init", where).code == 0
+    for name in ("a.csv", "ann.csv"):
+        (inner / name).write_text(f"{name}\n")
+    assert retrodict("-C", where, "add", "a.csv").code == 0
+    assert retrodict("-C", where, "add", "ann.csv", "--personal").code == 0
+    assert retrodict("-C", where, "remote", "add", "origin", str(project / ".git" / "remote")).code == 0
+    assert retrodict("-C", where, "push").code == 0
+    _commit(project, "pinned")
+    assert _git(project, "ls-files").count(".csv") == 1  # the pin
+    clone = project.parent / "clone"
+    _git(project, "clone", "-q", ".", str(clone))
+    there = str(clone / where)
+    assert retrodict("clone", str(project / ".git" / "remote"), str(project.parent / "held")).code == 0
+    (project.parent / "held" / ".retrodict").rename(clone / where / ".retrodict")
+    assert retrodict("-C", there, "checkout").code == 0
+    assert (clone / where / "a.csv").read_text() == "a.csv\n"
+    assert _git(clone, "status", "--porcelain") == ""
+    _git(clone, "worktree", "add", "-q", "../beside")
+    (clone / ".git" / "info" / "exclude").unlink()
+    assert retrodict("-C", there, "checkout", "dataset:a.csv@v1").code == 0  # by its name, too
+    assert _git(clone, "status", "--porcelain") == ""
 
 
 def test_two_versions_of_one_thing_are_a_conflict_that_is_named(repository: Path, retrodict: Command) -> None:

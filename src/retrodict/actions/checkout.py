@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from retrodict.actions import located, looks
+from retrodict import pins
+from retrodict.actions import located, looks, pinning
 from retrodict.actions.forgetting import Forgetting, find_forgetting
 from retrodict.actions.located import Content
 from retrodict.actions.personal_files import PersonalFiles
@@ -56,6 +57,7 @@ def checkout(
     Raises:
         UsageError: The reference names no bytes, or there is no destination, or bytes that nobody holds are in the way.
         SealedValuesError: It is personal, and its key is not held here, or no look can be recorded.
+        PinError: Git cannot be told to leave the data alone.
         MissingObjectError: Its bytes are not held. AlteredObjectError: They are not what they were.
     """
     found = located.locate(workspace, reference, environment=environment)
@@ -71,6 +73,8 @@ def checkout(
         if found.home is None:
             raise UsageError(f"{reference} has no place of its own", hint="Say where to write it: checkout REF DEST.")
         destination = workspace.root / found.home
+        if pins.is_used(workspace.root):
+            pinning.keep_out(workspace, [found.home])  # in a new clone git does not know yet
     files = PersonalFiles(workspace)
 
     def allow(replaced: Iterable[tuple[bytes, Digest | None]]) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 from retrodict import datasets, pins
-from retrodict.actions import derivation
+from retrodict.actions import derivation, pinning
 from retrodict.actions.personal_files import PersonalFiles
 from retrodict.actions.places import Ignored
 from retrodict.actions.ways import in_the_way, wanted_places, would_be_lost
@@ -59,7 +59,7 @@ def checkout_pinned(
         progress: Told of files.
 
     Raises:
-        PinError: A pin cannot be followed.
+        PinError: A pin cannot be followed, or git not be told to leave its data alone.
         MissingObjectError: Bytes that are pinned are not held.
         UsageError: There is no `retrodict.lock/`; bytes that nobody holds are in the way; a path leaves the project.
         AlteredObjectError: Bytes are not what they were; what was written before stays.
@@ -83,6 +83,7 @@ def checkout_pinned(
         below = [(name, e.kind, e.digest) for name, e in objects.walk(pin.content)] if pin.type == "tree" else []
         for path in in_the_way(workspace, files, wanted_places(pin.content, place, below)):
             raise would_be_lost(path, place)
+    pinning.keep_out(workspace, [pin.path for pin in found.values()])  # in a new clone git does not know yet
     placed = [*_unpinned(workspace, files, found)]
     for pin in found.values():
         place = _place(workspace, pin)

@@ -28,13 +28,13 @@ class Locked:
     Attributes:
         folder: The folder.
         pins: A row for each name; "removed": the record does not track it.
-        ignored_in: The `.gitignore` files in which git was told to leave what is pinned alone.
+        ignored_in: The file in which git was told, now, to leave what is pinned alone; None: nothing was new to it.
         in_git: Pinned paths that git keeps, too.
     """
 
     folder: str
     pins: tuple[Pinned, ...]
-    ignored_in: tuple[str, ...]
+    ignored_in: str | None
     in_git: tuple[str, ...]
 
 
@@ -86,6 +86,6 @@ def lock(workspace: Workspace) -> Locked:
     return Locked(
         folder=str(workspace.root / pins.FOLDER),
         pins=tuple(rows),
-        ignored_in=tuple(changed),
+        ignored_in=changed,
         in_git=tuple(in_git),
     )

@@ -36,8 +36,8 @@ def pin_of(version: DatasetVersion) -> Pin | None:
 def pin(workspace: Workspace, names: Sequence[str]) -> None:
     """Pin the current versions of `names`, and touch no other pin: git may have checked out another branch's.
 
-    In a git work tree the folder is begun where there is none, unless `lock off` was said; and what git would take in
-    is put into `.gitignore`.
+    In a git work tree the folder is begun where there is none, unless `lock off` was said; and git is told to
+    leave the data alone.
 
     Raises:
         PinError: The folder cannot be written.
@@ -58,16 +58,26 @@ def pin(workspace: Workspace, names: Sequence[str]) -> None:
                 known.add(found.path)  # it was said when it was new
             pins.write(root, found)
         paths += [head.path for head in heads[:1] if head.is_tracked]  # personal data least of all belong into git
-    try:
-        changed, kept = worktree.keep_out(root, paths)
-    except OSError as error:
-        raise pins.PinError(f"{error.filename} cannot be written: {error.strerror}") from error
-    if changed:
-        workspace.notes.append(f"git is to leave these data alone: {', '.join(changed)} says so now")
+    kept = keep_out(workspace, paths)
     kept = [path for path in kept if path not in known]
     if kept:
         many = f" and {len(kept) - 3} more" if len(kept) > 3 else ""
         workspace.notes.append(f"git keeps {', '.join(kept[:3])}{many} too; `git rm --cached` ends that")
+
+
+def keep_out(workspace: Workspace, paths: Sequence[str]) -> list[str]:
+    """Tell git to leave alone what lies at these paths, and say so; return those that it keeps already.
+
+    Raises:
+        PinError: The file that says so cannot be written.
+    """
+    try:
+        changed, kept = worktree.keep_out(workspace.root, paths)
+    except OSError as error:
+        raise pins.PinError(f"{error.filename} cannot be written: {error.strerror}") from error
+    if changed:
+        workspace.notes.append(f"git is to leave these data alone: {changed} says so now")
+    return kept
 
 
 def begin(root: Path, folder: Path) -> bool:

@@ -1,4 +1,8 @@
-"""The git work tree round a project: whether there is one, and what it is to leave to us (`.gitignore`). No verb."""
+"""The git work tree round a project: whether there is one, and what it is to leave to us. No verb.
+
+What is pinned is put into the repository's `info/exclude`, which git does not keep, and not into a `.gitignore`: two
+people who add or remove neighbours would be in conflict there, and `retrodict.lock/` says already what is ours.
+"""
 
 from __future__ import annotations
 
@@ -21,43 +25,53 @@ def is_within(root: Path) -> bool:
     return _ask(root, "check-ignore", "./") is None  # 1: it is not ignored
 
 
-def keep_out(root: Path, paths: Iterable[str]) -> tuple[list[str], list[str]]:
-    """Put what git does not ignore, and does not keep, into the `.gitignore` beside it, as `dvc add` does.
+def keep_out(root: Path, paths: Iterable[str]) -> tuple[str | None, list[str]]:
+    """Put what git does not ignore, and does not keep, into the repository's `info/exclude`.
 
     Args:
         paths: Relative to `root`.
 
     Returns:
-        The `.gitignore` files that were changed, and the paths that git keeps already, which are left as they are.
+        That file, if it was changed; and the paths that git keeps already, which are left as they are.
     """
     wanted = [path for path in paths if path and "\n" not in path]
     new = _not_ignored(root, wanted)
+    found = _exclude(root) if new else None
+    if found is None:
+        return None, []
+    file, prefix = found
     held: list[str] = []
     for start in range(0, len(new), _AT_ONCE):
         asked = [f":(literal){path}" for path in new[start : start + _AT_ONCE]]
         held += map(os.fsdecode, _names(root, "ls-files", "-z", "--", *asked))
     kept = {path for path in new if any(name == path or name.startswith(path + "/") for name in held)}
-    changed = []
-    for path in new:
-        file = (root / path).parent / ".gitignore"
-        if path in kept or file.is_symlink():
-            continue
+    lines = b"".join(_line(prefix + path) + b"\n" for path in new if path not in kept)
+    if lines:
+        file.parent.mkdir(exist_ok=True)
         before = file.read_bytes() if file.exists() else b""
-        gap = b"" if not before or before.endswith(b"\n") else b"\n"
         with file.open("ab") as opened:
-            opened.write(gap + _line(path) + b"\n")
-        changed.append(file.relative_to(root).as_posix())
-    return sorted(set(changed)), sorted(kept)
+            opened.write((b"" if not before or before.endswith(b"\n") else b"\n") + lines)
+    return str(file) if lines else None, sorted(kept)
 
 
 def let_in(root: Path, path: str) -> None:
-    """Take a path out of the `.gitignore` beside it, where it stands there by itself."""
-    file = (root / path).parent / ".gitignore"
-    if path and file.is_file() and not file.is_symlink():
+    """Take a path out of the repository's `info/exclude`, where it stands there by itself."""
+    found = _exclude(root) if path else None
+    if found is not None and found[0].is_file():
+        file, prefix = found
         lines = file.read_bytes().splitlines(keepends=True)
-        left = [line for line in lines if line.rstrip(b"\r\n") != _line(path)]
+        left = [line for line in lines if line.rstrip(b"\r\n") != _line(prefix + path)]
         if len(left) < len(lines):
             file.write_bytes(b"".join(left))
+
+
+def _exclude(root: Path) -> tuple[Path, str] | None:
+    """Return the file, and where `root` lies in the work tree ("" or "sub/"); None where there is no git."""
+    answer = _ask(root, "rev-parse", "--git-path", "info/exclude", "--show-prefix")
+    if answer is None:
+        return None
+    file, prefix = os.fsdecode(answer).split("\n")[:2]
+    return Path(os.path.normpath(root / file)), prefix
 
 
 def _not_ignored(root: Path, paths: Sequence[str]) -> list[str]:
@@ -73,8 +87,7 @@ def _not_ignored(root: Path, paths: Sequence[str]) -> list[str]:
 
 
 def _line(path: str) -> bytes:
-    name = os.fsencode(path.rpartition("/")[2])
-    escaped = b"/" + _SPECIAL.sub(rb"\\\1", name)
+    escaped = b"/" + _SPECIAL.sub(rb"\\\1", os.fsencode(path))
     return escaped[:-1] + b"\\ " if escaped.endswith(b" ") else escaped
 
 

@@ -397,7 +397,7 @@ def locked(record: Locked) -> RenderableType:
         listing("Nothing is tracked.", ["", "version"], [(p.change, p.reference) for p in record.pins], wrap=[])
     ]
     if record.ignored_in:
-        parts.append(Text(f"Git is to leave these data alone: {', '.join(record.ignored_in)} says so now."))
+        parts.append(Text(f"Git is to leave these data alone: {record.ignored_in} says so now."))
     if record.in_git:
         parts.append(Text("Git keeps these, too; `git rm --cached` ends that:"))
         parts += [Text(f"  {path}") for path in record.in_git]
