@@ -126,8 +126,12 @@ def test_a_derived_version_comes_back_by_itself(retrodict: Command, raw: Path) -
     assert retrodict("derive", "verify", "half.bin").code == 0
     plan = retrodict("gc", "release", "half.bin", "--json").record
     assert (plan["proven"], plan["frees"]["stored_bytes"] < 200_000) == (True, True)  # most of it is the source's
+    assert retrodict("gc", "release", "raw", "--json").record["remakings"] == [
+        {"version": "dataset:half.bin@v1", "is_held": True}
+    ]
     retrodict("gc", "release", "half.bin", "--apply", "--reason", "can be made again")
     retrodict("gc", "--apply", "--grace", "0s")
+    assert "its bytes were let go, and would be lost" in " ".join(retrodict("gc", "release", "raw").out.split())
     assert retrodict("derive", "--json").record["rows"][0]["state"] == "missing"
     os.unlink("half.bin")
     assert retrodict("checkout", "half.bin").code == 0

@@ -31,6 +31,18 @@ class Loss:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Remaking:
+    """A derived version that is made from what goes, and could not be made again, nor its proof be repeated.
+
+    Attributes:
+        is_held: Its bytes are here; if they are not, they would be lost.
+    """
+
+    version: str
+    is_held: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Released:
     """What was let go, or would be.
 
@@ -38,7 +50,7 @@ class Released:
         reference: What was named; `content` is its object, a file or a folder.
         frees: What the store holds for it and for nothing else.
         entries: How many entries name it.
-        losses: Which models lean on it.
+        losses: Which models lean on it; `remakings`: which derived versions do.
         recipe: It is a derived version, which can be made again; `proven`: it was, bit for bit, the last time.
         entry: Of the event that records it; None: nothing was done.
     """
@@ -48,6 +60,7 @@ class Released:
     frees: Weight
     entries: int
     losses: tuple[Loss, ...]
+    remakings: tuple[Remaking, ...]
     recipe: Digest | None
     proven: bool
     entry: int | None
@@ -90,12 +103,14 @@ def release(
     named = Named(workspace, progress=progress)
     with_it = objects.needed(named.roots().needed, progress=progress)
     without = objects.needed(named.roots(without=content).needed, progress=progress)
+    losses, remakings = _leaning(workspace, content)
     found = Released(
         reference=resolved.printed,
         content=content,
         frees=objects.weigh(with_it - without),
         entries=len(provenance.neighbours(database, Ref(content), limit=1_000)),
-        losses=_losses(workspace, content),
+        losses=losses,
+        remakings=remakings,
         recipe=recipe,
         proven=proven,
         entry=None,
@@ -113,7 +128,7 @@ def release(
     return replace(found, entry=batch.append()[-1].index)
 
 
-def _losses(workspace: Workspace, content: Digest) -> tuple[Loss, ...]:
+def _leaning(workspace: Workspace, content: Digest) -> tuple[tuple[Loss, ...], tuple[Remaking, ...]]:
     database = workspace.views.database()
     graph = provenance.downstream(database, Ref(content), limit_per_node=1_000)
     own = {model.event for model in models.find(database, content=content)}
@@ -128,4 +143,13 @@ def _losses(workspace: Workspace, content: Digest) -> tuple[Loss, ...]:
                     answers=predictions.answered(database, model.event),
                 )
             )
-    return tuple(sorted(losses, key=lambda loss: (loss.how, loss.model)))
+    remakings = [
+        Remaking(version=version.label, is_held=workspace.objects.has(version.content))
+        for node in graph.nodes
+        if node.event_kind == "dataset.derived" and node.depth == 1
+        for version in datasets.find(database, event=EventId(node.ref))
+    ]
+    return (
+        tuple(sorted(losses, key=lambda loss: (loss.how, loss.model))),
+        tuple(sorted(remakings, key=lambda one: (one.is_held, one.version))),
+    )

@@ -94,6 +94,9 @@ def released(record: Released) -> RenderableType:
     named = count(record.entries, "entry names it", "entries name it")
     parts = [f"{record.reference}  {short(record.content)}: {says} {_weight(record.frees)}; {named}"]
     parts += [_loss(loss) for loss in record.losses]
+    for one in record.remakings:
+        also = "" if one.is_held else ": its bytes were let go, and would be lost"
+        parts.append(f"{one.version} is derived from it, and could not be made again{also}")
     if record.recipe is not None:
         if record.proven:
             parts.append(
