@@ -176,6 +176,50 @@ def test_a_push_that_is_killed_leaves_nothing_that_the_next_does_not_use_or_clea
     bob.sound()
 
 
+def test_parts_of_a_push_that_was_killed_are_removed_by_the_next(ada: Person, s3: S3) -> None:
+    boto3 = pytest.importorskip("boto3")
+    client = boto3.client("s3", endpoint_url=os.environ["AWS_ENDPOINT"], region_name="us-east-1")
+    bucket, prefix = s3.url("parts").removeprefix("s3://").split("/", 1)
+
+    def uploads() -> list[str]:
+        return sorted(up["Key"] for up in client.list_multipart_uploads(Bucket=bucket).get("Uploads", ()))
+
+    ada = at(ada, s3.url("parts"))
+    (ada.root / "large.bin").write_bytes(random.Random(SEED).randbytes(24 << 20))
+    with ada.open() as workspace:
+        add(workspace, [ada.root / "large.bin"])
+    outside = f"{prefix}-beside/packs/{'0' * 64}.pack"
+    client.create_multipart_upload(Bucket=bucket, Key=outside)
+    s3.fault, s3.matching, s3.faults = "stall", b"partNumber=3", 1
+    process = start(ada, "push")
+    while s3.faults:
+        assert process.poll() is None, "the push ended before it could be killed"
+        time.sleep(0.05)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    (began,) = [key for key in uploads() if key != outside]
+    # Somebody else's, too; the server says of every upload that it began in 2010.
+    client.create_multipart_upload(Bucket=bucket, Key=f"{prefix}/packs/{'1' * 64}.pack")
+    assert ada.push().new_packs >= 1
+    assert uploads() == [outside]
+    assert began.removeprefix(f"{prefix}/") in open_remote(ada.url).list("packs/")
+
+
+def test_what_is_being_pushed_to_a_folder_is_no_leftover_to_others(tmp_path: Path) -> None:
+    remote, data = open_remote(str(tmp_path)), memoryview(bytes(100))
+
+    def parts() -> Iterator[memoryview]:
+        yield data
+        assert open_remote(str(tmp_path)).list("packs/") == {}  # somebody pulls
+        yield data
+
+    remote.put_parts("packs/a.pack", 200, parts)
+    assert remote.list("packs/") == {"packs/a.pack": 200}
+    (tmp_path / "packs" / ".tmp-1-ab").write_bytes(bytes(100))  # its writer was killed
+    remote.list("packs/")
+    assert sorted(os.listdir(tmp_path / "packs")) == ["a.pack"]
+
+
 def test_a_pull_that_is_killed_is_taken_up_by_the_next(ada: Person, bob: Person) -> None:
     draw = random.Random(SEED)
     ada.write("x\n1\n")

@@ -117,18 +117,45 @@ def write_file(path: Path, data: bytes, *, mode: int = 0o644, disk: Disk = REAL_
     write_parts(path, (memoryview(data),), mode=mode, disk=disk)
 
 
+def _begin(path: Path, mode: int, disk: Disk) -> tuple[Path, int]:
+    """Return a new file beside `path`, locked: while somebody is writing it, it is no leftover."""
+    while True:
+        temporary = path.with_name(f".tmp-{os.getpid()}-{os.urandom(6).hex()}")
+        fd = disk.create(temporary, mode)
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX)
+        except OSError:  # not every file system has locks; then nobody gets one to remove it either
+            return temporary, fd
+        if os.fstat(fd).st_nlink:
+            return temporary, fd
+        os.close(fd)  # it was taken for a leftover before it was locked
+
+
+def remove_abandoned(path: str | Path) -> None:
+    """Remove what `write_parts` was writing when it was killed.
+
+    Raises:
+        OSError: Somebody is writing it still, or that cannot be told; it stays.
+    """
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        os.unlink(path)
+    finally:
+        os.close(fd)
+
+
 def write_parts(path: Path, parts: Iterable[memoryview], *, mode: int = 0o644, disk: Disk = REAL_DISK) -> None:
     """Put what `parts` yields at `path` as `write_file` does; where they raise, `path` stays as it was."""
-    temporary = path.with_name(f".tmp-{os.getpid()}-{os.urandom(6).hex()}")
-    fd = disk.create(temporary, mode)
+    temporary, fd = _begin(path, mode, disk)
     try:
         try:
             for part in parts:
                 disk.write(fd, part)
             disk.sync(fd)
+            disk.rename(temporary, path)
         finally:
             os.close(fd)
-        disk.rename(temporary, path)
     except Exception:
         with contextlib.suppress(OSError):
             disk.unlink(temporary)

@@ -5,12 +5,13 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import threading
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import parse_qsl, urlsplit, urlunsplit
 
-from retrodict.kernel.durable import REAL_DISK, Disk, parts_of, sync_folder, write_parts
+from retrodict.kernel.durable import REAL_DISK, Disk, parts_of, remove_abandoned, sync_folder, write_parts
 from retrodict.kernel.errors import MissingExtraError, UnavailableError, UsageError
 from retrodict.kernel.protocols import Remote
 
@@ -25,6 +26,7 @@ _PART = (
 _PARTS = 10_000  # which S3 takes at most
 _RETRIES = 3
 _RETRY_S = 60
+_ABANDONED_S = 86400  # an upload that was begun so long ago was cut off
 
 
 class RemoteError(UnavailableError):
@@ -115,7 +117,7 @@ class DirectoryRemote:
             for entry in entries:
                 if entry.name.startswith(".tmp-"):
                     with contextlib.suppress(OSError):
-                        os.unlink(entry.path)
+                        remove_abandoned(entry.path)
                 elif _NAME.match(entry.name) and entry.is_file():
                     found[prefix + entry.name] = entry.stat().st_size
         return found
@@ -160,6 +162,8 @@ class BucketRemote:
         retry: Any = {"max_retries": _RETRIES, "retry_timeout": timedelta(seconds=min(_RETRY_S, 3 * timeout_s))}
         with self._translated():
             self._store: Any = from_url(url, client_options=client, retry_config=retry)
+        self._looking = threading.Lock()
+        self._cut_off: _CutOff | None = None
 
     @property
     def place(self) -> str:
@@ -175,6 +179,11 @@ class BucketRemote:
         if size_bytes <= _PART:
             self.put(name, b"".join(map(bytes, parts())))
             return
+        if self._place.startswith("s3"):
+            with self._looking:
+                if self._cut_off is None:
+                    self._cut_off = _CutOff(self._obstore, self._store)
+            self._cut_off.remove(name)
         part = max(_PART, -(-size_bytes // _PARTS))
         # It holds on to what it is given, so each part is copied.
         self._tried(
@@ -252,3 +261,62 @@ class BucketRemote:
             # The first line says what happened; the rest is the library's own state, and a URL in it may bear a token.
             problem = (str(error).splitlines() or [type(error).__name__])[0].partition(" in ")
             raise RemoteError(self.place, problem[0]) from error
+
+
+class _CutOff:
+    """Uploads in parts, in a bucket of S3, that were begun below a prefix and not ended: their parts cost, unseen.
+
+    obstore cannot list them. Whoever may not, or has no boto3, leaves them to a rule of the bucket's.
+    """
+
+    def __init__(self, obstore: Any, store: Any) -> None:
+        """Find what there is, and abort what began over a day ago, by the bucket's own clock."""
+        from email.utils import parsedate_to_datetime  # 10 ms
+
+        self._uploads: dict[str, list[str]] = {}
+        self._prefix = f"{store.prefix}/" if store.prefix else ""
+        try:
+            import boto3  # an extra, 250 ms
+            import botocore.exceptions
+            from botocore.config import Config
+        except ImportError:
+            return
+        self._errors: Any = (botocore.exceptions.BotoCoreError, botocore.exceptions.ClientError)
+        self._bucket = store.config["bucket"]
+        try:
+            endpoint, region, style = _end_point(obstore, store, self._bucket)
+        except (obstore.exceptions.BaseError, KeyError, ValueError):
+            return  # nothing is signed: an open bucket
+        config = Config(
+            connect_timeout=10,
+            read_timeout=_TIMEOUT_S,
+            retries={"total_max_attempts": 2},
+            s3={"addressing_style": style},
+        )
+        with contextlib.suppress(*self._errors):
+            self._client = boto3.client("s3", endpoint_url=endpoint, region_name=region, config=config)
+            pages = self._client.get_paginator("list_multipart_uploads")
+            for page in pages.paginate(Bucket=self._bucket, Prefix=self._prefix):
+                now = parsedate_to_datetime(page["ResponseMetadata"]["HTTPHeaders"]["date"])
+                for upload in page.get("Uploads", ()):
+                    self._uploads.setdefault(upload["Key"], []).append(upload["UploadId"])
+                    if (now - upload["Initiated"]).total_seconds() > _ABANDONED_S:
+                        self.remove(upload["Key"].removeprefix(self._prefix))
+
+    def remove(self, name: str) -> None:
+        """Abort what had been begun under a name before."""
+        key = self._prefix + name
+        for upload in self._uploads.pop(key, ()):
+            with contextlib.suppress(*self._errors):
+                self._client.abort_multipart_upload(Bucket=self._bucket, Key=key, UploadId=upload)
+
+
+def _end_point(obstore: Any, store: Any, bucket: str) -> tuple[str, str, str]:
+    """Return where a store's requests go, its region, and how the bucket is addressed, as a signed request says."""
+    from datetime import timedelta
+
+    url = urlsplit(obstore.sign(store, "GET", "x", timedelta(minutes=1)))
+    region = dict(parse_qsl(url.query))["X-Amz-Credential"].split("/")[-3]
+    if url.path.startswith(f"/{bucket}/"):
+        return f"{url.scheme}://{url.netloc}", region, "path"
+    return f"{url.scheme}://{url.netloc.removeprefix(bucket + '.')}", region, "virtual"
