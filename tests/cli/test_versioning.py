@@ -44,7 +44,9 @@ def test_a_folder_with_odd_names_comes_back(retrodict: Command, project: Path) -
     (folder / "run.sh").chmod(0o755)
     (folder / "link").symlink_to("../../outside")
     Path(os.fsdecode(os.fsencode(folder) + b"/caf\xe9")).write_bytes(b"latin")
+    (folder / "a\nb3-00  1 B  feigned").write_bytes(b"")
     assert retrodict("add", "images").code == 0
+    assert "a\\nb3-00  1 B  feigned" in retrodict("ls", "images").out
     assert retrodict("checkout", "dataset:images", "back").code == 0
     back = project / "back"
     assert (back / "empty").is_dir()

@@ -156,6 +156,62 @@ def test_a_listing_has_one_name_whatever_its_order_and_comes_back_sorted(
     assert size == sum(e.size for e in listing)
 
 
+@settings(max_examples=50, deadline=None)
+@given(
+    one=entries,
+    other=entries,
+    shared=entries,
+    leaf=st.integers(1, 6),
+)
+def test_looking_one_entry_up_and_comparing_two_folders_are_as_with_the_whole_listings(
+    one: list[TreeEntry], other: list[TreeEntry], shared: list[TreeEntry], leaf: int
+) -> None:
+    kept: dict[bytes, bytes] = {}
+    read: list[bytes] = []
+
+    def keep(node: bytes) -> bytes:
+        name = blake3.blake3(node).digest()
+        kept[name] = node
+        return name
+
+    def load(name: bytes) -> bytes:
+        read.append(name)
+        return kept[name]
+
+    a = {entry.name: entry for entry in (*one, *shared)}
+    b = {entry.name: entry for entry in (*other, *shared)}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tree, "LEAF", leaf)
+        (root, _), (beside, _) = (tree.build(list(side.values()), keep) for side in (a, b))
+        only = [{n: e for n, e in x.items() if y.get(n) != e} for x, y in ((a, b), (b, a))]
+        assert list(tree.differences(root, beside, load)) == only
+        assert tree.differences(root, root, load) == ({}, {})
+        for name in {*a, *b}:
+            assert tree.find(root, name, load) == a.get(name)
+    assert root in read or root == beside
+
+
+def test_of_a_large_folder_only_what_differs_is_read() -> None:
+    kept: dict[bytes, bytes] = {}
+    read: list[bytes] = []
+
+    def keep(node: bytes) -> bytes:
+        name = blake3.blake3(node).digest()
+        kept[name] = node
+        return name
+
+    def load(name: bytes) -> bytes:
+        read.append(name)
+        return kept[name]
+
+    listing = [TreeEntry(name=b"%d" % n, kind="file", digest=Digest(f"b3-{n:064x}"), size=n) for n in range(40_000)]
+    root, _ = tree.build(listing, keep)
+    other, _ = tree.build(listing[1:], keep)
+    assert tree.differences(root, other, load) == ({b"0": listing[0]}, {})
+    assert tree.find(root, b"0", load) == listing[0]
+    assert len(read) < 12 < len(kept)
+
+
 def test_changing_one_of_many_files_rewrites_one_leaf_and_the_nodes_above(store: ObjectStore) -> None:
     empty = store.put(b"")
     many = [TreeEntry(name=b"%d" % i, kind="file", digest=empty, size=0) for i in range(20_000)]

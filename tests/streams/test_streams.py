@@ -144,7 +144,7 @@ def test_what_is_no_proof_is_refused(text: str) -> None:
 @pytest.mark.parametrize(
     ("form", "text", "says"),
     [
-        ("jsonl", b'{"a":1}\n{"a":\n{"a":3}\n', "line 2"),
+        ("jsonl", b'{"a":1}\n{"a":\n{"a":3}\n', "line 2, column 6, is not JSON: Expecting value"),
         ("jsonl", b'{"a":NaN}\n', "line 1"),
         ("jsonl", b'{"a":1} {"b":2}\n', "line 1"),
         ("jsonl", b'"\xff"\n', "line 1"),

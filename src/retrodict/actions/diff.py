@@ -235,8 +235,7 @@ def _changed_folders(workspace: Workspace, before: Digest, after: Digest) -> tup
     pending = [(b"", before, after)] if before != after else []
     while pending:
         prefix, one, other = pending.pop()
-        a = {entry.name: entry for entry in workspace.objects.list_tree(one)}
-        b = {entry.name: entry for entry in workspace.objects.list_tree(other)}
+        a, b = workspace.objects.tree_differences(one, other)
         for name in {*a, *b}:
             x, y = a.get(name), b.get(name)
             if x is not None and y is not None and x.digest == y.digest and x.kind == y.kind:

@@ -105,13 +105,14 @@ def below(workspace: Workspace, folder: Content, path: bytes) -> Content:
         if kind != "tree":
             where = os.fsdecode(b"/".join(done))
             raise UsageError(f"{where or folder.printed} is no folder, so nothing lies in it")
-        entries = {entry.name: entry for entry in workspace.objects.list_tree(digest)}
-        if part not in entries:
-            whole, known = os.fsdecode(path), [os.fsdecode(name) for name in entries]
+        entry = workspace.objects.tree_entry(digest, part)
+        if entry is None:
+            known = [os.fsdecode(entry.name) for entry in workspace.objects.list_tree(digest)]
+            whole = os.fsdecode(path)
             prefix = "/".join([folder.printed, *map(os.fsdecode, done)])
             near = tuple(f"{prefix}/{name}" for name in names.near(os.fsdecode(part), known))
             raise UnknownReferenceError(f"{folder.printed}/{whole}", near)
-        digest, kind = entries[part].digest, entries[part].kind
+        digest, kind = entry.digest, entry.kind
         done.append(part)
     home = None if folder.home is None else f"{folder.home}/{os.fsdecode(path)}"
     printed = f"{folder.printed}/{os.fsdecode(path)}"

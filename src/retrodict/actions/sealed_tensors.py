@@ -78,6 +78,10 @@ class SealedObjects:
         """Return what a listing holds."""
         return self._trees[digest]
 
+    def tree_entry(self, digest: Digest, name: bytes) -> TreeEntry | None:
+        """Return what a listing holds under one name; None: nothing."""
+        return next((entry for entry in self._trees[digest] if entry.name == name), None)
+
     def seal(self, root: Digest) -> SealedFile:
         """Seal a version: its listing, under a key of its own."""
         return self._files.seal_listing(list(self._members(root, b"")))

@@ -128,7 +128,7 @@ def _is_tensor(workspace: Workspace, version: datasets.DatasetVersion) -> bool:
     if version.type != "tree" or not workspace.objects.has(version.content):
         return False
     objects, root = _opened(workspace, version)
-    return any(entry.name == b"zarr.json" for entry in objects.list_tree(root))
+    return objects.tree_entry(root, b"zarr.json") is not None
 
 
 def _opened(workspace: Workspace, version: datasets.DatasetVersion) -> tuple[Objects, Digest]:

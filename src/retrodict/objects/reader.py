@@ -223,6 +223,20 @@ class Reader:
         Raises:
             UsageError: The object is there, but is no tree.
         """
+        self._check_tree(name)
+        return tree.listing(name, self.node)
+
+    def entry(self, name: bytes, inside: bytes) -> TreeEntry | None:
+        """Return what one folder has under a name; None: nothing. Raises as `entries`."""
+        self._check_tree(name)
+        return tree.find(name, inside, self.node)
+
+    def differences(self, one: bytes, other: bytes) -> tuple[dict[bytes, TreeEntry], dict[bytes, TreeEntry]]:
+        """Return by name the entries of two folders that are not the same. Raises as `entries`."""
+        self._check_tree(one)
+        self._check_tree(other)
+        return tree.differences(one, other, self.node)
+
+    def _check_tree(self, name: bytes) -> None:
         if not self.is_tree(name) and self.has(name):
             raise UsageError(f"{as_digest(name)} is a file, not a folder")
-        return tree.listing(name, self.node)

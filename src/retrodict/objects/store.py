@@ -356,6 +356,14 @@ class ObjectStore:
         """
         yield from self._reader.entries(as_name(digest))
 
+    def tree_entry(self, digest: Digest, name: bytes) -> TreeEntry | None:
+        """Return what one folder has under a name; None: nothing. Raises as `list_tree`."""
+        return self._reader.entry(as_name(digest), name)
+
+    def tree_differences(self, one: Digest, other: Digest) -> tuple[dict[bytes, TreeEntry], dict[bytes, TreeEntry]]:
+        """Return by name the entries of two folders that are not the same, at the cost of these. As `list_tree`."""
+        return self._reader.differences(as_name(one), as_name(other))
+
     def walk(self, digest: Digest) -> Iterator[tuple[bytes, TreeEntry]]:
         """Yield (path, entry) for everything below a tree, folders before what is in them."""
         stack = [(entry.name, entry) for entry in reversed(self._reader.entries(as_name(digest)))]

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from blake3 import blake3
@@ -347,6 +347,53 @@ def listing(root: bytes, load: Callable[[bytes], bytes]) -> list[TreeEntry]:
     if not node.slots:
         return list(node.entries)
     return sorted(_below(node, 0, b"", load), key=lambda entry: entry.name)
+
+
+def find(root: bytes, name: bytes, load: Callable[[bytes], bytes]) -> TreeEntry | None:
+    """Return one entry of a folder, or None where there is none; of a large folder only the nodes on the way are read.
+
+    Raises:
+        FormatError: A node contradicts the one above it.
+    """
+    node, depth = decode(load(root)), 0
+    while node.slots:
+        slot = next((slot for slot in node.slots if slot[0] == nibble(name, depth)), None)
+        if slot is None:
+            return None
+        node, depth = decode(load(slot[3])), depth + 1
+        if (node.count, node.size) != slot[1:3]:
+            raise FormatError("a tree node does not have the entries that its branch claims")
+    return next((entry for entry in node.entries if entry.name == name), None)
+
+
+def differences(
+    one: bytes, other: bytes, load: Callable[[bytes], bytes]
+) -> tuple[dict[bytes, TreeEntry], dict[bytes, TreeEntry]]:
+    """Return by name the entries of two folders that are not the same; nodes that both have are not read.
+
+    Raises:
+        FormatError: A node contradicts the one above it.
+    """
+    a: dict[bytes, TreeEntry] = {}
+    b: dict[bytes, TreeEntry] = {}
+    pending = [(b"", one, other)]
+    while pending:
+        path, x, y = pending.pop()
+        if x == y:
+            continue
+        nodes = decode(load(x)), decode(load(y))
+        left, right = ({slot[0]: slot for slot in node.slots} for node in nodes)
+        shared = left.keys() & right.keys()
+        for slot in shared:
+            pending.append((path + bytes([slot]), left[slot][3], right[slot][3]))
+        for side, node in zip((a, b), nodes, strict=True):
+            rest = tuple(slot for slot in node.slots if slot[0] not in shared)
+            found = _below(replace(node, slots=rest), len(path), path, load) if rest else node.entries
+            side.update((entry.name, entry) for entry in found)
+    for name in a.keys() & b.keys():
+        if a[name] == b[name]:
+            del a[name], b[name]
+    return a, b
 
 
 def _below(node: Node, depth: int, prefix: bytes, load: Callable[[bytes], bytes]) -> Iterator[TreeEntry]:

@@ -83,7 +83,7 @@ def shown(record: StreamShown) -> RenderableType:
         lines.append(f"columns {record.schema}")
     if record.pinned is not None:
         lines.append(f"copied from Kafka: {record.pinned}")
-    lines += [f"{p.consumer} is at {p.offset}, {stream.records - p.offset} behind" for p in record.positions]
+    lines += [f"{p.consumer} is at {p.offset:,}, {stream.records - p.offset:,} behind" for p in record.positions]
     for branch in record.branches:
         waiting = branch.stop - branch.merged
         state = "merged" if not waiting else f"{waiting} to merge: retrodict stream merge {stream.name}"

@@ -71,8 +71,13 @@ def _lake_rows(found: LakeRows) -> Iterator[str]:
         yield f"  ... ({total - len(found.rows)} more rows; --limit 0 shows all)"
 
 
+def _one_line(name: str) -> str:
+    """Return a file's name as one line of a listing; another file could be feigned by a name of two."""
+    return name.replace("\n", "\\n")
+
+
 def _file(file: FileChange) -> Iterator[str]:
-    name = file.path if file.path_before is None else f"{file.path_before} -> {file.path}"
+    name = _one_line(file.path if file.path_before is None else f"{file.path_before} -> {file.path}")
     sizes = [size(n) for n in (file.size_before, file.size_after) if n is not None]
     what = " -> ".join(dict.fromkeys(sizes))
     if file.kind_before != file.kind_after and file.kind_before is not None and file.kind_after is not None:
@@ -92,10 +97,10 @@ def _file(file: FileChange) -> Iterator[str]:
 
 def _table(found: TableChange) -> Iterator[str]:
     amounts = [
-        f"{found.rows_before} -> {count(found.rows_after, 'row')}",
-        f"{found.rows_added} added",
-        f"{found.rows_removed} removed",
-        f"{found.rows_changed} changed ({count(found.cells_changed, 'cell')})",
+        f"{found.rows_before:,} -> {count(found.rows_after, 'row')}",
+        f"{found.rows_added:,} added",
+        f"{found.rows_removed:,} removed",
+        f"{found.rows_changed:,} changed ({count(found.cells_changed, 'cell')})",
     ]
     how = f"by {', '.join(found.key)}" if found.key else "by order"
     yield f"         {', '.join(amounts)}; {how}"
@@ -197,7 +202,7 @@ def listed(record: Listing) -> RenderableType:
                     else row.where,
                     size(row.size_bytes),
                     *([row.version_id] if in_bucket else []),
-                    row.name + ("/" if row.kind == "bucket" else ""),
+                    _one_line(row.name) + ("/" if row.kind == "bucket" else ""),
                 )
                 for row in record.rows
             ],
@@ -210,7 +215,7 @@ def listed(record: Listing) -> RenderableType:
             (
                 short(row.content or ""),
                 size(row.size_bytes),
-                row.name + {"tree": "/", "executable": "*", "symlink": "@"}.get(row.kind, ""),
+                _one_line(row.name) + {"tree": "/", "executable": "*", "symlink": "@"}.get(row.kind, ""),
             )
             for row in record.rows
         ],

@@ -157,6 +157,8 @@ def _check_json(line: bytes, number: int) -> None:
             end = -1
         if end != len(text):
             _decoder.decode(text)
+    except json.JSONDecodeError as error:
+        raise RecordError(f"line {number}, column {error.colno}, is not JSON: {error.msg}") from error
     except (ValueError, RecursionError) as error:
         raise RecordError(f"line {number} is not JSON: {error}") from error
 

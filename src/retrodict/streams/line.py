@@ -169,7 +169,7 @@ class Line:
         first = 0 if start is None else start if start >= 0 else max(self.size + start, 0)
         end = self.size if stop is None else stop if stop >= 0 else self.size + stop
         if end > self.size or first > self.size or end < 0:
-            raise OffsetError(f"{self.stream.name} has {self.size} records, and {max(first, end)} were asked for")
+            raise OffsetError(f"{self.stream.name} has {self.size:,} records, and {max(first, end):,} were asked for")
         if end < first:
             raise OffsetError(f"the range {first}:{end} ends before it begins")
         return first, end
@@ -243,7 +243,7 @@ class Line:
             OffsetError: There is none.
         """
         if not 0 <= offset < self.size:
-            raise OffsetError(f"{self.stream.name} has {self.size} records, and no record {offset}")
+            raise OffsetError(f"{self.stream.name} has {self.size:,} records, and no record {offset:,}")
         self.refuse_dropped(offset, offset + 1)
         return next(found[0] for found in self.records(offset, offset + 1) if found)
 

@@ -44,6 +44,10 @@ class Objects(Protocol):
         """Return what a listing holds."""
         ...
 
+    def tree_entry(self, digest: Digest, name: bytes, /) -> TreeEntry | None:
+        """Return what a listing holds under one name; None: nothing."""
+        ...
+
 
 class Files:
     """The files of a version, by key ("c/0/1"); a folder is listed when it is first needed."""
