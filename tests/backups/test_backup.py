@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -128,6 +129,11 @@ def test_a_lost_machine_comes_back_with_the_keys(built: Built, tmp_path: Path) -
     save_keys(built, tmp_path / "keys")
     save(built, tmp_path / "backup")
     lose(built)
+    there = open_place(str(tmp_path / "backup"))
+    keys_there = open_place(str(tmp_path / "keys"))
+    assert drill(there, FixedClock(), verify=check).answer == "could not tell"
+    tried = drill(there, FixedClock(), verify=check, keys_from=keys_there, passphrase=PASSPHRASE)
+    assert (tried.answer, tried.has_keys) == ("yes", True)  # the log's own key was sealed under the passphrase
     with pytest.raises(PassphraseError):
         restore(
             open_place(str(tmp_path / "backup")),
@@ -515,6 +521,14 @@ def test_a_place_that_is_none_is_refused(built: Built) -> None:
     with pytest.raises(UsageError, match="holds no backup"):
         bring_back(built, "/nowhere", built.root.parent / "nothing")
     assert DamagedBackupError.hint
+    with built.open() as workspace:
+        size = workspace.ledger.size()
+        for place in (built.root, built.root / ".retrodict", built.root / ".retrodict" / "backup"):
+            for refused in (backup, partial(backup_keys, passphrase=PASSPHRASE)):
+                with pytest.raises(UsageError, match=r"part of the store|folder of a workspace"):
+                    refused(workspace, open_place(str(place)))
+        assert workspace.ledger.size() == size
+    assert not (built.root / "manifests").exists()
 
 
 def test_a_file_that_a_store_keeps_raw_comes_back(tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ from retrodict.kernel.note import decode_checkpoint
 from retrodict.kernel.protocols import Clock, Progress, Remote
 from retrodict.ledger import Ledger, key_hash
 from retrodict.objects import ObjectStore, open_remote
-from retrodict.workspace import Batch, Layout, Workspace, format_file
+from retrodict.workspace import FOLDER, Batch, Layout, Workspace, format_file
 
 _SEALED = re.compile(r"keys/(?P<workspace>[0-9a-f]{32})-(?P<hash>[0-9a-f]{64})\Z")
 
@@ -28,6 +28,17 @@ _SEALED = re.compile(r"keys/(?P<workspace>[0-9a-f]{32})-(?P<hash>[0-9a-f]{64})\Z
 def open_place(destination: str) -> Remote:
     """Return the place that a person names. Raises as `objects.open_remote` does."""
     return open_remote(destination)
+
+
+def refuse_workspace(workspace: Workspace, place: str) -> None:
+    """Raise `UsageError` where a backup would lie in the store that it is of, or among the files of a project."""
+    folder = os.path.realpath(place) if place.startswith("/") else None
+    if folder is None:
+        return
+    if Path(folder).is_relative_to(os.path.realpath(workspace.folder)):
+        raise UsageError(f"{place} is a part of the store itself", hint="Give a place on another disk.")
+    if os.path.isdir(os.path.join(folder, FOLDER)):
+        raise UsageError(f"{place} is the folder of a workspace", hint="Give a place of its own, on another disk.")
 
 
 def record_backup(workspace: Workspace, place: str, what: What, number: int | None, size: int, root: str) -> int:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from retrodict import backups
-from retrodict.actions.backing import record_backup
+from retrodict.actions.backing import record_backup, refuse_workspace
 from retrodict.actions.sending import send_log
 from retrodict.backups import BackupAheadError, DamagedBackupError, Depot, Manifest, Part, Vault, hash_of
 from retrodict.kernel import clock as clocks
@@ -59,6 +59,7 @@ def backup(
         closing: Another part of the same backup has been recorded: copy its entry, and record no more.
 
     Raises:
+        UsageError: The place is a part of the store, or a workspace's folder.
         ForeignBackupError: Something else lies there.
         BackupAheadError: What lies there is not what this log continues.
         DamagedBackupError: Something there is missing or altered.
@@ -66,6 +67,7 @@ def backup(
         CopiedWorkspaceError, ReadOnlyStoreError, OldStoreError, ForkError: Nothing can be recorded here.
     """
     refuse_writing(workspace)
+    refuse_workspace(workspace, remote.place)
     vault = Vault(remote)
     with _alone(workspace):
         findings: list[Finding] = []

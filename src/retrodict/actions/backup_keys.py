@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from retrodict import backups
-from retrodict.actions.backing import backup_made, sealed_keys
+from retrodict.actions.backing import backup_made, refuse_workspace, sealed_keys
 from retrodict.backups import DamagedBackupError, Keys
 from retrodict.kernel import clock as clocks
 from retrodict.kernel.errors import UsageError
@@ -34,11 +34,12 @@ def backup_keys(
 
     Raises:
         UnwritableStateError: There are no keys here.
-        UsageError: The store is backed up to the same place.
+        UsageError: The store is backed up to the same place; or that is a part of the store, or a workspace's folder.
         PassphraseError: It is empty.
         RemoteError: The place cannot be reached.
     """
     refuse_writing(workspace)
+    refuse_workspace(workspace, remote.place)
     publish(workspace)
     state, ring = workspace.state, workspace.keys
     if state is None or state.signer is None or ring is None:

@@ -15,6 +15,7 @@ from retrodict.kernel.clock import NS, parse_rfc3339
 from retrodict.kernel.errors import IntegrityError
 from retrodict.kernel.protocols import Clock, Progress, Remote
 from retrodict.kernel.types import Finding
+from retrodict.keys import LogSigner
 from retrodict.workspace import Workspace
 
 Answer = Literal["yes", "no", "could not tell"]
@@ -65,7 +66,7 @@ def drill(
     Args:
         verify: Checks a workspace, against a key where one is given: answer, objects, findings.
         workspace: The one that was backed up, if it is here.
-        key: The log's public key; the workspace's own unless given.
+        key: The log's public key; the workspace's own unless given, else that of the keys in `keys_from`.
         at: The number of the backup; None: the last.
         keys_from: Where its keys lie, to be opened with `passphrase`.
 
@@ -84,7 +85,10 @@ def drill(
         key = str(workspace.state.verifier)
     has_keys = None
     if keys_from is not None:
-        has_keys = bool(fetch_keys(keys_from, last.workspace, passphrase).signing_key)
+        kept = fetch_keys(keys_from, last.workspace, passphrase).signing_key
+        has_keys = bool(kept)
+        if key is None and kept:  # whoever has the passphrase has sealed it: nobody at the backup's place could
+            key = str(LogSigner.from_text(kept).verifier)
     answer: Answer = "no"
     objects, findings = 0, tuple[Finding, ...]()
     with tempfile.TemporaryDirectory(prefix="retrodict-drill-") as name:
