@@ -26,6 +26,11 @@ _BROWSER_FLAGS = (
 pa.compute.scalar(0)  # loads numpy and pandas, before a command that does without them is the first to load pyarrow
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Let the longest tests begin first, lest one of them ends alone."""
+    items.sort(key=lambda item: item.get_closest_marker("long") is None)
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
     report = yield

@@ -23,6 +23,7 @@ print(json.dumps([dict(result.killed), told, sorted(result.lost), result.finding
 """
 
 
+@pytest.mark.long
 @pytest.mark.timeout(900)
 def test_five_hundred_kills_lose_nothing_that_was_acknowledged(tmp_path: Path) -> None:
     # In a process of its own: writers are forked from it, and nothing there may have a store open.

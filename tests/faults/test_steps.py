@@ -19,9 +19,9 @@ from retrodict.kernel.errors import UnavailableError
 from retrodict.testing.faults import SCENARIOS
 
 SAMPLED = (  # every so manieth step; of the longer scenarios, which have hundreds, half as many
-    (11, ("rotate", "register", "run", "push", "pull")),
-    (23, ("init", "record", "stream")),
-    (23, ("views", "backup", "restore", "copy")),
+    (17, ("rotate", "register", "run", "push", "pull")),
+    (23, ("backup", "restore", "copy")),
+    (37, ("init", "record", "stream", "views")),
 )
 
 

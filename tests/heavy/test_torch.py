@@ -15,6 +15,7 @@ MADE = os.environ.get("RETRODICT_TEST_ENVIRONMENTS") or (
 )
 
 
+@pytest.mark.long
 @pytest.mark.timeout(900)
 def test_models_of_pytorch() -> None:
     if not os.environ.get("CI") and not any(Path(MADE).glob("torch-*/.made")):

@@ -20,7 +20,7 @@ from retrodict.kernel.protocols import Progress
 from retrodict.kernel.types import Digest, Edge, EventId, Ref
 from retrodict.kernel.words import count
 from retrodict.lakes import FORMATS, Lake
-from retrodict.objects import Added, TreeEntry
+from retrodict.objects import Added, Folder, TreeEntry
 from retrodict.workspace import Batch, Workspace, edges_or_list, open_text, refuse_writing, sealed_text
 
 ELSEWHERE: Final = "elsewhere, pinned where they are"
@@ -355,19 +355,18 @@ def as_folder(pins: Mapping[str, Pin]) -> dict[bytes, object]:
 
 def as_tree(workspace: Workspace, folder: Mapping[bytes, object], found: Mapping[str, Digest]) -> Digest:
     """Store a folder of objects that are held; return its name."""
-    return _tree(workspace, folder, found)[0]
 
+    def entries(inside: Mapping[bytes, object]) -> Folder:
+        result: dict[bytes, TreeEntry | Folder] = {}
+        for name, item in inside.items():
+            if isinstance(item, dict):
+                result[name] = entries(item)
+            else:
+                digest = found[str(item)]
+                result[name] = TreeEntry(name=name, kind="file", digest=digest, size=workspace.objects.size(digest))
+        return result
 
-def _tree(workspace: Workspace, folder: Mapping[bytes, object], found: Mapping[str, Digest]) -> tuple[Digest, int]:
-    entries = []
-    for part, item in folder.items():
-        if isinstance(item, dict):
-            digest, size = _tree(workspace, item, found)
-            entries.append(TreeEntry(name=part, kind="tree", digest=digest, size=size))
-        else:
-            digest = found[str(item)]
-            entries.append(TreeEntry(name=part, kind="file", digest=digest, size=workspace.objects.size(digest)))
-    return workspace.objects.put_tree(entries), sum(entry.size for entry in entries)
+    return workspace.objects.put_folders(entries(folder))
 
 
 def difference(

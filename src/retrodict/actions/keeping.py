@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import TypeAlias
+from typing import Any
 
 from retrodict.capture import CodeFile
 from retrodict.kernel.errors import UnavailableError, UsageError
@@ -45,7 +45,7 @@ def keep(workspace: Workspace, paths: Iterable[Path], warnings: list[str]) -> di
 def code_tree(workspace: Workspace, files: Sequence[CodeFile], warnings: list[str]) -> Digest | None:
     """Store files as one tree, each under its `name`; None where there is none."""
     kept = keep(workspace, [Path(os.fsdecode(file.path)) for file in files], warnings)
-    root: _Folder = {}
+    root: dict[bytes, Any] = {}
     for file in files:
         path = Path(os.fsdecode(file.path))
         if path not in kept:
@@ -53,22 +53,11 @@ def code_tree(workspace: Workspace, files: Sequence[CodeFile], warnings: list[st
         *parents, last = file.name.split(b"/")
         folder = root
         for parent in parents:
-            below = folder.setdefault(parent, {})
-            assert isinstance(below, dict)
-            folder = below
+            folder = folder.setdefault(parent, {})
         folder[last] = TreeEntry(
             name=last,
             kind="executable" if os.access(path, os.X_OK) else "file",
             digest=kept[path],
             size=workspace.objects.size(kept[path]),
         )
-    return _tree(workspace, root).digest if root else None
-
-
-_Folder: TypeAlias = "dict[bytes, TreeEntry | _Folder]"
-
-
-def _tree(workspace: Workspace, folder: _Folder, name: bytes = b"code") -> TreeEntry:
-    entries = [item if isinstance(item, TreeEntry) else _tree(workspace, item, below) for below, item in folder.items()]
-    size = sum(entry.size for entry in entries)
-    return TreeEntry(name=name, kind="tree", digest=workspace.objects.put_tree(entries), size=size)
+    return workspace.objects.put_folders(root) if root else None

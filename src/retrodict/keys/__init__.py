@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from retrodict.keys.errors import StateDirectoryError
     from retrodict.keys.exchange import SharedKeysError
     from retrodict.keys.folder import Member, MemberKind, decode_folder, encode_folder
-    from retrodict.keys.ring import KeyNotHeldError, KeyRing, KnownFile, Sealed, SharedKey, Subject
+    from retrodict.keys.ring import KeyNotHeldError, KeyRing, KnownFile, NewKey, Sealed, SharedKey, Subject
     from retrodict.keys.signing import LogSigner, LogVerifier, rotation_body
     from retrodict.keys.ssh import (
         AllowedSigner,
@@ -34,6 +34,7 @@ _HOMES = {
     "LogVerifier": "signing",
     "Member": "folder",
     "MemberKind": "folder",
+    "NewKey": "ring",
     "Sealed": "ring",
     "SharedKey": "ring",
     "SharedKeysError": "exchange",
@@ -65,6 +66,7 @@ __all__ = [
     "LogVerifier",
     "Member",
     "MemberKind",
+    "NewKey",
     "Sealed",
     "SharedKey",
     "SharedKeysError",

@@ -36,6 +36,13 @@ class Sealed:
     ciphertext: bytes
 
 
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+class NewKey:
+    """A key that only this process has yet: nothing that it sealed is recorded before `KeyRing.keep` returns."""
+
+    row: tuple[str, bytes, bytes]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Subject:
     """A person whose values are sealed.
@@ -150,15 +157,28 @@ class KeyRing:
 
     def seal_many(self, plaintexts: Sequence[bytes]) -> list[Sealed]:
         """Seal values under a new key each, with one write to the disk. Raises as `seal` does."""
-        secrets = self._secrets()
-        rows, result = [], []
-        for plaintext in plaintexts:
-            identifier, key, row = self._new_key(secrets)
-            rows.append(row)
-            result.append(Sealed(key=identifier, ciphertext=self._encrypt(key, plaintext, identifier)))
-        with self._file.writing() as db:
-            db.executemany("INSERT INTO keys VALUES (?, ?, ?)", rows)
-        return result
+        made = [self.seal_unkept(plaintext) for plaintext in plaintexts]
+        self.keep([key for _, key in made])
+        return [sealed for sealed, _ in made]
+
+    def seal_unkept(self, plaintext: bytes) -> tuple[Sealed, NewKey]:
+        """Seal a value under a new key, which `keep` makes durable, so that many cost one write to the disk.
+
+        Raises:
+            StateDirectoryError: There is no wrapping key.
+        """
+        identifier, key, row = self._new_key(self._secrets())
+        return Sealed(key=identifier, ciphertext=self._encrypt(key, plaintext, identifier)), NewKey(row=row)
+
+    def keep(self, made: Sequence[NewKey]) -> None:
+        """Keep new keys: they are durable when this returns.
+
+        Raises:
+            ReadOnlyStoreError: The keys cannot be written.
+        """
+        if made:
+            with self._file.writing() as db:
+                db.executemany("INSERT INTO keys VALUES (?, ?, ?)", [key.row for key in made])
 
     def seal_under(self, key: str, plaintext: bytes) -> bytes:
         """Return `plaintext` sealed under a key that is held.

@@ -14,13 +14,14 @@ if TYPE_CHECKING:
     from retrodict.objects.remotes import RemoteError, open_remote
     from retrodict.objects.store import ObjectStore
     from retrodict.objects.sweep import Weight
-    from retrodict.objects.tree import TreeEntry
+    from retrodict.objects.tree import Folder, TreeEntry
 
 _HOMES = {
     "Added": "add",
     "BadFile": "mend",
     "BundleRemote": "bundle",
     "Copies": "mend",
+    "Folder": "tree",
     "Mender": "mend",
     "ObjectStore": "store",
     "RemoteError": "remotes",
@@ -37,6 +38,7 @@ __all__ = [
     "BadFile",
     "BundleRemote",
     "Copies",
+    "Folder",
     "Mender",
     "ObjectStore",
     "RemoteError",

@@ -31,13 +31,13 @@ from retrodict.objects.errors import DamagedIndexError, StoreReadError, StoreWri
 from retrodict.objects.foldercache import FolderCache
 from retrodict.objects.index import Index
 from retrodict.objects.mend import Mender
-from retrodict.objects.names import Kind, as_digest, as_name, checked, name_of
+from retrodict.objects.names import Keep, Kind, as_digest, as_name, checked, name_of
 from retrodict.objects.pack import PackFiles, list_keys, path_of
 from retrodict.objects.reader import Reader
 from retrodict.objects.recipe import AVERAGE_CHUNK, CUT_FROM, MAX_CHUNK, MIN_CHUNK
 from retrodict.objects.statcache import StatCache
 from retrodict.objects.sweep import Needed, Sweeper, Weight
-from retrodict.objects.tree import TreeEntry
+from retrodict.objects.tree import Folder, TreeEntry
 from retrodict.objects.verify import Verifier
 from retrodict.objects.writer import Writer
 
@@ -250,6 +250,26 @@ class ObjectStore:
         with self._writer("a listing") as writer:
             root, _ = tree.build(entries, writer.keep_tree)
         return as_digest(root)
+
+    def put_folders(self, folder: Folder) -> Digest:
+        """Store a folder and the folders in it, with one write to the disk; those that hold nothing are left out.
+
+        Raises:
+            UsageError: A name that cannot stand in a folder.
+        """
+
+        def store(inside: Folder, keep: Keep) -> tuple[bytes, int]:
+            entries = []
+            for name, item in inside.items():
+                if isinstance(item, TreeEntry):
+                    entries.append(item)
+                elif item:
+                    node, size = store(item, keep)
+                    entries.append(TreeEntry(name=name, kind="tree", digest=as_digest(node), size=size))
+            return tree.build(entries, keep)
+
+        with self._writer("a folder") as writer:
+            return as_digest(store(folder, writer.keep_tree)[0])
 
     def add(
         self,

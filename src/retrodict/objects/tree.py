@@ -10,7 +10,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Literal, TypeAlias
 
 from blake3 import blake3
 
@@ -51,6 +51,9 @@ class TreeEntry:
     kind: EntryKind
     digest: Digest
     size: int
+
+
+Folder: TypeAlias = "Mapping[bytes, TreeEntry | Folder]"
 
 
 def is_name(name: bytes) -> bool:

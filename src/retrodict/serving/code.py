@@ -9,8 +9,10 @@ import site
 import sys
 import sysconfig
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 from retrodict.kernel.types import Digest
 from retrodict.objects import ObjectStore, TreeEntry
@@ -66,27 +68,15 @@ def outside_modules(exclude: tuple[str, ...]) -> dict[str, Path]:
 
 def store_tree(objects: ObjectStore, files: Mapping[str, Path]) -> Digest | None:
     """Store files under their paths as one tree; None where there is nothing. A file that is gone is left out."""
-    nested: dict[str, object] = {}
+    texts: dict[str, bytes] = {}
     for name, path in files.items():
-        *folders, last = name.split("/")
+        with suppress(OSError):
+            texts[name] = path.read_bytes()
+    nested: dict[bytes, Any] = {}
+    for (name, text), digest in zip(texts.items(), objects.put_many(texts.values()), strict=True):
+        *folders, last = name.encode().split(b"/")
         place = nested
         for folder in folders:
-            inner = place.setdefault(folder, {})
-            assert isinstance(inner, dict)
-            place = inner
-        if path.is_file():
-            place[last] = path
-    entries = list(_entries(objects, nested))
-    return objects.put_tree(entries) if entries else None
-
-
-def _entries(objects: ObjectStore, nested: Mapping[str, object]) -> Iterator[TreeEntry]:
-    for name, item in nested.items():
-        if isinstance(item, Path):
-            digest = objects.put_file(item)
-            yield TreeEntry(name=name.encode(), kind="file", digest=digest, size=objects.size(digest))
-        elif isinstance(item, dict):
-            inner = list(_entries(objects, item))
-            if inner:
-                size = sum(entry.size for entry in inner)
-                yield TreeEntry(name=name.encode(), kind="tree", digest=objects.put_tree(inner), size=size)
+            place = place.setdefault(folder, {})
+        place[last] = TreeEntry(name=last, kind="file", digest=digest, size=len(text))
+    return objects.put_folders(nested) if nested else None

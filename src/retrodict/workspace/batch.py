@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from retrodict.kernel import clock as clocks
 from retrodict.kernel.entry import SIGNATURE, authored_bytes, encode_edge_list
@@ -13,6 +14,9 @@ from retrodict.objects import digest_of
 from retrodict.workspace.errors import UnwritableStateError
 from retrodict.workspace.opened import Workspace, refuse_without_keys, refuse_writing
 from retrodict.workspace.texts import sealed_text
+
+if TYPE_CHECKING:
+    from retrodict.keys import NewKey
 
 
 class Batch:
@@ -28,6 +32,7 @@ class Batch:
         refuse_without_keys(workspace)
         self._workspace = workspace
         self._events: list[Event] = []
+        self._new_keys: list[NewKey] = []
         self.blobs: dict[Digest, bytes] = {}
 
     def blob(self, data: bytes) -> Digest:
@@ -37,13 +42,14 @@ class Batch:
         return digest
 
     def seal(self, text: str | None) -> dict[str, str] | None:
-        """Seal a text under a key of its own; return what an entry holds of it."""
+        """Seal a text under a key of its own, which is kept before the entry; return what an entry holds of it."""
         if text is None:
             return None
         keys = self._workspace.keys
         if keys is None:
             raise UnwritableStateError("a text cannot be sealed: the keys of this workspace are out of reach")
-        sealed = keys.seal(text.encode("utf-8", "surrogateescape"))
+        sealed, key = keys.seal_unkept(text.encode("utf-8", "surrogateescape"))
+        self._new_keys.append(key)
         return {"sealed": self.blob(sealed.ciphertext), "key": sealed.key}
 
     def agent(self, name: str) -> str:
@@ -104,6 +110,9 @@ class Batch:
 
     def append(self) -> list[Sequenced]:
         """Record everything gathered; it is durable when this returns. In the order in which it was added."""
+        if self._new_keys and self._workspace.keys is not None:
+            self._workspace.keys.keep(self._new_keys)
+            self._new_keys = []
         return self._workspace.ledger.append(signed(self._workspace, self._events, self.blobs), self.blobs)
 
 
