@@ -151,6 +151,26 @@ def test_history_tells_who_when_why_and_from_where(images: Path, retrodict: Comm
     assert "Authorship(" not in text
 
 
+def test_history_of_a_path_lists_the_versions_in_which_it_changed(images: Path, retrodict: Command) -> None:
+    def told(path: str) -> list[tuple[int, str, int]]:
+        record = retrodict("history", path, "--json").record
+        return [(v["version"], v["type"], v["size_bytes"]) for v in record["versions"]]
+
+    assert told("data/images/train/one.bin") == [(2, "removed", 0), (1, "file", 4)]
+    assert told("data/images/train/three.txt") == [(2, "file", 4)]
+    assert told("data/images@v2/run.sh/") == [(2, "file", 10), (1, "executable", 10)]
+    assert told("data/images/link") == [(1, "symlink", 13)]
+    assert [kind for _, kind, _ in told("data/images/train")] == ["tree", "tree"]
+    text = retrodict("history", "data/images/train/two.txt").out
+    assert "dataset:data/images@v1/train/two.txt" in text
+    assert retrodict("cat", "dataset:data/images@v1/train/two.txt").out == "a\nb\nc\n"
+    for nothing in ("data/images/nope", "data/images/link/one.bin", "data/images/train/two.txt/x", "nope/x"):
+        refused = retrodict("history", nothing)
+        assert (refused.code, "nothing is named" in refused.err) == (2, True)
+    assert retrodict("add", "data/images", "--personal", "--reason", "third").code == 0
+    assert "personal" in retrodict("history", "data/images/run.sh").err
+
+
 def test_a_tag_never_moves_silently(images: Path, retrodict: Command) -> None:
     assert retrodict("tag", "data/images@v1", "baseline", "--reason", "why").code == 0
     assert retrodict("ls", "data/images@baseline/train/one.bin").code == 0

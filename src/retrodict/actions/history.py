@@ -1,16 +1,20 @@
-"""`history`: all versions of a dataset, who made them and why."""
+"""`history`: all versions of a dataset, or those in which one path inside it changed; who made them and why."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import os
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from retrodict import datasets
-from retrodict.actions import attaching, looks, names
+from retrodict.actions import attaching, located, looks, names
 from retrodict.actions.authorship import Authors, How
 from retrodict.actions.looks import Look
-from retrodict.kernel.errors import UsageError
+from retrodict.datasets import DatasetVersion
+from retrodict.kernel.errors import MissingObjectError, UnknownReferenceError, UsageError
 from retrodict.kernel.types import Digest, EventId
+from retrodict.objects import TreeEntry
 from retrodict.workspace import Workspace, agent_name, open_text, sealed_text
 
 
@@ -20,6 +24,7 @@ class Past:
 
     Attributes:
         entry: Of the event that added or derived it.
+        content, type: Of the version, or of what lay under the path asked for; "removed": nothing did any more.
         at, agent: When and by whom it was recorded here.
         authored, author: When and by whom it was made, where another system's record says so (declared); of a bucket's
             version, when its last object was set or removed, by the bucket's clock.
@@ -35,7 +40,7 @@ class Past:
     reference: str
     version: int
     entry: int
-    content: Digest
+    content: Digest | None
     type: str
     files: int
     size_bytes: int
@@ -56,28 +61,40 @@ class Past:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class History:
-    """The versions of one name, newest first; `is_tracked`: `status` follows it."""
+    """The versions of one name, newest first; `is_tracked`: `status` follows it.
+
+    Attributes:
+        path: Inside the folder: only versions in which it changed are listed. None: all of it.
+        not_held: Versions that could not be looked into for that.
+    """
 
     name: str
     is_tracked: bool
     versions: tuple[Past, ...]
+    path: str | None = None
+    not_held: tuple[str, ...] = ()
 
 
 def history(workspace: Workspace, name: str) -> History:
     """Return the versions of the dataset that `name` (or a reference to a version of it) names.
 
+    After a folder may stand `/` and a path in it: then those in which that was added, changed or removed.
+
     Raises:
-        UnknownReferenceError, AmbiguousReferenceError: See there.
-        UsageError: It is no dataset.
+        UnknownReferenceError, AmbiguousReferenceError: See there; or no version has anything under the path.
+        UsageError: It is no dataset; or a path in what is personal, or lies elsewhere.
     """
     database = workspace.views.database()
-    found = datasets.versions(database, name.removeprefix("dataset:"))
-    if not found:
-        event = names.resolve(workspace, name).event
-        named = [] if event is None else datasets.find(database, event=event)
-        if not named:
-            raise UsageError(f"{name} is no dataset", hint="`retrodict ls` lists them.")
-        found = datasets.versions(database, named[0].name)
+    path: str | None = None
+    inside: dict[EventId, TreeEntry | None] = {}
+    not_held: tuple[str, ...] = ()
+    try:
+        found = _versions(workspace, name)
+    except UnknownReferenceError as error:
+        found, path = _folder(workspace, name.rstrip("/"), error)
+        inside, not_held = _changes(workspace, found, path)
+        if not inside:
+            raise
     tags: dict[str, list[str]] = {}
     for tag in datasets.tags(database, found[0].name):
         if tag.is_current:
@@ -85,6 +102,9 @@ def history(workspace: Workspace, name: str) -> History:
     look, authors = Look(workspace, "show"), Authors(workspace)
     rows = []
     for version in reversed(found):
+        if path is not None and version.event not in inside:
+            continue
+        part = inside.get(version.event)
         sequenced = workspace.ledger.find(version.event)
         assert sequenced is not None
         body = sequenced.event.body
@@ -98,10 +118,7 @@ def history(workspace: Workspace, name: str) -> History:
                 reference=version.label,
                 version=version.version,
                 entry=version.index,
-                content=version.content,
-                type=version.type,
-                files=version.files,
-                size_bytes=version.size_bytes,
+                **(_whole(version) if path is None else _part(workspace, part)),
                 at=version.at,
                 agent=agent_name(workspace, version.agent),
                 authorship=authors.of(sequenced).how,
@@ -119,7 +136,85 @@ def history(workspace: Workspace, name: str) -> History:
         )
     look.record()
     current = [version for version in found if version.is_current]
-    return History(name=found[0].name, is_tracked=any(v.is_tracked for v in current), versions=tuple(rows))
+    return History(
+        name=found[0].name,
+        is_tracked=any(v.is_tracked for v in current),
+        versions=tuple(rows),
+        path=path,
+        not_held=not_held,
+    )
+
+
+def _versions(workspace: Workspace, name: str) -> list[DatasetVersion]:
+    database = workspace.views.database()
+    found = datasets.versions(database, name.removeprefix("dataset:"))
+    if not found:
+        event = names.resolve(workspace, name).event
+        named = [] if event is None else datasets.find(database, event=event)
+        if not named:
+            raise UsageError(f"{name} is no dataset", hint="`retrodict ls` lists them.")
+        found = datasets.versions(database, named[0].name)
+    return found
+
+
+def _folder(workspace: Workspace, text: str, error: UnknownReferenceError) -> tuple[list[DatasetVersion], str]:
+    """Return the versions of the folder that a reference begins with, and the path behind it."""
+    end = text.rfind("/")
+    while end > 0:
+        try:
+            found = _versions(workspace, text[:end])
+        except UnknownReferenceError:
+            end = text.rfind("/", 0, end)
+            continue
+        if any(version.key is not None or version.is_attached for version in found):
+            raise UsageError(f"the history of a part of {found[0].name} cannot be told: it is personal, or elsewhere")
+        return found, text[end + 1 :]
+    raise error
+
+
+def _changes(
+    workspace: Workspace, found: Sequence[DatasetVersion], path: str
+) -> tuple[dict[EventId, TreeEntry | None], tuple[str, ...]]:
+    """Return what lay under a path in each version in which that changed; and the versions that are not held."""
+    changed: dict[EventId, TreeEntry | None] = {}
+    not_held = []
+    last: TreeEntry | None = None
+    for version in found:
+        try:
+            entry = _entry(workspace, version, os.fsencode(path))
+        except MissingObjectError:
+            not_held.append(version.label)
+            continue
+        if entry != last:
+            changed[version.event] = last = entry
+    return changed, tuple(not_held)
+
+
+def _entry(workspace: Workspace, version: DatasetVersion, path: bytes) -> TreeEntry | None:
+    entry: TreeEntry | None = None
+    digest, is_folder = version.content, version.type == "tree"
+    for part in path.split(b"/"):
+        entry = workspace.objects.tree_entry(digest, part) if is_folder else None
+        if entry is None:
+            return None
+        digest, is_folder = entry.digest, entry.kind == "tree"
+    return entry
+
+
+def _whole(version: DatasetVersion) -> Mapping[str, Any]:
+    return {
+        "content": version.content,
+        "type": version.type,
+        "files": version.files,
+        "size_bytes": version.size_bytes,
+    }
+
+
+def _part(workspace: Workspace, entry: TreeEntry | None) -> Mapping[str, Any]:
+    if entry is None:
+        return {"content": None, "type": "removed", "files": 0, "size_bytes": 0}
+    files = sum(1 for _ in located.files_below(workspace, entry.digest)) if entry.kind == "tree" else 1
+    return {"content": entry.digest, "type": entry.kind, "files": files, "size_bytes": entry.size}
 
 
 def _held(workspace: Workspace, version: datasets.DatasetVersion) -> int | None:

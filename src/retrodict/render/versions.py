@@ -317,7 +317,7 @@ def history(record: History) -> RenderableType:
     heading, agents = by([(row.agent, row.authorship) for row in record.versions])
     rows = []
     for row, agent in zip(record.versions, agents, strict=True):
-        notes = [*row.tags]
+        notes = ["removed", *row.tags] if row.type == "removed" else [*row.tags]
         if row.is_current:
             notes.append("current" if record.is_tracked else "untracked")
         told = [row.reason]
@@ -334,16 +334,19 @@ def history(record: History) -> RenderableType:
             told.append(f"by {row.author}, {moment(row.authored)}, commit {(row.commit or '')[:10]}")
         rows.append(
             (
-                row.reference,
+                row.reference if record.path is None or row.content is None else f"{row.reference}/{record.path}",
                 row.entry,
                 moment(row.at),
                 agent,
-                size(row.size_bytes),
+                size(row.size_bytes) if row.content is not None else "",
                 ", ".join(notes),
                 "; ".join(text for text in told if text),
             )
         )
-    return table(["version", "entry", "at", heading, "size", "", "why, from where"], rows, wrap=["why, from where"])
+    listed = table(["version", "entry", "at", heading, "size", "", "why, from where"], rows, wrap=["why, from where"])
+    if record.not_held:
+        return Group(listed, Text(f"Not held, so not looked into: {', '.join(record.not_held)}"))
+    return listed
 
 
 def tagged(record: Tagged) -> RenderableType:
