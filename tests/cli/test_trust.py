@@ -41,6 +41,9 @@ def test_a_receipt_is_checked_where_there_is_no_workspace(run: Run, tmp_path: Pa
     assert "anybody could have made it" in run(check, code=2, folder="elsewhere").stdout
     run(f"{check} --key $(cat ../log.vkey) --leaf {told['leaf_hash']}", folder="elsewhere")
     run(f"{check} --key ../log.vkey --leaf {'0' * 64}", code=1, folder="elsewhere")
+    again = run(f"retrodict log proof {told['leaf_hash'][:16]} --out again.tlog-proof").stdout  # as explain prints it
+    assert again.startswith("entry 2 ")
+    run("retrodict log proof 0123456789abcdef", code=2)
     for bad in ("--leaf 12", "--leaf xyz", "--entry absent.json", "--key nonsense", "--witness ../log.vkey"):
         said = run(f"{check} {bad}", code=2, folder="elsewhere").stderr
         assert said.count("\n") == 1, said

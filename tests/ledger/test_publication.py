@@ -184,6 +184,7 @@ def test_a_leaf_is_found_by_its_hash(ledger: Ledger, state: StateDirectory, draf
     grow(ledger, state, draft, 600)
     for index in (0, 255, 256, 511, 512, 599):
         assert ledger.find_leaf(ledger.event(index).leaf_hash) == index
+        assert ledger.find_leaf(ledger.event(index).leaf_hash[:8]) == index
     assert ledger.find_leaf(hashlib.sha256(b"none").digest()) is None
     across = ledger.event(0).leaf_hash[16:] + ledger.event(1).leaf_hash[:16]
     assert ledger.find_leaf(across) is None

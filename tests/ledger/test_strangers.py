@@ -21,13 +21,14 @@ from retrodict.actions.log_proof import log_proof
 from retrodict.actions.log_publish import log_publish
 from retrodict.actions.log_witness import log_witness
 from retrodict.actions.open import open_workspace
+from retrodict.actions.rotate_key import rotate_key
 from retrodict.kernel.clock import SystemClock
 from retrodict.kernel.types import Digest
 from retrodict.objects import digest_of
 from retrodict.workspace import Batch, Workspace
 
 GUIDE = (Path(__file__).parents[2] / "docs" / "verify-without-us.md").read_text()
-BLOCKS = {language: re.findall(rf"^```{language}\n(.*?)^```", GUIDE, re.M | re.S) for language in ("go", "bash")}
+BLOCKS = {language: re.findall(rf"^```{language}\n(.*?)^```", GUIDE, re.M | re.S) for language in ("go", "bash", "sh")}
 GOPATH = Path("/usr/share/gocode")
 CLOCK = SystemClock()
 Run = Callable[..., subprocess.CompletedProcess[str]]
@@ -102,6 +103,21 @@ def go(given: Given) -> Given:
     done = given.run(f"set -e; export GOFLAGS=-mod=mod GOPROXY=off; {build}")
     assert done.returncode == 0, done.stderr
     return given
+
+
+def test_the_guide_follows_a_log_whose_key_was_replaced(go: Given, tmp_path: Path) -> None:
+    base = go.folder.parent
+    copy = go.copy(tmp_path / "guide")
+    (copy.folder / "log.vkey").rename(copy.folder / "old.vkey")
+    with open_workspace(base / "project", base / "state", CLOCK, agent="Ada") as workspace:
+        (copy.folder / "log.vkey").write_text(rotate_key(workspace).key + "\n")
+        say(workspace, 3)
+        log_checkpoint(workspace)
+        log_publish(workspace, copy.folder / "log")
+    assert copy.run("./check log log.vkey").returncode == 0
+    assert copy.run("./check log old.vkey").returncode != 0
+    done = copy.run("set -e\n" + BLOCKS["sh"][-1])
+    assert re.match(r"5\d\d entries go on from 4\d in ", done.stdout), done.stderr
 
 
 def test_the_guide_with_openssl(given: Given) -> None:

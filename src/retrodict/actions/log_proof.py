@@ -16,7 +16,7 @@ from retrodict.kernel.types import EntryNumber, EventId
 from retrodict.ledger import HeldLog, Sequenced
 from retrodict.workspace import Workspace, publish, signed_log
 
-_LEAF = re.compile(r"[0-9a-fA-F]{64}\Z")
+_LEAF = re.compile(r"(?:[0-9a-fA-F]{2}){8,32}\Z")  # 16 digits are what explanations print
 
 
 class UnpublishedEntryError(UnavailableError):
@@ -112,12 +112,13 @@ def _signature(workspace: Workspace, sequenced: Sequenced) -> str:
 
 
 def _entry(workspace: Workspace, reference: str) -> Sequenced:
-    if _LEAF.match(reference):
-        index = workspace.ledger.find_leaf(bytes.fromhex(reference))
+    try:
+        resolved = names.resolve(workspace, reference)
+    except UnknownReferenceError:
+        index = workspace.ledger.find_leaf(bytes.fromhex(reference)) if _LEAF.match(reference) else None
         if index is None:
-            raise UnknownReferenceError(reference)
-        return workspace.logs.event(index)
-    resolved = names.resolve(workspace, reference)
+            raise
+        return workspace.logs.event(EntryNumber(index))
     found = None if resolved.event is None else workspace.logs.find(resolved.event)
     if found is None:
         raise UsageError(

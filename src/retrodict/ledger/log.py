@@ -335,14 +335,20 @@ class Ledger:
         return self.event(rows[0][0]) if rows else None
 
     def find_leaf(self, leaf: bytes) -> int | None:
-        """Return the number of the entry with this leaf hash (32 bytes), or None. Every tile of leaves is looked at."""
+        """Return the number of the first entry whose leaf hash begins so, or None. Every tile of leaves is looked at.
+
+        Args:
+            leaf: 32 bytes, or so many of the first that they can be nobody else's: 8.
+        """
         query = "SELECT idx, hashes FROM tiles WHERE level = 0 AND instr(hashes, ?) ORDER BY idx"
         with self._database.snapshot() as db:
             for tile, hashes in fetch(db, query, (leaf,)):
-                with contextlib.suppress(ValueError):  # the bytes may also stand across two hashes
-                    return int(tile) * tiles.WIDTH + tiles.split(hashes).index(leaf)
+                for place, found in enumerate(tiles.split(hashes)):  # the bytes may also stand elsewhere in hashes
+                    if found.startswith(leaf):
+                        return int(tile) * tiles.WIDTH + place
             start = _size(db) // tiles.WIDTH * tiles.WIDTH
-            rows = fetch(db, "SELECT idx FROM entries WHERE idx >= ? AND leaf = ?", (start, leaf))
+            query = "SELECT idx FROM entries WHERE idx >= ? AND substr(leaf, 1, ?) = ? ORDER BY idx"
+            rows = fetch(db, query, (start, len(leaf), leaf))
         return int(rows[0][0]) if rows else None
 
     def find_prefix(self, prefix: str, limit: int = 20) -> list[EventId]:
