@@ -417,7 +417,9 @@ def batch_of(records: Sequence[bytes], schema: bytes | None) -> Any:
 
     plain = read_schema(schema)
     try:
-        table = [json.loads(record) for record in records]
+        table = json.loads(b"[%s]" % b",".join(records))
+        if len(table) != len(records):
+            raise ValueError("a row is not one")
         columns = [_array([row[i] for row in table], field.type) for i, field in enumerate(plain)]
         return pa.RecordBatch.from_arrays(columns, schema=plain)
     except (ValueError, TypeError, LookupError, ArithmeticError, pa.ArrowException) as error:

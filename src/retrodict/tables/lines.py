@@ -193,8 +193,10 @@ def opened(log: ChangeLog, found: Any, columns: Sequence[Column]) -> Any:
         order += [place for place, _ in rows]
     rest = sorted(set(range(found.num_rows)) - set(order))
     parts.append(pa.table([pa.nulls(len(rest), field.type) for field in schema], schema=schema))
-    number = {place: i for i, place in enumerate([*order, *rest])}
-    values = pa.concat_tables(parts).take(pa.array([number[place] for place in range(found.num_rows)], pa.int64()))
+    values = pa.concat_tables(parts)
+    if (order := [*order, *rest]) != sorted(order):
+        number = {place: i for i, place in enumerate(order)}
+        values = values.take(pa.array([number[place] for place in range(found.num_rows)], pa.int64()))
     found = found.drop_columns([SEALED, KEY, OF, _LAYOUT])
     for name in schema.names:
         found = found.set_column(found.schema.get_field_index(name), name, values[name])
