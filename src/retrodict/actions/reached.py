@@ -119,16 +119,24 @@ class Reached:
 
 
 def _users_of(workspace: Workspace, records: Iterable[RecordsAbout]) -> Iterator[Ref]:
-    """Yield the events that used one of these records: of a segment, most use more than that and less than all."""
+    """Yield the runs that used one of these records, and the events that made something of one.
+
+    Most use more than one segment, and of a segment more than these records and less than all.
+    """
     database = workspace.views.database()
+    by_segment: dict[Digest, list[RecordsAbout]] = {}
     for about in records:
-        segment = about.append.segment
-        for how, entry in provenance.neighbours(database, Ref(segment), limit=_ALL):
-            if how == "used it":
-                event = workspace.logs.event(entry).event
-                edges = provenance.edges(event.uses, workspace.objects.get)
-                if any(Digest(edge.ref) == segment and _has_one(edge, about) for edge in edges):
-                    yield Ref(event.id)
+        by_segment.setdefault(about.append.segment, []).append(about)
+    entries: set[int] = set()
+    for segment in by_segment:
+        near = provenance.neighbours(database, Ref(segment), limit=_ALL)
+        entries |= {entry for how, entry in near if how == "used it"}
+    for entry in sorted(entries):
+        event = workspace.logs.event(entry).event
+        if event.makes or event.kind == "run.finished":  # neither a look nor what a run has read makes anything
+            edges = provenance.edges(event.uses, workspace.objects.get)
+            if any(_has_one(edge, about) for edge in edges for about in by_segment.get(Digest(edge.ref), ())):
+                yield Ref(event.id)
 
 
 def _has_one(edge: Edge, about: RecordsAbout) -> bool:
