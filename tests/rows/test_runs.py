@@ -8,10 +8,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import polars as pl
 import pytest
 from sklearn.linear_model import LogisticRegression
 
 import retrodict as rd
+from retrodict.actions import streams
 from retrodict.actions.verify import verify
 from retrodict.kernel.types import EventId
 from retrodict.rows import records
@@ -166,11 +168,51 @@ def test_a_file_that_a_version_was_written_to_has_all_its_records(workspace: Wor
     assert any("model.txt" in (link.path or "") for lineage in reached.reached for link in lineage.graph.links)
 
 
+def test_records_of_a_stream_are_followed_by_their_offsets(workspace: Workspace) -> None:
+    from retrodict.actions import row_lineage, stream_read
+    from retrodict.actions.explain import explain
+    from retrodict.actions.streaming import read_range
+
+    streams.create(workspace, "clicks", format="jsonl")
+    rd.append_stream("clicks", ROWS)
+    with rd.run("train") as run:
+        clicks = rd.read("clicks@10:50")
+        large = clicks[clicks["amount"] >= 300]
+        frame = large[["amount"]]
+        run.log_model(LogisticRegression().fit(frame, large["late"]), "credit", example=frame.head(2))
+    with rd.run("look"):
+        rd.read("stream:clicks", form="polars").filter(pl.col("id") < 20).collect()
+    with rd.run("plain"):
+        rd.read_stream("clicks@5")
+        rd.read_stream("loans@3")  # the changes of a table: the first three records as they were created
+    answer = rd.load("credit").ask([{"amount": 400}])
+
+    (used,) = row_lineage.up(workspace, str(answer.index), limit=2).tables
+    assert (used.reading.reference, used.reading.count, used.reading.total) == ("clicks@10:50", 20, 40)
+    assert (used.columns, used.keys, used.since) == (("offset",), ((30,), (31,)), 0)
+    told = explain(workspace, str(answer.index))
+    assert "clicks@10:50 (20 of 40 records)" in told.answers[3].says
+    reached = row_lineage.down(workspace, "clicks#40")
+    assert [(reading.label, reading.count) for reading in reached.readings] == [("run train", 20)]
+    assert (reached.since, reached.until, reached.passed_over) == ("clicks@41", None, 1)
+    kinds = {node.event_kind for lineage in reached.reached for node in lineage.graph.nodes}
+    assert "prediction.made" in kinds
+    assert [reading.label for reading in row_lineage.down(workspace, "clicks@20#12").readings] == ["run look"]
+    assert [reading.label for reading in row_lineage.down(workspace, "clicks#3").readings] == ["run look", "run plain"]
+    stream_read.write(workspace, read_range(workspace, "clicks@55:60"), Path("last.jsonl"))
+    assert [reading.label for reading in row_lineage.down(workspace, "clicks#57").readings] == ["written to a file"]
+    assert [reading.reference for reading in row_lineage.down(workspace, "loans#2").readings] == ["loans@0:3"]
+    assert row_lineage.down(workspace, "loans#3").readings == ()
+    assert verify(workspace).answer != "no"
+
+
 def test_bad_references_are_one_line(workspace: Workspace) -> None:
+    streams.create(workspace, "clicks", format="jsonl")
     for reference, words in (
         ("loans#99", "has no record 99"),
         ("loans@v9#1", "no version v9"),
         ("nothing#1", "nothing"),
+        ("clicks#7", "has no record 7"),
     ):
         command = [sys.executable, "-m", "retrodict", "lineage", reference, "--down"]
         done = subprocess.run(command, capture_output=True, text=True, check=False)

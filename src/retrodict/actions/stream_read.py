@@ -331,18 +331,25 @@ def follow(
             return
 
 
-def note_read(workspace: Workspace, found: Range, run: EventId) -> None:
-    """Record that a run has read a range: it becomes one of the run's inputs."""
-    batch = Batch(workspace)
-    batch.event(
+def note_read(workspace: Workspace, found: Range, run: EventId) -> EventId:
+    """Record that a run has read a range: it becomes one of the run's inputs. Return the event that says so."""
+    line, batch = found.line, Batch(workspace)
+    event = batch.event(
         "run.read",
-        uses=edges_or_list(batch, found.line.lineage(found.start, found.stop)),
+        uses=edges_or_list(batch, line.lineage(found.start, found.stop)),
         makes=(),
         body=runs.read_body(
             run=run,
             what=found.reference,
-            digest=f"sha256:{found.line.root(found.stop).hex()}",
-            is_personal=found.line.stream.personal is not None,
+            digest=f"sha256:{line.root(found.stop).hex()}",
+            is_personal=line.stream.personal is not None,
+            range_={
+                "stream": line.stream.event,
+                "branch": line.branch,
+                "start": found.start,
+                "offset": found.stop,
+            },
         ),
     )
     batch.append()
+    return event.id

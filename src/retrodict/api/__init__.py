@@ -222,13 +222,14 @@ def read(
     branch: str | None = None,
     workspace: Workspace | None = None,
 ) -> Any:
-    """Return a version of a table whose rows are followed: a run that reads it records which of them it used.
+    """Return a table's version or a stream's records, followed: a run that reads them records which it used.
 
     A row is left out only where a filter or a join that looks at one row at a time has dropped it; whatever else is
     done to the frame has used all the rows that it holds then (`docs/row-lineage.md`).
 
     Args:
-        reference: `NAME`, `NAME@v3`, `NAME@OFFSET`, `NAME@2020-11-07`.
+        reference: Of a table `NAME`, `NAME@v3`, `NAME@OFFSET`, `NAME@2020-11-07`; of a stream as for `read_stream`,
+            with `stream:` before it where a table has that name.
         form: "pandas": a DataFrame, whose index is the identity of each row; "polars": a LazyFrame; "arrow": a table,
             of which all rows are used.
         branch: Its log, or a part of that.

@@ -19,11 +19,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reading:
-    """A version of a table that a run has read, and what is known of the rows that it used.
+    """A version of a table or a range of a stream that a run has read, and what is known of the rows that it used.
 
     Attributes:
         event: Its `run.read`; `index` is its entry.
-        table: The `stream.created` of the table's changes; `offset`: after how many of them it was read.
+        stream: The `stream.created` (of a table's changes); `offset`: after how many records of it it was read.
+        start: Of a range of a stream, its first record; None: it is a version of a table.
         branch: The line; "" is the main one.
         count: How many rows were used; None: all, nobody says that it were fewer.
         ranges: Their identities, as [start, stop); None where `bitmap` holds them, or all are.
@@ -32,8 +33,9 @@ class Reading:
     event: EventId
     index: int
     run: EventId
-    table: EventId
+    stream: EventId
     branch: str
+    start: int | None
     offset: int
     at: str
     count: int | None
@@ -54,13 +56,14 @@ def used_body(
 
 
 class RowProjection:
-    """Which versions of tables were read by which runs, and which rows of them were used."""
+    """Which versions of tables and ranges of streams were read by which runs, and which rows of them were used."""
 
     name = "rows"
-    version = 1
+    version = 2
     tables: Mapping[str, str] = {
         "rows_readings": "CREATE TABLE rows_readings (event TEXT PRIMARY KEY, entry INTEGER NOT NULL, "
-        "run TEXT NOT NULL, stream TEXT NOT NULL, branch TEXT NOT NULL, stop INTEGER NOT NULL, at TEXT NOT NULL) "
+        "run TEXT NOT NULL, stream TEXT NOT NULL, branch TEXT NOT NULL, start INTEGER, stop INTEGER NOT NULL, "
+        "at TEXT NOT NULL) "
         "WITHOUT ROWID",
         "rows_used": "CREATE TABLE rows_used (read TEXT PRIMARY KEY, count INTEGER NOT NULL, ranges TEXT, bitmap TEXT) "
         "WITHOUT ROWID",
@@ -74,10 +77,10 @@ class RowProjection:
         """Fold one entry."""
         del blob
         event, body = entry.event, cast("Mapping[str, Any]", entry.event.body)
-        if event.kind == "run.read" and "table" in body:
-            where = body["table"]
-            row = (event.id, entry.index, body["run"], where["stream"], where["branch"], where["offset"], event.at)
-            db.execute("INSERT INTO rows_readings VALUES (?, ?, ?, ?, ?, ?, ?)", row)
+        if event.kind == "run.read" and (where := body.get("table", body.get("range"))) is not None:
+            place = (where["stream"], where["branch"], where.get("start"), where["offset"])
+            row = (event.id, entry.index, body["run"], *place, event.at)
+            db.execute("INSERT INTO rows_readings VALUES (?, ?, ?, ?, ?, ?, ?, ?)", row)
         elif event.kind == "run.used_rows":
             rows = body["rows"]
             ranges = json.dumps(rows["ranges"]) if "ranges" in rows else None
@@ -91,7 +94,7 @@ class RowProjection:
 PROJECTION = RowProjection()
 
 _READINGS = (
-    "SELECT r.event, r.entry, r.run, r.stream, r.branch, r.stop, r.at, u.count, u.ranges, u.bitmap "
+    "SELECT r.event, r.entry, r.run, r.stream, r.branch, r.start, r.stop, r.at, u.count, u.ranges, u.bitmap "
     "FROM rows_readings r LEFT JOIN rows_used u ON u.read = r.event WHERE "
 )
 
@@ -102,22 +105,29 @@ def _as_readings(rows: list[Any]) -> list[Reading]:
             event=EventId(event),
             index=EntryNumber(entry),
             run=EventId(run),
-            table=EventId(stream),
+            stream=EventId(stream),
             branch=branch,
+            start=start,
             offset=stop,
             at=at,
             count=count,
-            ranges=None if ranges is None else tuple((start, end) for start, end in json.loads(ranges)),
+            ranges=None if ranges is None else tuple((low, high) for low, high in json.loads(ranges)),
             bitmap=None if bitmap is None else Digest(bitmap),
         )
-        for event, entry, run, stream, branch, stop, at, count, ranges, bitmap in rows
+        for event, entry, run, stream, branch, start, stop, at, count, ranges, bitmap in rows
     ]
 
 
 def of_table(db: apsw.Connection, table: EventId, start: int, stop: int) -> list[Reading]:
     """Return the readings of a table that were made after more than `start` and at most `stop` changes, in order."""
-    query = f"{_READINGS} r.stream = ? AND r.stop > ? AND r.stop <= ? ORDER BY r.entry"
+    query = f"{_READINGS} r.stream = ? AND r.stop > ? AND r.stop <= ? AND r.start IS NULL ORDER BY r.entry"
     return _as_readings(db.execute(query, (table, start, stop)).fetchall())
+
+
+def of_record(db: apsw.Connection, stream: EventId, offset: int) -> list[Reading]:
+    """Return the readings of ranges of a stream that hold a record, in order."""
+    query = f"{_READINGS} r.stream = ? AND r.start <= ? AND r.stop > ? ORDER BY r.entry"
+    return _as_readings(db.execute(query, (stream, offset, offset)).fetchall())
 
 
 def of_run(db: apsw.Connection, run: EventId) -> list[Reading]:

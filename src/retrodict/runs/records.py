@@ -55,7 +55,13 @@ def started_body(*, name: str, argv: Sequence[str], cwd: str, params: Mapping[st
 
 
 def read_body(
-    *, run: EventId, what: str, digest: str, is_personal: bool = False, table: Mapping[str, object] | None = None
+    *,
+    run: EventId,
+    what: str,
+    digest: str,
+    is_personal: bool = False,
+    table: Mapping[str, object] | None = None,
+    range_: Mapping[str, object] | None = None,
 ) -> dict[str, object]:
     """Return the body of `run.read`: a version that a run has read by itself, not as a file.
 
@@ -64,12 +70,15 @@ def read_body(
         what: The version, as references are written; `digest` names its content.
         is_personal: It holds values about people, so what the run makes is personal.
         table: Of a version of a table: the "stream" of its changes, the "branch", and after how many ("offset").
+        range_: Of records of a stream: the "stream", the "branch", the first ("start"), and the one after the last.
     """
     body: dict[str, object] = {"run": run, "what": what, "digest": digest}
     if is_personal:
         body["personal"] = True
     if table is not None:
         body["table"] = table
+    if range_ is not None:
+        body["range"] = range_
     return body
 
 

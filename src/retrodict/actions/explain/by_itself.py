@@ -51,7 +51,8 @@ def read(reader: Reader, run: Run) -> list[Fact]:
     for sequenced, what, table in _read(reader, run):
         says = what
         if table is not None:
-            says = f"table {what}: {_used(row_lineage.told(reader.workspace, table))} were used"
+            kind = "table" if table.start is None else "stream"
+            says = f"{kind} {what}: {_used(row_lineage.told(reader.workspace, table))} were used"
             if table.count is not None:
                 says += "; a filter or a join had dropped the others, looking at one record at a time"
         facts.setdefault(says, reader.entry_fact(says, sequenced, "observed"))
@@ -62,9 +63,9 @@ def origins(reader: Reader, run: Run) -> list[Fact]:
     """Return a fact for each version of a table that a run read, with what became since of the records that it used."""
     facts: dict[str, Fact] = {}
     for sequenced, reference, reading in _read(reader, run):
-        if reading is None:
+        if reading is None or reading.start is not None:  # records of a stream are never corrected
             continue
-        table = row_lineage.used(reader.workspace, reading, limit=_SHOWN)
+        since, later = row_lineage.corrected(reader.workspace, reading, limit=_SHOWN)
         below = [
             Fact(
                 says=f"since then: {change.op} of {key} by {change.who} in v{change.version}"
@@ -74,14 +75,14 @@ def origins(reader: Reader, run: Run) -> list[Fact]:
                 ref=f"{reference.partition('@')[0]}@v{change.version}",
                 lines=tuple(f"{cell.column}: {cell.before} -> {cell.after}" for cell in change.cells),
             )
-            for key, change in table.later
+            for key, change in later
         ]
-        which = _used(table.reading)
+        which = _used(row_lineage.told(reader.workspace, reading))
         says = f"table {reference}: none of the {which} that were used has been corrected since"
-        if table.since:
+        if since:
             says = (
-                f"table {reference}: {count(table.since, 'record')} corrected since "
-                f"{'was' if table.since == 1 else 'were'} among the {which} that were used"
+                f"table {reference}: {count(since, 'record')} corrected since "
+                f"{'was' if since == 1 else 'were'} among the {which} that were used"
             )
         facts.setdefault(says, reader.entry_fact(says, sequenced, "observed", facts=tuple(below)))
     return list(facts.values())
