@@ -119,6 +119,11 @@ def test_sqlite_is_captured_too(run: Callable[..., Outcome]) -> None:
     other = apsw.Connection("shop.db")
     other.execute("CREATE TABLE loans (id INTEGER PRIMARY KEY, customer TEXT, amount NUMERIC, scan BLOB)")
     other.execute("INSERT INTO loans VALUES (1, 'Ada', 2.5, x'00ff')")
+    run("table", "create", "loans", "--key", "id")
+    run("table", "put", "loans", "id=1")
+    taken = run("capture", "db", "shop.db", "--tables", "loans", "--install", "--yes", code=2)
+    assert "there is a table loans already" in taken.err
+    assert _ours(other) == []
     run("capture", "db", "shop.db", "--tables", "loans", "--install", "--yes", "--as", "requests")
     other.execute("UPDATE retrodict_session SET who = 'ann', reason = 'asked by telephone'")
     other.execute("UPDATE loans SET amount = 7; INSERT INTO loans VALUES (2, NULL, NULL, NULL)")
@@ -131,6 +136,22 @@ def test_sqlite_is_captured_too(run: Callable[..., Outcome]) -> None:
     assert "1 record differ" in run("capture", "db", "shop.db", "--check", code=1).out
     run("capture", "db", "shop.db", "--check", "--mend")
     assert [row["id"] for row in _records(run, "requests")] == [2, 3]
+    for number, gone in enumerate(("insert", "update", "delete"), 1):
+        other.execute(f"DROP TRIGGER retrodict_{gone}_loans")
+        told = run("capture", "db", "shop.db").out
+        assert told.count("is not there") == number
+    removed = run("capture", "db", "shop.db", "--tables", "loans", "--remove", "--yes")
+    assert "DROP TABLE" in removed.out
+    assert _ours(other) == []
+    # Somebody else's workspace began it, or one that is gone.
+    other.execute("CREATE TABLE retrodict_changes_other (seq); CREATE TABLE other (id INTEGER PRIMARY KEY)")
+    run("capture", "db", "shop.db", "--tables", "other", "--remove", "--yes")
+    assert _ours(other) == []
+
+
+def _ours(other: apsw.Connection) -> list[str]:
+    query = "SELECT name FROM sqlite_schema WHERE name LIKE 'retrodict%' ORDER BY 1"
+    return [str(name) for (name,) in other.execute(query)]
 
 
 def test_a_captured_table_about_people_is_sealed_and_forgotten(run: Callable[..., Outcome], url: str) -> None:

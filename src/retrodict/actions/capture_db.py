@@ -147,6 +147,32 @@ def plan(database: Database, tables: Sequence[str], *, remove: bool = False, key
     return Planned(database=database.name, statements=tuple(statements))
 
 
+def check_names(
+    workspace: Workspace, database: Database, tables: Sequence[str], *, named: str | None, key: Sequence[str] = ()
+) -> None:
+    """Refuse a name that another table has here, before anything is put into a database.
+
+    Raises:
+        UsageError: One does.
+        NotCapturableError: There is no such table in the database.
+    """
+    for table in tables:
+        name = named or database.describe(table, key).name.rpartition(".")[2]
+        same = records.tables(workspace.views.database(), name)
+        if same and not _followers(workspace, database, table, key) and lines.own_log(workspace, same[0]).size:
+            raise UsageError(f"there is a table {name} already", hint="Give another name with --as.")
+
+
+def is_followed(workspace: Workspace, database: Database, tables: Sequence[str], *, key: Sequence[str] = ()) -> bool:
+    """Say whether a table of ours follows each of these, so that what is left of their changes has a place to go."""
+    return all(_followers(workspace, database, table, key) for table in tables)
+
+
+def _followers(workspace: Workspace, database: Database, table: str, key: Sequence[str]) -> Sequence[object]:
+    source = f"{database.name}#{database.describe(table, key).name}"
+    return records.sources(workspace.views.database(), source)
+
+
 def catch_up(
     workspace: Workspace,
     database: Database,

@@ -74,6 +74,7 @@ def export(
     marks = _marks(workspace, found, true_at)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         match form:
             case "delta":
                 _write_delta(made, found.table.name, marks, temporary)
@@ -127,8 +128,6 @@ def _marks(workspace: Workspace, found: TableVersion, true_at: str | None) -> di
 
 
 def _refuse_what_is_there(path: Path, form: Form, *, overwrite: bool) -> None:
-    if not path.absolute().parent.is_dir():
-        raise UsageError(f"{path} cannot be written: there is no folder {path.parent}")
     if not os.path.lexists(path):
         return
     if not overwrite:

@@ -97,7 +97,12 @@ def db_command(
     with door.workspace(writes=True) as workspace:
         database = action.open_database(url, Path.cwd())
         try:
+            if remove and not action.is_followed(workspace, database, tables, key=key):
+                # An installation that nothing was ever recorded of.
+                _run(action.plan(database, tables, remove=True), database.execute, yes=yes, as_json=as_json)
+                return
             if install:
+                action.check_names(workspace, database, tables, named=named, key=key)
                 _run(action.plan(database, tables, key=key), database.execute, yes=yes, as_json=as_json)
 
             def look() -> action.Captured:

@@ -228,13 +228,15 @@ class Postgres:
     # What is put into the database
 
     def captured(self) -> list[str]:
-        """Return the tables that have our triggers."""
+        """Return the tables that have a trigger of ours; the other one may be gone."""
         return [
             str(name)
             for (name,) in self.ask(
-                "SELECT n.nspname || '.' || c.relname FROM pg_trigger t JOIN pg_class c ON c.oid = t.tgrelid "
-                "JOIN pg_namespace n ON n.oid = c.relnamespace WHERE t.tgname = %s AND t.tgparentid = 0 ORDER BY 1",
+                "SELECT DISTINCT n.nspname || '.' || c.relname FROM pg_trigger t JOIN pg_class c ON c.oid = t.tgrelid "
+                "JOIN pg_namespace n ON n.oid = c.relnamespace WHERE t.tgname IN (%s, %s) AND t.tgparentid = 0 "
+                "ORDER BY 1",
                 _TRIGGER,
+                _TRUNCATED,
             )
         ]
 
@@ -260,7 +262,9 @@ class Postgres:
         gone = [name for _, name, _ in map(self._find, tables) if name in there]
         statements = []
         for name in gone:
-            statements += [f'DROP TRIGGER "{trigger}" ON {self.quoted(name)}' for trigger in (_TRIGGER, _TRUNCATED)]
+            statements += [
+                f'DROP TRIGGER IF EXISTS "{trigger}" ON {self.quoted(name)}' for trigger in (_TRIGGER, _TRUNCATED)
+            ]
         if gone and len(gone) == len(there):
             statements.append("DROP SCHEMA retrodict CASCADE")
         return statements

@@ -139,8 +139,12 @@ class SQLite:
     # What is put into the database
 
     def captured(self) -> list[str]:
-        """Return the tables that have our triggers."""
-        query = "SELECT tbl_name FROM sqlite_schema WHERE name = 'retrodict_insert_' || tbl_name ORDER BY 1"
+        """Return the tables that have something of ours: one of its triggers may be gone."""
+        query = (
+            "SELECT DISTINCT t.name FROM sqlite_schema t JOIN sqlite_schema ours ON ours.name IN "
+            "('retrodict_changes_' || t.name, 'retrodict_insert_' || t.name, 'retrodict_update_' || t.name, "
+            "'retrodict_delete_' || t.name) WHERE t.type = 'table' ORDER BY 1"
+        )
         return [str(name) for (name,) in self.ask(query)]
 
     def install_sql(self, tables: Sequence[str]) -> list[str]:
