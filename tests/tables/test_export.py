@@ -103,9 +103,9 @@ def test_what_is_not_ours_or_does_not_fit_is_refused(workspace: Workspace, tmp_p
     assert deltalake.DeltaTable(str(theirs)).to_pyarrow_table().num_rows == 1
     with pytest.raises(UsageError, match="is no file"):
         table_export.export(workspace, "v", "parquet", theirs, overwrite=True)
-    with pytest.raises(UsageError, match="cannot be written"):
-        table_export.export(workspace, "v", "parquet", tmp_path / "file" / "v.parquet")
     table_export.export(workspace, "v", "parquet", tmp_path / "new" / "v.parquet")
+    with pytest.raises(UsageError, match="cannot be written"):
+        table_export.export(workspace, "v", "parquet", tmp_path / "new" / "v.parquet" / "v.parquet")
     # Somebody has added to an export: it is theirs now.
     table_export.export(workspace, "v", "delta", tmp_path / "mine")
     deltalake.write_deltalake(str(tmp_path / "mine"), pa.table({"id": ["1"]}), mode="append")
