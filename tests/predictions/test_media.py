@@ -74,6 +74,8 @@ def test_a_value_is_shown_in_a_bounded_line(value: Any, says: str) -> None:
 def test_a_long_row_without_names_is_a_list() -> None:
     assert media.brief_row({str(i): i for i in range(20)}) == list(range(20))
     assert media.brief_row({str(i): i for i in range(12)}) is None
+    assert media.brief_row({"0": "b", "1": "a"}) == ["b", "a"]  # a ranking, however short
+    assert media.brief_row({"0": "b"}) is media.brief_row({"0": "b", "1": 0.5}) is None
     assert media.brief_row({f"x{i}": i for i in range(20)}) is None
 
 

@@ -245,6 +245,7 @@ def test_too_many_at_once_are_told_to_come_again(served: Running) -> None:
     assert {200, 503} <= set(statuses) <= {200, 503, 504}
     assert set(retry) == {"1"}
     assert served.is_well()
+    assert 'retrodict_refusals_total{reason="too-busy"}' in served.client.get("/metrics").text
 
 
 def test_refusals_are_logged_without_what_was_sent(served: Running, caplog: pytest.LogCaptureFixture) -> None:
@@ -253,7 +254,7 @@ def test_refusals_are_logged_without_what_was_sent(served: Running, caplog: pyte
         served.infer("echo", {"inputs": [tensor("x", "FP64", [secret])], "id": secret})
         served.infer(secret, {"inputs": []}, **{"x-caller": secret})
     lines = [JsonFormatter().format(record) for record in caplog.records]
-    assert [json.loads(line)["reason"] for line in lines] == ["bad-field", "bad-request"]
+    assert [json.loads(line)["reason"] for line in lines] == ["bad-field", "not-found"]
     assert secret not in "".join(lines)
     text = served.client.get("/metrics").text
     assert 'retrodict_refusals_total{reason="bad-field"}' in text

@@ -106,8 +106,9 @@ def brief(value: object) -> str:
 
 
 def brief_row(values: Mapping[str, object]) -> object:
-    """Return a row as a list where its columns are known by their positions only: a ranking, a vector."""
-    is_row = len(values) > _COLUMNS and list(values) == [str(i) for i in range(len(values))]
+    """Return a row as a list where its columns are known by their positions only: a ranking, a long vector."""
+    is_long = len(values) > _COLUMNS or (len(values) > 1 and all(isinstance(value, str) for value in values.values()))
+    is_row = is_long and list(values) == [str(i) for i in range(len(values))]
     return list(values.values()) if is_row else None
 
 

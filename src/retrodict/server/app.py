@@ -27,7 +27,7 @@ from retrodict.kernel.errors import (
 from retrodict.models import records
 from retrodict.render.json import plain
 from retrodict.server import openapi, tensors
-from retrodict.server.errors import FieldError, RequestError
+from retrodict.server.errors import FieldError, RequestError, reason, reason_of_status
 from retrodict.server.exchange import (
     Body,
     Disconnected,
@@ -162,18 +162,19 @@ class App:
 
     def _note(self, error: RetrodictError, endpoint: str, status: int) -> None:
         """Count and log a refusal: why, never what. Messages name values, so they are the caller's alone."""
-        self.measures.refusals.labels(error.slug).inc()
-        fields: dict[str, object] = {"endpoint": endpoint, "status": status, "reason": error.slug}
+        why = reason(error)
+        self.measures.refusals.labels(why).inc()
+        fields: dict[str, object] = {"endpoint": endpoint, "status": status, "reason": why}
         if isinstance(error, ModelFailedError):
             fields |= {"model": error.model, "prediction": error.prediction}
         _log.log(logging.ERROR if status >= 500 else logging.WARNING, "refused", extra={"fields": fields})
 
     def note_early(self, status: int) -> None:
         """Count and log what was refused before it was a request: no HTTP, too long a head, too slow."""
-        reason = RequestError.slug
+        why = reason_of_status(status)
         self.measures.request("none", str(status))
-        self.measures.refusals.labels(reason).inc()
-        _log.warning("refused", extra={"fields": {"endpoint": "none", "status": status, "reason": reason}})
+        self.measures.refusals.labels(why).inc()
+        _log.warning("refused", extra={"fields": {"endpoint": "none", "status": status, "reason": why}})
 
     async def _reply(self, scope: Scope, receive: Receive, path: str, found: re.Match[str] | None) -> _Reply:
         method = scope["method"]

@@ -2,7 +2,22 @@
 
 from __future__ import annotations
 
-from retrodict.kernel.errors import UnavailableError, UsageError
+from retrodict.kernel.errors import RetrodictError, UnavailableError, UsageError
+
+_REASONS = {
+    401: "no-token", 403: "no-right", 404: "not-found", 405: "method", 408: "too-slow", 413: "too-large",
+    415: "encoding", 431: "head-too-large", 503: "too-busy", 504: "timed-out",
+}  # fmt: skip
+
+
+def reason(error: RetrodictError) -> str:
+    """Return why something was refused, in a word for logs and counters: what HTTP's status says, else the slug."""
+    return reason_of_status(error.status) if type(error) is RequestError else error.slug
+
+
+def reason_of_status(status: int) -> str:
+    """Return the word for a status; 400 and what has none of its own: `bad-request`."""
+    return _REASONS.get(status, RequestError.slug)
 
 
 class RequestError(UsageError):
