@@ -56,6 +56,8 @@ def test_a_clone_reads_what_it_was_given_keys_for(here: Workspace, clone: Worksp
     assert "keys receive" in str(unknown.value.hint)
     identity = keys.identity(clone).key
     assert identity == keys.identity(clone).key
+    with pytest.raises(UsageError, match="this workspace itself"):
+        keys.share(here, keys.identity(here).key, tmp_path / "own.keys")
     given = keys.share(here, identity, tmp_path / "ann.keys", subjects=["ann"])
     assert (given.subjects, given.texts) == (1, 0)
     taken = keys.receive(clone, tmp_path / "ann.keys")

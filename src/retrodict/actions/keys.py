@@ -78,12 +78,14 @@ def share(workspace: Workspace, to: str, out: Path, *, subjects: Sequence[str] =
         subjects: Only the keys of these people; none: every key, those of texts too.
 
     Raises:
-        UsageError: A person is not known here, or there is a file already.
+        UsageError: A person is not known here, there is a file already, or `to` is this workspace itself.
         SharedKeysError: `to` is no public key.
     """
     ring = _ring(workspace)
     if out.exists():
         raise UsageError(f"{out} exists already")
+    if to == identity(workspace).key:
+        raise UsageError("that is the key of this workspace itself", hint="`keys identity` is typed in the other one.")
     wanted = [subject.key for name in subjects for subject in found(workspace, name)] if subjects else None
     keys = ring.export(wanted)
     if not keys:
