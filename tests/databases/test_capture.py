@@ -143,6 +143,12 @@ def test_sqlite_is_captured_too(run: Callable[..., Outcome]) -> None:
     removed = run("capture", "db", "shop.db", "--tables", "loans", "--remove", "--yes")
     assert "DROP TABLE" in removed.out
     assert _ours(other) == []
+    other.execute("INSERT INTO loans VALUES (7, 'Eve', 1, NULL)")  # unseen; it begins again, and is compared
+    run("capture", "db", "shop.db", "--tables", "loans", "--install", "--yes")
+    other.execute("INSERT INTO loans VALUES (8, 'Kim', 1, NULL)")
+    assert "the same" in run("capture", "db", "shop.db", "--check").out
+    assert [row["id"] for row in _records(run, "requests")] == [2, 3, 7, 8]
+    run("capture", "db", "shop.db", "--tables", "loans", "--remove", "--yes")
     # Somebody else's workspace began it, or one that is gone.
     other.execute("CREATE TABLE retrodict_changes_other (seq); CREATE TABLE other (id INTEGER PRIMARY KEY)")
     run("capture", "db", "shop.db", "--tables", "other", "--remove", "--yes")

@@ -208,11 +208,14 @@ def test_records_of_a_stream_are_followed_by_their_offsets(workspace: Workspace)
 
 def test_bad_references_are_one_line(workspace: Workspace) -> None:
     streams.create(workspace, "clicks", format="jsonl")
+    Path("rows.csv").write_text("a\n1\n")
+    rd.add("rows.csv")
     for reference, words in (
         ("loans#99", "has no record 99"),
         ("loans@v9#1", "no version v9"),
         ("nothing#1", "nothing"),
         ("clicks#7", "has no record 7"),
+        ("rows.csv#1", "rows have no identities"),
     ):
         command = [sys.executable, "-m", "retrodict", "lineage", reference, "--down"]
         done = subprocess.run(command, capture_output=True, text=True, check=False)

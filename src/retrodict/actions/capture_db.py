@@ -184,6 +184,7 @@ def catch_up(
     personal: Sequence[str] = (),
     compare: bool = False,
     mend: bool = False,
+    anew: bool = False,
     reason: str | None = None,
 ) -> Captured:
     """Record what has changed in the captured tables of a database since the last time.
@@ -195,6 +196,7 @@ def catch_up(
         subject: The column that says whom a row is about; `personal` its other personal columns; none: all are.
         compare: Compare the whole table with ours afterwards.
         mend: Record the differences; a database that was put back is brought in anew.
+        anew: The triggers are there since now: what changed since an earlier capture ended is found by comparing.
 
     Raises:
         NotCapturableError, DatabaseError, PutBackError: See there.
@@ -215,7 +217,7 @@ def catch_up(
         database=database.name,
         tables=tuple(
             _Capture(workspace, database, table, key, named, subject, personal, reason).catch_up(
-                compare=compare, mend=mend
+                compare=compare, mend=mend, anew=anew
             )
             for table in wanted
         ),
@@ -288,18 +290,21 @@ class _Capture:
         columns = lines.columns_at(self._workspace.views.database(), lines.own_log(self._workspace, table))
         return [column.name for column in columns] == [column.name for column in description.columns]
 
-    def catch_up(self, *, compare: bool, mend: bool) -> CapturedTable:
+    def catch_up(self, *, compare: bool, mend: bool, anew: bool = False) -> CapturedTable:
         """Record what is new, until there is nothing more."""
         problems: Sequence[str] = ()
         differs: int | None = None
         while True:
-            position = self._position()
+            position = None if anew else self._position()
             try:
                 with self._database.read(self._table, position, key=self._key, limit=_AT_ONCE) as reading:
                     problems = reading.problems
                     is_whole = reading.is_whole
                     if position is None:
+                        if anew and self._position() is not None and self._alters(reading.description):
+                            self._alter(reading.description)
                         self._bring_in(reading, "capture: where it begins")
+                        anew = False
                         self._note_columns(reading.description)
                     else:
                         self._take_in(reading, position)

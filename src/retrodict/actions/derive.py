@@ -19,6 +19,7 @@ from retrodict.datasets import DatasetVersion, DerivationError, Ingredient, Reci
 from retrodict.kernel.errors import UsageError
 from retrodict.kernel.types import Digest, Edge, EventId, Ref
 from retrodict.objects import display
+from retrodict.tables import records as tables
 from retrodict.workspace import Batch, Workspace
 
 _QUERY = Path(datasets.__file__).with_name("query.py")
@@ -205,7 +206,10 @@ def _version(workspace: Workspace, reference: str) -> DatasetVersion:
     resolved = names.resolve(workspace, reference)
     found = [] if resolved.event is None else datasets.find(workspace.views.database(), event=resolved.event)
     if not found:
-        raise UsageError(f"{reference} is no version of a dataset", hint="`retrodict add` what it is to be made from.")
+        hint = "`retrodict add` what it is to be made from."
+        if tables.tables(workspace.views.database(), reference.removeprefix("table:").partition("@")[0]):
+            hint = "Write the table's version to a file (`retrodict table at --out`), and `retrodict add` that."
+        raise UsageError(f"{reference} is no version of a dataset", hint=hint)
     if found[0].key is not None:
         raise UsageError(
             f"{reference} is personal: what is derived from it would lie here in the clear",

@@ -11,11 +11,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from retrodict import provenance, runs
+from retrodict import datasets, provenance, runs
 from retrodict.actions import names
 from retrodict.actions.lineages import Lineage, labelled
 from retrodict.actions.streaming import read_range
 from retrodict.actions.tabling import TableVersion, key_values, note_look, version_of
+from retrodict.kernel.errors import UsageError
 from retrodict.kernel.types import Digest, EventId, Ref
 from retrodict.rows import records as readings
 from retrodict.rows import sets
@@ -107,12 +108,18 @@ def down(workspace: Workspace, reference: str, *, depth: int | None = None, limi
 
     Raises:
         UnknownReferenceError, OffsetError, BadKeyError, NoSuchRecordError: There is no such table, version, record.
+        UsageError: It is a dataset.
     """
     version, _, key = reference.partition("#")
     db = workspace.views.database()
     name = version.removeprefix("stream:").partition("@")[0]
     if version.startswith("stream:") or (streams.streams(db, name) and not tables.tables(db, name)):
         return _of_stream(workspace, version, key, depth=depth, limit=limit)
+    if not tables.tables(db, name) and datasets.versions(db, name.removeprefix("dataset:")):
+        raise UsageError(
+            f"{version} is a dataset, and its rows have no identities: tables of ours and streams have them",
+            hint=f"`retrodict lineage {version} --down` follows the version as a whole.",
+        )
     found = version_of(workspace, version)
     row, changed, following = _record(workspace, found, key)
     candidates = [

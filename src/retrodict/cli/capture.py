@@ -101,11 +101,12 @@ def db_command(
                 # An installation that nothing was ever recorded of.
                 _run(action.plan(database, tables, remove=True), database.execute, yes=yes, as_json=as_json)
                 return
+            anew = False
             if install:
                 action.check_names(workspace, database, tables, named=named, key=key)
-                _run(action.plan(database, tables, key=key), database.execute, yes=yes, as_json=as_json)
+                anew = _run(action.plan(database, tables, key=key), database.execute, yes=yes, as_json=as_json)
 
-            def look() -> action.Captured:
+            def look(*, anew: bool = False) -> action.Captured:
                 return action.catch_up(
                     workspace,
                     database,
@@ -116,10 +117,11 @@ def db_command(
                     personal=personal,
                     compare=check,
                     mend=mend,
+                    anew=anew,
                     reason=reason,
                 )
 
-            record = look()
+            record = look(anew=anew)
             door.show(record, as_json=as_json, text=captured.captured)
             while follow:
                 sleep(every)
@@ -136,14 +138,16 @@ def db_command(
         sys.exit(1)
 
 
-def _run(planned: object, execute: Callable[[tuple[str, ...]], None], *, yes: bool, as_json: bool) -> None:
+def _run(planned: object, execute: Callable[[tuple[str, ...]], None], *, yes: bool, as_json: bool) -> bool:
+    """Show statements, ask, and run them. Say whether there were any."""
     from retrodict.actions.capture_db import Planned
     from retrodict.render import captured
 
     assert isinstance(planned, Planned)
     if not planned.statements:
-        return
+        return False
     click.echo(captured.statements(planned), err=as_json)
     if not yes and not click.confirm(f"Run this in {planned.database}?", err=True):
         raise click.UsageError("nothing was run", ctx=click.get_current_context())
     execute(planned.statements)
+    return True
