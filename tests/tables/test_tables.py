@@ -13,12 +13,21 @@ import pytest
 from tests.tables.conftest import LOANS, open_at
 
 from retrodict import streams
-from retrodict.actions import stream_append, table_approve, table_change, table_read, tables
+from retrodict.actions import (
+    stream_append,
+    table_alter,
+    table_approve,
+    table_change,
+    table_compare,
+    table_read,
+    table_settle,
+    tables,
+)
 from retrodict.actions.tabling import How, Policy, table_named, version_of
 from retrodict.actions.verify import verify
-from retrodict.kernel.errors import RetrodictError, UsageError
+from retrodict.kernel.errors import RetrodictError, UnknownReferenceError, UsageError
 from retrodict.kernel.types import Edge, Ref
-from retrodict.tables import appending, files, folding, lines, proposals
+from retrodict.tables import appending, conflicts, files, folding, lines, proposals
 from retrodict.tables import records as table_records
 from retrodict.tables.changes import Change, ChangeSet, Source
 from retrodict.tables.errors import (
@@ -229,6 +238,56 @@ def test_a_change_to_what_another_changed_since_is_refused_and_names_who(root: P
         assert records(grace)[1]["CustomerID"] == "C9"
 
 
+def test_a_change_that_comes_too_late_stands_beside_until_it_is_settled(root: Path) -> None:
+    with open_at(root) as ada, open_at(root, "Grace") as grace:
+        rows = [{"id": i, "n": i, "m": "x"} for i in range(4)]
+        table_change.create(ada, "t", ["id"], source=rows, policy=Policy(on_conflict="keep"))
+        table_change.import_(grace, "t", [{**row, "n": 7} for row in rows[:3]], how=PUT, keep_missing=True)
+        # A file that was made of v1: records it leaves as they were then, or changes alike, are no conflicts.
+        mine = [{**rows[0], "m": "y"}, rows[1], {**rows[2], "n": 7}, {**rows[3], "n": 9}, {"id": 5, "n": 5, "m": "x"}]
+        late = table_change.import_(
+            ada, "t", mine, how=How(verb="import", reason="Monday"), keep_missing=True, if_version="v1"
+        )
+        assert (late.creates, late.updates, late.conflicts) == (1, 1, 1)
+        assert [(row["id"], row["n"], row["m"]) for row in records(ada, "t")] == [
+            (0, 7, "x"),
+            (1, 7, "x"),
+            (2, 7, "x"),
+            (3, 9, "x"),
+            (5, 5, "x"),
+        ]
+        renamed = Change(op="update", key={"id": 1}, values={"id": 8})
+        with pytest.raises(RecordConflictError):
+            folding.append(ada, table_named(ada, "t"), [renamed], How(verb="update", since=4))
+        (standing,) = table_read.history(grace, "t", "0").conflicts
+        assert (standing.index, standing.why, standing.theirs) == (late.conflict, "Monday", {"id": 0, "n": 7, "m": "y"})
+        assert [(c.column, c.before, c.after) for c in standing.cells] == [("m", "x", "y")]
+        assert table_compare.blame(grace, "t", keys=["0"]).conflicts == (standing,)
+        assert (tables.show(grace, "t").conflicts, table_settle.settle(grace, "t").answer) == (1, "no")
+        done = table_settle.settle(grace, "t", take="theirs", reason="agreed").done
+        assert done is not None
+        assert (done.updates, done.conflict) == (1, None)
+        last = table_read.history(ada, "t", "0")
+        assert (last.changes[-1].who, last.changes[-1].why) == ("Grace", "agreed")
+        assert [c.settled for c in last.conflicts] == ["theirs"]
+        with pytest.raises(UnknownReferenceError):
+            table_settle.settle(ada, "t", late.conflict, take="ours")
+        # From now on refused; and what was settled twice at once is settled once.
+        table_change.update(ada, "t", "0", {"n": 1}, how=PUT, if_version="v1")
+        (standing,) = table_settle.settle(ada, "t").conflicts
+        found = conflicts.standing(ada, lines.own_log(ada, table_named(ada, "t")))
+        size = lines.own_log(ada, table_named(ada, "t")).size
+        table_settle.settle(grace, "t", take="ours")
+        with pytest.raises(UsageError, match="has been settled"):
+            conflicts.settle(ada, table_named(ada, "t"), standing.index, found, "theirs", since=size, reason=None)
+        assert table_alter.alter(ada, "t", on_conflict="refuse").on_conflict == "refuse"
+        with pytest.raises(RecordConflictError):
+            table_change.update(ada, "t", "0", {"n": 1}, how=PUT, if_version="v1")
+        with pytest.raises(UsageError, match="wait for approval"):
+            table_change.create(ada, "u", ["id"], policy=Policy(approval=True, on_conflict="keep"))
+        assert verify(ada).answer != "no"
+
+
 def test_captured_changes_come_once_and_keep_who_when_why_and_how(workspace: Workspace) -> None:
     table_change.create(workspace, "t", ["id"], types={"id": "int64", "v": "text"})
     table = table_named(workspace, "t")
@@ -286,7 +345,7 @@ def test_two_living_records_under_one_key_are_an_error_that_names_them(workspace
     rows = appending.Rows(columns)
     rows.add(lines.CREATE, None, None, None, {"1": 2, "2": "x"}, None)
     with streams.locked(workspace):
-        appending.append_rows(workspace, log, columns, rows, How(verb="put"), source=None, amiss=0)
+        appending.append_table(workspace, log, rows.to_arrow(), How(verb="put"))
     assert table_read.read(workspace, "t@v1").num_rows == 3
     with pytest.raises(TableFoldError, match="2/x in the changes 2 and 3"):
         table_read.read(workspace, "t")

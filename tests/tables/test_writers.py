@@ -8,19 +8,30 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from typing import Literal
 
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from tests.tables.conftest import AGENT, open_at
 
-from retrodict.actions import stream_append, stream_read, streams, table_change, table_compare, table_read, tables
+from retrodict.actions import (
+    stream_append,
+    stream_read,
+    streams,
+    table_change,
+    table_compare,
+    table_read,
+    table_settle,
+    tables,
+)
 from retrodict.actions.init import init
-from retrodict.actions.tabling import How, table_named
+from retrodict.actions.tabling import How, Policy, table_named
 from retrodict.actions.verify import verify
 from retrodict.kernel.clock import SystemClock
 from retrodict.tables import folding, upkeep
 from retrodict.tables.changes import Change, ChangeSet, Source
+from retrodict.tables.errors import NoSuchRecordError
 from retrodict.workspace import close
 
 HOW = How(verb="put")
@@ -76,6 +87,7 @@ def test_nothing_acknowledged_is_lost_when_writers_are_killed(root: Path) -> Non
         assert verify(workspace).answer != "no"
 
 
+Row = dict[str, object]
 KEYS = st.sampled_from(["1", "2", "3", "4", "5"])
 VALUES = st.one_of(st.none(), st.text('ab,"\n', max_size=3), st.just(""))
 
@@ -89,7 +101,10 @@ class Tables(RuleBasedStateMachine):
         self.root = Path(self.folder.name) / "project"
         init(self.root, self.root.parent / "state", SystemClock(), agent=AGENT)
         self.workspace = open_at(self.root)
-        table_change.create(self.workspace, "t", ["id"], types={"id": "int64", "a": "text", "b": "text"})
+        self.other = open_at(self.root, "Grace <grace@example.com>")
+        kinds = {"id": "int64", "a": "text", "b": "text"}
+        table_change.create(self.workspace, "t", ["id"], types=kinds, policy=Policy(on_conflict="keep"))
+        self.beside: list[tuple[str, Row | None, Row | None]] = []  # the key, the record as it was, as it is to be
         self.model: dict[str, dict[str, object]] = {}
         self.versions: list[dict[str, dict[str, object]]] = [{}]
         self.position = 0
@@ -169,6 +184,57 @@ class Tables(RuleBasedStateMachine):
         self.told(folding.append(self.workspace, table, captured, How(verb="capture"), source=source), model)
         assert folding.append(self.workspace, table, captured, How(verb="capture"), source=source).index is None
 
+    @rule(share=st.floats(0, 0.99), key=KEYS, a=VALUES, how=st.sampled_from(["update", "put", "delete", "import"]))
+    def write_what_was_read_before(self, share: float, key: str, a: str | None, how: str) -> None:
+        """Another writer changes a record as it was in some version: it stands beside one that has changed since."""
+        number = int(share * len(self.versions))
+        then = self.versions[number].get(key)
+        if then is None and how in ("update", "delete"):
+            return
+        wanted = None if how == "delete" else {"a": a, "b": then["b"] if how == "update" and then else None}
+        version, last = f"v{number}", self.last_change(key)
+        if how == "update":
+            done = table_change.update(self.other, "t", key, {"a": a}, how=HOW, if_version=version)
+        elif how == "put":
+            done = table_change.put(self.other, "t", {"id": key, "a": a}, how=HOW, if_version=version)
+        elif how == "delete":
+            done = table_change.delete(self.other, "t", [key], how=HOW, if_version=version)
+        else:
+            rows = [{"id": int(key), "a": a, "b": None}]
+            done = table_change.import_(self.other, "t", rows, how=HOW, keep_missing=True, if_version=version)
+        now = self.model.get(key)
+        if last <= number:
+            self.told(done, {k: v for k, v in {**self.model, key: wanted}.items() if v is not None})
+        elif wanted in (then, now):
+            assert (done.conflict, done.index) == (None, None)
+        else:
+            assert (done.conflicts, done.index) == (1, None)
+            self.beside.append((key, then, wanted))
+
+    def last_change(self, key: str) -> int:
+        try:
+            return table_read.history(self.workspace, "t", key).changes[-1].version
+        except NoSuchRecordError:
+            return 0
+
+    def as_settled(self, key: str, then: Row | None, wanted: Row | None) -> Row | None:
+        """Return what a record becomes by what stands beside it: of the record that is there, the changed cells."""
+        now = self.model.get(key)
+        if then is None or wanted is None or now is None:
+            return wanted
+        return {name: value if value != then[name] else now[name] for name, value in wanted.items()}
+
+    @precondition(lambda self: self.beside)
+    @rule(share=st.floats(0, 0.99), take=st.sampled_from(["ours", "theirs"]))
+    def settle(self, share: float, take: Literal["ours", "theirs"]) -> None:
+        number = int(share * len(self.beside))
+        entry = table_settle.settle(self.workspace, "t").conflicts[number].index
+        key, then, wanted = self.beside.pop(number)
+        settled = self.as_settled(key, then, wanted) if take == "theirs" else self.model.get(key)
+        done = table_settle.settle(self.workspace, "t", entry, take=take).done
+        assert done is not None
+        self.told(done, {k: v for k, v in {**self.model, key: settled}.items() if v is not None})
+
     @rule(at_least=st.sampled_from([2, 3, 1000]))
     def compact(self, at_least: int) -> None:
         stream_append.compact(self.workspace, "t", at_least=at_least)
@@ -188,10 +254,12 @@ class Tables(RuleBasedStateMachine):
     def crash(self, keeps_index: bool) -> None:
         """Open it anew from what is on the disk, as after a kill; the views are lost."""
         close(self.workspace)
+        close(self.other)
         for path in self.workspace.folder.glob("views.db*" if keeps_index else "*s.db*"):
             if not path.name.startswith("keys"):
                 path.unlink()
         self.workspace = open_at(self.root)
+        self.other = open_at(self.root, "Grace <grace@example.com>")
 
     @rule(share=st.floats(0, 0.99))
     def look_at_an_old_version(self, share: float) -> None:
@@ -210,6 +278,11 @@ class Tables(RuleBasedStateMachine):
         if hasattr(self, "workspace"):
             assert self.held("t") == self.model
             assert tables.list_tables(self.workspace).rows[0].records == len(self.model)
+            standing = table_settle.settle(self.workspace, "t").conflicts
+            assert [(str(s.key["id"]), s.theirs) for s in standing] == [
+                (key, None if (row := self.as_settled(key, then, wanted)) is None else {"id": int(key), **row})
+                for key, then, wanted in self.beside
+            ]
 
     def teardown(self) -> None:
         if hasattr(self, "workspace"):
@@ -218,7 +291,9 @@ class Tables(RuleBasedStateMachine):
             changes_read = stream_read.values(stream_read.read(self.workspace, "t"))
             assert len(changes_read) == tables.list_tables(self.workspace).rows[0].changes
             streams.check(self.workspace, "t")
+            assert verify(self.workspace).answer != "no"
             close(self.workspace)
+            close(self.other)
             self.folder.cleanup()
 
 

@@ -4,23 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Literal
 
 from retrodict import streams
 from retrodict.actions.tabling import table_named
 from retrodict.kernel.errors import UsageError
 from retrodict.kernel.types import Edge, EventId, Ref
-from retrodict.tables import checks, files, lines, records
+from retrodict.streams import MAIN
+from retrodict.tables import checks, creating, files, lines, records
 from retrodict.tables.errors import BadCellError
 from retrodict.workspace import Batch, Workspace
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TableAltered:
-    """A table's columns, names and types, from this version on."""
+    """A table's columns, names and types, from this version on, and what becomes of conflicts."""
 
     reference: str
     name: str
     columns: tuple[tuple[str, str], ...]
+    on_conflict: Literal["refuse", "keep"]
     event: EventId
     index: int
 
@@ -33,18 +36,21 @@ def alter(
     drop: Sequence[str] = (),
     rename: Mapping[str, str] | None = None,
     types: Mapping[str, str] | None = None,
+    on_conflict: Literal["refuse", "keep"] | None = None,
     reason: str | None = None,
 ) -> TableAltered:
-    """Add, drop and rename columns, or give them other types; what was recorded stays as it was.
+    """Add, drop and rename columns, give them other types, or say what becomes of conflicts; what was recorded stays.
 
     Args:
         add: New columns and their types, as people write them or as schemas do; records that are there have null.
         rename: Old names and new ones.
         types: Columns and their new types, which every value that is there now must fit.
+        on_conflict: As `Policy` has it; None: as before.
 
     Raises:
         BadCellError: There is no such column, or a value does not fit.
-        UsageError: A column of the key is dropped or gets another type; nothing is altered.
+        UsageError: A column of the key is dropped or gets another type, another log owns the table whose policy is to
+            be another, or nothing is altered.
     """
     table = table_named(workspace, name)
     with streams.locked(workspace):
@@ -79,8 +85,13 @@ def alter(
             kind = files.type_named(text) if isinstance(text, str) else text
             altered.append(records.Column(id=first + i, name=column, type=kind))
         checks.check_columns(altered)
-        if altered == columns:
-            raise UsageError("nothing is altered", hint="Give --add, --drop, --rename or --type.")
+        policy = replace(table.policy, on_conflict=on_conflict or table.policy.on_conflict)
+        if altered == columns and policy == table.policy:
+            raise UsageError("nothing is altered", hint="Give --add, --drop, --rename, --type or --on-conflict.")
+        if policy.on_conflict == "keep" and policy != table.policy:
+            creating.refuse_keeping(policy, is_personal=table.personal is not None)
+        if policy != table.policy and log.branch != MAIN:
+            raise UsageError(f"{name} belongs to the log {table.owner}, which says what becomes of conflicts")
         version = lines.last_number(db, log) + 1
         batch = Batch(workspace)
         value: object = records.columns_value(altered)
@@ -99,6 +110,7 @@ def alter(
                 version=version,
                 start=log.size,
                 columns=value,
+                policy=None if policy == table.policy else policy,
             ),
             reason=reason,
         )
@@ -107,6 +119,7 @@ def alter(
         reference=f"{table.name}@v{version}",
         name=table.name,
         columns=tuple((c.name, files.type_text(c.type)) for c in altered),
+        on_conflict=policy.on_conflict,
         event=event.id,
         index=index,
     )

@@ -11,10 +11,11 @@ from retrodict.actions.table_read import note_read, table_of
 from retrodict.actions.tabling import TableVersion, key_values, note_look, table_named, version_of, version_on
 from retrodict.kernel.errors import MissingExtraError, UsageError
 from retrodict.kernel.types import EventId
-from retrodict.tables import cells, checks, compare, difference, lines, records
+from retrodict.tables import cells, checks, compare, conflicts, difference, lines, records
 from retrodict.tables import history as histories
 from retrodict.tables.changes import ChangeSet, How
 from retrodict.tables.compare import RecordDiff
+from retrodict.tables.conflicts import Standing
 from retrodict.tables.errors import NoSuchRecordError
 from retrodict.tables.lines import OFFSET, ROW
 from retrodict.tables.personal import listed
@@ -67,11 +68,16 @@ class BlamedRecord:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TableBlame:
-    """The cells of a version; `count` is how many records it has, of which `rows` are shown."""
+    """The cells of a version; `count` is how many records it has, of which `rows` are shown.
+
+    Attributes:
+        conflicts: What stands now beside the records that are shown.
+    """
 
     reference: str
     count: int
     rows: tuple[BlamedRecord, ...]
+    conflicts: tuple[Standing, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -175,7 +181,8 @@ def blame(
         key = {column.name: last[str(column.id)] for column in found.columns if column.id in found.table.key}
         rows.append(BlamedRecord(key=key, row=last[ROW], cells=tuple(cells)))
     note_look(found.log)
-    return TableBlame(reference=found.reference, count=count, rows=tuple(rows))
+    beside = conflicts.standing(workspace, found.log, keys=[row.key for row in rows])
+    return TableBlame(reference=found.reference, count=count, rows=tuple(rows), conflicts=tuple(beside))
 
 
 def _only(found: TableVersion, made: Any, keys: Sequence[Any]) -> Any:

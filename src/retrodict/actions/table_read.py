@@ -18,8 +18,9 @@ from retrodict.actions.tabling import TableVersion, key_values, log_of, note_loo
 from retrodict.kernel.clock import parse_rfc3339
 from retrodict.kernel.errors import UsageError
 from retrodict.kernel.types import Digest, EventId
+from retrodict.tables import conflicts, lines, valid
 from retrodict.tables import history as histories
-from retrodict.tables import lines, valid
+from retrodict.tables.conflicts import Standing
 from retrodict.tables.errors import NoSuchRecordError
 from retrodict.tables.history import RecordChange
 from retrodict.tables.personal import CLOSED, Gap
@@ -55,11 +56,12 @@ class TableRead:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RecordHistory:
-    """Every change of what a key names, the oldest first."""
+    """Every change of what a key names, the oldest first; `conflicts`: what stands, or has stood, beside it."""
 
     name: str
     key: Mapping[str, object]
     changes: tuple[RecordChange, ...]
+    conflicts: tuple[Standing, ...]
 
 
 def table_of(found: TableVersion, *, rows: bool = False, true_at: str | None = None, with_gaps: bool = False) -> Any:
@@ -288,8 +290,10 @@ def history(
         )
     found = histories.walked(log, columns, last)
     note_look(log)
+    shown = {c.name: found[-1][str(c.id)] for c in columns if c.id in log.table.key}
     return RecordHistory(
         name=log.table.name,
-        key={c.name: found[-1][str(c.id)] for c in columns if c.id in log.table.key},
+        key=shown,
+        conflicts=tuple(conflicts.standing(workspace, log, keys=[shown], settled=True)),
         changes=tuple(histories.described(found, columns, histories.Sayings(workspace, log))),
     )

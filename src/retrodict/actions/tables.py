@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from retrodict.actions.tabling import log_of, table_named
 from retrodict.kernel.types import EventId
 from retrodict.streams import records as streams
-from retrodict.tables import files, lines, records
+from retrodict.tables import conflicts, files, lines, records
 from retrodict.tables.history import Sayings
 from retrodict.tables.lines import ChangeLog
 from retrodict.tables.records import Policy, Table
@@ -84,7 +84,7 @@ class VersionRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TableShown:
-    """A table with its columns, its last versions and its branches."""
+    """A table with its columns, its last versions and its branches; `conflicts` is how many changes stand beside."""
 
     table: TableRow
     columns: tuple[TableColumn, ...]
@@ -92,6 +92,7 @@ class TableShown:
     valid_from: str | None
     versions: tuple[VersionRow, ...]
     branches: tuple[streams.Branch, ...]
+    conflicts: int
     event: EventId
 
 
@@ -150,6 +151,7 @@ def show(workspace: Workspace, name: str) -> TableShown:
         valid_from=next((c.name for c in columns if c.id == table.valid_from), None),
         versions=tuple(sorted(rows, key=lambda row: row.index)[-_SHOWN_VERSIONS:]),
         branches=branches,
+        conflicts=conflicts.count_standing(workspace, table),
         event=table.event,
     )
 

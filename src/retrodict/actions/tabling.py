@@ -15,7 +15,7 @@ from retrodict.kernel.types import EventId
 from retrodict.streams import MAIN, OffsetError
 from retrodict.streams import records as streams
 from retrodict.tables import lines, records
-from retrodict.tables.changes import How
+from retrodict.tables.changes import ChangeSet, How
 from retrodict.tables.errors import BadKeyError, RecordConflictError
 from retrodict.tables.lines import ChangeLog
 from retrodict.tables.personal import Seen
@@ -23,6 +23,7 @@ from retrodict.tables.records import Column, Policy, Table
 from retrodict.workspace import Workspace
 
 __all__ = [
+    "ChangeSet",
     "How",
     "Policy",
     "RecordConflictError",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from retrodict.api import world
 from retrodict.kernel.errors import MissingExtraError
@@ -14,6 +14,7 @@ from retrodict.workspace import Workspace, refuse_writing
 if TYPE_CHECKING:
     from retrodict.actions.table_compare import TableBlame, TableDiff
     from retrodict.actions.table_read import RecordHistory
+    from retrodict.actions.table_settle import TableSettled
     from retrodict.actions.tabling import How, TableVersion
     from retrodict.tables.changes import ChangeSet
 
@@ -145,6 +146,29 @@ class Table:
         said = self._how("revert", why, how, None)
         named = [_key(key) for key in keys]
         return self._done(revert(self._workspace, self.name, str(to), how=said, keys=named, where=where))
+
+    def settle(
+        self,
+        entry: int | None = None,
+        *keys: Key,
+        take: Literal["ours", "theirs"] | None = None,
+        why: str | None = None,
+    ) -> TableSettled:
+        """Return what stands beside records; with `take`, settle it: "ours" leaves the records, "theirs" changes them.
+
+        Args:
+            entry: Only what this entry keeps.
+            keys: Only of these records.
+        """
+        from retrodict.actions.table_settle import settle
+
+        if take is not None:
+            refuse_writing(self._workspace)
+        named = [_key(key) for key in keys]
+        record = settle(self._workspace, self.name, entry, keys=named, take=take, reason=why)
+        if take is not None:
+            world.publish(self._workspace)
+        return record
 
     def put(
         self,

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, cast
 
 import click
 
 from retrodict.cli import door
 
 if TYPE_CHECKING:
-    from retrodict.actions.tabling import How
+    from retrodict.actions.tabling import ChangeSet, How
     from retrodict.workspace import Workspace
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -27,15 +28,50 @@ _IF_VERSION = click.option(
 )
 
 
-def _saying(function: F) -> F:
-    """Give a command the options that say who does it, why and how."""
-    for option in (
-        click.option("--how", "statement", metavar="TEXT", help="By which statement or program; sealed in the record."),
-        click.option("--why", "--reason", "why", metavar="TEXT", help="Why."),
-        click.option("--who", metavar="NAME", help="Who does it (default: as for every command)."),
-    ):
-        function = option(function)
-    return function
+_VALID_FROM = click.option(
+    "--valid-from", metavar="TIME", help="Since when it is true in the world (default: since it is recorded)."
+)
+_WHO = click.option("--who", metavar="NAME", help="Who does it (default: as for every command).")
+_WHY = click.option("--why", "--reason", "why", metavar="TEXT", help="Why.")
+_HOW = click.option("--how", "statement", metavar="TEXT", help="By which statement or program; sealed in the record.")
+_ON_CONFLICT = click.option(
+    "--on-conflict",
+    type=click.Choice(["refuse", "keep"]),
+    help="A change of a record that changed meanwhile: refuse it, or keep it beside the record until it is settled.",
+)
+
+
+def _changing(verb: str, *, by_writer: bool = True) -> Callable[[F], F]:
+    """Make a command of what changes a table, which it says; where a change conflicts, exit 1.
+
+    Args:
+        by_writer: The changes are the writer's own: with --valid-from and --if-version.
+    """
+
+    def wrap(function: F) -> F:
+        @functools.wraps(function)
+        def changes(
+            *,
+            who: str | None,
+            why: str | None,
+            statement: str | None,
+            as_json: bool,
+            valid_from: str | None = None,
+            **given: object,
+        ) -> None:
+            from retrodict.render.changed import changed  # loaded when asked for
+
+            with _writing(who) as workspace:
+                record = function(workspace, _how(workspace, verb, why, statement, valid_from), **given)
+            door.show(record, as_json=as_json, text=changed)
+            sys.exit(record.conflict is not None)
+
+        made: Any = changes
+        for option in (_HOW, _WHY, _WHO, *((_IF_VERSION, _VALID_FROM) if by_writer else ())):
+            made = option(made)
+        return cast("F", made)
+
+    return wrap
 
 
 @contextmanager
@@ -81,11 +117,6 @@ def _how(workspace: Workspace, verb: str, why: str | None, statement: str | None
     return how_of(
         workspace, verb, reason=why, statement=statement, valid_from=valid_from, run=os.environ.get("RETRODICT_RUN")
     )
-
-
-_VALID_FROM = click.option(
-    "--valid-from", metavar="TIME", help="Since when it is true in the world (default: since it is recorded)."
-)
 
 
 def _pairs(words: Sequence[str]) -> dict[str, str | None]:
@@ -195,7 +226,10 @@ def log_command(name: str, branch: str | None, limit: int | None, as_csv: bool, 
 @click.option(
     "--personal", multiple=True, metavar="COL", help="With --subject: what else is (default: all). Repeatable."
 )
-@_saying
+@_ON_CONFLICT
+@_WHO
+@_WHY
+@_HOW
 def create_command(
     name: str,
     key: tuple[str, ...],
@@ -206,6 +240,7 @@ def create_command(
     require_approval: bool,
     subject: str | None,
     personal: tuple[str, ...],
+    on_conflict: Literal["refuse", "keep"] | None,
     who: str | None,
     why: str | None,
     statement: str | None,
@@ -225,7 +260,7 @@ def create_command(
             key,
             source=source,
             types=kinds,
-            policy=Policy(reason=require_reason, approval=require_approval),
+            policy=Policy(reason=require_reason, approval=require_approval, on_conflict=on_conflict or "refuse"),
             valid_from=valid_from,
             subject=subject,
             personal=personal,
@@ -245,33 +280,24 @@ def create_command(
 @click.option(
     "--from", "source", type=click.Path(dir_okay=False, path_type=Path), help="A file with records, whole ones."
 )
-@_VALID_FROM
-@_IF_VERSION
-@_saying
+@_changing("put")
 def put_command(
+    workspace: Workspace,
+    how: How,
     name: str,
     values: tuple[str, ...],
     source: Path | None,
-    valid_from: str | None,
     if_version: str | None,
-    who: str | None,
-    why: str | None,
-    statement: str | None,
-    as_json: bool,
-) -> None:
+) -> ChangeSet:
     """Put whole records into NAME: one that is there is replaced, what is not named becomes null.
 
     `COL=` is null, `COL=""` the empty text.
     """
     from retrodict.actions.table_change import put  # loaded when asked for
-    from retrodict.render.changed import changed
 
     if (source is None) == (not values):
         raise click.UsageError("give COL=VALUE..., or --from FILE")
-    with _writing(who) as workspace:
-        how = _how(workspace, "put", why, statement, valid_from)
-        record = put(workspace, name, source or _pairs(values), how=how, if_version=if_version)
-    door.show(record, as_json=as_json, text=changed)
+    return put(workspace, name, source or _pairs(values), how=how, if_version=if_version)
 
 
 @door.subverb(
@@ -282,85 +308,58 @@ def put_command(
 @click.argument("name")
 @click.argument("key")
 @click.argument("values", nargs=-1, required=True, metavar="COL=VALUE...")
-@_VALID_FROM
-@_IF_VERSION
-@_saying
+@_changing("update")
 def update_command(
+    workspace: Workspace,
+    how: How,
     name: str,
     key: str,
     values: tuple[str, ...],
-    valid_from: str | None,
     if_version: str | None,
-    who: str | None,
-    why: str | None,
-    statement: str | None,
-    as_json: bool,
-) -> None:
+) -> ChangeSet:
     """Change some values of the record KEY (of a key of several columns: A,B).
 
     `COL=` is null, `COL=""` the empty text.
     """
     from retrodict.actions.table_change import update  # loaded when asked for
-    from retrodict.render.changed import changed
 
-    with _writing(who) as workspace:
-        how = _how(workspace, "update", why, statement, valid_from)
-        record = update(workspace, name, key, _pairs(values), how=how, if_version=if_version)
-    door.show(record, as_json=as_json, text=changed)
+    return update(workspace, name, key, _pairs(values), how=how, if_version=if_version)
 
 
 @door.subverb(command, "delete", example="retrodict table delete loans 1003 --why 'entered twice'")
 @click.argument("name")
 @click.argument("keys", nargs=-1, required=True, metavar="KEY...")
-@_VALID_FROM
-@_IF_VERSION
-@_saying
+@_changing("delete")
 def delete_command(
+    workspace: Workspace,
+    how: How,
     name: str,
     keys: tuple[str, ...],
-    valid_from: str | None,
     if_version: str | None,
-    who: str | None,
-    why: str | None,
-    statement: str | None,
-    as_json: bool,
-) -> None:
+) -> ChangeSet:
     """Delete the records KEY...; what they were stays in the history."""
     from retrodict.actions.table_change import delete  # loaded when asked for
-    from retrodict.render.changed import changed
 
-    with _writing(who) as workspace:
-        how = _how(workspace, "delete", why, statement, valid_from)
-        record = delete(workspace, name, keys, how=how, if_version=if_version)
-    door.show(record, as_json=as_json, text=changed)
+    return delete(workspace, name, keys, how=how, if_version=if_version)
 
 
 @door.subverb(command, "import", example="retrodict table import loans loan-inquiries.csv --why 'the export of Monday'")
 @click.argument("name")
 @click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
 @click.option("--keep-missing", is_flag=True, help="Records that are not in FILE stay.")
-@_VALID_FROM
-@_IF_VERSION
-@_saying
+@_changing("import")
 def import_command(
+    workspace: Workspace,
+    how: How,
     name: str,
     file: Path,
     keep_missing: bool,
-    valid_from: str | None,
     if_version: str | None,
-    who: str | None,
-    why: str | None,
-    statement: str | None,
-    as_json: bool,
-) -> None:
+) -> ChangeSet:
     """Bring NAME to what FILE says: works out which records are new, changed and gone."""
     from retrodict.actions.table_change import import_  # loaded when asked for
-    from retrodict.render.changed import changed
 
-    with _writing(who) as workspace:
-        how = _how(workspace, "import", why, statement, valid_from)
-        record = import_(workspace, name, file, how=how, keep_missing=keep_missing, if_version=if_version)
-    door.show(record, as_json=as_json, text=changed)
+    return import_(workspace, name, file, how=how, keep_missing=keep_missing, if_version=if_version)
 
 
 @door.subverb(
@@ -427,7 +426,7 @@ def at_command(
 @_BRANCH
 @click.option("--true", "true_at", metavar="TIME", help="What was true in the world then, rather than the last word.")
 @click.option("--overwrite", is_flag=True, help="Put it in the place of what is there.")
-@click.option("--why", "--reason", "why", metavar="TEXT", help="Why.")
+@_WHY
 def export_command(
     reference: str,
     path: Path,
@@ -534,25 +533,19 @@ def blame_command(reference: str, keys: tuple[str, ...], branch: str | None, lim
 @click.option("--to", required=True, metavar="V", help="What they were in this version: v3, an offset, a time.")
 @click.option("--key", "keys", multiple=True, metavar="K", help="This record. Repeatable.")
 @click.option("--where", metavar="SQL", help="Records for which this holds, now or then.")
-@_saying
+@_changing("revert", by_writer=False)
 def revert_command(
+    workspace: Workspace,
+    how: How,
     name: str,
     to: str,
     keys: tuple[str, ...],
     where: str | None,
-    who: str | None,
-    why: str | None,
-    statement: str | None,
-    as_json: bool,
-) -> None:
+) -> ChangeSet:
     """Bring records of NAME (by itself, all) back to what they were: a new change, by which nothing is erased."""
     from retrodict.actions.table_compare import revert  # loaded when asked for
-    from retrodict.render.changed import changed
 
-    with _writing(who) as workspace:
-        how = _how(workspace, "revert", why, statement)
-        record = revert(workspace, name, to, how=how, keys=keys, where=where)
-    door.show(record, as_json=as_json, text=changed)
+    return revert(workspace, name, to, how=how, keys=keys, where=where)
 
 
 @door.subverb(
@@ -589,19 +582,21 @@ def query_command(sql: str, form: Literal["table", "csv", "jsonl"], as_json: boo
 @click.option("--drop", multiple=True, metavar="COL", help="A column that goes. Repeatable.")
 @click.option("--rename", multiple=True, metavar="OLD=NEW", help="A column's new name. Repeatable.")
 @click.option("--type", "types", multiple=True, metavar="COL=TYPE", help="A column's new type. Repeatable.")
-@click.option("--who", metavar="NAME", help="Who does it (default: as for every command).")
-@click.option("--why", "--reason", "why", metavar="TEXT", help="Why.")
+@_ON_CONFLICT
+@_WHO
+@_WHY
 def alter_command(
     name: str,
     add: tuple[str, ...],
     drop: tuple[str, ...],
     rename: tuple[str, ...],
     types: tuple[str, ...],
+    on_conflict: Literal["refuse", "keep"] | None,
     who: str | None,
     why: str | None,
     as_json: bool,
 ) -> None:
-    """Give NAME other columns from now on; versions before keep theirs."""
+    """Give NAME other columns from now on (versions before keep theirs), or say what becomes of conflicts."""
     from retrodict.actions.table_alter import alter  # loaded when asked for
     from retrodict.render import tables
 
@@ -609,7 +604,16 @@ def alter_command(
         return {column: text or "text" for column, text in _pairs(words).items()}
 
     with _writing(who) as workspace:
-        record = alter(workspace, name, add=pairs(add), drop=drop, rename=pairs(rename), types=pairs(types), reason=why)
+        record = alter(
+            workspace,
+            name,
+            add=pairs(add),
+            drop=drop,
+            rename=pairs(rename),
+            types=pairs(types),
+            on_conflict=on_conflict,
+            reason=why,
+        )
     door.show(record, as_json=as_json, text=tables.altered)
 
 
@@ -654,8 +658,8 @@ def proposals_command(name: str, as_json: bool) -> None:
 @door.subverb(command, "approve", example="retrodict table approve loans 17 --who 'Grace Hopper' --why 'seen the form'")
 @click.argument("name")
 @click.argument("proposal")
-@click.option("--who", metavar="NAME", help="Who does it (default: as for every command).")
-@click.option("--why", "--reason", "why", metavar="TEXT", help="Why.")
+@_WHO
+@_WHY
 def approve_command(name: str, proposal: str, who: str | None, why: str | None, as_json: bool) -> None:
     """Make the changes of the entry PROPOSAL, which somebody else has proposed."""
     from retrodict.actions.table_approve import approve  # loaded when asked for
@@ -669,8 +673,8 @@ def approve_command(name: str, proposal: str, who: str | None, why: str | None, 
 @door.subverb(command, "reject", example="retrodict table reject loans 17 --why 'the form is not signed'")
 @click.argument("name")
 @click.argument("proposal")
-@click.option("--who", metavar="NAME", help="Who does it (default: as for every command).")
-@click.option("--why", "--reason", "why", metavar="TEXT", help="Why.")
+@_WHO
+@_WHY
 def reject_command(name: str, proposal: str, who: str | None, why: str | None, as_json: bool) -> None:
     """Decide that the changes of the entry PROPOSAL are not made; who proposed them takes them back so, too."""
     from retrodict.actions.table_approve import reject  # loaded when asked for
@@ -689,8 +693,8 @@ def reject_command(name: str, proposal: str, who: str | None, why: str | None, a
     type=click.Choice(["ours", "theirs"]),
     help="Whose word counts for records that both have changed (default: nobody's: they are shown, exit 1).",
 )
-@click.option("--who", metavar="NAME", help="Who does it (default: as for every command).")
-@click.option("--why", "--reason", "why", metavar="TEXT", help="Why.")
+@_WHO
+@_WHY
 def merge_command(
     name: str,
     branch: str | None,
@@ -706,4 +710,38 @@ def merge_command(
     with _writing(who) as workspace:
         record = merge(workspace, name, branch=branch, take=take, reason=why)
     door.show(record, as_json=as_json, text=tables.merged)
+    sys.exit(record.answer != "yes")
+
+
+@door.subverb(
+    command,
+    "settle",
+    example="retrodict table settle loans\nretrodict table settle loans 17 --take theirs --why 'as the form has it'",
+)
+@click.argument("name")
+@click.argument("entry", required=False)
+@click.option("--key", "keys", multiple=True, metavar="K", help="Only this record. Repeatable.")
+@click.option(
+    "--take",
+    type=click.Choice(["ours", "theirs"]),
+    help="Leave the records as they are, or make the changes (default: neither: they are shown, exit 1).",
+)
+@_WHO
+@_WHY
+def settle_command(
+    name: str,
+    entry: str | None,
+    keys: tuple[str, ...],
+    take: Literal["ours", "theirs"] | None,
+    who: str | None,
+    why: str | None,
+    as_json: bool,
+) -> None:
+    """Show the changes that ENTRY (by itself, all) keeps beside records of NAME, or settle them."""
+    from retrodict.actions.table_settle import settle  # loaded when asked for
+    from retrodict.render import tables
+
+    with door.workspace() if take is None else _writing(who) as workspace:
+        record = settle(workspace, name, entry, keys=keys, take=take, reason=why)
+    door.show(record, as_json=as_json, text=tables.settled)
     sys.exit(record.answer != "yes")

@@ -15,12 +15,19 @@ def changed(record: ChangeSet) -> str:
     if record.proposal is not None:
         what = counted(record.creates, record.updates, record.deletes)
         return f"{record.name}  proposed: {what}  entry {record.proposal}, which somebody else approves"
+    beside = ""
+    if record.conflict is not None:
+        count = f"{record.conflicts} change{'s' if record.conflicts != 1 else ''}"
+        beside = (
+            f"\n{count} of records that changed meanwhile, kept beside them: entry {record.conflict}; "
+            f"retrodict table settle {record.name}"
+        )
     if record.index is None:
-        return f"{record.reference}  nothing is different"
+        return f"{record.reference}  nothing is different{beside}"
     branch = "" if record.branch is None else f"  on the branch {record.branch}"
     return (
         f"{record.reference}  {record.digest[:_SHORT]}  {counted(record.creates, record.updates, record.deletes)}"
-        f"{branch}  entry {record.index}"
+        f"{branch}  entry {record.index}{beside}"
     )
 
 

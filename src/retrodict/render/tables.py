@@ -23,7 +23,9 @@ if TYPE_CHECKING:
     from retrodict.actions.table_merge import TableMerged
     from retrodict.actions.table_prove import TableProof, TableProofChecked
     from retrodict.actions.table_read import RecordHistory, TableRead
+    from retrodict.actions.table_settle import TableSettled
     from retrodict.actions.tables import TableLog, Tables, TableShown, VersionRow
+    from retrodict.tables.conflicts import Standing
     from retrodict.tables.history import RecordChange
 
 _SHORT = len("sha256:") + 12
@@ -100,6 +102,10 @@ def shown(record: TableShown) -> RenderableType:
         lines.append("every change needs a reason")
     if record.policy.approval:
         lines.append("every change needs a second person's approval")
+    if record.policy.on_conflict == "keep":
+        lines.append("a change of a record that changed meanwhile is kept beside it")
+    if record.conflicts:
+        lines.append(f"{count(record.conflicts, 'conflict')} to settle: retrodict table settle {table.name}")
     if record.valid_from is not None:
         lines.append(f"true in the world since {record.valid_from}")
     for branch in record.branches:
@@ -173,7 +179,7 @@ def exported(record: TableExported) -> RenderableType:
 
 def history(record: RecordHistory) -> RenderableType:
     """Render `table history`."""
-    return listing(
+    drawn = listing(
         "No changes.",
         ["version", "entry", "at", "by (claimed)", "what", "why", "how"],
         [
@@ -190,6 +196,7 @@ def history(record: RecordHistory) -> RenderableType:
         ],
         wrap=("what", "why", "how"),
     )
+    return _with_conflicts(drawn, record.conflicts)
 
 
 def what(change: RecordChange) -> str:
@@ -263,7 +270,7 @@ def blame(record: TableBlame) -> RenderableType:
         wrap=("value", "before", "why", "how"),
     )
     note = f"{record.reference}  {len(record.rows)} of {count(record.count, 'record')}"
-    return Group(drawn, Text(), Text(note))
+    return _with_conflicts(Group(drawn, Text(), Text(note)), record.conflicts)
 
 
 def query(record: TableQuery) -> RenderableType:
@@ -275,7 +282,7 @@ def query(record: TableQuery) -> RenderableType:
 def altered(record: TableAltered) -> RenderableType:
     """Render `table alter`."""
     columns = ", ".join(f"{name} {kind}" for name, kind in record.columns)
-    return Text(f"{record.reference}  columns {columns}  entry {record.index}")
+    return Text(f"{record.reference}  columns {columns}  on conflict {record.on_conflict}  entry {record.index}")
 
 
 def proof(record: TableProof) -> RenderableType:
@@ -301,13 +308,8 @@ def merged(record: TableMerged) -> RenderableType:
     lines = []
     for conflict in record.conflicts:
         lines.append(f"conflict at {_key(conflict.key)}")
-        for side, values, change in (
-            ("main line", conflict.ours, conflict.our_change),
-            ("branch", conflict.theirs, conflict.their_change),
-        ):
-            told = "" if change is None else f"  ({who(change.who)}, {moment(change.at)}: {change.why or 'no reason'})"
-            text = "deleted" if values is None else ", ".join(f"{name} {cell(v)}" for name, v in values.items())
-            lines.append(f"  {side}: {text}{told}")
+        lines.append(_side("main line", conflict.ours, conflict.our_change))
+        lines.append(_side("branch", conflict.theirs, conflict.their_change))
     if record.answer == "no":
         lines.append(f"nothing was merged: decide with --take ours or --take theirs, or change {record.name} first")
     elif record.merged is not None:
@@ -317,3 +319,34 @@ def merged(record: TableMerged) -> RenderableType:
             f"{record.erased} changed on the branch stay as they are: they are about people who were forgotten"
         )
     return Text("\n".join(lines))
+
+
+def _side(called: str, values: Mapping[str, object] | None, change: RecordChange | Standing | None) -> str:
+    """Return one side of a conflict: the record there, and who made it so."""
+    told = "" if change is None else f"  ({who(change.who)}, {moment(change.at)}: {change.why or 'no reason'})"
+    text = "deleted" if values is None else ", ".join(f"{name} {cell(v)}" for name, v in values.items())
+    return f"  {called}: {text}{told}"
+
+
+def _standing(conflict: Standing) -> list[str]:
+    state = {"ours": ", settled: the record stayed", "theirs": ", settled: the change was made"}
+    return [
+        f"conflict at {_key(conflict.key)}, entry {conflict.index}{state.get(conflict.settled or '', '')}",
+        _side("the record", conflict.ours, conflict.our_change),
+        _side("beside it", conflict.theirs, conflict),
+    ]
+
+
+def _with_conflicts(drawn: RenderableType, conflicts: Sequence[Standing]) -> RenderableType:
+    lines = [line for conflict in conflicts for line in _standing(conflict)]
+    return Group(drawn, Text(), Text("\n".join(lines))) if lines else drawn
+
+
+def settled(record: TableSettled) -> RenderableType:
+    """Render `table settle`."""
+    lines = [line for conflict in record.conflicts for line in _standing(conflict)]
+    if record.answer == "no":
+        lines.append("decide with --take ours or --take theirs; what is not settled stands")
+    elif record.done is not None:
+        lines.append(f"settled; {changed(record.done)}")
+    return Text("\n".join(lines) or "Nothing stands beside a record.")

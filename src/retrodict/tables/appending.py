@@ -2,7 +2,8 @@
 
 Whoever changes a table holds the lock of the workspace's streams from looking at the records until the changes are in
 the log, so that no other change of them comes in between. What takes long for a whole file is done before the lock is
-taken, and what came in meanwhile is looked at then: a change to the same record is a conflict, and nothing is recorded.
+taken, and what came in meanwhile is looked at then. A change to a record that was changed so is a conflict: nothing is
+recorded, or, where the table's policy says so, the record stays as it is and the change is kept beside it.
 """
 
 from __future__ import annotations
@@ -13,11 +14,11 @@ from typing import Any
 
 from retrodict import streams
 from retrodict.kernel.errors import UsageError
-from retrodict.kernel.types import Edge, Ref
+from retrodict.kernel.types import Digest, Edge, Event, Ref
 from retrodict.tables import lines, personal, records
 from retrodict.tables.captured import note_position, with_captured
 from retrodict.tables.cells import column_of
-from retrodict.tables.changes import Change, ChangeSet, How, Source
+from retrodict.tables.changes import Change, ChangeSet, How, Settlement, Source
 from retrodict.tables.errors import RecordConflictError, TablePolicyError
 from retrodict.tables.lines import CREATE, DELETE, ROW, UPDATE, ChangeLog
 from retrodict.tables.records import Column, Table
@@ -37,6 +38,11 @@ def keep_policy(table: Table, how: How, changes: Sequence[Change], source: Sourc
         )
     if table.policy.reason and not (how.reason or "").strip() and any(not (c.why or "").strip() for c in changes):
         raise TablePolicyError(f"{table.name} takes no change without a reason", hint="Give --why.")
+
+
+def keeps_conflicts(table: Table, how: How) -> bool:
+    """Say whether changes against an older version of a record are kept; a merge and a settling look again instead."""
+    return table.policy.on_conflict == "keep" and how.merged is None and how.settles is None
 
 
 def conflict(workspace: Workspace, log: ChangeLog, offset: int, shown: str) -> RecordConflictError:
@@ -77,33 +83,20 @@ class Rows:
         self.values.append(values)
         self.made_by.append(made_by)
 
+    def to_arrow(self) -> Any:
+        """Return them as an Arrow table."""
+        import pyarrow as pa  # 57 ms
 
-def append_rows(
-    workspace: Workspace,
-    log: ChangeLog,
-    columns: Sequence[Column],
-    rows: Rows,
-    how: How,
-    *,
-    source: Source | None,
-    amiss: int,
-) -> ChangeSet:
-    """Append changes that were gathered, while the lock is held; of none, note how far the source has come."""
-    import pyarrow as pa  # 57 ms
-
-    if not rows.op:
-        note_position(workspace, log, source)
-        return unchanged(workspace, log, amiss)
-    arrays = {
-        "_op": pa.array(rows.op, pa.int8()),
-        ROW: pa.array(rows.row, pa.int64()),
-        "_prev": pa.array(rows.prev, pa.int64()),
-        "_changed": pa.array(rows.changed, pa.list_(pa.int32())),
-    }
-    for column in columns:
-        values = [value.get(str(column.id)) for value in rows.values]
-        arrays[str(column.id)] = pa.array(values, streams.named_type(column.type))
-    return append_table(workspace, log, pa.table(arrays), how, made_by=rows.made_by, source=source, amiss=amiss)
+        arrays = {
+            "_op": pa.array(self.op, pa.int8()),
+            ROW: pa.array(self.row, pa.int64()),
+            "_prev": pa.array(self.prev, pa.int64()),
+            "_changed": pa.array(self.changed, pa.list_(pa.int32())),
+        }
+        for column in self.columns:
+            values = [value.get(str(column.id)) for value in self.values]
+            arrays[str(column.id)] = pa.array(values, streams.named_type(column.type))
+        return pa.table(arrays)
 
 
 def append_table(
@@ -115,11 +108,27 @@ def append_table(
     made_by: Sequence[Change | None] = (),
     source: Source | None = None,
     amiss: int = 0,
+    beside: Any = None,
 ) -> ChangeSet:
-    """Append changes while the lock is held."""
+    """Append changes while the lock is held; of none, note what else there is to note.
+
+    Args:
+        made_by: What each of them was made by.
+        beside: Changes against an older version of their records, which are kept.
+    """
     import pyarrow.compute as pc  # 57 ms, with pyarrow
 
     batch = Batch(workspace)
+    kept = None
+    if beside is not None and beside.num_rows:
+        kept = _keep_beside(workspace, log, batch, _with_valid_from(log.table, beside, how, ()), how)
+    if how.settles is not None:
+        _note_settled(workspace, log, batch, how.settles, how.reason)
+    if not made.num_rows:
+        if kept is not None or how.settles is not None:
+            batch.append()
+        note_position(workspace, log, source)
+        return _with_conflict(workspace, unchanged(workspace, log, amiss), kept)
     made = _with_valid_from(log.table, made, how, made_by)
     texts: list[Edge] = []
     statement, people = how.statement, None
@@ -136,7 +145,7 @@ def append_table(
     counts = counted.get(CREATE, 0), counted.get(UPDATE, 0), counted.get(DELETE, 0)
     if log.table.policy.approval:
         return _propose(workspace, log, batch, made, counts, replace(how, statement=statement), texts)
-    return record(
+    done = record(
         workspace,
         log,
         batch,
@@ -149,6 +158,60 @@ def append_table(
         source=source,
         amiss=amiss,
     )
+    return _with_conflict(workspace, done, kept)
+
+
+def _with_conflict(workspace: Workspace, done: ChangeSet, kept: Event | None) -> ChangeSet:
+    if kept is None:
+        return done
+    sequenced = workspace.logs.find(kept.id)
+    assert sequenced is not None
+    count = sequenced.event.body["records"]
+    return replace(done, conflict=sequenced.index, conflicts=int(str(count)))
+
+
+def _keep_beside(workspace: Workspace, log: ChangeLog, batch: Batch, made: Any, how: How) -> Event:
+    """Let changes stand beside their records: return the event, of `batch`, that says so."""
+    payload = _payload(workspace, made)
+    return batch.event(
+        "table.conflicted",
+        uses=edges_or_list(batch, how.uses),
+        makes=[Edge(ref=Ref(payload), role="conflict", evidence="observed")],
+        body=records.conflicted_body(
+            stream=log.table.stream,
+            log=workspace.ledger.origin,
+            branch=log.branch,
+            base=log.size if how.since is None else min(how.since, log.size),
+            payload=payload,
+            records=made.num_rows,
+            how={"verb": how.verb, "run": how.run, "statement": batch.seal(how.statement)},
+        ),
+        reason=how.reason,
+    )
+
+
+def _note_settled(workspace: Workspace, log: ChangeLog, batch: Batch, settles: Settlement, reason: str | None) -> None:
+    """Note that conflicts are settled. Raises `UsageError` where another process was faster."""
+    for known in records.conflicts(workspace.views.database(), log.table.stream):
+        if known.event == settles.conflict and known.settled.keys() & set(settles.rows):
+            raise UsageError(
+                f"what entry {known.index} keeps has been settled", hint=f"`retrodict table settle {log.table.name}`"
+            )
+    body = records.settled_body(
+        stream=log.table.stream, conflict=settles.conflict, rows=settles.rows, took=settles.took
+    )
+    batch.event("table.settled", uses=(), makes=(), body=body, reason=reason)
+
+
+def _payload(workspace: Workspace, made: Any) -> Digest:
+    """Keep changes that are not appended, as an Arrow stream."""
+    import pyarrow as pa  # 57 ms
+
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, made.schema) as writer:
+        writer.write_table(made)
+    (payload,) = workspace.objects.put_many([sink.getvalue().to_pybytes()])
+    return payload
 
 
 def record(
@@ -226,12 +289,7 @@ def _propose(
     texts: Sequence[Edge],
 ) -> ChangeSet:
     """Keep changes for a second person to approve, while the lock is held."""
-    import pyarrow as pa  # 57 ms
-
-    sink = pa.BufferOutputStream()
-    with pa.ipc.new_stream(sink, made.schema) as writer:
-        writer.write_table(made)
-    (payload,) = workspace.objects.put_many([sink.getvalue().to_pybytes()])
+    payload = _payload(workspace, made)
     made_of = Edge(ref=Ref(payload), role="proposal", evidence="observed")
     event = batch.event(
         "table.proposed",

@@ -66,6 +66,8 @@ class ChangeSet:
         amiss: How many captured changes did not fit what was known: a create of what was there, an update or a delete
             of what was not. They are recorded so that the table is as it is there.
         proposal: The entry that proposes them, where a second person has to approve them; then nothing is changed yet.
+        conflict: The entry that keeps changes against an older version of their records beside these, where there were
+            such; `conflicts` is how many. They are no part of the version.
     """
 
     reference: str
@@ -83,6 +85,22 @@ class ChangeSet:
     size_bytes: int
     amiss: int = 0
     proposal: int | None = None
+    conflicts: int = 0
+    conflict: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settlement:
+    """Of a conflict, by its `table.conflicted`, which of the changes that stand beside are settled, and how.
+
+    Attributes:
+        rows: Their numbers in the payload.
+        took: "ours": the records stay as they are; "theirs": the changes are made.
+    """
+
+    conflict: EventId
+    rows: Sequence[int]
+    took: Literal["ours", "theirs"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,6 +116,7 @@ class How:
         since: Refuse changes to records that were changed at or after this offset.
         valid_from: Since when they are true, where a change does not say so itself.
         merged: The branch that they come from: as `streams.append` has it.
+        settles: What they settle.
     """
 
     verb: str
@@ -108,3 +127,4 @@ class How:
     since: int | None = None
     valid_from: object = None
     merged: Mapping[str, object] | None = None
+    settles: Settlement | None = None

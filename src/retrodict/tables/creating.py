@@ -14,6 +14,13 @@ from retrodict.tables.records import Column, Table
 from retrodict.workspace import Batch, Workspace
 
 
+def refuse_keeping(policy: records.Policy, *, is_personal: bool) -> None:
+    """Refuse to keep the conflicts of a table where that cannot be. Raises `UsageError`."""
+    if policy.approval or is_personal:
+        what = "of a table about people" if is_personal else "that wait for approval"
+        raise UsageError(f"changes {what} cannot stand beside a record", hint="Leave out --on-conflict keep.")
+
+
 def create(
     workspace: Workspace,
     name: str,
@@ -47,6 +54,8 @@ def create(
             )
     if not key or len(set(key)) != len(key):
         raise BadKeyError("a table needs a key of different columns", hint="Name them with --key.")
+    if policy is not None and policy.on_conflict == "keep":
+        refuse_keeping(policy, is_personal=subject is not None)
     about = None
     if subject is not None:
         only = None if named is None else [ids[column] for column in named]

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from retrodict import streams
 from retrodict.kernel.errors import UsageError
 from retrodict.tables import lines
-from retrodict.tables.appending import append_table, conflict, keep_policy, unchanged
-from retrodict.tables.captured import is_next, note_position
+from retrodict.tables.appending import append_table, conflict, keep_policy, keeps_conflicts, unchanged
+from retrodict.tables.captured import is_next
 from retrodict.tables.cells import changed_ids, unequal
 from retrodict.tables.changes import Change, ChangeSet, How, Source
 from retrodict.tables.checks import prepared_rows, with_known_keys
@@ -58,13 +58,17 @@ def bring_to(
         if lines.columns_at(workspace.views.database(), now) != columns or now.branch != log.branch:
             raise UsageError(f"{table.name} has got other columns meanwhile", hint="Look at them, and try again.")
         since = log.size if how.since is None else min(how.since, log.size)
-        if now.size > since:
-            _refuse_meanwhile(workspace, index, now, columns, made, since)
-        if made.num_rows == 0:
-            note_position(workspace, now, source)
-            return unchanged(workspace, now)
+        theirs = _changed_meanwhile(index, now, columns, made, since) if now.size > since else {}
+        beside = None
+        if theirs:
+            if not keeps_conflicts(table, how):
+                number, last = next(iter(theirs.items()))
+                shown = "/".join(str(made[str(i)][number].as_py()) for i in table.key)
+                raise conflict(workspace, now, last, shown)
+            made, touched = _parted(made, theirs)
+            beside = _against(lines.alive(now, since, columns), found, touched, columns, table, keep_missing)
         made = _after_deletes(workspace, index, now, columns, made)
-        done = append_table(workspace, now, made, how, source=source)
+        done = append_table(workspace, now, made, how, source=source, beside=beside)
     return keep_up(workspace, done, table)
 
 
@@ -132,21 +136,39 @@ def _as_changes(op: int, old: Any, values: Any, changed: Any, names: Sequence[st
     return pa.table(arrays)
 
 
-def _refuse_meanwhile(
-    workspace: Workspace, index: KeyIndex, log: ChangeLog, columns: Sequence[Column], made: Any, since: int
-) -> None:
-    """Refuse changes to records that were changed at or after `since`.
-
-    Raises:
-        RecordConflictError: One was.
-    """
+def _changed_meanwhile(
+    index: KeyIndex, log: ChangeLog, columns: Sequence[Column], made: Any, since: int
+) -> dict[int, int]:
+    """Return which changes, by their numbers, are of records that were changed at or after `since`, and where."""
     kept = [column for column in columns if column.id in log.table.key]
     meanwhile = lines.changes(log, since, log.size, kept)
     theirs = dict(zip(index.hashes(meanwhile, log.table.key), meanwhile[OFFSET].to_pylist(), strict=True))
-    for number, hashed in enumerate(index.hashes(made, log.table.key)):
-        if hashed in theirs:
-            shown = "/".join(str(made[str(column.id)][number].as_py()) for column in kept)
-            raise conflict(workspace, log, theirs[hashed], shown)
+    hashes = index.hashes(made, log.table.key)
+    return {number: theirs[hashed] for number, hashed in enumerate(hashes) if hashed in theirs}
+
+
+def _parted(made: Any, numbers: Mapping[int, int]) -> tuple[Any, Any]:
+    """Return changes without those with these numbers, and these."""
+    import pyarrow as pa  # 57 ms
+    import pyarrow.compute as pc
+
+    mask = pa.array([number in numbers for number in range(made.num_rows)])
+    return made.filter(pc.invert(mask)), made.filter(mask)
+
+
+def _against(then: Any, wanted: Any, touched: Any, columns: Sequence[Column], table: Table, keep_missing: bool) -> Any:
+    """Return the changes that bring records, those whose keys are in `touched`, from what they were to `wanted`."""
+    import pyarrow as pa  # 57 ms
+    import pyarrow.compute as pc
+
+    keys = [str(column) for column in table.key]
+    then = with_known_keys(then, table)
+    parts = [part.select(keys) for part in (then, wanted, touched)]
+    codes = lines.key_codes(pa.concat_tables(parts).combine_chunks(), keys)
+    asked = codes[then.num_rows + wanted.num_rows :]
+    was = then.filter(pc.is_in(codes[: then.num_rows], value_set=asked))
+    is_ = wanted.filter(pc.is_in(codes[then.num_rows : then.num_rows + wanted.num_rows], value_set=asked))
+    return difference(was, is_, columns, table, keep_missing=keep_missing)
 
 
 def _after_deletes(workspace: Workspace, index: KeyIndex, log: ChangeLog, columns: Sequence[Column], made: Any) -> Any:

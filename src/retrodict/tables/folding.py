@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
 
 from retrodict import streams
 from retrodict.tables import lines
-from retrodict.tables.appending import Rows, append_rows, conflict, keep_policy, unchanged
+from retrodict.tables.appending import Rows, append_table, conflict, keep_policy, keeps_conflicts, unchanged
 from retrodict.tables.captured import is_next
 from retrodict.tables.cells import column_of, is_same
 from retrodict.tables.changes import Change, ChangeSet, How, Source
@@ -38,7 +40,7 @@ def append(
     Raises:
         BadCellError, BadKeyError: A value that is none of its column; a key that names no record.
         NoSuchRecordError: There is nothing to update or delete, or something there that was to be created.
-        RecordConflictError: See `How.since`.
+        RecordConflictError: See `How.since`; where the table's policy keeps conflicts, a change that renames a record.
         TablePolicyError: The table asks for a reason.
     """
     with KeyIndex(workspace) as index, streams.locked(workspace):
@@ -50,8 +52,34 @@ def append(
         keep_policy(table, how, changes, source)
         work = _Folding(workspace, index, log, columns, how, is_captured=source is not None)
         work.take(changes)
-        done = append_rows(workspace, log, columns, work.rows, how, source=source, amiss=work.amiss)
+        done = append_table(
+            workspace,
+            log,
+            work.rows.to_arrow(),
+            how,
+            made_by=work.rows.made_by,
+            source=source,
+            amiss=work.amiss,
+            beside=work.beside(),
+        )
     return keep_up(workspace, done, table)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Aside:
+    """What is to stand beside a record.
+
+    Attributes:
+        row, last: Its identity and its last change as they were then; None: there was none.
+        before, after: Its values then, and what the changes make of them; None: it is not there.
+        now: What is known of it now.
+    """
+
+    row: int | None
+    last: int | None
+    before: Mapping[str, object] | None
+    after: Mapping[str, object] | None
+    now: Found
 
 
 class _Folding:
@@ -77,6 +105,7 @@ class _Folding:
         self._is_captured = is_captured
         self._known: dict[bytes, Found | None] = {}
         self._values: dict[int, Mapping[str, object]] = {}  # of the changes that were the last ones, by offset
+        self._aside: dict[bytes, _Aside] = {}
         self.rows = Rows(columns)
         self.amiss = 0
 
@@ -147,7 +176,10 @@ class _Folding:
         known = self._known[old]
         lives = known is not None and known.is_alive
         if known is not None and self._how.since is not None and self._how.since <= known.last < self._log.size:
-            self._refuse(known.last, change)
+            if old != new or not keeps_conflicts(self._log.table, self._how):
+                raise conflict(self._workspace, self._log, known.last, self._shown(change))
+            self._set_aside(old, known, change, values)
+            return
         if not self._is_captured:
             if change.op == "create" and lives:
                 raise NoSuchRecordError(
@@ -214,5 +246,54 @@ class _Folding:
         values = change.key or change.values
         return "/".join(str(values.get(column.name)) for column in self._keys)
 
-    def _refuse(self, last: int, change: Change) -> None:
-        raise conflict(self._workspace, self._log, last, self._shown(change))
+    def _set_aside(self, hashed: bytes, known: Found, change: Change, values: Mapping[str, object]) -> None:
+        """Fold a change into what is to stand beside its record: what it makes of that as it was then."""
+        aside = self._aside.get(hashed) or self._as_it_was(known)
+        then = aside.after
+        if change.op == "create" and then is not None:
+            raise NoSuchRecordError(f"{self._log.table.name} had a record {self._shown(change)} then")
+        if change.op in ("update", "delete") and then is None:
+            raise NoSuchRecordError(f"{self._log.table.name} had no record {self._shown(change)} then")
+        after: dict[str, object] | None = None
+        if change.op != "delete":
+            kept = then if change.op == "update" and then is not None else {}
+            after = {str(c.id): None for c in self._columns} | dict(kept) | dict(values)
+        self._aside[hashed] = replace(aside, after=after, now=known)
+
+    def _as_it_was(self, known: Found) -> _Aside:
+        assert self._how.since is not None
+        at: int | None = known.last
+        while at is not None and at >= self._how.since:
+            at = lines.taken(self._log, [at], self._columns)["_prev"][0].as_py()
+        if at is None:
+            return _Aside(row=None, last=None, before=None, after=None, now=known)
+        (found,) = lines.taken(self._log, [at], self._columns).to_pylist()
+        was = None if found["_op"] == DELETE else {str(c.id): found[str(c.id)] for c in self._columns}
+        return _Aside(row=found[ROW], last=at, before=was, after=was, now=known)
+
+    def beside(self) -> Any:
+        """Return, as an Arrow table, the changes that are to stand beside their records; None: there are none.
+
+        A change that comes to what is there already is none.
+        """
+        rows = Rows(self._columns)
+        for aside in self._aside.values():
+            now = self._values[aside.now.last] if aside.now.is_alive else None
+            changed = self._differing(aside.before, aside.after)
+            if not changed or not self._differing(now, aside.after):
+                continue
+            if aside.after is None:
+                kept = aside.before or {}
+                only_key = {str(column): kept[str(column)] for column in self._log.table.kept_of_deletes}
+                rows.add(DELETE, aside.row, aside.last, None, only_key, None)
+            elif aside.before is None:
+                rows.add(CREATE, None, aside.last, None, aside.after, None)
+            else:
+                rows.add(UPDATE, aside.row, aside.last, changed, aside.after, None)
+        return rows.to_arrow() if rows.op else None
+
+    def _differing(self, a: Mapping[str, object] | None, b: Mapping[str, object] | None) -> list[int]:
+        """Return the ids of the columns in which two states of a record differ; None: it is not there."""
+        if a is None or b is None:
+            return [] if a is b else [column.id for column in self._columns]
+        return [c.id for c in self._columns if not is_same(a.get(str(c.id)), b.get(str(c.id)))]

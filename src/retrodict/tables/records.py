@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 from retrodict.kernel import canonical
 from retrodict.kernel.types import Digest, EntryNumber, EventId
@@ -43,10 +43,13 @@ class Policy:
     Attributes:
         reason: That it has a reason.
         approval: That a second person approves it: until then it is a proposal.
+        on_conflict: What becomes of a change against an older version of its record: "refuse" tells whoever makes it,
+            "keep" also lets it stand beside the record until somebody settles it.
     """
 
     reason: bool = False
     approval: bool = False
+    on_conflict: Literal["refuse", "keep"] = "refuse"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -159,6 +162,37 @@ class Proposal:
     decided: str | None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Conflict:
+    """Changes against an older version of their records, which stand beside these.
+
+    Attributes:
+        event: Its `table.conflicted`; `index` is its entry.
+        log, branch: Where it was made, and on which line.
+        base: After how many changes the table was as they were made against.
+        payload: The object with the changes.
+        records: How many there are, each of another record.
+        agent: Who made them.
+        statement: By which statement, as an entry holds a sealed text.
+        settled: Of those that are settled, by their number in the payload: "ours" or "theirs".
+    """
+
+    event: EventId
+    index: int
+    stream: EventId
+    log: str
+    branch: str
+    base: int
+    payload: Digest
+    records: int
+    verb: str
+    run: EventId | None
+    statement: Mapping[str, str] | None
+    at: str
+    agent: str
+    settled: Mapping[int, str]
+
+
 def columns_value(columns: Sequence[Column]) -> list[object]:
     """Return columns as bodies hold them."""
     return [{"id": column.id, "name": column.name, "type": column.type} for column in columns]
@@ -167,6 +201,12 @@ def columns_value(columns: Sequence[Column]) -> list[object]:
 def columns_blob(columns: Sequence[Column]) -> bytes:
     """Return the object with columns that are too many for a body."""
     return canonical.encode(cast("Any", columns_value(columns)))
+
+
+def policy_value(policy: Policy) -> dict[str, object]:
+    """Return a policy as bodies hold it."""
+    value: dict[str, object] = {"reason": policy.reason, "approval": policy.approval}
+    return value if policy.on_conflict == "refuse" else {**value, "on_conflict": policy.on_conflict}
 
 
 def created_body(
@@ -187,7 +227,7 @@ def created_body(
         "owner": owner,
         "key": list(key),
         "columns": columns,
-        "policy": {"reason": policy.reason, "approval": policy.approval},
+        "policy": policy_value(policy),
         "valid_from": valid_from,
     }
     if personal is not None:
@@ -235,10 +275,18 @@ def captured_body(
 
 
 def altered_body(
-    *, stream: EventId, log: str, branch: str, version: int, start: int, columns: object
+    *,
+    stream: EventId,
+    log: str,
+    branch: str,
+    version: int,
+    start: int,
+    columns: object,
+    policy: Policy | None,
 ) -> dict[str, object]:
-    """Return the body of `table.altered`."""
-    return {"stream": stream, "log": log, "branch": branch, "version": version, "start": start, "columns": columns}
+    """Return the body of `table.altered`; `policy` None: as before."""
+    body = {"stream": stream, "log": log, "branch": branch, "version": version, "start": start, "columns": columns}
+    return body if policy is None else {**body, "policy": policy_value(policy)}
 
 
 def snapshotted_body(
@@ -285,6 +333,33 @@ def decided_body(*, stream: EventId, proposal: EventId) -> dict[str, object]:
     return {"stream": stream, "proposal": proposal}
 
 
+def conflicted_body(
+    *,
+    stream: EventId,
+    log: str,
+    branch: str,
+    base: int,
+    payload: Digest,
+    records: int,
+    how: Mapping[str, object],
+) -> dict[str, object]:
+    """Return the body of `table.conflicted`."""
+    return {
+        "stream": stream,
+        "log": log,
+        "branch": branch,
+        "base": base,
+        "payload": payload,
+        "records": records,
+        "how": how,
+    }
+
+
+def settled_body(*, stream: EventId, conflict: EventId, rows: Sequence[int], took: str) -> dict[str, object]:
+    """Return the body of `table.settled`; `rows` are numbers of changes in the payload, `took` "ours" or "theirs"."""
+    return {"stream": stream, "conflict": conflict, "rows": list(rows), "took": took}
+
+
 def committed_body(
     *, stream: EventId, branch: str, offset: int, rows: int, root: str, records: str
 ) -> dict[str, object]:
@@ -296,7 +371,7 @@ class TableProjection:
     """Tables, their columns over time, their versions, and how far what is captured from elsewhere has come."""
 
     name = "tables"
-    version = 5
+    version = 6
     tables: Mapping[str, str] = {
         "tables_tables": "CREATE TABLE tables_tables (stream TEXT PRIMARY KEY, event TEXT NOT NULL, "
         "entry INTEGER NOT NULL, name TEXT NOT NULL, owner TEXT NOT NULL, key TEXT NOT NULL, policy TEXT NOT NULL, "
@@ -317,6 +392,12 @@ class TableProjection:
         "stream TEXT NOT NULL, log TEXT NOT NULL, branch TEXT NOT NULL, base INTEGER NOT NULL, payload TEXT NOT NULL, "
         "creates INTEGER NOT NULL, updates INTEGER NOT NULL, deletes INTEGER NOT NULL, verb TEXT NOT NULL, run TEXT, "
         "statement TEXT, merged TEXT, at TEXT NOT NULL, agent TEXT NOT NULL, decided TEXT) WITHOUT ROWID",
+        "tables_conflicts": "CREATE TABLE tables_conflicts (event TEXT PRIMARY KEY, entry INTEGER NOT NULL, "
+        "stream TEXT NOT NULL, log TEXT NOT NULL, branch TEXT NOT NULL, base INTEGER NOT NULL, payload TEXT NOT NULL, "
+        "records INTEGER NOT NULL, verb TEXT NOT NULL, run TEXT, statement TEXT, at TEXT NOT NULL, "
+        "agent TEXT NOT NULL) WITHOUT ROWID",
+        "tables_settled": "CREATE TABLE tables_settled (conflict TEXT NOT NULL, row INTEGER NOT NULL, "
+        "took TEXT NOT NULL, PRIMARY KEY (conflict, row)) WITHOUT ROWID",
         "tables_captured": "CREATE TABLE tables_captured (stream TEXT NOT NULL, branch TEXT NOT NULL, "
         "source TEXT NOT NULL, columns TEXT NOT NULL, PRIMARY KEY (stream, branch, source)) WITHOUT ROWID",
         "tables_sources": "CREATE TABLE tables_sources (stream TEXT NOT NULL, branch TEXT NOT NULL, "
@@ -325,6 +406,7 @@ class TableProjection:
     }
     indexes: Sequence[str] = (
         "CREATE INDEX tables_by_name ON tables_tables (name)",
+        "CREATE INDEX tables_conflicts_by_stream ON tables_conflicts (stream)",
         "CREATE INDEX tables_columns_by_version ON tables_columns (stream, branch, version, entry)",
         "CREATE INDEX tables_snapshots_by_start ON tables_snapshots (stream, branch, start)",
         "CREATE INDEX tables_versions_by_start ON tables_versions (stream, branch, start)",
@@ -358,6 +440,9 @@ class TableProjection:
                 branch = body["branch"] if self._owns(db, body) else body["log"]
                 self._columns(db, entry, body["stream"], branch, body["version"], body["columns"], blob)
                 self._version(db, entry, body, branch, "alter")
+                if body.get("policy") is not None and branch == MAIN:
+                    policy = json.dumps(dict(body["policy"]), sort_keys=True)
+                    db.execute("UPDATE tables_tables SET policy = ? WHERE stream = ?", (policy, body["stream"]))
             # Only who appends to a line is believed what it comes to.
             case "table.snapshotted" if body["branch"] == body["log"] or self._owns(db, body):
                 row = (event.id, body["stream"], body["branch"], body["offset"], body["root"], body["rows"])
@@ -380,6 +465,15 @@ class TableProjection:
                     "UPDATE tables_proposals SET decided = ? WHERE event = ? AND stream = ? AND decided IS NULL",
                     (event.kind.removeprefix("table."), body["proposal"], body["stream"]),
                 )
+            case "table.conflicted":
+                how = body["how"]
+                said = [how["verb"], how["run"], _json(how["statement"]), event.at, event.agent]
+                row = (event.id, entry.index, *(body[name] for name in _CONFLICTED), *said)
+                db.execute("INSERT INTO tables_conflicts VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", row)
+            case "table.settled":
+                # The first word counts, where two clones have settled one.
+                settled = [(body["conflict"], row, body["took"]) for row in body["rows"]]
+                db.executemany("INSERT OR IGNORE INTO tables_settled VALUES (?, ?, ?)", settled)
             case "stream.moved":
                 db.execute("UPDATE tables_tables SET owner = ? WHERE stream = ?", (body["owner"], body["stream"]))
             case "stream.appended" if body.get("table") is not None:
@@ -461,6 +555,7 @@ class TableProjection:
 
 
 _PROPOSED = ("stream", "log", "branch", "base", "payload", "creates", "updates", "deletes")
+_CONFLICTED = ("stream", "log", "branch", "base", "payload", "records")
 
 
 def _json(value: Any) -> str | None:
@@ -498,7 +593,11 @@ def tables(db: apsw.Connection, name: str | None = None, *, stream: EventId | No
                 name=row[3],
                 owner=row[4],
                 key=tuple(json.loads(row[5])),
-                policy=Policy(reason=bool(policy.get("reason")), approval=bool(policy.get("approval"))),
+                policy=Policy(
+                    reason=bool(policy.get("reason")),
+                    approval=bool(policy.get("approval")),
+                    on_conflict="keep" if policy.get("on_conflict") == "keep" else "refuse",
+                ),
                 valid_from=row[7],
                 at=row[8],
                 agent=row[9],
@@ -647,6 +746,30 @@ def proposals(db: apsw.Connection, stream: EventId) -> list[Proposal]:
             at=row[14],
             agent=row[15],
             decided=row[16],
+        )
+        for row in rows
+    ]
+
+
+def conflicts(db: apsw.Connection, stream: EventId) -> list[Conflict]:
+    """Return what stands, or has stood, beside the records of a table, in order."""
+    rows: list[Any] = db.execute("SELECT * FROM tables_conflicts WHERE stream = ? ORDER BY entry", (stream,)).fetchall()
+    return [
+        Conflict(
+            event=EventId(row[0]),
+            index=EntryNumber(row[1]),
+            stream=EventId(row[2]),
+            log=row[3],
+            branch=row[4],
+            base=row[5],
+            payload=Digest(row[6]),
+            records=row[7],
+            verb=row[8],
+            run=None if row[9] is None else EventId(row[9]),
+            statement=None if row[10] is None else json.loads(row[10]),
+            at=row[11],
+            agent=row[12],
+            settled=dict(db.execute("SELECT row, took FROM tables_settled WHERE conflict = ?", (row[0],)).fetchall()),  # type: ignore[arg-type]
         )
         for row in rows
     ]
