@@ -2,8 +2,9 @@
 
 python benchmarks/tables.py [--records 1000000] [--large]
 
-CPU seconds of the whole process tree. `--large` adds the table of twice as many records, of which 0.1 % change and to
-which 1 % come, and the history of one record among ten times as many changes: minutes, and 2 GB of disk.
+CPU seconds of the whole process tree. `--large` adds states from all over 1,000 versions, the table of twice as many
+records, of which 0.1 % change and to which 1 % come, and the history of one record among ten times as many changes:
+minutes, and 2 GB of disk.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ import pyarrow as pa
 from measure import command, figure, retrodict, settings, title, work
 from pyarrow import csv as arrow_csv
 
-from retrodict.actions import table_change, table_compare, table_read
+from retrodict.actions import table_change, table_compare, table_read, tables
 from retrodict.actions.open import open_workspace
 from retrodict.actions.tabling import How, table_named
 from retrodict.kernel.clock import SystemClock
@@ -91,6 +92,17 @@ def ours(folder: Path, count: int) -> None:
         figure("state after 20 more versions", work(lambda: table_read.read(workspace, "loans")).cpu_s * 1e3, "CPU ms")
         table_read.history(workspace, "loans", "1")  # the index of keys takes in the last changes
         figure("history of a record", work(lambda: table_read.history(workspace, "loans", "0")).cpu_s * 1e3, "CPU ms")
+
+
+def many_versions(folder: Path, count: int) -> None:
+    """Read states from all over 1,000 versions of the table that `ours` has made."""
+    with opened(folder / "project") as workspace:
+        newest = tables.log(workspace, "loans").versions[-1].reference
+        for turn in range(int(newest.rpartition("v")[2]), 1000):
+            table_change.put(workspace, "loans", spread(100, count, shift=50 + turn), how=HOW)
+        spent = {v: work(lambda v=v: table_read.read(workspace, f"loans@v{v}")).cpu_s for v in (1, 100, 333, 667, 1000)}
+        worst = max(spent, key=lambda v: spent[v])
+        figure(f"state at any of 1,000 versions: v{worst} took longest", spent[worst] * 1e3, "CPU ms")
 
 
 def large(folder: Path, count: int) -> None:
@@ -182,6 +194,7 @@ def main() -> None:
         title(f"tables of {asked.records:,} records")
         ours(folder, asked.records)
         if asked.large:
+            many_versions(folder, asked.records)
             large(folder, asked.records)
         title("Delta (deltalake), which keeps versions of files and no who and why")
         delta(folder, asked.records)

@@ -7,7 +7,6 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from retrodict.actions.looks import NOT_POSSIBLE, Look
 from retrodict.actions.names import near
 from retrodict.kernel.clock import parse_rfc3339
 from retrodict.kernel.errors import AmbiguousReferenceError, UnknownReferenceError, UsageError
@@ -114,6 +113,8 @@ def log_of(workspace: Workspace, table: Table, branch: str | None) -> ChangeLog:
     Raises:
         UnknownReferenceError, AmbiguousReferenceError: See there.
     """
+    from retrodict.actions.looks import NOT_POSSIBLE, Look  # 10 ms, and who changes a table needs none
+
     seen = Seen(withheld=None if Look(workspace, "table").is_possible else NOT_POSSIBLE)
     if branch is None:
         return lines.change_log(workspace, table, seen=seen)
@@ -129,6 +130,8 @@ def log_of(workspace: Workspace, table: Table, branch: str | None) -> ChangeLog:
 def note_look(log: ChangeLog) -> None:
     """Record whose values were opened to be shown; before they are."""
     if log.seen is not None and log.seen.people:
+        from retrodict.actions.looks import Look  # 10 ms
+
         look = Look(log.line.workspace, "table")
         look.text_of(set(log.seen.people))
         look.record(uses=log.line.lineage(0, log.size))

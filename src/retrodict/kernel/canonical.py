@@ -16,8 +16,17 @@ from retrodict.kernel.errors import FormatError, UsageError
 MAX_INTEGER = 2**53 - 1
 MAX_ENTRY_BYTES = 65_535  # tlog-tiles prefixes an entry with a 16-bit length
 
+
+def _shape(byte: int) -> int:
+    char = chr(byte)
+    return ord("0" if char in "0123456789" else "," if char in "[:, \t\r\n" else "-" if char == "-" else "x")
+
+
 _encoder = json.JSONEncoder(ensure_ascii=False, sort_keys=True, separators=(",", ":"), allow_nan=False)
 _LONE_SURROGATE = re.compile("[\ud800-\udfff]")
+# Digits as "0", what may stand before a number as ",", and all else as "x": so long numbers are found without a parser.
+_SHAPES = bytes.maketrans(bytes(range(256)), bytes(_shape(byte) for byte in range(256)))
+_LONG = (b",0000000000000000", b",-0000000000000000")
 
 
 def encode(value: object) -> bytes:
@@ -83,8 +92,11 @@ def decode(data: bytes) -> object:
         FormatError: Not JSON, a duplicate key, a float, or an integer out of range.
     """
     try:
+        # To look at each integer costs more than all the rest, and almost never could one be too large.
+        shapes = b"," + data.translate(_SHAPES)
+        integer = _integer if any(long in shapes for long in _LONG) else int
         return json.loads(
-            data, object_pairs_hook=_pairs, parse_float=_no_float, parse_constant=_no_float, parse_int=_integer
+            data, object_pairs_hook=_pairs, parse_float=_no_float, parse_constant=_no_float, parse_int=integer
         )
     except (ValueError, RecursionError) as error:
         raise FormatError(f"not canonical JSON: {error}") from error

@@ -170,7 +170,7 @@ class Reader:
         """Return up to `length` bytes from `offset`: fewer where the blob ends."""
         if offset < 0 or length < 0:
             raise UsageError(f"a range cannot begin at {offset} or be {length} bytes long")
-        recipe = None if self._in_one_piece(name) else self.recipe(name)
+        recipe = None if self._index.places(name) else self.recipe(name)
         if recipe is None:
             return self.load(name, tuple(Kind))[offset : offset + length]
         parts = []

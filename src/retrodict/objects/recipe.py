@@ -23,6 +23,8 @@ CUT_FROM = 256 << 10  # a blob of at least this many bytes is kept in chunks
 _MAGIC = b"RTR1"
 _HEAD = struct.Struct("<4sIQ32s")  # magic, chunks, size of the blob, its name
 _CHUNK = struct.Struct("<I32s")  # bytes, name
+_LENGTH = struct.Struct("<I32x")
+_LENGTH_BYTES = 4
 _SEGMENT = 8 << 20
 
 
@@ -56,11 +58,12 @@ class Recipe:
         magic, count, size, blob = _HEAD.unpack_from(payload)
         if magic != _MAGIC or len(payload) != _HEAD.size + count * _CHUNK.size:
             raise FormatError("a recipe has a wrong head or length")
-        rows = list(_CHUNK.iter_unpack(memoryview(payload)[_HEAD.size :]))
-        ends = tuple(accumulate(length for length, _ in rows))
-        if not rows or ends[-1] != size or not all(length for length, _ in rows):
+        lengths = [length for (length,) in _LENGTH.iter_unpack(memoryview(payload)[_HEAD.size :])]
+        ends = tuple(accumulate(lengths))
+        if not lengths or ends[-1] != size or 0 in lengths:
             raise FormatError("the chunks of a recipe do not add up to its blob")
-        chunks = tuple(name for _, name in rows)
+        names = range(_HEAD.size + _LENGTH_BYTES, len(payload), _CHUNK.size)
+        chunks = tuple([payload[at : at + _CHUNK.size - _LENGTH_BYTES] for at in names])
         return cls(name=name_of(Kind.RECIPE, payload), blob=blob, size=size, chunks=chunks, ends=ends)
 
     def start(self, i: int) -> int:

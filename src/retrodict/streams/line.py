@@ -200,6 +200,12 @@ class Line:
         for segment, _, first, end in self._spans(start, stop):
             yield from self._kept_in(segment, segment.held_before(first), segment.held_before(end))
 
+    def kept_at(self, place: records.Place, offset: int) -> Kept | None:
+        """Return the block that holds a record which lies in a place; None: it is not held. Raises as `kept` does."""
+        segment = self.segment(place.segment)
+        found = self._kept_in(segment, segment.held_before(offset), segment.held_before(offset + 1))
+        return next(found, None)
+
     def _spans(self, start: int, stop: int) -> Iterator[tuple[Segment, records.Place, int, int]]:
         """Yield the segments that the records [start, stop) lie in, each with the range of it that counts."""
         for place in self.places(start, stop):

@@ -121,7 +121,7 @@ class Segment:
             parts = [
                 Part(
                     content=_digest(part["content"]),
-                    blocks=[(int(records), int(size)) for records, size in part["blocks"]],
+                    blocks=[(records, size) for records, size in part["blocks"]],
                 )
                 for part in cast("list[dict[str, Any]]", value["parts"])
             ]
@@ -141,11 +141,12 @@ class Segment:
             )
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise FormatError(f"a segment of a stream is malformed: {error}") from error
-        blocks = [block for part in parts for block in part.blocks]
+        blocks = [number for part in parts for block in part.blocks for number in block]
         if (
-            sum(records for records, _ in blocks) != segment.held_before(segment.stop)
+            not {int}.issuperset(map(type, blocks))
+            or sum(blocks[::2]) != segment.held_before(segment.stop)
             or not all(segment.start <= first and first + count <= segment.stop for first, count in segment.gaps)
-            or min(map(min, blocks), default=0) < 0
+            or min(blocks, default=0) < 0
         ):
             raise FormatError("a segment of a stream holds other records than it says")
         return segment

@@ -75,13 +75,7 @@ def last_change(
 
 def walked(log: ChangeLog, columns: Sequence[Column], last: int, *, until: int = 0) -> list[dict[str, object]]:
     """Return the changes of a key from `last` backwards, not further than `until`: as mappings, the oldest first."""
-    found: list[dict[str, object]] = []
-    at: int | None = last
-    while at is not None:
-        (change,) = listed(log.table, lines.taken(log, [at], columns), columns)
-        found.append(change)
-        at = change["_prev"] if at > until else None
-    return found[::-1]
+    return listed(log.table, lines.chain(log, last, columns, until=until), columns)
 
 
 class Sayings:

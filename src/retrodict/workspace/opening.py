@@ -215,6 +215,7 @@ class ReceivedLogs:
 
     def __init__(self, folder: Path, workspace_id: str, own: Ledger, clock: Clock) -> None:
         self._folder = folder
+        self._format = folder / "format.json"  # looked at again and again
         self._workspace_id = workspace_id
         self._own = own
         self._clock = clock
@@ -225,7 +226,7 @@ class ReceivedLogs:
     def __call__(self) -> Sequence[HeldLog] | None:
         """Return the logs where they have changed since the last call, else None."""
         try:
-            found = os.stat(self._folder / "format.json")
+            found = os.stat(self._format)
         except OSError:
             return None
         seen = (found.st_ino, found.st_mtime_ns, found.st_size)
