@@ -211,7 +211,8 @@ def test_checkout_brings_back_what_was_pinned(repository: Path, retrodict: Comma
     assert (data / "a.txt").read_text() == "a 1\n"
     assert not (data / "new.txt").exists()
     assert sorted(os.listdir(data / "folder")) == ["mine", "x"]
-    # `status` speaks of what this commit should have.
+    # `status` and `diff` speak of what this commit should have.
+    assert [file["path"] for file in retrodict("diff", "--json").record["files"]] == ["data/folder/mine"]
     assert [row["path"] for row in retrodict("status", "--json").record["paths"]] == ["data/folder"]
     placed = {item["name"]: item for item in done.record["placed"]}
     assert placed["data/new.txt"]["change"] == "removed"

@@ -196,10 +196,14 @@ def test_samples_of_a_tensor_go_through_a_data_loader(tmp_path: Path) -> None:
         dataset = rd.samples("x", workspace=workspace).torch(
             rd.samples("y", workspace=workspace), transform=lambda sample: sample * 2
         )
+        assert isinstance(dataset, torch.utils.data.Dataset)
         for workers in (0, 2):
             seen = list(torch.utils.data.DataLoader(dataset, batch_size=4, num_workers=workers))
             assert [tuple(batch.shape) for batch, _ in seen] == [(4, 2, 2), (4, 2, 2), (2, 2, 2)]
             assert torch.equal(torch.cat([batch for batch, _ in seen]), torch.from_numpy(values * 2))
             assert torch.cat([labels for _, labels in seen]).tolist() == list(range(10))
+        again = pickle.loads(pickle.dumps(rd.samples("x", workspace=workspace).torch()))  # as to a spawned worker
+        assert isinstance(again, torch.utils.data.Dataset)
+        assert torch.equal(again[3], torch.from_numpy(values[3]))
         with pytest.raises(UsageError):
             rd.samples("x", workspace=workspace).torch([1, 2])

@@ -17,6 +17,7 @@ from retrodict.actions.alias import alias
 from retrodict.actions.backup import backup
 from retrodict.actions.bundle import bundle, take_bundle
 from retrodict.actions.clone import clone
+from retrodict.actions.diff import diff
 from retrodict.actions.explain import explain
 from retrodict.actions.fetch import fetch
 from retrodict.actions.gc import gc
@@ -37,7 +38,13 @@ from retrodict.actions.verify import verify
 from retrodict.backups import DamagedRemoteError, Depot, Head
 from retrodict.kernel import clock as clocks
 from retrodict.kernel.clock import SystemClock
-from retrodict.kernel.errors import IntegrityError, UnavailableError, UnknownReferenceError, UsageError
+from retrodict.kernel.errors import (
+    AmbiguousReferenceError,
+    IntegrityError,
+    UnavailableError,
+    UnknownReferenceError,
+    UsageError,
+)
 from retrodict.kernel.types import EntryNumber, Event, EventId
 from retrodict.ledger import ForkError, OldStoreError
 from retrodict.objects import digest_of, open_remote
@@ -173,6 +180,10 @@ def test_names_that_clash_are_shown_and_settled_by_one_command(ada: Person, bob:
     assert (conflict.name, len(conflict.claims)) == ("dataset:data.csv", 2)
     with ada.open() as workspace:
         assert status(workspace).conflicts == (conflict,)
+        assert not diff(workspace).is_changed  # against what was added here
+        with pytest.raises(AmbiguousReferenceError) as caught:
+            diff(workspace, "data.csv")
+        assert set(caught.value.candidates) == {str(claim.entry) for claim in conflict.claims}
         with pytest.raises(UsageError, match="both sides"):
             settle(workspace, "data.csv", "v2")
         with pytest.raises(UnknownReferenceError):

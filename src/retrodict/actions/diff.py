@@ -11,14 +11,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal
 
 from retrodict import datasets
-from retrodict.actions import attached_rows, attaching, located
+from retrodict.actions import attached_rows, attaching, located, pinning
 from retrodict.actions.personal_files import PersonalFiles
 from retrodict.actions.places import Ignored
 from retrodict.diffs import lines, tables, tensors
 from retrodict.diffs.tables import TableChange
 from retrodict.diffs.tensors import ArrayChange
 from retrodict.kernel.errors import UsageError
-from retrodict.kernel.types import Digest, is_digest
+from retrodict.kernel.types import Digest, EntryNumber, is_digest
 from retrodict.objects import digest_of, display
 from retrodict.workspace import Workspace, sealed_key
 
@@ -175,10 +175,13 @@ def diff(
 def _everything(workspace: Workspace) -> tuple[_Side, _Side]:
     old: dict[bytes, _File] = {}
     new: dict[bytes, _File] = {}
-    for version in datasets.versions(workspace.views.database()):
-        if not (version.is_current and version.is_tracked and version.path):
-            continue
-        content = located.locate(workspace, version.label)
+    current = [v for v in datasets.versions(workspace.views.database()) if v.is_current and v.is_tracked and v.path]
+    wanted: dict[str, datasets.DatasetVersion] = {}
+    for version in pinning.as_pinned(workspace, current):
+        if version.name not in wanted or not EntryNumber(version.index).is_of_another_log:
+            wanted[version.name] = version  # of two that were set on both sides this workspace's, which lies there
+    for version in wanted.values():
+        content = located.locate(workspace, version.event)
         place, name = workspace.root / version.path, os.fsencode(version.path)
         for side, found in ((old, _stored(workspace, content, b"")), (new, _on_disk(workspace, place, b"", content))):
             for path, file in found.items():

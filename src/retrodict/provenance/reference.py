@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from retrodict.kernel.errors import AmbiguousReferenceError, UnknownReferenceError, UsageError
-from retrodict.kernel.types import Digest, EventId, is_digest
+from retrodict.kernel.types import Digest, EntryNumber, EventId, is_digest
 from retrodict.ledger import Logs
 from retrodict.provenance.projection import ref_of
 
@@ -128,11 +128,15 @@ def resolve(
         printed = [r.printed for r in found]
         raise AmbiguousReferenceError(
             asked,
-            tuple(
-                p if printed.count(p) == 1 else str(r.event or r.object) for p, r in zip(printed, found, strict=True)
-            ),
+            tuple(p if printed.count(p) == 1 else _apart(logs, r) for p, r in zip(printed, found, strict=True)),
         )
     raise UnknownReferenceError(asked, _near(asked, names))
+
+
+def _apart(logs: Logs, found: Resolved) -> str:
+    """Return what names one of two things that have the same name: its entry, as tables print it."""
+    sequenced = None if found.event is None else logs.find(found.event)
+    return str(found.event or found.object) if sequenced is None else str(EntryNumber(sequenced.index))
 
 
 def _entry(logs: Logs, text: str, log: str | None, index: int, row: str | None) -> Resolved:

@@ -102,7 +102,16 @@ class Samples(Sequence[Any]):
             raise MissingExtraError("a dataset for PyTorch", "torch") from error
         if targets is not None and len(targets) != len(self):
             raise UsageError(f"there are {len(self)} samples and {len(targets)} targets")
-        return TorchDataset(self, targets, transform)
+        return _torch_dataset(self, targets, transform)
+
+
+def _torch_dataset(
+    samples: Samples, targets: Samples | Sequence[Any] | None, transform: Callable[[Any], Any] | None
+) -> TorchDataset:
+    from torch.utils.data import Dataset  # seconds, and an extra
+
+    kind: type[TorchDataset] = type("TorchDataset", (TorchDataset, Dataset), {})
+    return kind(samples, targets, transform)
 
 
 class TorchDataset:
@@ -118,6 +127,9 @@ class TorchDataset:
         self.samples = samples
         self.targets = targets
         self.transform = transform
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _torch_dataset, (self.samples, self.targets, self.transform)  # its class is PyTorch's, too
 
     def __len__(self) -> int:
         return len(self.samples)
