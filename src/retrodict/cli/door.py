@@ -575,7 +575,8 @@ def main() -> None:
         where = _sentence(f"{type(error).__name__}: {error}")
         _fail(f"retrodict: unexpected: {where} Set RETRODICT_DEBUG=1 to see where, and report it.")
         code = _failure()
-    gc.freeze()  # nor is there anything to gain from looking for garbage at the end: 17 ms
+    finally:
+        gc.freeze()  # nor is there anything to gain from looking for garbage at the end: 17 ms
     sys.exit(code if isinstance(code, int) else 0)
 
 

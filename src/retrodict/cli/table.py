@@ -65,7 +65,8 @@ def _changing(verb: str, *, by_writer: bool = True) -> Callable[[F], F]:
             with _writing(who) as workspace:
                 record = function(workspace, _how(workspace, verb, why, statement, valid_from), **given)
             door.show(record, as_json=as_json, text=changed)
-            sys.exit(record.conflict is not None)
+            if record.conflict is not None:
+                sys.exit(1)
 
         made: Any = changes
         for option in (_HOW, _WHY, _WHO, *((_IF_VERSION, _VALID_FROM) if by_writer else ())):
