@@ -425,6 +425,14 @@ def test_a_change_that_nobody_else_has_approved_is_named(workspace: Workspace) -
 
     approve(change(table, 1), "Grace", 1)
     assert verify(workspace).answer != "no"
+    batch = Batch(workspace)
+    log = lines.own_log(workspace, table)
+    columns = table_records.columns_value(lines.columns_at(workspace.views.database(), log))
+    body = {"stream": table.stream, "log": workspace.ledger.origin, "branch": "", "version": 2, "start": 1}
+    eased = {**body, "columns": columns, "policy": {"reason": False, "approval": False}}
+    batch.event("table.altered", uses=(), makes=(), body=eased)
+    batch.append()
+    assert table_named(workspace, "t").policy.approval  # it was asked for for good
     change(careless, 2)
     approve(change(table, 3), workspace.agent, 3)
     approve(change(table, 4), "Grace", 40)

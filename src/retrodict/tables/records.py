@@ -371,7 +371,7 @@ class TableProjection:
     """Tables, their columns over time, their versions, and how far what is captured from elsewhere has come."""
 
     name = "tables"
-    version = 6
+    version = 7
     tables: Mapping[str, str] = {
         "tables_tables": "CREATE TABLE tables_tables (stream TEXT PRIMARY KEY, event TEXT NOT NULL, "
         "entry INTEGER NOT NULL, name TEXT NOT NULL, owner TEXT NOT NULL, key TEXT NOT NULL, policy TEXT NOT NULL, "
@@ -441,8 +441,7 @@ class TableProjection:
                 self._columns(db, entry, body["stream"], branch, body["version"], body["columns"], blob)
                 self._version(db, entry, body, branch, "alter")
                 if body.get("policy") is not None and branch == MAIN:
-                    policy = json.dumps(dict(body["policy"]), sort_keys=True)
-                    db.execute("UPDATE tables_tables SET policy = ? WHERE stream = ?", (policy, body["stream"]))
+                    self._policy(db, body)
             # Only who appends to a line is believed what it comes to.
             case "table.snapshotted" if body["branch"] == body["log"] or self._owns(db, body):
                 row = (event.id, body["stream"], body["branch"], body["offset"], body["root"], body["rows"])
@@ -486,6 +485,14 @@ class TableProjection:
                         "INSERT OR REPLACE INTO tables_captured VALUES (?, ?, ?, ?)",
                         (body["stream"], body["branch"], body["source"]["name"], columns),
                     )
+
+    def _policy(self, db: apsw.Connection, body: Mapping[str, Any]) -> None:
+        """Take over what becomes of conflicts; that a change needs a reason or an approval was said for good."""
+        query = "SELECT policy FROM tables_tables WHERE stream = ?"
+        for (held,) in cast("list[tuple[str]]", db.execute(query, (body["stream"],)).fetchall()):
+            policy = {**json.loads(held), "on_conflict": body["policy"].get("on_conflict", "refuse")}
+            values = (json.dumps(policy, sort_keys=True), body["stream"])
+            db.execute("UPDATE tables_tables SET policy = ? WHERE stream = ?", values)
 
     def _owns(self, db: apsw.Connection, body: Mapping[str, Any]) -> bool:
         query = "SELECT 1 FROM tables_tables WHERE stream = ? AND owner = ?"
