@@ -321,13 +321,15 @@ def conformed(table: Any, schema: Any) -> Any:
     import pyarrow as pa  # 57 ms
 
     found = []
+    places = {name: place for place, name in enumerate(table.schema.names)}  # Arrow looks through all names each time
     for field in schema:
-        if field.name not in table.schema.names:
+        place = places.get(field.name)
+        if place is None:
             found.append(pa.chunked_array([pa.nulls(table.num_rows, field.type)], field.type))
-        elif table.schema.field(field.name).type == field.type:
-            found.append(table[field.name])
+        elif table.field(place).type == field.type:
+            found.append(table.column(place))
         else:
-            found.append(cast_or_null(table[field.name], field.type))
+            found.append(cast_or_null(table.column(place), field.type))
     return pa.table(found, schema=schema)
 
 
