@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +44,17 @@ def test_an_input_that_is_overwritten_keeps_its_bytes(project: Any, how: str) ->
     assert Path(access.preserved).read_text() == old
     assert "data.csv" in project.names(capture.outputs)
     assert (project.root / "data.csv").read_text() != old
+
+
+def test_on_a_file_system_in_memory_too_where_times_stand_still(project: Any) -> None:
+    with tempfile.TemporaryDirectory(dir="/dev/shm") as folder:
+        path = Path(folder, "data.csv")
+        path.write_text("x,y\n1,2\n" * 5000)
+        os.symlink(path, project.root / "data.csv")
+        capture = project.python(REWRITES["by memory map"])
+        (access,) = [access for access in capture.inputs if os.fsdecode(access.path) == str(path)]
+        assert Path(access.preserved).read_text() == "x,y\n1,2\n" * 5000
+        assert str(path).encode() in [output.path for output in capture.outputs]
 
 
 def test_the_original_is_that_of_the_start_not_of_a_later_write(project: Any) -> None:

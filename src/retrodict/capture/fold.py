@@ -18,6 +18,7 @@ from retrodict.capture.facts import Access, Capture, Completeness, Inherited, Mo
 from retrodict.capture.files import Status, status
 from retrodict.capture.ignore import Ignore
 from retrodict.capture.spool import Record
+from retrodict.kernel.filesystems import keeps_times
 
 _CODE_SUFFIXES = (
     b".py", b".pyi", b".pyx", b".pth", b".so", b".sh", b".bash", b".zsh", b".r", b".R", b".jl", b".sql", b".pl", b".rb",
@@ -291,7 +292,7 @@ class _Fold:
         before = (name.before if name else None) or then
         if before is None:
             return None, now is None, False
-        if now and now.content == before.content:
+        if now and now.content == before.content and (not (name and name.written) or keeps_times(now.device)):
             return None, False, False
         kept = self.preserved.get(before.content)
         if kept and kept[0] == "held":
@@ -402,7 +403,7 @@ class _Fold:
         """Say whether a path that was open for writing names the same content as before the run."""
         if name.before is None or name.replaced:
             return False
-        if now.content == name.before.content:
+        if now.content == name.before.content and keeps_times(now.device):
             return True
         kept = self.preserved.get(name.before.content)
         if name.made or name.came_as != path or kept is None or kept[0] != "held":

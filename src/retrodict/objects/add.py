@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 from blake3 import blake3
 
 from retrodict.kernel.errors import UsageError
+from retrodict.kernel.filesystems import keeps_times
 from retrodict.kernel.protocols import Clock, Progress
 from retrodict.kernel.types import Digest
 from retrodict.objects import tree
@@ -682,7 +683,7 @@ class Adder:
 
     def _leaf_done(self, leaf: _Leaf) -> None:
         """Name a leaf all of whose contents are known."""
-        unknown_from = self._since_ns - RACY_NS
+        unknown_from = self._since_ns - RACY_NS if keeps_times(leaf.folder.stat.st_dev) else 0
         rows: list[bytes] = []
         nodes: list[bytes] = []
         contents: list[bytes] = []

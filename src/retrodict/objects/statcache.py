@@ -3,10 +3,11 @@
 A file counts as unchanged when device, inode, size, mtime and ctime are what they were; ctime cannot be put back by a
 program, so an edit that keeps the size and restores the mtime is noticed. Git's racy rule: a file that was changed
 within `RACY_NS` before it was read is not remembered, since a second change in the same tick of the file system's
-clock would leave no trace. Every row carries a mark over its columns, made with a key that lies outside the store: who
-can write the store cannot write a row that is believed, and who has no key has no cache. The cache may be deleted at
-any time, and begins anew under another key. Known limit: a program that writes through a shared mapping that was
-already dirty when the file was read may change it without moving its times until the kernel writes the page back.
+clock would leave no trace; nor is one on a file system in memory, where not every write leaves one. Every row carries
+a mark over its columns, made with a key that lies outside the store: who can write the store cannot write a row that
+is believed, and who has no key has no cache. The cache may be deleted at any time, and begins anew under another key.
+Known limit: a program that writes through a shared mapping that was already dirty when the file was read may change
+it without moving its times until the kernel writes the page back.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ import apsw
 from blake3 import blake3
 
 from retrodict.kernel.clock import NS
+from retrodict.kernel.filesystems import keeps_times
 from retrodict.kernel.types import Finding
 from retrodict.objects.cachefile import MARKED_BY, CacheFile, signed
 from retrodict.objects.index import odd_schema
@@ -87,7 +89,7 @@ class StatCache(CacheFile):
             return
         rows = []
         for stat, name in files:
-            if max(stat.st_mtime_ns, stat.st_ctime_ns) < read_from_ns - RACY_NS:
+            if max(stat.st_mtime_ns, stat.st_ctime_ns) < read_from_ns - RACY_NS and keeps_times(stat.st_dev):
                 key = _key(stat)
                 rows.append((*key, name, _mark(self._key, key, name)))
         if not rows:
