@@ -184,6 +184,7 @@ class Checkout:
         for name, data in self._reader.load_many(batch, decoder) if batch else ():
             for entry in batch[name]:
                 self._file(folder, entry, where, data, is_new)
+        self._tell(sum(map(len, batch.values())))
 
     def _file(self, folder: int, entry: _Entry, where: bytes, data: bytes, is_new: bool) -> None:
         """Write a small file: into a folder of our own in its place, elsewhere beside it first."""
@@ -214,7 +215,6 @@ class Checkout:
                 error.filename = os.path.join(where, leaf)  # people know the place that they named
             raise
         self._written += size
-        self._tell(1)
 
     def _tell(self, n: int) -> None:
         self._done += n
@@ -420,9 +420,9 @@ def _check_names(folder: int, where: bytes, written: list[bytes]) -> None:
         standing = set(os.listdir(anew))
     finally:
         os.close(anew)
-    for name in written:
-        if os.fsdecode(name) not in standing:
-            path = display(os.path.join(where, name))
+    for name in os.fsdecode(b"/".join(written)).split("/"):
+        if name not in standing:
+            path = display(os.path.join(where, os.fsencode(name)))
             raise CheckoutConflictError(f"the file system does not keep {path} apart from another name, or respells it")
 
 

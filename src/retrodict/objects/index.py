@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Collection, Iterable, Iterator, Sequence
+from operator import itemgetter
 from pathlib import Path
 from threading import RLock
 from time import sleep
@@ -28,6 +29,7 @@ from retrodict.objects.pack import (
     OpenedFile,
     PackFiles,
     Place,
+    PlaceRow,
     SealedPack,
     is_raw,
     list_keys,
@@ -52,6 +54,7 @@ CREATE TABLE IF NOT EXISTS doomed (name BLOB PRIMARY KEY, since INTEGER NOT NULL
 BUSY_MS = 60_000
 
 _COPIES_OF = "SELECT o.*, p.name FROM objects o LEFT JOIN packs p ON p.id = o.pack WHERE o.name"
+_BY_PLACE = itemgetter(1, 2)  # pack and offset, of a row
 _COPIES = _COPIES_OF + " = ?"
 _UNREAD = (
     "SELECT o.*, p.name FROM objects o JOIN packs p ON p.id = o.pack WHERE o.kind = 3 AND o.codec = 2"
@@ -215,15 +218,23 @@ class Index:
         rows = cast("list[tuple[bytes, int, int, int, int, int, int, bytes | None]]", self.select(_COPIES, (name,)))
         return [(Place(*row[:7]), row[7] or b"") for row in rows]
 
-    def places_of(self, names: Collection[bytes]) -> dict[bytes, list[tuple[Place, bytes]]]:
-        """Return the same for each of `names`; one of which there is no copy is left out."""
-        found: dict[bytes, list[tuple[Place, bytes]]] = {}
+    def in_packs(self, names: Collection[bytes], kinds: Collection[int]) -> tuple[list[PlaceRow], dict[int, bytes]]:
+        """Return one copy of each of `names` that lies in a pack under one of `kinds`, in the order of the packs.
+
+        Returns:
+            The copies, as `Place` has them: a difference only where there is no other; and the keys of their packs.
+        """
+        rows: list[tuple[Value, ...]] = []
         for batch in in_batches(sorted(names)):
-            query = f"{_COPIES_OF} IN ({','.join('?' * len(batch))})"
-            rows = cast("list[tuple[bytes, int, int, int, int, int, int, bytes | None]]", self.select(query, batch))
-            for row in rows:
-                found.setdefault(row[0], []).append((Place._make(row[:7]), row[7] or b""))
-        return found
+            rows += self.select(f"SELECT * FROM objects WHERE name IN ({','.join('?' * len(batch))})", batch)  # noqa: S608
+        packs = cast("list[tuple[int, bytes]]", self.select("SELECT id, name FROM packs"))
+        keys = {number: key for number, key in packs if type(key) is bytes and not is_raw(key)}
+        found = [row for row in cast("list[PlaceRow]", rows) if row[3] in kinds and row[1] in keys]
+        if len({row[0] for row in found}) < len(found):
+            found.sort(key=lambda row: (row[4] == DELTA, keys[row[1]], row[2]), reverse=True)
+            found = list({row[0]: row for row in found}.values())
+        found.sort(key=_BY_PLACE)
+        return found, keys
 
     def base(self, kind: int, name: bytes, depth: int) -> bytes:
         """Return the payload of what a record of `kind` at `depth` is a difference to.

@@ -70,6 +70,9 @@ class Place(NamedTuple):
     size: int  # bytes of payload once decoded
 
 
+PlaceRow = tuple[bytes, int, int, int, int, int, int]  # the same, where there are too many to name their parts
+
+
 class Squeezer:
     """Compresses where a sample shows that it pays. Not for use by two threads at once."""
 
@@ -283,26 +286,27 @@ def stored_in(data: Bytes, place: Place) -> memoryview:
     return memoryview(data)[start : start + place.stored]
 
 
-# Zstd frames -> what they hold, as far as it fits, by the names that they claim.
-Decoder = Callable[[list[tuple[Place, bytes]]], dict[bytes, bytes]]
+Frame = tuple[bytes, int, bytes]  # a zstd frame: whose it claims to be, bytes that it claims to hold, itself
+Decoder = Callable[[list[Frame]], dict[bytes, bytes]]  # returns what frames hold, as far as it fits, by those names
 
 
-def decode_each(frames: list[tuple[Place, bytes]]) -> dict[bytes, bytes]:
+def decode_each(frames: list[Frame]) -> dict[bytes, bytes]:
     """Decode zstd frames one by one."""
     found = {}
-    for place, frame in frames:
+    for name, size, frame in frames:
         with contextlib.suppress(FormatError):
-            found[place.name] = decode(ZSTD, frame, place.size, _no_load)
+            found[name] = decode(ZSTD, frame, size, _no_load)
     return found
 
 
-def decode_at_once(frames: list[tuple[Place, bytes]]) -> dict[bytes, bytes]:
+def decode_at_once(frames: list[Frame]) -> dict[bytes, bytes]:
     """Decode zstd frames as one stream, which spares three quarters of the time where they are small."""
     import pyarrow as pa  # 60 ms; `backports.zstd` makes a decoder for each frame, which takes longer than decoding
 
     try:
-        with pa.CompressedInputStream(pa.BufferReader(b"".join([frame for _, frame in frames])), "zstd") as stream:
-            found = {place.name: stream.read(place.size) for place, _ in frames}
+        with pa.CompressedInputStream(pa.BufferReader(b"".join([frame for _, _, frame in frames])), "zstd") as stream:
+            read = stream.read
+            found = {name: read(size) for name, size, _ in frames}
             is_all = not stream.read(1)
     except (OSError, pa.ArrowException):
         is_all = False
@@ -492,35 +496,34 @@ class PackFiles:
         with self._lock:
             self._open.pop(key, None)
 
-    def read_near(self, key: bytes, places: list[Place], decoder: Decoder) -> Iterator[tuple[Place, bytes | None]]:
-        """Yield the payloads of records of different names that lie near each other in a pack, sorted by offset.
+    def read_near(self, key: bytes, rows: list[PlaceRow], decoder: Decoder) -> dict[bytes, bytes]:
+        """Return the payloads of records of different names that lie near each other in a pack, sorted by offset.
 
-        A payload has not been held against its name yet. None: what is there, `read` tells.
+        A payload has not been held against its name yet. Of one that is left out `read` tells what is there.
         """
-        start = places[0].offset
-        end = places[-1].offset + RECORD.size + places[-1].stored
+        start = rows[0][2]
+        end = rows[-1][2] + RECORD.size + rows[-1][5]
         try:
             data = os.pread(self._file(key).fd, end - start, start)
         except (OSError, OverflowError):
-            data = b""
-        plain: dict[bytes, bytes] = {}
-        frames: list[tuple[Place, bytes]] = []
-        pack, head = RECORD.pack, RECORD.size
-        for place in places:
-            name, _, offset, kind, codec, size_stored, size = place
+            return {}
+        found: dict[bytes, bytes] = {}
+        frames: list[Frame] = []
+        pack, head, is_there = RECORD.pack, RECORD.size, data.startswith
+        for name, _, offset, kind, codec, size_stored, size in rows:
             at = offset - start
-            if not data.startswith(pack(RECORD_MAGIC, kind, codec, 0, size_stored, size, name), at):
+            if not is_there(pack(RECORD_MAGIC, kind, codec, 0, size_stored, size, name), at):
                 continue
-            stored = data[at + head : at + head + size_stored]
+            at += head
+            stored = data[at : at + size_stored]
             if len(stored) != size_stored:
                 continue
-            if codec == PLAIN:
-                plain[name] = stored
-            elif codec == ZSTD:
-                frames.append((place, stored))
-        plain.update(decoder(frames))
-        for place in places:
-            yield place, plain.get(place.name)
+            if codec == ZSTD:
+                frames.append((name, size, stored))
+            elif codec == PLAIN:
+                found[name] = stored
+        found.update(decoder(frames))
+        return found
 
     def bases(self, key: bytes, place: Place) -> tuple[int, list[bytes]]:
         """Return (depth, names of what it is a difference to) of the record at `place`; 0: none. Raises as `read`."""

@@ -12,7 +12,7 @@ from retrodict.kernel.protocols import BlobSource
 from retrodict.objects import tree
 from retrodict.objects.index import Index
 from retrodict.objects.names import Kind, as_digest, name_of
-from retrodict.objects.pack import DELTA, RECORD, Decoder, OpenedFile, PackFiles, Place, is_raw, raw_key
+from retrodict.objects.pack import RECORD, Decoder, OpenedFile, PackFiles, PlaceRow, is_raw, raw_key
 from retrodict.objects.recipe import Recipe
 from retrodict.objects.tree import TreeEntry
 
@@ -67,38 +67,31 @@ class Reader:
 
         Raises as `load` does.
         """
-        wanted: list[tuple[bytes, int, Place]] = []
-        for name, copies in self._index.places_of(names).items():
-            good = [(key, place) for place, key in copies if place.kind in _WHOLE and not is_raw(key)]
-            if len(good) > 1:
-                good = [min(good, key=lambda copy: (copy[1].codec == DELTA, copy[0]))]
-            if good:
-                [(key, place)] = good
-                wanted.append((key, place.offset, place))
-            else:
-                yield name, self.load(name, tuple(Kind))
-        wanted.sort()
-        run: list[Place] = []
-        in_pack, begin, end = b"", 0, 0
-        for key, offset, place in wanted:
-            if run and (key != in_pack or offset - end >= _GAP or end - begin >= _RUN):
-                yield from self._load_near(in_pack, run, decoder)
+        wanted, keys = self._index.in_packs(names, _WHOLE)
+        run: list[PlaceRow] = []
+        in_pack, begin, end = 0, 0, 0
+        for row in wanted:
+            _, pack, offset, _, _, stored, _ = row
+            if run and (pack != in_pack or offset - end >= _GAP or end - begin >= _RUN):
+                yield from self._load_near(keys[in_pack], run, decoder)
                 run = []
             if not run:
-                in_pack, begin = key, offset
-            run.append(place)
-            end = offset + RECORD.size + place.stored
+                in_pack, begin = pack, offset
+            run.append(row)
+            end = offset + RECORD.size + stored
         if run:
-            yield from self._load_near(in_pack, run, decoder)
-        for name in set(names) - {place.name for _, _, place in wanted}:
-            if not self._index.places(name):  # a source may have it
-                yield name, self.load(name, tuple(Kind))
+            yield from self._load_near(keys[in_pack], run, decoder)
+        for name in set(names).difference([row[0] for row in wanted]):  # a source may have it
+            yield name, self.load(name, tuple(Kind))
 
-    def _load_near(self, key: bytes, places: list[Place], decoder: Decoder) -> Iterator[tuple[bytes, bytes]]:
-        for place, payload in self._files.read_near(key, places, decoder):
-            if payload is None or name_of(place.kind, payload) != place.name:
-                payload = self.load(place.name, tuple(Kind))
-            yield place.name, payload
+    def _load_near(self, key: bytes, rows: list[PlaceRow], decoder: Decoder) -> Iterator[tuple[bytes, bytes]]:
+        found = self._files.read_near(key, rows, decoder)
+        for row in rows:
+            name = row[0]
+            payload = found.get(name)
+            if payload is None or blake3(payload).digest() != name:  # as `_WHOLE` is named
+                payload = self.load(name, tuple(Kind))
+            yield name, payload
 
     def recipe(self, blob: bytes) -> Recipe | None:
         """Return the recipe of a blob that is kept in chunks."""
