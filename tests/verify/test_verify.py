@@ -77,6 +77,13 @@ def test_any_flipped_byte_of_a_database_is_named_or_seen_by_no_reader(original: 
         assert flip(original, path, place, expected) in ("named", "unseen"), place
 
 
+def test_a_flipped_byte_in_the_list_of_views_or_at_the_head_of_a_page_is_named(original: Built, store: Path) -> None:
+    path = store / "views.db"
+    expected, size = rows_of(path), path.stat().st_size
+    for place in (*range(7600, 8192, 11), *range(8035, 8045), *range(4096, size, 4096)):
+        assert flip(original, path, place, expected) in ("named", "unseen"), place
+
+
 def test_an_origin_that_is_no_text_is_named(original: Built, store: Path) -> None:
     path = store / "ledger.db"
     place = path.read_bytes().index(b"retrodict.local/", 4096) - 1  # the type of the row's only column

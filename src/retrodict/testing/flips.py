@@ -5,7 +5,8 @@
 
 The bytes that no reader sees are those of a SQLite page that belong to nothing: then every row is as it was, every
 index agrees with its table, and what the headers say of format, version and journal is as it was. Such a flip is
-not shown to `verify`, as there is nothing to be found: that makes it twenty times as fast.
+not shown to `verify`, as there is nothing to be found: that makes it twenty times as fast. Of a view a note is enough:
+one whose number of its version is another's is folded anew at its next use, as after an upgrade.
 """
 
 from __future__ import annotations
@@ -78,7 +79,8 @@ def flip(built: Built, path: Path, place: int, expected: object) -> Seen:
             try:
                 with open_workspace(built.root, built.state, FixedClock(), read_only=True) as workspace:
                     found = verify(workspace)
-                return "named" if found.answer == "no" and found.findings else "missed"
+                is_named = found.findings and (found.answer == "no" or path.name == "views.db")
+                return "named" if is_named else "missed"
             except IntegrityError:
                 return "named"
             except Exception:

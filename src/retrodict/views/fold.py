@@ -215,6 +215,8 @@ def prepare(db: apsw.Connection, plans: Sequence[Plan], logs: Logs) -> None:
             _drop(db, name)
     held = db.execute("SELECT name, sql, tbl_name FROM sqlite_schema WHERE sql IS NOT NULL").fetchall()
     for name in applied(db):
+        if name not in known:
+            raise DamagedViewsError(f"it lists a view {name}, which could not be dropped")
         if {item: sql for item, sql, table in held if str(table).startswith(f"{name}_")} != known[name].schema:
             _drop(db, name)
     kept = applied(db)

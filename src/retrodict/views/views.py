@@ -121,7 +121,7 @@ class Views:
     def _level_copy(self, progress: Progress | None) -> apsw.Connection:
         """Return the file if it is level, and otherwise a private copy of it that is."""
         if self._private is None:
-            with contextlib.suppress(apsw.Error, DamagedViewsError):
+            with contextlib.suppress(apsw.Error, *_DAMAGE):
                 reader = self._reader()
                 if reader is not None and self._is_sound(reader):
                     return reader
@@ -283,6 +283,11 @@ class Views:
             yield self._finding(f"cannot be compared with the log: {error.message}", level="note")
         finally:
             true.close()
+
+    def set_aside(self) -> None:
+        """Read nothing of the file any more: what is asked from now on is folded from the log, into memory."""
+        with self._lock:
+            self._private = _temporary()
 
     def _check(self, db: apsw.Connection, true: apsw.Connection, progress: Progress | None) -> Iterator[Finding]:
         held, states = fold.schema(db), fold.applied(db)

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from retrodict.kernel.durable import write_file
-from retrodict.kernel.errors import FormatError, NewerFormatError, NoWorkspaceError
+from retrodict.kernel.errors import FormatError, NewerFormatError, NoWorkspaceError, UnavailableError
 from retrodict.ledger import key_hash
 
 FOLDER = ".retrodict"
@@ -103,11 +103,19 @@ class Layout:
         return cls(workspace=workspace, own=own.file, own_log=own, others=tuple(others), extra=value)
 
     def write(self, folder: Path) -> None:
-        """Write the file; durable when it returns."""
+        """Write the file; durable when it returns.
+
+        Raises:
+            UnavailableError: The disk refuses it.
+        """
         assert self.own_log is not None
         logs = [log.fields() for log in (self.own_log, *self.others)]
         value = {"format": NEWEST_FORMAT, "workspace": self.workspace, "logs": logs, **self.extra}
-        write_file(folder / "format.json", json.dumps(value, indent=1).encode() + b"\n")
+        path = folder / "format.json"
+        try:
+            write_file(path, json.dumps(value, indent=1).encode() + b"\n")
+        except OSError as error:
+            raise UnavailableError(f"{path} cannot be written: {error.strerror}") from error
 
     def log(self, log_hash: str) -> LogFile | None:
         """Return the received log of that hash, or None."""
