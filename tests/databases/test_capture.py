@@ -96,6 +96,21 @@ def test_what_was_changed_around_it_is_told_and_mended(run: Callable[..., Outcom
     assert "found by comparing" in history[0]["how"]
 
 
+def test_a_table_that_was_made_anew_is_told_until_it_is_captured_again(run: Callable[..., Outcome], url: str) -> None:
+    with psycopg.connect(url, autocommit=True) as other:
+        other.execute(LOANS + "; CREATE TABLE cards (id int PRIMARY KEY); CREATE TABLE notes (id int PRIMARY KEY)")
+        run("capture", "db", url, "--tables", "loans,cards,notes", "--install", "--yes")
+        other.execute("DROP TABLE loans; " + LOANS + "; INSERT INTO loans VALUES (1, 'Ada', 230)")
+        run("capture", "db", url, "--tables", "notes", "--remove", "--yes")
+        told = run("capture", "db", url, "--check", code=1).out
+        assert "loans" in told
+        assert "made anew" in told
+        assert "notes" not in told  # that one was ended on purpose
+        run("capture", "db", url, "--tables", "loans", "--install", "--yes")
+        assert _records(run, "loans") == [{"id": 1, "customer": "Ada", "amount": "230.00"}]
+        assert "made anew" not in run("capture", "db", url, "--check").out
+
+
 def test_bad_input_is_one_line(run: Callable[..., Outcome], url: str, tmp_path: Path) -> None:
     with psycopg.connect(url, autocommit=True) as other:
         other.execute("CREATE TABLE keyless (a int); CREATE TABLE loans (id int PRIMARY KEY, since timestamp)")

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from retrodict import streams
 from retrodict.actions.table_alter import alter
 from retrodict.databases import Database, Description
 from retrodict.databases import feed as feeds
@@ -26,6 +27,7 @@ _AT_ONCE = 20_000  # changes that are recorded in one piece
 _COMPARED = "found by comparing with the database: it was changed around the capture"
 _ALTERED = "altered"  # in a position: the columns were changed, and the whole table is still to be compared
 _ALTERED_WORDS = "found by comparing with the database, after its columns were changed"
+_ENDED = "ended"  # in a position: the triggers were taken out on purpose
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -204,10 +206,11 @@ def catch_up(
     """
     there = database.captured()
     wanted = [database.describe(table, key).name for table in tables] or there
+    lost = [] if tables else _lost(workspace, database, there)
     if named is not None and len(wanted) != 1:
         raise UsageError("one name is for one table", hint="Name one table with --tables.")
     missing = [table for table in wanted if table not in there]
-    if missing or not wanted:
+    if missing or not (wanted or lost):
         raise UsageError(
             f"{database.name} captures {', '.join(there) or 'no table'}"
             + (f", not {', '.join(missing)}" if missing else ""),
@@ -215,13 +218,55 @@ def catch_up(
         )
     return Captured(
         database=database.name,
-        tables=tuple(
-            _Capture(workspace, database, table, key, named, subject, personal, reason).catch_up(
-                compare=compare, mend=mend, anew=anew
-            )
-            for table in wanted
+        tables=(
+            *(
+                _Capture(workspace, database, table, key, named, subject, personal, reason).catch_up(
+                    compare=compare, mend=mend, anew=anew
+                )
+                for table in wanted
+            ),
+            *lost,
         ),
     )
+
+
+def _lost(workspace: Workspace, database: Database, there: Sequence[str]) -> list[CapturedTable]:
+    """Return what was captured, and has nothing of ours any more although nobody ended it."""
+    db, found = workspace.views.database(), []
+    for source, stream in records.sources(db):
+        table = source.removeprefix(f"{database.name}#")
+        for ours in () if table in (source, *there) else records.tables(db, stream=stream):
+            log = lines.own_log(workspace, ours)
+            if not (records.position(db, stream, log.branch, source) or {_ENDED: True}).get(_ENDED):
+                found.append(
+                    CapturedTable(
+                        table=table,
+                        reference=f"{ours.name}@v{lines.last_number(db, log)}",
+                        creates=0,
+                        updates=0,
+                        deletes=0,
+                        amiss=0,
+                        differs=None,
+                        mended=False,
+                        problems=("it is gone, or was made anew without our triggers: `--install` takes it up again",),
+                    )
+                )
+    return found
+
+
+def end(workspace: Workspace, database: Database, tables: Sequence[str], *, key: Sequence[str] = ()) -> None:
+    """Record that tables are captured no more: their triggers were taken out."""
+    for table in tables:
+        source = f"{database.name}#{database.describe(table, key).name}"
+        with streams.locked(workspace):
+            db = workspace.views.database()
+            for _, stream in records.sources(db, source):
+                for ours in records.tables(db, stream=stream):
+                    log = lines.own_log(workspace, ours)
+                    now = records.position(db, stream, log.branch, source)
+                    if now is not None:
+                        position = {**now, _ENDED: True}
+                        captured.note_position(workspace, log, Source(name=source, after=now, position=position))
 
 
 class _Capture:

@@ -130,6 +130,7 @@ def db_command(
                     door.show(record, as_json=as_json, text=captured.captured)
             if remove:
                 _run(action.plan(database, tables, remove=True), database.execute, yes=yes, as_json=as_json)
+                action.end(workspace, database, tables, key=key)
         except KeyboardInterrupt:
             return
         finally:
