@@ -47,13 +47,14 @@ def record_backup(workspace: Workspace, place: str, what: What, number: int | No
 
 
 def backup_made(workspace: Workspace, place: str, what: What, number: int | None, size: int, root: str) -> Batch:
-    """Return `backup.made`, to be appended; the key of its text is made."""
+    """Return `backup.made`, to be appended; the keys of its texts are kept, so that a backup of keys holds them."""
     batch = Batch(workspace)
     destination = batch.seal(place)
     assert destination is not None
     origin = workspace.ledger.origin
     body = backups.made_body(what=what, number=number, origin=origin, size=size, root=root, destination=destination)
     batch.event("backup.made", uses=(), makes=(), body=body)
+    batch.keep_keys()
     return batch
 
 

@@ -52,6 +52,12 @@ class Batch:
         self._new_keys.append(key)
         return {"sealed": self.blob(sealed.ciphertext), "key": sealed.key}
 
+    def keep_keys(self) -> None:
+        """Keep the keys of what was sealed, before `append` does: for whoever copies them with the entry to come."""
+        if self._new_keys and self._workspace.keys is not None:
+            self._workspace.keys.keep(self._new_keys)
+            self._new_keys = []
+
     def agent(self, name: str) -> str:
         """Return the pseudonym of `name`; the first time an event records it, with the name sealed."""
         keys = self._workspace.keys
@@ -110,9 +116,7 @@ class Batch:
 
     def append(self) -> list[Sequenced]:
         """Record everything gathered; it is durable when this returns. In the order in which it was added."""
-        if self._new_keys and self._workspace.keys is not None:
-            self._workspace.keys.keep(self._new_keys)
-            self._new_keys = []
+        self.keep_keys()
         return self._workspace.ledger.append(signed(self._workspace, self._events, self.blobs), self.blobs)
 
 
