@@ -5,13 +5,12 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
 
 from retrodict.capture import CodeFile
 from retrodict.kernel.errors import UnavailableError, UsageError
 from retrodict.kernel.types import Digest
 from retrodict.keys import is_private_key
-from retrodict.objects import TreeEntry
+from retrodict.objects import TreeEntry, as_folders
 from retrodict.workspace import Workspace
 
 _SMALL_BYTES, _TOGETHER_BYTES = 256 << 10, 32 << 20
@@ -45,19 +44,14 @@ def keep(workspace: Workspace, paths: Iterable[Path], warnings: list[str]) -> di
 def code_tree(workspace: Workspace, files: Sequence[CodeFile], warnings: list[str]) -> Digest | None:
     """Store files as one tree, each under its `name`; None where there is none."""
     kept = keep(workspace, [Path(os.fsdecode(file.path)) for file in files], warnings)
-    root: dict[bytes, Any] = {}
+    found: dict[bytes, TreeEntry] = {}
     for file in files:
         path = Path(os.fsdecode(file.path))
-        if path not in kept:
-            continue
-        *parents, last = file.name.split(b"/")
-        folder = root
-        for parent in parents:
-            folder = folder.setdefault(parent, {})
-        folder[last] = TreeEntry(
-            name=last,
-            kind="executable" if os.access(path, os.X_OK) else "file",
-            digest=kept[path],
-            size=workspace.objects.size(kept[path]),
-        )
-    return workspace.objects.put_folders(root) if root else None
+        if path in kept:
+            found[file.name] = TreeEntry(
+                name=file.name.rpartition(b"/")[2],
+                kind="executable" if os.access(path, os.X_OK) else "file",
+                digest=kept[path],
+                size=workspace.objects.size(kept[path]),
+            )
+    return workspace.objects.put_folders(as_folders(found)) if found else None

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from retrodict.objects.remotes import RemoteError, open_remote
     from retrodict.objects.store import ObjectStore
     from retrodict.objects.sweep import Weight
-    from retrodict.objects.tree import Folder, TreeEntry
+    from retrodict.objects.tree import Folder, TreeEntry, as_folders
 
 _HOMES = {
     "Added": "add",
@@ -27,6 +27,7 @@ _HOMES = {
     "RemoteError": "remotes",
     "TreeEntry": "tree",
     "Weight": "sweep",
+    "as_folders": "tree",
     "checked": "names",
     "digest_of": "names",
     "display": "add",
@@ -44,6 +45,7 @@ __all__ = [
     "RemoteError",
     "TreeEntry",
     "Weight",
+    "as_folders",
     "checked",
     "digest_of",
     "display",

@@ -10,7 +10,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 from blake3 import blake3
 
@@ -54,6 +54,18 @@ class TreeEntry:
 
 
 Folder: TypeAlias = "Mapping[bytes, TreeEntry | Folder]"
+
+
+def as_folders(files: Mapping[bytes, TreeEntry]) -> Folder:
+    """Return entries by path ("a/b/c", none of which is a folder of another) as folders in folders."""
+    root: dict[bytes, Any] = {}
+    for path, entry in files.items():
+        *folders, last = path.split(b"/")
+        inside = root
+        for name in folders:
+            inside = inside.setdefault(name, {})
+        inside[last] = entry
+    return root
 
 
 def is_name(name: bytes) -> bool:

@@ -12,10 +12,9 @@ import threading
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path, PurePosixPath
-from typing import Any
 
 from retrodict.kernel.types import Digest
-from retrodict.objects import ObjectStore, TreeEntry
+from retrodict.objects import ObjectStore, TreeEntry, as_folders
 
 
 class ServingCode:
@@ -72,11 +71,8 @@ def store_tree(objects: ObjectStore, files: Mapping[str, Path]) -> Digest | None
     for name, path in files.items():
         with suppress(OSError):
             texts[name] = path.read_bytes()
-    nested: dict[bytes, Any] = {}
-    for (name, text), digest in zip(texts.items(), objects.put_many(texts.values()), strict=True):
-        *folders, last = name.encode().split(b"/")
-        place = nested
-        for folder in folders:
-            place = place.setdefault(folder, {})
-        place[last] = TreeEntry(name=last, kind="file", digest=digest, size=len(text))
-    return objects.put_folders(nested) if nested else None
+    found = {
+        name.encode(): TreeEntry(name=name.rpartition("/")[2].encode(), kind="file", digest=digest, size=len(text))
+        for (name, text), digest in zip(texts.items(), objects.put_many(texts.values()), strict=True)
+    }
+    return objects.put_folders(as_folders(found)) if found else None
