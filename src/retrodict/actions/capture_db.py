@@ -100,11 +100,16 @@ def sources(workspace: Workspace) -> CapturedSources:
     """Return what is captured, by its source."""
     db = workspace.views.database()
     found = []
-    for source, stream in records.sources(db):
-        for table in records.tables(db, stream=stream):
-            version = lines.last_number(db, lines.change_log(workspace, table))
-            found.append(CapturedSource(source=source, reference=f"{table.name}@v{version}"))
+    for source, table in _followed(workspace):
+        version = lines.last_number(db, lines.change_log(workspace, table))
+        found.append(CapturedSource(source=source, reference=f"{table.name}@v{version}"))
     return CapturedSources(rows=tuple(found))
+
+
+def _followed(workspace: Workspace, source: str | None = None) -> list[tuple[str, Table]]:
+    """Return what is captured from (one source), each with the table of ours that follows it."""
+    db = workspace.views.database()
+    return [(name, t) for name, stream in records.sources(db, source) for t in records.tables(db, stream=stream)]
 
 
 def open_database(url: str, folder: Path) -> Database:
@@ -233,24 +238,26 @@ def catch_up(
 def _lost(workspace: Workspace, database: Database, there: Sequence[str]) -> list[CapturedTable]:
     """Return what was captured, and has nothing of ours any more although nobody ended it."""
     db, found = workspace.views.database(), []
-    for source, stream in records.sources(db):
+    for source, ours in _followed(workspace):
         table = source.removeprefix(f"{database.name}#")
-        for ours in () if table in (source, *there) else records.tables(db, stream=stream):
-            log = lines.own_log(workspace, ours)
-            if not (records.position(db, stream, log.branch, source) or {_ENDED: True}).get(_ENDED):
-                found.append(
-                    CapturedTable(
-                        table=table,
-                        reference=f"{ours.name}@v{lines.last_number(db, log)}",
-                        creates=0,
-                        updates=0,
-                        deletes=0,
-                        amiss=0,
-                        differs=None,
-                        mended=False,
-                        problems=("it is gone, or was made anew without our triggers: `--install` takes it up again",),
-                    )
+        if table in (source, *there):
+            continue
+        log = lines.own_log(workspace, ours)
+        position = records.position(db, ours.stream, log.branch, source)
+        if position is not None and not position.get(_ENDED):
+            found.append(
+                CapturedTable(
+                    table=table,
+                    reference=f"{ours.name}@v{lines.last_number(db, log)}",
+                    creates=0,
+                    updates=0,
+                    deletes=0,
+                    amiss=0,
+                    differs=None,
+                    mended=False,
+                    problems=("it is gone, or was made anew without our triggers: `--install` takes it up again",),
                 )
+            )
     return found
 
 
@@ -259,14 +266,12 @@ def end(workspace: Workspace, database: Database, tables: Sequence[str], *, key:
     for table in tables:
         source = f"{database.name}#{database.describe(table, key).name}"
         with streams.locked(workspace):
-            db = workspace.views.database()
-            for _, stream in records.sources(db, source):
-                for ours in records.tables(db, stream=stream):
-                    log = lines.own_log(workspace, ours)
-                    now = records.position(db, stream, log.branch, source)
-                    if now is not None:
-                        position = {**now, _ENDED: True}
-                        captured.note_position(workspace, log, Source(name=source, after=now, position=position))
+            for _, ours in _followed(workspace, source):
+                log = lines.own_log(workspace, ours)
+                now = records.position(workspace.views.database(), ours.stream, log.branch, source)
+                if now is not None:
+                    position = {**now, _ENDED: True}
+                    captured.note_position(workspace, log, Source(name=source, after=now, position=position))
 
 
 class _Capture:
@@ -297,7 +302,7 @@ class _Capture:
     def _find(self, named: str | None) -> Table:
         """Return the table that follows; it is created where there is none."""
         db = self._workspace.views.database()
-        known = [t for _, stream in records.sources(db, self._source) for t in records.tables(db, stream=stream)]
+        known = [table for _, table in _followed(self._workspace, self._source)]
         if known:
             if named not in (None, known[0].name):
                 raise UsageError(f"{self._table} is captured as {known[0].name} already", hint="Leave the name out.")

@@ -146,15 +146,7 @@ def history(workspace: Workspace, name: str) -> History:
 
 
 def _versions(workspace: Workspace, name: str) -> list[DatasetVersion]:
-    database = workspace.views.database()
-    found = datasets.versions(database, name.removeprefix("dataset:"))
-    if not found:
-        event = names.resolve(workspace, name).event
-        named = [] if event is None else datasets.find(database, event=event)
-        if not named:
-            raise UsageError(f"{name} is no dataset", hint="`retrodict ls` lists them.")
-        found = datasets.versions(database, named[0].name)
-    return found
+    return datasets.versions(workspace.views.database(), names.dataset(workspace, name))
 
 
 def _folder(workspace: Workspace, text: str, error: UnknownReferenceError) -> tuple[list[DatasetVersion], str]:

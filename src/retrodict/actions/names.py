@@ -162,6 +162,24 @@ def call(workspace: Workspace, text: str) -> tuple[Call, int | None]:
     return found[0], resolved.row
 
 
+def dataset(workspace: Workspace, text: str) -> str:
+    """Return the name of the dataset that a name, or any reference to one of its versions, means.
+
+    Raises:
+        UnknownReferenceError, AmbiguousReferenceError: See there.
+        UsageError: It is no dataset.
+    """
+    database = workspace.views.database()
+    name = text.removeprefix("dataset:")
+    if datasets.current(database, name):
+        return name
+    event = resolve(workspace, text).event
+    found = [] if event is None else datasets.find(database, event=event)
+    if not found:
+        raise UsageError(f"{text} is no dataset", hint="`retrodict ls` lists them.")
+    return found[0].name
+
+
 def _check_row(text: str, found: Call, row: int) -> None:
     if row >= found.rows:
         raise UsageError(

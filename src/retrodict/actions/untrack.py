@@ -30,13 +30,7 @@ def untrack(workspace: Workspace, name: str, *, reason: str | None = None) -> Un
         UsageError: It is not followed as it is.
     """
     database = workspace.views.database()
-    heads = datasets.current(database, name.removeprefix("dataset:"))
-    if not heads:
-        event = names.resolve(workspace, name).event
-        found = [] if event is None else datasets.find(database, event=event)
-        if not found:
-            raise UsageError(f"{name} is no dataset", hint="`retrodict ls` lists them.")
-        heads = datasets.current(database, found[0].name)
+    heads = datasets.current(database, names.dataset(workspace, name))
     if not any(head.is_tracked for head in heads):
         raise UsageError(f"{heads[0].name} is not tracked", hint="`retrodict add` tracks it again.")
     batch = Batch(workspace)
