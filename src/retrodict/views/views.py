@@ -287,6 +287,8 @@ class Views:
     def set_aside(self) -> None:
         """Read nothing of the file any more: what is asked from now on is folded from the log, into memory."""
         with self._lock:
+            if self._private is not None:
+                self._private.close()
             self._private = _temporary()
 
     def _check(self, db: apsw.Connection, true: apsw.Connection, progress: Progress | None) -> Iterator[Finding]:

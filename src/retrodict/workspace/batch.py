@@ -137,21 +137,19 @@ def signed(workspace: Workspace, events: Sequence[Event], blobs: dict[Digest, by
         query = "SELECT 1 FROM workspace_signers WHERE plain = ? AND agent = ? AND revoked_idx IS NULL"
         found = workspace.views.database().execute(query, (signer.public_key.text, own)).fetchone()
         signer.is_service = found is not None
-    result = []
-    for event in events:
-        if event.agent != own:
-            result.append(event)
-            continue
-        signature = signer.sign(authored_bytes(event))
-        where: object
-        if signer.is_service:
-            where = digest_of(signature)
+    result = list(events)
+    signatures = {i: signer.sign(authored_bytes(event)) for i, event in enumerate(events) if event.agent == own}
+    places: list[object] = []
+    if signer.is_service:
+        for signature in signatures.values():
+            places.append(digest_of(signature))
             blobs[digest_of(signature)] = signature
-        else:
-            sealed = keys.seal(signature)
+    elif signatures:
+        for sealed in keys.seal_many(list(signatures.values())):
+            places.append({"sealed": digest_of(sealed.ciphertext), "key": sealed.key})
             blobs[digest_of(sealed.ciphertext)] = sealed.ciphertext
-            where = {"sealed": digest_of(sealed.ciphertext), "key": sealed.key}
-        result.append(replace(event, extra={**event.extra, SIGNATURE: where}))
+    for i, place in zip(signatures, places, strict=True):
+        result[i] = replace(events[i], extra={**events[i].extra, SIGNATURE: place})
     return result
 
 
