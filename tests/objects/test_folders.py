@@ -157,15 +157,8 @@ def test_a_listing_has_one_name_whatever_its_order_and_comes_back_sorted(
 
 
 @settings(max_examples=50, deadline=None)
-@given(
-    one=entries,
-    other=entries,
-    shared=entries,
-    leaf=st.integers(1, 6),
-)
-def test_looking_one_entry_up_and_comparing_two_folders_are_as_with_the_whole_listings(
-    one: list[TreeEntry], other: list[TreeEntry], shared: list[TreeEntry], leaf: int
-) -> None:
+def nodes() -> tuple[Callable[[bytes], bytes], Callable[[bytes], bytes], dict[bytes, bytes], list[bytes]]:
+    """Return what keeps nodes, what loads them, those that were kept, and the names of those that were loaded."""
     kept: dict[bytes, bytes] = {}
     read: list[bytes] = []
 
@@ -178,6 +171,19 @@ def test_looking_one_entry_up_and_comparing_two_folders_are_as_with_the_whole_li
         read.append(name)
         return kept[name]
 
+    return keep, load, kept, read
+
+
+@given(
+    one=entries,
+    other=entries,
+    shared=entries,
+    leaf=st.integers(1, 6),
+)
+def test_looking_one_entry_up_and_comparing_two_folders_are_as_with_the_whole_listings(
+    one: list[TreeEntry], other: list[TreeEntry], shared: list[TreeEntry], leaf: int
+) -> None:
+    keep, load, _, read = nodes()
     a = {entry.name: entry for entry in (*one, *shared)}
     b = {entry.name: entry for entry in (*other, *shared)}
     with pytest.MonkeyPatch.context() as patch:
@@ -192,18 +198,7 @@ def test_looking_one_entry_up_and_comparing_two_folders_are_as_with_the_whole_li
 
 
 def test_of_a_large_folder_only_what_differs_is_read() -> None:
-    kept: dict[bytes, bytes] = {}
-    read: list[bytes] = []
-
-    def keep(node: bytes) -> bytes:
-        name = blake3.blake3(node).digest()
-        kept[name] = node
-        return name
-
-    def load(name: bytes) -> bytes:
-        read.append(name)
-        return kept[name]
-
+    keep, load, kept, read = nodes()
     listing = [TreeEntry(name=b"%d" % n, kind="file", digest=Digest(f"b3-{n:064x}"), size=n) for n in range(40_000)]
     root, _ = tree.build(listing, keep)
     other, _ = tree.build(listing[1:], keep)
