@@ -42,7 +42,8 @@ def test_what_cannot_be_mended_is_a_no_and_a_wrong_source_a_misuse(retrodict: Co
     patch(backed_up, 70, 1)
     tried = retrodict("fsck", "--repair-from", "../backup", "--json")
     assert (tried.code, tried.record["answer"], tried.record["repaired"]) == (1, "no", 0)
-    assert "has no good copy" in retrodict("fsck", "--repair-from", "../backup").out
+    told = retrodict("fsck", "--repair-from", "../backup").out
+    assert "has no good copy" in " ".join(told.split())  # where a line ends depends on how long the paths are
     shutil.rmtree("../backup")
     missing = retrodict("fsck", "--repair-from", "../backup")
     assert (missing.code, missing.out) == (2, "")
