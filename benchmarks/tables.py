@@ -12,8 +12,9 @@ from __future__ import annotations
 import argparse
 import shutil
 import sqlite3
+import statistics
 import tempfile
-from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -120,22 +121,22 @@ def large(folder: Path, count: int) -> None:
         spent = work(lambda: table_change.import_(workspace, "loans", wanted, how=How(verb="import")))
         figure("import, 0.1 % changed and 1 % more", spent.cpu_s, "CPU s")
         figure("stored for it", (stored(project / ".retrodict") - before) / 1e6, "MB")
-        table_change.create(workspace, "busy", ["id"], types={"id": "int64", "v": "int64"})
-        table = table_named(workspace, "busy")
-        for piece in pieces(10 * count):
-            difference.bring_to(workspace, table, piece, How(verb="import"), keep_missing=True)
-        table_read.history(workspace, "busy", "5")  # the index of keys is made
-        figure(
-            "history of one among ten times the changes",
-            work(lambda: table_read.history(workspace, "busy", "5")).cpu_s * 1e3,
-            "CPU ms",
-        )
+        for each in (10, 100):
+            name = f"changed_{each}_times"
+            table_change.create(workspace, name, ["id"], types={"id": "int64", "v": "int64"})
+            table = table_named(workspace, name)
+            for turn in range(each):
+                piece = values(10 * count // each, turn)
+                difference.bring_to(workspace, table, piece, How(verb="import"), keep_missing=True)
+            table_read.history(workspace, name, "5")  # the index of keys is made
+            spent = [work(partial(table_read.history, workspace, name, key)).cpu_s for key in ("5", "77", "4711")]
+            title = f"history of a record with {each} changes, among {10 * count:,}"
+            figure(title, statistics.median(spent) * 1e3, "CPU ms")
 
 
-def pieces(total: int) -> Iterator[pa.Table]:
-    """Yield values for 100,000 records again and again."""
-    for turn in range(total // 100_000):
-        yield pa.table({"id": pa.array(range(100_000), pa.int64()), "v": [turn * 7 + i % 3 for i in range(100_000)]})
+def values(count: int, turn: int) -> pa.Table:
+    """Return other values for the same records with each turn."""
+    return pa.table({"id": pa.array(range(count), pa.int64()), "v": [turn * 7 + i % 3 for i in range(count)]})
 
 
 def delta(folder: Path, count: int) -> None:

@@ -172,6 +172,18 @@ def test_an_unknown_object_is_missing(store: ObjectStore) -> None:
         assert caught.value.digest == digest
 
 
+def test_an_object_that_was_missing_is_found_once_it_is_there(store: ObjectStore) -> None:
+    data = noise(600_000)
+    digest = digest_of(data)
+    with pytest.raises(MissingObjectError):
+        store.read(digest, 9, 3)
+    with pytest.raises(MissingObjectError):
+        next(store.stream(digest))
+    store.put(data)
+    assert store.read(digest, 500_000, 3) == data[500_000:500_003]
+    assert b"".join(store.stream(digest)) == data
+
+
 @pytest.mark.parametrize("name", ["", "b3-", "b3-xyz", "9f2c", "b3-" + "A" * 64, "b3-" + "0" * 65])
 def test_what_is_no_name_is_refused(store: ObjectStore, name: str) -> None:
     with pytest.raises(UsageError):

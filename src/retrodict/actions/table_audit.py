@@ -98,7 +98,7 @@ class _Reader:
         said = {
             "at": version.at,
             "who": self._sayings.name(version.agent),
-            "why": self._sayings.reason(version.event),
+            "why": self._sayings.reason(version),
             "how": self._sayings.how(version),
         }
         for i in sorted(was.keys() | now.keys()):

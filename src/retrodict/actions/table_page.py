@@ -290,7 +290,7 @@ class _Acts:
             "version": version.version,
             "at": version.at,
             "who": self.sayings.name(version.agent),
-            "why": self.sayings.reason(version.event),
+            "why": self.sayings.reason(version),
             "how": self.sayings.how(version),
             "tx": None,
         }

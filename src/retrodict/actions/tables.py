@@ -183,7 +183,7 @@ def _versions(workspace: Workspace, log: ChangeLog, limit: int | None, *, own: b
             deletes=version.deletes,
             at=version.at,
             who=sayings.name(version.agent),
-            why=sayings.reason(version.event),
+            why=sayings.reason(version),
             how=sayings.how(version),
         )
         for version in (found if limit is None else found[max(len(found) - limit, 0) :])

@@ -94,10 +94,8 @@ def decode(data: bytes) -> object:
     try:
         # To look at each integer costs more than all the rest, and almost never could one be too large.
         shapes = b"," + data.translate(_SHAPES)
-        integer = _integer if any(long in shapes for long in _LONG) else int
-        return json.loads(
-            data, object_pairs_hook=_pairs, parse_float=_no_float, parse_constant=_no_float, parse_int=integer
-        )
+        decoder = _DECODERS[any(long in shapes for long in _LONG)]
+        return decoder.decode(data.decode())
     except (ValueError, RecursionError) as error:
         raise FormatError(f"not canonical JSON: {error}") from error
 
@@ -118,3 +116,10 @@ def _integer(text: str) -> int:
     if not -MAX_INTEGER <= value <= MAX_INTEGER:
         raise ValueError(f"an integer outside ±(2^53-1): {text}")
     return value
+
+
+# With `parse_int` for where no integer is long, and for where one may be.
+_DECODERS = [
+    json.JSONDecoder(object_pairs_hook=_pairs, parse_float=_no_float, parse_constant=_no_float, parse_int=integer)
+    for integer in (int, _integer)
+]

@@ -12,12 +12,17 @@ from retrodict.kernel.protocols import BlobSource
 from retrodict.objects import tree
 from retrodict.objects.index import Index
 from retrodict.objects.names import Kind, as_digest, name_of
-from retrodict.objects.pack import RECORD, Decoder, OpenedFile, PackFiles, PlaceRow, is_raw, raw_key
+from retrodict.objects.pack import RECORD, Decoder, OpenedFile, PackFiles, Place, PlaceRow, is_raw, raw_key
 from retrodict.objects.recipe import Recipe
 from retrodict.objects.tree import TreeEntry
 
+_ALL = tuple(Kind)
 _WHOLE = (Kind.BLOB, Kind.CHUNK)
 _RUN, _GAP = 4 << 20, 64 << 10  # bytes that are read at once; that may lie unused between two records
+
+
+class _NoRecipeError(Exception):
+    """A blob has none by now: raised, since a cache would remember what is returned."""
 
 
 class Reader:
@@ -27,10 +32,13 @@ class Reader:
         self._index = index
         self._files = files
         self._sources = sources
-        self._recipe: Callable[[bytes], Recipe | None] = lru_cache(maxsize=8)(self._load_recipe)
+        self._recipe: Callable[[bytes], Recipe] = lru_cache(maxsize=8)(self._load_recipe)
 
-    def load(self, name: bytes, kinds: Sequence[int]) -> bytes:
+    def load(self, name: bytes, kinds: Sequence[int], places: Sequence[tuple[Place, bytes]] | None = None) -> bytes:
         """Return the payload of an object that is kept in one record, or by a source.
+
+        Args:
+            places: Where copies of it lie, as the index says; None: they are looked up.
 
         Raises:
             MissingObjectError: No copy is held.
@@ -40,7 +48,7 @@ class Reader:
         for _ in range(2):  # again, since a pack may be swept, and what is needed of it be in another by now
             moved = False
             where.clear()
-            for place, key in self._index.places(name):
+            for place, key in self._index.places(name) if places is None else places:
                 if place.kind not in kinds:
                     continue
                 try:
@@ -51,6 +59,7 @@ class Reader:
                     where.append(f"raw file {key[-32:].hex()}" if is_raw(key) else f"pack {key.hex()}")
             if not moved:
                 break
+            places = None
         if Kind.BLOB in kinds:
             for source in self._sources:
                 data = source.blob(as_digest(name))
@@ -82,7 +91,7 @@ class Reader:
         if run:
             yield from self._load_near(keys[in_pack], run, decoder)
         for name in set(names).difference([row[0] for row in wanted]):  # a source may have it
-            yield name, self.load(name, tuple(Kind))
+            yield name, self.load(name, _ALL)
 
     def _load_near(self, key: bytes, rows: list[PlaceRow], decoder: Decoder) -> Iterator[tuple[bytes, bytes]]:
         found = self._files.read_near(key, rows, decoder)
@@ -90,15 +99,18 @@ class Reader:
             name = row[0]
             payload = found.get(name)
             if payload is None or blake3(payload).digest() != name:  # as `_WHOLE` is named
-                payload = self.load(name, tuple(Kind))
+                payload = self.load(name, _ALL)
             yield name, payload
 
     def recipe(self, blob: bytes) -> Recipe | None:
         """Return the recipe of a blob that is kept in chunks."""
-        return self._recipe(blob)
+        try:
+            return self._recipe(blob)
+        except _NoRecipeError:
+            return None
 
-    def _load_recipe(self, blob: bytes) -> Recipe | None:
-        failure: Exception | None = None
+    def _load_recipe(self, blob: bytes) -> Recipe:
+        failure: Exception = _NoRecipeError()
         for name, _ in self._index.recipes(blob):
             try:
                 recipe = Recipe.decode(self.load(name, (Kind.RECIPE,)))
@@ -108,18 +120,14 @@ class Reader:
             if recipe.blob == blob:
                 return recipe
             failure = AlteredObjectError(as_digest(blob), "the index (a recipe of another object)")
-        if failure is not None:
-            raise failure
-        return None
+        raise failure
 
     def whole(self, name: bytes) -> bytes:
         """Return all bytes of a blob, or the canonical listing of a tree node, or a recipe."""
-        if self._in_one_piece(name):
-            return self.load(name, tuple(Kind))
+        places = self._index.places(name)
+        if places or not self._index.recipes(name):
+            return self.load(name, _ALL, places)
         return b"".join(self.stream(name))
-
-    def _in_one_piece(self, name: bytes) -> bool:
-        return bool(self._index.places(name)) or not self._index.recipes(name)
 
     def stream(self, name: bytes) -> Iterator[bytes]:
         """Yield the bytes of a blob piece by piece.
@@ -127,9 +135,10 @@ class Reader:
         Raises:
             AlteredObjectError: Before the bad piece is given, or at the end: the pieces are not those of this blob.
         """
-        recipe = None if self._in_one_piece(name) else self.recipe(name)
+        places = self._index.places(name)
+        recipe = None if places else self.recipe(name)
         if recipe is None:
-            yield self.load(name, tuple(Kind))
+            yield self.load(name, _ALL, places)
             return
         whole = blake3()
         for i in range(len(recipe.chunks)):
@@ -150,7 +159,7 @@ class Reader:
         """Return chunk `i`; what is wrong with it is told as being wrong with the blob."""
         start, end = recipe.start(i), recipe.ends[i]
         try:
-            data = self.load(recipe.chunks[i], (Kind.BLOB, Kind.CHUNK))
+            data = self.load(recipe.chunks[i], _WHOLE)
         except AlteredObjectError as error:
             raise AlteredObjectError(as_digest(recipe.blob), error.where) from error
         except MissingObjectError as error:
@@ -163,9 +172,10 @@ class Reader:
         """Return up to `length` bytes from `offset`: fewer where the blob ends."""
         if offset < 0 or length < 0:
             raise UsageError(f"a range cannot begin at {offset} or be {length} bytes long")
-        recipe = None if self._index.places(name) else self.recipe(name)
+        places = self._index.places(name)
+        recipe = None if places else self.recipe(name)
         if recipe is None:
-            return self.load(name, tuple(Kind))[offset : offset + length]
+            return self.load(name, _ALL, places)[offset : offset + length]
         parts = []
         for i in recipe.within(offset, length):
             start = recipe.start(i)

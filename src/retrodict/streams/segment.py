@@ -119,10 +119,7 @@ class Segment:
                 raise ValueError("another format")
             has_gaps = value["version"] == 2
             parts = [
-                Part(
-                    content=_digest(part["content"]),
-                    blocks=[(records, size) for records, size in part["blocks"]],
-                )
+                Part(content=_digest(part["content"]), blocks=part["blocks"])
                 for part in cast("list[dict[str, Any]]", value["parts"])
             ]
             nodes = {
@@ -139,6 +136,8 @@ class Segment:
                 gaps=_gaps(value["gaps"]) if has_gaps else (),
                 leaves=_digest(value["leaves"]) if has_gaps else None,
             )
+            if any(set(map(len, part.blocks)) - {2} for part in parts):
+                raise ValueError("a block that is none")
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise FormatError(f"a segment of a stream is malformed: {error}") from error
         blocks = [number for part in parts for block in part.blocks for number in block]

@@ -126,13 +126,13 @@ class Sayings:
             self._texts[sealed] = texts[int(number)] if isinstance(texts, list) else texts
         return self._texts[sealed]
 
-    def reason(self, event: EventId) -> str | None:
-        """Return the reason of an event."""
-        if event not in self._texts:
-            sequenced = self._workspace.logs.find(event)
-            reason = None if sequenced is None else sequenced.event.reason
-            self._texts[event] = open_text(self._workspace, reason)
-        return self._texts[event]
+    def reason(self, version: Version) -> str | None:
+        """Return why a version was made."""
+        if version.reason is None:
+            return None
+        if version.event not in self._texts:
+            self._texts[version.event] = open_text(self._workspace, _sealed(version.reason))
+        return self._texts[version.event]
 
     def how(self, version: Version) -> str:
         """Return what made a version, in words."""
@@ -158,7 +158,7 @@ class Sayings:
             "index": version.index,
             "at": version.at if at is None else at.isoformat().replace("+00:00", "Z"),
             "who": self.name(version.agent if who is None else who),
-            "why": self.text(change["_why"]) or self.reason(version.event),
+            "why": self.text(change["_why"]) or self.reason(version),
             "how": self.how(version) if statement is None else f"{version.verb}: {statement}",
             "valid_from": None if valid is None else valid.isoformat().replace("+00:00", "Z"),
             "tx": change["_tx"],

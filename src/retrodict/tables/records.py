@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 from retrodict.kernel import canonical
-from retrodict.kernel.types import Digest, EntryNumber, EventId
+from retrodict.kernel.types import Digest, EntryNumber, EventId, SealedText
 from retrodict.ledger import Sequenced
 from retrodict.streams import MAIN
 
@@ -110,7 +110,7 @@ class Version:
         branch: Where it is; "" is the main line.
         version: Its number: `NAME@v3`.
         how: What made it, by its verb, and the run that it was made in.
-        statement: What made it, in words, as an entry holds a sealed text.
+        statement, reason: What made it, in words, and why, as an entry holds a sealed text.
     """
 
     event: EventId
@@ -127,6 +127,7 @@ class Version:
     statement: Mapping[str, str] | None
     at: str
     agent: str
+    reason: Mapping[str, str] | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -371,7 +372,7 @@ class TableProjection:
     """Tables, their columns over time, their versions, and how far what is captured from elsewhere has come."""
 
     name = "tables"
-    version = 7
+    version = 8
     tables: Mapping[str, str] = {
         "tables_tables": "CREATE TABLE tables_tables (stream TEXT PRIMARY KEY, event TEXT NOT NULL, "
         "entry INTEGER NOT NULL, name TEXT NOT NULL, owner TEXT NOT NULL, key TEXT NOT NULL, policy TEXT NOT NULL, "
@@ -382,7 +383,8 @@ class TableProjection:
         "tables_versions": "CREATE TABLE tables_versions (event TEXT PRIMARY KEY, entry INTEGER NOT NULL, "
         "stream TEXT NOT NULL, branch TEXT NOT NULL, version INTEGER NOT NULL, start INTEGER NOT NULL, "
         "stop INTEGER NOT NULL, creates INTEGER NOT NULL, updates INTEGER NOT NULL, deletes INTEGER NOT NULL, "
-        "verb TEXT NOT NULL, run TEXT, statement TEXT, at TEXT NOT NULL, agent TEXT NOT NULL) WITHOUT ROWID",
+        "verb TEXT NOT NULL, run TEXT, statement TEXT, at TEXT NOT NULL, agent TEXT NOT NULL, "
+        "reason TEXT) WITHOUT ROWID",
         "tables_snapshots": "CREATE TABLE tables_snapshots (event TEXT PRIMARY KEY, stream TEXT NOT NULL, "
         "branch TEXT NOT NULL, start INTEGER NOT NULL, root TEXT NOT NULL, records INTEGER NOT NULL, "
         "parts TEXT NOT NULL) WITHOUT ROWID",
@@ -409,7 +411,7 @@ class TableProjection:
         "CREATE INDEX tables_conflicts_by_stream ON tables_conflicts (stream)",
         "CREATE INDEX tables_columns_by_version ON tables_columns (stream, branch, version, entry)",
         "CREATE INDEX tables_snapshots_by_start ON tables_snapshots (stream, branch, start)",
-        "CREATE INDEX tables_versions_by_start ON tables_versions (stream, branch, start)",
+        "CREATE INDEX tables_versions_by_start ON tables_versions (stream, branch, start, version)",
     )
 
     def apply(self, db: apsw.Connection, entry: Sequenced, blob: Callable[[Digest], bytes]) -> None:
@@ -518,8 +520,8 @@ class TableProjection:
         event, start = entry.event, body["start"]
         row = (event.id, entry.index, body["stream"], branch, body["version"], start, start, 0, 0, 0, verb)
         db.execute(
-            "INSERT INTO tables_versions VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, NULL, NULL, ?, ?)",
-            (*row, event.at, event.agent),
+            "INSERT INTO tables_versions VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, NULL, NULL, ?, ?, ?)",
+            (*row, event.at, event.agent, _kept(event.reason)),
         )
 
     def _appended(self, db: apsw.Connection, entry: Sequenced, body: Mapping[str, Any]) -> None:
@@ -531,7 +533,7 @@ class TableProjection:
         how = said["how"]
         statement = how["statement"]
         db.execute(
-            "INSERT INTO tables_versions VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            "INSERT INTO tables_versions VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (
                 event.id,
                 entry.index,
@@ -548,6 +550,7 @@ class TableProjection:
                 None if statement is None else json.dumps(dict(statement), sort_keys=True),
                 event.at,
                 event.agent,
+                _kept(event.reason),
             ),
         )
         if said["source"] is not None:
@@ -563,6 +566,10 @@ class TableProjection:
 
 _PROPOSED = ("stream", "log", "branch", "base", "payload", "creates", "updates", "deletes")
 _CONFLICTED = ("stream", "log", "branch", "base", "payload", "records")
+
+
+def _kept(text: SealedText | None) -> str | None:
+    return None if text is None else json.dumps({"key": text.key, "sealed": text.digest})
 
 
 def _json(value: Any) -> str | None:
@@ -637,8 +644,8 @@ def highest_id(db: apsw.Connection, stream: EventId) -> int:
 
 
 _VERSIONS = (
-    "SELECT event, entry, branch, version, start, stop, creates, updates, deletes, verb, run, statement, at, agent "
-    "FROM tables_versions WHERE "
+    "SELECT event, entry, branch, version, start, stop, creates, updates, deletes, verb, run, statement, at, agent, "
+    "reason FROM tables_versions WHERE "
 )
 
 
@@ -659,6 +666,7 @@ def _as_versions(rows: list[Any]) -> list[Version]:
             statement=None if row[11] is None else json.loads(row[11]),
             at=row[12],
             agent=row[13],
+            reason=None if row[14] is None else json.loads(row[14]),
         )
         for row in rows
     ]
