@@ -57,14 +57,14 @@ _PREPARE = (
     """CREATE OR REPLACE FUNCTION retrodict.record() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER
   SET search_path = pg_catalog, pg_temp SET timezone = 'UTC' SET extra_float_digits = 1 AS $$
 DECLARE
-  before text;
-  after text;
+  before json;
+  after json;
 BEGIN
   IF TG_OP IN ('UPDATE', 'DELETE') THEN before := to_json(OLD); END IF;
   IF TG_OP IN ('UPDATE', 'INSERT') THEN after := to_json(NEW); END IF;
-  IF TG_OP = 'UPDATE' AND before = after THEN RETURN NULL; END IF;
+  IF TG_OP = 'UPDATE' AND before::text = after::text THEN RETURN NULL; END IF;
   INSERT INTO retrodict.changes (txid, source, op, before, after, at, login, application, statement, who, reason)
-  VALUES (pg_current_xact_id(), TG_ARGV[0], left(TG_OP, 1)::"char", before::json, after::json, clock_timestamp(),
+  VALUES (pg_current_xact_id(), TG_ARGV[0], left(TG_OP, 1)::"char", before, after, clock_timestamp(),
     session_user, nullif(current_setting('application_name', true), ''), current_query(),
     nullif(current_setting('retrodict.who', true), ''), nullif(current_setting('retrodict.reason', true), ''));
   RETURN NULL;
@@ -480,22 +480,20 @@ def _in_order(changes: list[Change], key: Sequence[str]) -> list[Change]:
     def named(row: Row | None) -> str | None:
         return None if row is None else repr([row.get(name) for name in key])
 
+    names = [(named(change.before), named(change.after)) for change in changes]
     places: dict[tuple[str, int, str], list[int]] = {}
     emptied = 0  # how often the table was: what is before and what is after does not follow on from each other
-    for place, change in enumerate(changes):
+    for place, (change, pair) in enumerate(zip(changes, names, strict=True)):
         emptied += change.op == "truncate"
-        for name in dict.fromkeys((named(change.before), named(change.after))):
+        for name in dict.fromkeys(pair):
             if name is not None:
                 places.setdefault((change.transaction, emptied, name), []).append(place)
     for (*_, name), several in places.items():
-        group = [changes[place] for place in several]
         # A row that gets another key leaves this one, or comes to it.
-        sides = [
-            tuple(repr(row) if named(row) == name else None for row in (change.before, change.after))
-            for change in group
-        ]
-        is_renamed = any({named(change.before), named(change.after)} - {name, None} for change in group)
-        if not is_renamed and any(a[1] != b[0] for a, b in itertools.pairwise(sides)):
+        if len(several) == 1 or any(set(names[place]) - {name, None} for place in several):
+            continue
+        group = [changes[place] for place in several]
+        if any(repr(one.after) != repr(next_.before) for one, next_ in itertools.pairwise(group)):
             for place, change in zip(several, _chained(group), strict=True):
                 changes[place] = change
     return changes

@@ -99,6 +99,7 @@ class _Folding:
         self._index = index
         self._log = log
         self._columns = columns
+        self._names = [str(column.id) for column in columns]
         self._by_name = {column.name: column for column in columns}
         self._keys = [column for column in columns if column.id in log.table.key]
         self._how = how
@@ -134,11 +135,12 @@ class _Folding:
             known = ", ".join(self._by_name)
             raise BadCellError(f"{self._log.table.name} has no column {', '.join(unknown)}; it has {known}"[:1000])
         given: list[dict[str, object]] = [{} for _ in changes]
+        said = [{**change.key, **change.values} for change in changes]
         for column in self._columns:
-            having = [i for i, c in enumerate(changes) if column.name in c.values or column.name in c.key]
+            having = [i for i, values in enumerate(said) if column.name in values]
             if not having:
                 continue
-            values = [{**changes[i].key, **changes[i].values}[column.name] for i in having]
+            values = [said[i][column.name] for i in having]
             made = column_of(values, column.type, f"column {column.name}").to_pylist()
             for i, value in zip(having, made, strict=True):
                 given[i][str(column.id)] = value
@@ -168,8 +170,7 @@ class _Folding:
 
     def _look_up(self, offsets: Sequence[int]) -> None:
         found = lines.taken(self._log, [offset for offset in offsets if offset not in self._values], self._columns)
-        names = [str(column.id) for column in self._columns]
-        for offset, values in zip(found[OFFSET].to_pylist(), found.select(names).to_pylist(), strict=True):
+        for offset, values in zip(found[OFFSET].to_pylist(), found.select(self._names).to_pylist(), strict=True):
             self._values[offset] = values
 
     def _one(self, change: Change, values: Mapping[str, object], old: bytes, new: bytes) -> None:
@@ -195,9 +196,8 @@ class _Folding:
                 self._delete(old, known, change)
             return
         before: Mapping[str, object] = self._values[known.last] if lives and known is not None else {}
-        after = {str(c.id): values.get(str(c.id)) for c in self._columns}
-        if change.op == "update" or (change.key and not change.values):
-            after = {**{str(c.id): before.get(str(c.id)) for c in self._columns}, **values}
+        kept = before if change.op == "update" or (change.key and not change.values) else {}
+        after = {name: values[name] if name in values else kept.get(name) for name in self._names}
         if old != new:
             if lives and known is not None:
                 self._delete(old, known, change)
@@ -210,7 +210,7 @@ class _Folding:
             before = self._values[known.last] if lives and known is not None else {}
         offset = self._log.size + len(self.rows.op)
         if known is not None and lives:
-            changed = [c.id for c in self._columns if not is_same(before.get(str(c.id)), after[str(c.id)])]
+            changed = self._differing(before, after)
             if not changed:
                 return
             self.rows.add(UPDATE, known.row, known.last, changed, after, change)
@@ -229,10 +229,13 @@ class _Folding:
 
     def _truncate(self, change: Change) -> None:
         found = lines.alive(self._log, self._log.size, self._columns)
-        names = [str(column.id) for column in self._columns]
         hashes = self._index.hashes(found, self._log.table.key)
         listed = zip(
-            hashes, found[ROW].to_pylist(), found[OFFSET].to_pylist(), found.select(names).to_pylist(), strict=True
+            hashes,
+            found[ROW].to_pylist(),
+            found[OFFSET].to_pylist(),
+            found.select(self._names).to_pylist(),
+            strict=True,
         )
         for hashed, row, last, values in listed:
             if hashed not in self._known:
@@ -296,4 +299,4 @@ class _Folding:
         """Return the ids of the columns in which two states of a record differ; None: it is not there."""
         if a is None or b is None:
             return [] if a is b else [column.id for column in self._columns]
-        return [c.id for c in self._columns if not is_same(a.get(str(c.id)), b.get(str(c.id)))]
+        return [int(name) for name in self._names if not is_same(a.get(name), b.get(name))]
