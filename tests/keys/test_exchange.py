@@ -28,3 +28,13 @@ def test_the_file_on_the_page_opens() -> None:
     (sealed,) = re.findall(r"^```\n(.*?)^```", section, re.MULTILINE | re.DOTALL)
     key = "53be36780f131e59fc67a3d0a08a70b2"
     assert b"".join(open_chunks(bytes(range(32)), key, [base64.b64decode(sealed)])) == b"name,age\nAnn,30\n"
+
+
+def test_the_proof_on_the_page_is_what_both_make_and_nobody_else() -> None:
+    section = PAGE.read_text().split("## Whose log it is")[1].split("\n## ")[0]
+    (proof,) = re.findall(r"^```\n(.*?)\n^```", section, re.MULTILINE | re.DOTALL)
+    (origin,) = re.findall(r"`(retrodict\.local/[^`]*)`", section)
+    ours, theirs = bytes(range(32)), bytes(range(100, 132))
+    assert exchange.prove_holder(ours, exchange.public_text(theirs), origin) == proof
+    assert exchange.prove_holder(theirs, exchange.public_text(ours), origin) == proof
+    assert exchange.prove_holder(bytes(32), exchange.public_text(ours), origin) != proof

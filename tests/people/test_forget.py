@@ -8,7 +8,7 @@ from typing import Literal
 
 import pytest
 
-from retrodict.actions.backing import backup_made
+from retrodict.actions.backing import BackupRecord
 from retrodict.actions.dispute import dispute, disputes, resolve
 from retrodict.actions.explain import explain
 from retrodict.actions.export import export
@@ -180,7 +180,7 @@ def test_a_key_that_is_lost_without_a_word_is_missing_and_not_erased(workspace: 
 
 def test_backups_of_keys_that_may_hold_the_persons_are_named(workspace: Workspace, service: Service) -> None:
     def backup(what: Literal["store", "keys"], place: str) -> None:
-        backup_made(workspace, place, what, 1 if what == "store" else None, 3, "00" * 32).append()
+        BackupRecord(workspace, place).append(what, 1 if what == "store" else None, 3, "00" * 32)
 
     backup("keys", "/before")
     entry(service, ("ann", 30, "Rome"))

@@ -9,6 +9,7 @@ from itertools import islice
 from pathlib import Path
 
 from retrodict.actions.conflicts import Conflict, find_conflicts
+from retrodict.actions.holding import confirm_destroyed
 from retrodict.actions.needs import roots
 from retrodict.actions.remotes import Transfer, is_first_key, signed_heads
 from retrodict.backups import Contents, DamagedBackupError, DamagedRemoteError, Depot, Head, side_by_side
@@ -217,6 +218,8 @@ def take_logs(
 ) -> tuple[list[PulledLog], list[Refused]]:
     """Take the logs of others, and record in the own log what came; what they call forgotten is destroyed here too.
 
+    That it is gone is recorded for those with whom it was shared.
+
     The lock of the folder is held. Each log comes whole or not at all; one that is refused does not stop the others.
     """
     layout = Layout.read(workspace.folder)
@@ -252,6 +255,7 @@ def take_logs(
     _record(workspace, depot)
     if taken:
         destroy_forgotten(workspace)
+    confirm_destroyed(workspace)
     return taken, refused
 
 

@@ -41,21 +41,45 @@ def refuse_workspace(workspace: Workspace, place: str) -> None:
         raise UsageError(f"{place} is the folder of a workspace", hint="Give a place of its own, on another disk.")
 
 
-def record_backup(workspace: Workspace, place: str, what: What, number: int | None, size: int, root: str) -> int:
-    """Append `backup.made`; return its entry."""
-    return backup_made(workspace, place, what, number, size, root).append()[-1].index
+class BackupRecord:
+    """`backup.made`, to be appended; the keys of its texts are kept at once, so that a backup of keys holds them.
 
+    Raises as `Batch` does.
+    """
 
-def backup_made(workspace: Workspace, place: str, what: What, number: int | None, size: int, root: str) -> Batch:
-    """Return `backup.made`, to be appended; the keys of its texts are kept, so that a backup of keys holds them."""
-    batch = Batch(workspace)
-    destination = batch.seal(place)
-    assert destination is not None
-    origin = workspace.ledger.origin
-    body = backups.made_body(what=what, number=number, origin=origin, size=size, root=root, destination=destination)
-    batch.event("backup.made", uses=(), makes=(), body=body)
-    batch.keep_keys()
-    return batch
+    def __init__(self, workspace: Workspace, place: str) -> None:
+        """Seal where the backup lies."""
+        self._origin = workspace.ledger.origin
+        self._batch = Batch(workspace)
+        destination = self._batch.seal(place)
+        assert destination is not None
+        self._destination = destination
+        self._batch.agent(workspace.agent or "unknown")
+        self._batch.keep_keys()
+
+    def append(
+        self,
+        what: What,
+        number: int | None,
+        size: int,
+        root: str,
+        *,
+        file: str | None = None,
+        removed: Sequence[str] = (),
+    ) -> int:
+        """Record it; return the entry. Arguments as `backups.made_body` has them."""
+        body = backups.made_body(
+            what=what,
+            number=number,
+            origin=self._origin,
+            size=size,
+            root=root,
+            destination=self._destination,
+            file=file,
+            removed=removed,
+        )
+        self._batch.event("backup.made", uses=(), makes=(), body=body)
+        return self._batch.append()[-1].index
 
 
 def last_backup(vault: Vault, at: int | None) -> list[Manifest]:
@@ -164,6 +188,13 @@ def sealed_keys(remote: Remote, workspace_id: str) -> list[str]:
         for name in remote.list("keys/")
         if (match := _SEALED.match(name)) is not None and match["workspace"] == workspace_id
     )
+
+
+def key_file_hash(name: str) -> str:
+    """Return the hash in the name of a file of sealed keys."""
+    match = _SEALED.match(name)
+    assert match is not None
+    return match["hash"]
 
 
 def fetch_keys(remote: Remote, workspace_id: str, passphrase: bytes) -> Keys:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from retrodict import backups
-from retrodict.actions.backing import record_backup, refuse_workspace
+from retrodict.actions.backing import BackupRecord, refuse_workspace
 from retrodict.actions.sending import send_log
 from retrodict.backups import BackupAheadError, DamagedBackupError, Depot, Manifest, Part, Vault, hash_of
 from retrodict.kernel import clock as clocks
@@ -241,4 +241,4 @@ def _record(workspace: Workspace, vault: Vault) -> int | None:
     for known in backups.of_number(workspace.views.database(), made[-1].number):
         if open_text(workspace, known.destination) == vault.place:
             return None
-    return record_backup(workspace, vault.place, "store", made[-1].number, made[-1].size, made[-1].root)
+    return BackupRecord(workspace, vault.place).append("store", made[-1].number, made[-1].size, made[-1].root)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from retrodict import backups
-from retrodict.actions.backing import backup_made, refuse_workspace, sealed_keys
+from retrodict.actions.backing import BackupRecord, key_file_hash, refuse_workspace, sealed_keys
 from retrodict.backups import DamagedBackupError, Keys
 from retrodict.kernel import clock as clocks
 from retrodict.kernel.errors import UsageError
@@ -51,7 +51,7 @@ def backup_keys(
         )
     extent = workspace.ledger.extent()
     # Before the keys are copied, so that the key of its own text is among them.
-    made = backup_made(workspace, remote.place, "keys", None, extent.size, extent.root.hex())
+    made = BackupRecord(workspace, remote.place)
     sealed = backups.seal_keys(
         Keys(
             workspace=workspace.id,
@@ -69,7 +69,15 @@ def backup_keys(
     remote.put(name, sealed)
     if remote.get(name) != sealed:
         raise DamagedBackupError(f"{remote.place}: {name} is not what was written")
-    for old in sealed_keys(remote, workspace.id):
-        if old != name:
-            remote.delete(old)
-    return BackedUpKeys(destination=remote.place, name=name, entry=made.append()[-1].index)
+    older = [old for old in sealed_keys(remote, workspace.id) if old != name]
+    for old in older:
+        remote.delete(old)
+    entry = made.append(
+        "keys",
+        None,
+        extent.size,
+        extent.root.hex(),
+        file=key_file_hash(name),
+        removed=[key_file_hash(old) for old in older],
+    )
+    return BackedUpKeys(destination=remote.place, name=name, entry=entry)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from retrodict.actions import people, replaying
-from retrodict.actions.holding import Holder, holders_of, listed_or_blob
+from retrodict.actions.holding import Holder, confirm_destroyed, holders_of, listed_or_blob
 from retrodict.actions.personal_files import PersonalFiles
 from retrodict.actions.reached import Reached
 from retrodict.actions.stream_people import files_about, records_about
@@ -204,6 +204,7 @@ def forget(
     index = batch.append()[-1].index
     # A crash before the next line leaves keys that the log calls destroyed: whoever opens the workspace next ends it.
     destroyed = destroy_forgotten(workspace, keys)
+    confirm_destroyed(workspace)
     return Forgotten(reach=found.reach, verdicts=verdicts, destroyed=destroyed, event=event.id, index=index)
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from retrodict import datasets
 from retrodict.actions import names
 from retrodict.actions.forgetting import find_forgetting
-from retrodict.actions.holding import Holder, holders_of, listed_or_blob
+from retrodict.actions.holding import Holder, confirm_destroyed, holders_of, listed_or_blob
 from retrodict.actions.personal_files import PersonalFiles
 from retrodict.actions.reached import Derived, Reached
 from retrodict.datasets import DatasetVersion
@@ -139,6 +139,7 @@ def forget(
     index = batch.append()[-1].index
     # A crash before the next line leaves keys that the log calls destroyed: whoever opens the workspace next ends it.
     destroyed = destroy_forgotten(workspace, found.keys)
+    confirm_destroyed(workspace)
     return FilesForgotten(reach=found.reach, destroyed=destroyed, event=event.id, index=index)
 
 

@@ -1,15 +1,25 @@
-"""Who holds keys, or what they sealed: named before they are destroyed. No verb."""
+"""Who holds keys, or what they sealed: named before they are destroyed, and afterwards until they say so. No verb.
+
+A clone is *confirmed* by its own log alone, which says so in a `keys.destroyed`. That the log is written by the clone
+that was given the keys is shown by a proof that only the holders of the two exchange keys can make; so whoever gave
+keys, or got them, can tell, and a third party cannot. A backup of keys is confirmed once a later one has removed it.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import json
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from hmac import compare_digest
 from typing import Final, Literal
 
 from retrodict.kernel.errors import RetrodictError
-from retrodict.kernel.types import Digest, EventId
-from retrodict.workspace import Batch, Workspace, holders, open_text, sealed_text
+from retrodict.kernel.types import Digest, Edge, EntryNumber, EventId, Ref
+from retrodict.keys import exchange
+from retrodict.ledger import Sequenced
+from retrodict.workspace import Batch, Workspace, forgettings, forgotten_keys, holders, open_text, sealed_text
 
 _IN_ENTRY: Final = 200  # names; more of them are listed in an object
 
@@ -19,11 +29,13 @@ class Holder:
     """A place that held the keys, or the values.
 
     Attributes:
-        kind: "workspace": here; "clone": another workspace that was given keys, or gave them; "export": the person's
-            data in a file; "backup".
+        kind: "workspace": here; "clone": another workspace that was given keys, or gave them, or is a copy; "export":
+            the person's data in a file; "backup".
         where: In words: a public key, a file, an address.
         event: What says so, and its entry; None for here.
         state: Whether the destruction is known there.
+        confirmed: The entry that says so, in the holder's own log; None: there is none, or it is this workspace.
+        at: When that was recorded (RFC 3339).
     """
 
     kind: Literal["workspace", "clone", "export", "backup"]
@@ -31,6 +43,8 @@ class Holder:
     event: EventId | None
     entry: int | None
     state: Literal["confirmed", "not confirmed"]
+    confirmed: int | None = None
+    at: str | None = None
 
     def as_body(self) -> dict[str, object]:
         """Return what an entry says of it."""
@@ -51,30 +65,217 @@ def holders_of(
         since: The entry before which there were none of them.
     """
     own = Holder(kind="workspace", where=str(workspace.folder), event=None, entry=None, state="confirmed")
-    return (own, *_outside(workspace, keys, subjects or set(), since))
+    outside = _Outside(workspace)
+    return (own, *outside.holders(keys, subjects or set(), since))
 
 
-def _outside(workspace: Workspace, keys: set[str], subjects: set[str], since: int) -> Iterator[Holder]:
-    for index in holders(workspace):
-        sequenced = workspace.logs.event(index)
-        event, body = sequenced.event, sequenced.event.body
-        match event.kind:
-            case "keys.shared" | "keys.received":
-                if keys & _listed(workspace, body.get("keys")):
-                    where = str(body.get("to") or body.get("from"))
-                    yield Holder(kind="clone", where=where, event=event.id, entry=index, state="not confirmed")
-            case "subject.exported":
-                if subjects & {str(name) for name in body.get("subjects", ())}:  # type: ignore[attr-defined]
+def holders_now(workspace: Workspace, forgetting: Sequenced) -> tuple[Holder, ...]:
+    """Return who held what a forgetting destroyed, as far as is known by now, and who has confirmed it since.
+
+    Raises:
+        FormatError: It does not name its keys; and whatever reading the object that lists them raises.
+    """
+    body = forgetting.event.body
+    keys = set(forgotten_keys(body, workspace.objects.get))
+    listed = body.get("subjects")
+    subjects = {str(name) for name in listed} if isinstance(listed, list | tuple) else set()
+    named = body.get("holders")
+    known = {str(item["event"]) for item in named} if isinstance(named, list | tuple) else set()
+    is_gone = workspace.keys is not None and not any(workspace.keys.holds(key) for key in keys)
+    own = Holder(
+        kind="workspace",
+        where=str(workspace.folder),
+        event=None,
+        entry=None,
+        state="confirmed" if is_gone else "not confirmed",
+    )
+    outside = _Outside(workspace)
+    found = [
+        outside.confirmed(holder, forgetting.event.id)
+        for holder in outside.holders(keys, subjects, None)
+        if holder.kind != "backup" or holder.event in known
+    ]
+    return (own, *found)
+
+
+def confirm_destroyed(workspace: Workspace) -> None:
+    """Record that keys are gone from here, as a forgetting asks: for those who gave them, or were given them.
+
+    What was never shared with anybody is confirmed to nobody. Nothing is recorded twice, so that whoever was killed
+    before makes up for it the next time. Where nothing can be recorded, nothing is.
+
+    Raises:
+        IntegrityError: An entry that says so is altered.
+    """
+    ring = workspace.keys
+    if ring is None or workspace.read_only or workspace.keyless is not None:
+        return
+    asked = forgettings(workspace)
+    if not asked:
+        return
+    outside = _Outside(workspace)
+    done = {str(one.event.body["forgotten"]) for one in outside.destroyed if not _is_of_another(one)}
+    batch, is_any = Batch(workspace), False
+    for index in asked:
+        forgetting = workspace.logs.event(index)
+        if forgetting.event.id in done:
+            continue
+        try:
+            keys = set(forgotten_keys(forgetting.event.body, workspace.objects.get))
+        except (RetrodictError, ValueError):
+            continue  # the object that lists them is not held
+        partners = outside.partners(keys)
+        if not (partners or outside.has_kin(forgetting)) or any(ring.holds(key) for key in keys):
+            continue
+        proofs = [
+            {"to": to, "proof": exchange.prove_holder(ring.exchange_key, to, workspace.ledger.origin)}
+            for to in partners
+        ]
+        batch.event(
+            "keys.destroyed",
+            uses=(Edge(ref=Ref(forgetting.event.id), role="forgetting", evidence="observed"),),
+            makes=(),
+            body={"forgotten": forgetting.event.id, "proofs": proofs},
+        )
+        is_any = True
+    if is_any:
+        batch.append()
+
+
+class _Outside:
+    """What the logs say of keys and values in other places."""
+
+    def __init__(self, workspace: Workspace) -> None:
+        self._workspace = workspace
+        self._events = [workspace.logs.event(index) for index in holders(workspace)]
+        self.destroyed = [one for one in self._events if one.event.kind == "keys.destroyed"]
+        self._copied = [one for one in self._events if one.event.kind == "workspace.copied"]
+
+    def partners(self, keys: set[str]) -> list[str]:
+        """Return the exchange keys of those to whom this workspace gave one of the keys, or from whom it has one."""
+        own = [one for one in self._events if not _is_of_another(one)]
+        return [where for where, (_, listed) in self._exchanged(own).items() if keys & listed]
+
+    def has_kin(self, forgetting: Sequenced) -> bool:
+        """Say whether this workspace was a copy, or was copied, before something was forgotten."""
+        own = self._workspace.ledger.origin
+        return any(
+            one.event.tick < forgetting.event.tick and (not _is_of_another(one) or one.event.body.get("origin") == own)
+            for one in self._copied
+        )
+
+    def holders(self, keys: set[str], subjects: set[str], since: int | None) -> Iterator[Holder]:
+        """Yield who held one of the keys, or values of the subjects. `since`: None: backups and copies of any time."""
+        for where, (one, listed) in self._exchanged(self._events).items():
+            if keys & listed and where != self._own_key:
+                yield _holder("clone", where, one)
+        for one in self._events:
+            body = one.event.body
+            match one.event.kind:
+                case "workspace.copied":
+                    yield from self._copies(one, since)
+                case "subject.exported" if subjects & {str(name) for name in _names(body.get("subjects"))}:
                     rows = sum(n for n in (body.get("rows"), body.get("file_rows")) if isinstance(n, int))
                     where = f"the file that was written then ({rows} rows, {body.get('records', 0)} records of streams)"
-                    yield Holder(kind="export", where=where, event=event.id, entry=index, state="not confirmed")
-            case "backup.made" if body.get("what") != "store" and index > since:  # that of a store holds no keys
-                where = open_text(workspace, sealed_text(body.get("destination"))) or "a backup"
-                yield Holder(kind="backup", where=where, event=event.id, entry=index, state="not confirmed")
+                    yield _holder("export", where, one)
+                case "backup.made" if body.get("what") != "store":  # that of a store holds no keys
+                    if since is None or one.index > since:
+                        place = open_text(self._workspace, sealed_text(body.get("destination"))) or "a backup"
+                        yield _holder("backup", place, one)
+
+    def confirmed(self, holder: Holder, forgetting: EventId) -> Holder:
+        """Return a holder as it is known now."""
+        said = [one for one in self.destroyed if one.event.body.get("forgotten") == forgetting]
+        named = next(one for one in self._events if one.event.id == holder.event)
+        found: Sequenced | None = None
+        match holder.kind:
+            case "clone" if named.event.kind == "workspace.copied":
+                origin = self._kin(named)
+                found = next((one for one in said if self._origin(one) == origin), None)
+            case "clone":
+                found = next((one for one in said if self._is_by(one, holder.where)), None)
+            case "backup":
+                file = named.event.body.get("file")
+                later = (one for one in self._events if one.event.kind == "backup.made")
+                found = next(
+                    (
+                        one
+                        for one in later
+                        if file is not None
+                        and file in _names(one.event.body.get("removed"))
+                        and self._origin(one) == self._origin(named)
+                    ),
+                    None,
+                )
+        if found is None:
+            return holder
+        return replace(holder, state="confirmed", confirmed=found.index, at=found.event.at)
+
+    def _is_by(self, said: Sequenced, public: str) -> bool:
+        """Say whether the holder of an exchange key wrote this: its log must prove that to this workspace.
+
+        A copy has the exchange key of what it copied, so that its word is not that of the one that was meant.
+        """
+        ring, origin = self._workspace.keys, self._origin(said)
+        if ring is None or self._own_key is None or not _is_of_another(said):
+            return False
+        if any(self._origin(one) == origin for one in self._copied):
+            return False
+        with contextlib.suppress(RetrodictError):
+            due = exchange.prove_holder(ring.exchange_key, public, origin)
+            return any(
+                isinstance(item, Mapping)
+                and item.get("to") == self._own_key
+                and compare_digest(str(item.get("proof")).encode(), due.encode())
+                for item in _names(said.event.body.get("proofs"))
+            )
+        return False
+
+    def _copies(self, copied: Sequenced, since: int | None) -> Iterator[Holder]:
+        body, own = copied.event.body, self._workspace.ledger.origin
+        if not _is_of_another(copied):
+            yield _holder("clone", f"the workspace that this one is a copy of ({body['origin']})", copied)
+        elif body["origin"] != own or since is None or int(str(body["size"])) > since:
+            yield _holder("clone", f"the copy that began the log {self._origin(copied)}", copied)
+
+    def _kin(self, copied: Sequenced) -> str:
+        """Return the log of the other one, of a copy and what it was copied from."""
+        return self._origin(copied) if _is_of_another(copied) else str(copied.event.body["origin"])
+
+    def _origin(self, one: Sequenced) -> str:
+        tag = EntryNumber(one.index).tag
+        return next(log.ledger.origin for log in self._workspace.logs.held() if log.tag == tag)
+
+    @cached_property
+    def _own_key(self) -> str | None:
+        with contextlib.suppress(RetrodictError):
+            return None if self._workspace.keys is None else exchange.public_text(self._workspace.keys.exchange_key)
+        return None
+
+    def _exchanged(self, events: Iterable[Sequenced]) -> dict[str, tuple[Sequenced, set[str]]]:
+        """Return, by exchange key, the last entry that says that its holder gave or got keys, and all of those keys."""
+        found: dict[str, tuple[Sequenced, set[str]]] = {}
+        for one in events:
+            if one.event.kind in ("keys.shared", "keys.received"):
+                where = str(one.event.body.get("to") or one.event.body.get("from"))
+                listed = self._listed(one.event.body.get("keys"))
+                found[where] = one, listed | (found[where][1] if where in found else set())
+        return found
+
+    def _listed(self, digest: object) -> set[str]:
+        try:
+            return {str(key) for key in json.loads(self._workspace.objects.get(Digest(str(digest))))}
+        except (RetrodictError, ValueError):
+            return set()
 
 
-def _listed(workspace: Workspace, digest: object) -> set[str]:
-    try:
-        return {str(key) for key in json.loads(workspace.objects.get(Digest(str(digest))))}
-    except (RetrodictError, ValueError):
-        return set()
+def _holder(kind: Literal["clone", "export", "backup"], where: str, said: Sequenced) -> Holder:
+    return Holder(kind=kind, where=where, event=said.event.id, entry=said.index, state="not confirmed")
+
+
+def _names(value: object) -> Sequence[object]:
+    return value if isinstance(value, list | tuple) else ()
+
+
+def _is_of_another(one: Sequenced) -> bool:
+    return EntryNumber(one.index).is_of_another_log

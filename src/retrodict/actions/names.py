@@ -278,6 +278,9 @@ def label(workspace: Workspace, sequenced: Sequenced) -> str:
             return f"to {body['to']}"
         case "keys.received":
             return f"from {body['from']}"
+        case "keys.destroyed":
+            forgotten = workspace.logs.find(EventId(str(body["forgotten"])))
+            return f"as entry {'?' if forgotten is None else forgotten.index} says"
         case "checkpoint.witnessed":
             return f"{body['size']} entries"
         case "signer.added":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Literal
@@ -11,6 +12,7 @@ from retrodict.actions import attaching, looks, names
 from retrodict.actions.authorship import Authors, How
 from retrodict.actions.contents import difference
 from retrodict.actions.forgetting import find_forgetting
+from retrodict.actions.holding import Holder, holders_now
 from retrodict.actions.looks import Look
 from retrodict.kernel.errors import RetrodictError, UsageError
 from retrodict.kernel.types import Digest, Edge, EdgeList, EventId, Ref
@@ -74,6 +76,7 @@ class Shown:
             model saw it", "answer"), then by row; no rows where they are not held as they were recorded.
         authorship: Of an event: "authenticated": the agent's own key has signed it; else "claimed".
         signature: Why the signature that an event has does not count, or None.
+        holders: Of a forgetting: who held something of it, and who has confirmed by now that they do no longer.
         mentions: The events that made or used it, and for a version those before and after it.
     """
 
@@ -97,6 +100,7 @@ class Shown:
     mentions: tuple[Mention, ...]
     authorship: How | None = None
     signature: str | None = None
+    holders: tuple[Holder, ...] = ()
 
 
 def show(workspace: Workspace, reference: str) -> Shown:
@@ -148,7 +152,15 @@ def _event(workspace: Workspace, look: Look, printed: str, sequenced: Sequenced,
         mentions=tuple(_mentions(workspace, look, Ref(event.id), _versions(workspace, event.id))),
         authorship=authorship.how,
         signature=authorship.because,
+        holders=_holders(workspace, sequenced),
     )
+
+
+def _holders(workspace: Workspace, sequenced: Sequenced) -> tuple[Holder, ...]:
+    if sequenced.event.kind in ("subject.forgotten", "file.forgotten"):
+        with contextlib.suppress(RetrodictError, ValueError):  # the object that lists the keys is not held
+            return holders_now(workspace, sequenced)
+    return ()
 
 
 def _object(workspace: Workspace, look: Look, printed: str, digest: Digest) -> Shown:

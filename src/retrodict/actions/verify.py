@@ -12,6 +12,7 @@ from retrodict.actions import names
 from retrodict.actions.approvals import unapproved
 from retrodict.actions.authorship import Authors
 from retrodict.actions.cosigned import kept_checkpoints
+from retrodict.actions.holding import holders_now
 from retrodict.actions.public_keys import log_key, witness_keys
 from retrodict.actions.references import References, unheld
 from retrodict.kernel import merkle
@@ -446,6 +447,12 @@ def _erased(workspace: Workspace) -> Iterator[Finding]:
                 yield Finding(level="altered", what=f"key {key}", message=message)
         if new:
             message = f"erased: what {len(new)} keys had sealed cannot be read any more; nothing of it is missing"
+            with contextlib.suppress(
+                RetrodictError, ValueError, KeyError, TypeError
+            ):  # what is altered is named elsewhere
+                open_ = sum(holder.state == "not confirmed" for holder in holders_now(workspace, sequenced))
+                if open_:
+                    message += f"; of {open_} more who held them that is not confirmed: `retrodict forget --status`"
             yield Finding(level="note", what=f"entry {number}", message=message)
         known.update(new)
 

@@ -35,10 +35,25 @@ class MadeBackup:
 
 
 def made_body(
-    *, what: What, number: int | None, origin: str, size: int, root: str, destination: Mapping[str, str]
+    *,
+    what: What,
+    number: int | None,
+    origin: str,
+    size: int,
+    root: str,
+    destination: Mapping[str, str],
+    file: str | None = None,
+    removed: Sequence[str] = (),
 ) -> dict[str, object]:
-    """Return the body of `backup.made`."""
+    """Return the body of `backup.made`.
+
+    Args:
+        file: Of keys: the hash in the name of the file that holds them.
+        removed: The hashes of older ones that were removed there.
+    """
+    of_keys = {} if file is None else {"file": file, "removed": list(removed)}
     return {
+        **of_keys,
         "what": what,
         "number": number,
         "origin": origin,

@@ -37,6 +37,8 @@ if TYPE_CHECKING:  # the modules behind these types would double the time that `
     from retrodict.actions.export_key import KeyExported
     from retrodict.actions.forget import Forgotten, Reach
     from retrodict.actions.forget_files import FilesForgotten, FilesReach
+    from retrodict.actions.forget_status import ForgetStatus
+    from retrodict.actions.holding import Holder
     from retrodict.actions.import_log import Imported
     from retrodict.actions.init import Initialized
     from retrodict.actions.keys import Identity, Received, Shared
@@ -349,7 +351,7 @@ def shown(record: Shown) -> RenderableType:
         *(
             (key, _value(item))
             for key, item in (record.body or {}).items()
-            if item is not None and item not in ([], {})
+            if item is not None and item not in ([], {}) and not (key == "holders" and record.holders)
         ),
     ]
     facts = [(name, value) for name, value in facts if value is not None]
@@ -366,6 +368,8 @@ def shown(record: Shown) -> RenderableType:
         for number, row in rows.items():
             cells = ", ".join(f"{name}={value}" for name, value in row.items())  # every digit
             parts.append(Text(f"  {record.entry}.{number}  {cells}"))
+    if record.holders:
+        parts += [Text(""), _holders(record.holders)]
     if record.changes:
         parts += [Text("\nchanged since the version before"), *(Text(f"  {line}") for line in record.changes)]
     for title, edges in (("used", record.uses), ("made", record.makes)):
@@ -724,8 +728,7 @@ def _reach(record: Reach) -> list[RenderableType]:
         parts.append(table(["version", "rows", "what becomes of them"], held_rows))
     if not record.is_whole:
         parts.append(Text(_advice(record.to_forget)))
-    rows = [(holder.kind, holder.where, holder.entry, holder.state) for holder in record.holders]
-    return [*parts, table(["held by", "where", "entry", "destroyed there"], rows, wrap=["where"])]
+    return [*parts, _holders(record.holders)]
 
 
 def _fate(rows: int, shared: int) -> str:
@@ -784,9 +787,40 @@ def _files_reach(record: FilesReach) -> list[RenderableType]:
         parts.append(table(["made of it", "by run", "state"], made, wrap=["made of it"]))
         if any(item.state == "sealed" for item in record.derived):
             parts.append(Text("What is sealed stays readable here; --derived destroys it, too."))
-    rows = [(holder.kind, holder.where, holder.entry, holder.state) for holder in record.holders]
-    parts.append(table(["held by", "where", "entry", "destroyed there"], rows, wrap=["where"]))
+    parts.append(_holders(record.holders))
     return parts
+
+
+def _holders(holders: Sequence[Holder]) -> RenderableType:
+    rows = [(one.kind, one.where, one.entry, _confirmation(one)) for one in holders]
+    return table(["held by", "where", "entry", "destroyed there"], rows, wrap=["where", "destroyed there"])
+
+
+def _confirmation(holder: Holder) -> str:
+    if holder.confirmed is None or holder.at is None:
+        return holder.state
+    return f"confirmed by entry {holder.confirmed}, {moment(holder.at)}"
+
+
+def forget_status(record: ForgetStatus) -> RenderableType:
+    """Render `forget --status`."""
+    if not record.forgettings:
+        return Text("Nothing was forgotten.")
+    parts: list[RenderableType] = []
+    for one in record.forgettings:
+        what = "a person" if one.of == "person" else "files"
+        parts.append(
+            Text(f"entry {one.entry}: {what}, {count(one.keys, 'key')}, forgotten {moment(one.at)} by {one.by}")
+        )
+        parts.append(_holders(one.holders))
+    if not record.is_confirmed:
+        parts.append(
+            Text(
+                "A clone confirms in its own log: `pull` there, `push` there, `pull` here. A backup of keys is "
+                "confirmed by the next `backup keys to` the same place, which removes it. See to the others yourself."
+            )
+        )
+    return Group(*parts)
 
 
 def files_forgotten(record: FilesForgotten) -> RenderableType:

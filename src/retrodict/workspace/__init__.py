@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from retrodict.workspace.texts import (
         agent_name,
         destroy_forgotten,
+        forgettings,
         forgotten_by,
         holders,
         last_forgotten,
@@ -54,6 +55,7 @@ _HOMES = {
     "edges_or_list": "batch",
     "find_root": "opening",
     "forgotten_by": "texts",
+    "forgettings": "texts",
     "last_forgotten": "texts",
     "forgotten_keys": "projections",
     "format_file": "layout",
@@ -94,6 +96,7 @@ __all__ = [
     "destroy_forgotten",
     "edges_or_list",
     "find_root",
+    "forgettings",
     "forgotten_by",
     "forgotten_keys",
     "format_file",

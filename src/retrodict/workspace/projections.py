@@ -67,18 +67,22 @@ class WorkspaceProjection:
 
 
 _FORGETTING = frozenset({"subject.forgotten", "file.forgotten"})
-# Kinds of events after which keys, or personal values, lie in another place too.
-_GIVING = frozenset({"keys.shared", "keys.received", "subject.exported", "backup.made"})
+# Kinds of events after which keys, or personal values, lie in another place too, and those that say where they no
+# longer do.
+_GIVING = frozenset(
+    {"keys.shared", "keys.received", "subject.exported", "backup.made", "workspace.copied", "keys.destroyed"}
+)
 
 
 class PersonalProjection:
     """Which keys were destroyed by which entry, which objects are personal files, and what was given away."""
 
     name = "personal"
-    version = 3
+    version = 4
     tables: Mapping[str, str] = {
         "personal_forgotten": "CREATE TABLE personal_forgotten (key TEXT PRIMARY KEY, entry INTEGER NOT NULL) "
         "WITHOUT ROWID",
+        "personal_forgettings": "CREATE TABLE personal_forgettings (entry INTEGER PRIMARY KEY)",
         "personal_files": "CREATE TABLE personal_files (ref TEXT PRIMARY KEY, key TEXT NOT NULL) WITHOUT ROWID",
         "personal_given": "CREATE TABLE personal_given (entry INTEGER PRIMARY KEY)",
     }
@@ -92,6 +96,7 @@ class PersonalProjection:
         if entry.event.kind in _GIVING:
             db.execute("INSERT INTO personal_given VALUES (?)", (entry.index,))
         if entry.event.kind in _FORGETTING:
+            db.execute("INSERT INTO personal_forgettings VALUES (?)", (entry.index,))
             rows = [(key, entry.index) for key in forgotten_keys(body, blob)]
             db.executemany("INSERT OR IGNORE INTO personal_forgotten VALUES (?, ?)", rows)
 

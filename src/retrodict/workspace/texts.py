@@ -71,8 +71,16 @@ def sealed_key(workspace: Workspace, content: Digest) -> str | None:
 
 
 def holders(workspace: Workspace) -> list[int]:
-    """Return the entries that say that keys, or personal values, went to another place or came from one."""
-    query = "SELECT entry FROM personal_given ORDER BY entry"
+    """Return the entries that say that keys, or personal values, lie in another place too, or no longer do."""
+    return _entries(workspace, "SELECT entry FROM personal_given ORDER BY entry")
+
+
+def forgettings(workspace: Workspace) -> list[int]:
+    """Return the entries that say that keys are destroyed."""
+    return _entries(workspace, "SELECT entry FROM personal_forgettings ORDER BY entry")
+
+
+def _entries(workspace: Workspace, query: str) -> list[int]:
     return [EntryNumber(str(row[0])) for row in workspace.views.database().execute(query).fetchall()]
 
 
