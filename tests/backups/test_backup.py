@@ -367,11 +367,15 @@ def test_altered_keys_do_not_open(place: int) -> None:
 
 
 def test_status_says_what_no_backup_holds(built: Built, tmp_path: Path) -> None:
-    def unsaved() -> int | None:
+    def unsaved() -> int:
         with built.open() as workspace:
-            return status(workspace).unsaved_entries
+            found = status(workspace).unsaved
+            assert found.was_saved == (workspace.ledger.size() > size)
+            return found.entries
 
-    assert unsaved() is None
+    with built.open() as workspace:
+        size = workspace.ledger.size()
+    assert unsaved() == size
     save(built, tmp_path / "backup")
     assert unsaved() == 0
     ask(built, 2)

@@ -119,3 +119,19 @@ def test_a_key_that_cannot_sign_records_nothing(run: Run) -> None:
     assert run("retrodict log --json").stdout == before
     run("retrodict signers add ada@example.org a.txt", code=2)
     run("retrodict signers revoke nobody --reason x", code=2)
+
+
+def test_who_signs_with_a_key_that_is_not_recorded_is_told_so_and_no_private_key_is_shown(
+    ssh_keygen: None, run: Run, tmp_path: Path
+) -> None:
+    run("ssh-keygen -q -t rsa -m PEM -N '' -f ../key && ssh-keygen -q -t ed25519 -N '' -f ../other")
+    said = run("retrodict signers add ada@example.org ../key", code=2).stderr
+    assert "private key" in said
+    assert not any(line in said for line in (tmp_path / "key").read_text().split() if len(line) > 20)
+    add = "retrodict --sign-with ../other add b.txt"
+    signed = run(f"echo 1 > b.txt && {add}")
+    assert "stays claimed: signed with a key that is not recorded for this agent" in signed.stderr
+    assert "claimed" not in run(f"{add}").stderr  # nothing was recorded
+    key = "retrodict --sign-with ../other signers add 'Ada <ada@example.org>' ../other.pub --reason mine"
+    assert run(key).stderr == ""
+    assert "claimed" not in run(f"echo 2 > b.txt && {add}").stderr

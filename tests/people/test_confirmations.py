@@ -68,7 +68,7 @@ def test_a_clone_that_pulled_a_forgetting_confirms_it_in_its_own_log(ada: Person
     with ada.open() as workspace:
         assert not forget_status(workspace).is_confirmed
         (note,) = (one.message for one in verify(workspace).findings if one.what.startswith("entry"))
-        assert "of 1 more who held them that is not confirmed" in note
+        assert "not confirmed by 1 of 2 places" in note
         text.forget_status(forget_status(workspace))
         with pytest.raises(UsageError, match="no forgetting"):
             forget_status(workspace, "0")

@@ -50,6 +50,7 @@ def clone(here: Workspace, tmp_path: Path) -> Iterator[Workspace]:
 
 def test_a_clone_reads_what_it_was_given_keys_for(here: Workspace, clone: Workspace, tmp_path: Path) -> None:
     assert [row.inputs for row in search(clone, unseal=True).rows] == [None, None]
+    assert [row.kind for row in log(clone, limit=30).rows].count("personal.viewed") == 0  # nothing could be shown
     assert (search(clone, subject="ann").rows, search(clone, subject="ann").strangers) == ((), 2)
     with pytest.raises(UnknownSubjectError) as unknown:
         export(clone, "ann")

@@ -116,3 +116,12 @@ class Authors:
         if known:
             return f"signed with a key that was not allowed at that time ({key.fingerprint})"
         return f"signed with a key that is not allowed for this agent ({key.fingerprint})"
+
+
+def unproved(workspace: Workspace, first: int) -> str | None:
+    """Return why the newest signature from entry `first` on does not count; None where it does, or there is none."""
+    for index in range(workspace.ledger.size() - 1, first - 1, -1):
+        entry = workspace.ledger.event(index)
+        if SIGNATURE in entry.event.extra:
+            return Authors(workspace).of(entry).because
+    return None

@@ -276,6 +276,7 @@ class _Opener:
         self._workspace = workspace
         self._look = look
         self._is_open = is_open
+        self._opened: set[str] = set()
         self._subjects: set[str] | None = None
         self._entries: set[int] = set()
         if identity is not None:
@@ -292,7 +293,7 @@ class _Opener:
         """Take note of whose personal values are shown."""
         if self._is_open:
             owners = {name for row in rows if row.subject is not None for name in row.subject.split()}
-            self._look.text_of(owners)
+            self._look.text_of(owners & self._opened)
 
     def values(self, call: Call) -> tuple[_Values, _Values, str | None]:
         """Return inputs and outputs, and why one of them is not there."""
@@ -345,7 +346,9 @@ class _Opener:
             return None
         if not self._look.is_possible:
             raise SealedValuesError(NOT_POSSIBLE)
-        return payload.to_records(personal.segment_value(self._workspace, segment))
+        opened = payload.to_records(personal.segment_value(self._workspace, segment))
+        self._opened.update(segment.subjects)
+        return opened
 
 
 def _chunks(rows: Iterable[PredictionRow]) -> Iterator[list[PredictionRow]]:

@@ -11,7 +11,7 @@ import json
 import os
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from hashlib import sha256
 from pathlib import Path
 from threading import Lock
@@ -33,10 +33,17 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}\Z")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NamedRemote:
-    """A place under the name that it has in this workspace."""
+    """A place under the name that it has in this workspace.
+
+    Attributes:
+        origin, pushed: The log that was last pushed there from here, and how many of its entries lay there then; None
+            and 0: none was.
+    """
 
     name: str
     url: str
+    origin: str | None = None
+    pushed: int = 0
 
 
 def read_remotes(workspace: Workspace) -> list[NamedRemote]:
@@ -48,7 +55,15 @@ def read_remotes(workspace: Workspace) -> list[NamedRemote]:
     path = workspace.folder / _FILE
     try:
         value = json.loads(path.read_bytes())
-        return [NamedRemote(name=str(item["name"]), url=str(item["url"])) for item in value["remotes"]]
+        return [
+            NamedRemote(
+                name=str(item["name"]),
+                url=str(item["url"]),
+                origin=item.get("origin"),
+                pushed=int(item.get("pushed", 0)),
+            )
+            for item in value["remotes"]
+        ]
     except FileNotFoundError:
         return []
     except (ValueError, KeyError, TypeError) as error:
@@ -57,7 +72,7 @@ def read_remotes(workspace: Workspace) -> list[NamedRemote]:
 
 def write_remotes(workspace: Workspace, remotes: list[NamedRemote]) -> None:
     """Keep the remotes. Raises `UnavailableError` where they cannot be written."""
-    value = {"format": 1, "remotes": [{"name": remote.name, "url": remote.url} for remote in remotes]}
+    value = {"format": 1, "remotes": [asdict(remote) for remote in remotes]}
     try:
         write_file(workspace.folder / _FILE, json.dumps(value, indent=1).encode() + b"\n")
     except OSError as error:

@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from retrodict import backups, datasets, predictions
+from retrodict import datasets, predictions
 from retrodict.actions import attaching, pinning
 from retrodict.actions.conflicts import Conflict, find_conflicts
 from retrodict.actions.personal_files import PersonalFiles
 from retrodict.actions.places import Ignored
+from retrodict.actions.unsaved import Unsaved, find_unsaved
 from retrodict.buckets import Listing, changed_keys
-from retrodict.kernel.clock import NS, parse_rfc3339
 from retrodict.kernel.errors import RetrodictError
 from retrodict.kernel.note import decode_checkpoint
 from retrodict.models import records as models
@@ -59,7 +59,7 @@ class Status:
         is_changed: Whether there are any of those, or a bucket that has changed.
         conflicts: Names that were set on both sides; `settle` ends each.
         logs: How many logs of others are held.
-        unsaved_entries: How many entries are in no backup, and for how long the oldest; None: there never was one.
+        unsaved: How much of the log exists only here.
     """
 
     root: str
@@ -74,8 +74,7 @@ class Status:
     read_only: bool
     paths: tuple[PathStatus, ...]
     is_changed: bool
-    unsaved_entries: int | None
-    unsaved_seconds: float | None
+    unsaved: Unsaved
     conflicts: tuple[Conflict, ...] = ()
     logs: int = 0
     buckets: tuple[BucketStatus, ...] = ()
@@ -114,7 +113,6 @@ def status(workspace: Workspace, *, buckets: Mapping[str, str] | None = None) ->
             paths.append(PathStatus(path=version.path, dataset=label, state="unreadable"))
     asked = () if buckets is None else tuple(_ask(workspace, v, buckets) for v in current if v.type == "bucket")
     note = workspace.ledger.checkpoint()
-    unsaved, seconds = _unsaved(workspace)
     return Status(
         root=str(workspace.root),
         workspace=workspace.id,
@@ -128,8 +126,7 @@ def status(workspace: Workspace, *, buckets: Mapping[str, str] | None = None) ->
         read_only=workspace.read_only,
         paths=tuple(paths),
         is_changed=bool(paths) or any(one.added or one.removed or one.changed for one in asked),
-        unsaved_entries=unsaved,
-        unsaved_seconds=seconds,
+        unsaved=find_unsaved(workspace),
         conflicts=find_conflicts(workspace),
         logs=len(workspace.logs.held()) - 1,
         buckets=asked,
@@ -150,19 +147,6 @@ def _ask(workspace: Workspace, version: datasets.DatasetVersion, environment: Ma
     return BucketStatus(
         dataset=version.label, url=url, added=changed[0], removed=changed[1], changed=changed[2], problem=problem
     )
-
-
-def _unsaved(workspace: Workspace) -> tuple[int | None, float | None]:
-    """Return how many entries are in no backup (that one was made need not be saved), and since how many seconds."""
-    database = workspace.views.database()
-    last = backups.last(database, "store")
-    if last is None:
-        return None, None
-    unsaved = workspace.ledger.size() - last.size - backups.count_from(database, last.size)
-    for sequenced in workspace.ledger.read(last.size) if unsaved > 0 else ():
-        if sequenced.event.kind != "backup.made":
-            return unsaved, max(0, workspace.clock.now_ns() - parse_rfc3339(sequenced.event.at)) / NS
-    return 0, 0.0
 
 
 def _differs(workspace: Workspace, files: PersonalFiles, path: Path, version: datasets.DatasetVersion) -> bool:

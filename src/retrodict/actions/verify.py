@@ -447,14 +447,21 @@ def _erased(workspace: Workspace) -> Iterator[Finding]:
                 yield Finding(level="altered", what=f"key {key}", message=message)
         if new:
             message = f"erased: what {len(new)} keys had sealed cannot be read any more; nothing of it is missing"
-            with contextlib.suppress(
-                RetrodictError, ValueError, KeyError, TypeError
-            ):  # what is altered is named elsewhere
-                open_ = sum(holder.state == "not confirmed" for holder in holders_now(workspace, sequenced))
-                if open_:
-                    message += f"; of {open_} more who held them that is not confirmed: `retrodict forget --status`"
+            message += _unconfirmed(workspace, sequenced)
             yield Finding(level="note", what=f"entry {number}", message=message)
         known.update(new)
+
+
+def _unconfirmed(workspace: Workspace, forgetting: Sequenced) -> str:
+    """Return by whom it is not confirmed that keys are destroyed; without keys nobody's word can be checked here."""
+    if workspace.state is None or workspace.state.wrapping_key is None:
+        return ""
+    with contextlib.suppress(RetrodictError, ValueError, KeyError, TypeError):  # what is altered is named elsewhere
+        held_by = holders_now(workspace, forgetting)
+        if unsure := sum(holder.state == "not confirmed" for holder in held_by):
+            who = f"{unsure} of {len(held_by)} places that held them"
+            return f"; not confirmed by {who}: `retrodict forget --status` names them"
+    return ""
 
 
 def _referenced(

@@ -363,8 +363,11 @@ def workspace(
                 refuse_without_keys(opened)
             elif opened.keyless is not None and not is_silent:
                 click.echo(f"retrodict: nothing can be opened or signed: {one_line(opened.keyless)}", err=True)
+            before = 0 if signer is None else opened.ledger.size()
             yield opened
             is_done = True
+            if signer is not None:
+                _say_unproved(opened, before)
             for note in opened.notes:
                 click.echo(f"retrodict: {one_line(note)}", err=True)
     except RetrodictError as error:
@@ -372,6 +375,27 @@ def workspace(
             raise
         # What was asked for has been read; only signing what others recorded has failed.
         click.echo(f"retrodict: nothing was signed: {one_line(error.message)}", err=True)
+
+
+def _say_unproved(workspace: Workspace, before: int) -> None:
+    """Say on stderr that what was recorded since entry `before` is signed, and that this proves nothing."""
+    from retrodict.actions.authorship import unproved  # loaded when asked for
+
+    with suppress(RetrodictError):  # what cannot be read is named elsewhere
+        because = unproved(workspace, before)
+        if because is not None:
+            click.echo(f"retrodict: what was recorded stays claimed: {one_line(because)}", err=True)
+
+
+def warn_unsaved(workspace: Workspace) -> None:
+    """Say on stderr that something has lain only here for a day or more."""
+    from retrodict.actions.unsaved import find_unsaved  # loaded when asked for
+    from retrodict.render.lines import unsaved
+
+    with suppress(RetrodictError):  # what cannot be read is named elsewhere
+        found = find_unsaved(workspace)
+        if found.entries and found.is_old:
+            click.echo(f"retrodict: {unsaved(found)}", err=True)
 
 
 def complete_reference(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:

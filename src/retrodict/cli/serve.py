@@ -67,4 +67,5 @@ def command(
 
     with door.workspace(writes=True) as workspace:
         tokens = Tokens.single(os.environ.get(token_env) or None) if token_file is None else Tokens.read(token_file)
+        door.warn_unsaved(workspace)
         serve(workspace, models, host=host, port=port, tokens=tokens, limits=limits, ready=ready)

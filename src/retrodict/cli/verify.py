@@ -58,6 +58,8 @@ def command(
                 signers=None if signers is None else door.read(signers).decode(errors="replace"),
                 progress=progress,
             )
+            if reference is None:
+                door.warn_unsaved(workspace)
     except IntegrityError as error:
         record = unreadable(error)
     door.show(record, as_json=as_json, text=text.verification)

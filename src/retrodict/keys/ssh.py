@@ -58,6 +58,8 @@ class SshPublicKey:
             if match is None or _Reader(blob).string().decode("ascii") != match["type"]:
                 raise FormatError("no key of its type")
         except (binascii.Error, UnicodeDecodeError, FormatError):
+            if "PRIVATE KEY" in line:  # nothing of which may be shown
+                raise FormatError("that is a private key, which is given to nobody") from None
             raise FormatError(f"not a public key of SSH (TYPE BASE64): {line.strip()[:80]!r}") from None
         return cls(f"{match['type']} {match['key']}")
 

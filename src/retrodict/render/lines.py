@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from retrodict.actions.add import Added
     from retrodict.actions.checkout import CheckedOut
     from retrodict.actions.status import BucketStatus, Status
+    from retrodict.actions.unsaved import Unsaved
 
 _UNCHANGED = "Everything is as it was versioned."
 
@@ -61,7 +62,8 @@ def status(record: Status) -> RenderableType:
         + (", read-only" if record.read_only else "")
     )
     key = [] if record.key is None else [f"The log's public key: {record.key}"]
-    if not record.unsaved_entries and not record.conflicts and not record.is_changed and not record.buckets:
+    warns = bool(record.unsaved.entries) and (record.unsaved.was_saved or record.unsaved.is_old)
+    if not warns and not record.conflicts and not record.is_changed and not record.buckets:
         return "\n".join([first, _UNCHANGED, *key])
     from rich.console import Group  # 30 ms
     from rich.text import Text
@@ -69,14 +71,8 @@ def status(record: Status) -> RenderableType:
     from retrodict.render.text import conflicts, table
 
     parts: list[RenderableType] = [Text(first)]
-    if record.unsaved_entries:
-        parts.append(
-            Text(
-                f"{count(record.unsaved_entries, 'entry is', 'entries are')} in no backup, the oldest for "
-                f"{duration(int((record.unsaved_seconds or 0) * 1e9))}: `retrodict backup to` a place saves them.",
-                style="bold",
-            )
-        )
+    if warns:
+        parts.append(Text(unsaved(record.unsaved), style="bold"))
     if record.conflicts:
         parts.append(conflicts(record.conflicts))
     if record.paths:
@@ -87,6 +83,18 @@ def status(record: Status) -> RenderableType:
         rows = [(b.problem or _bucket(b), b.url, b.dataset) for b in record.buckets]
         parts.append(table(["", "bucket", "version"], rows, wrap=[""]))
     return Group(*parts, *(Text(line, overflow="fold") for line in key))
+
+
+def unsaved(record: Unsaved) -> str:
+    """Render what is saved nowhere, as one sentence."""
+    for_long = f"the oldest for {duration(int(record.seconds * 1e9))}"
+    entries = count(record.entries, "entry", "entries")
+    if record.was_saved:
+        verbs = "is in no backup, and was" if record.entries == 1 else "are in no backup, and were"
+        return f"{entries} {verbs} pushed nowhere, {for_long}: `retrodict backup to` a place saves them."
+    verb = "exists" if record.entries == 1 else "exist"
+    where = f"{entries} {verb} only here, {for_long}"
+    return f"Never backed up: {where}: `retrodict backup to` a place (or `push`) saves them."
 
 
 def _bucket(asked: BucketStatus) -> str:

@@ -689,7 +689,7 @@ def _reach(record: Reach) -> list[RenderableType]:
     who = ", ".join(record.subjects) or "rows in files alone"
     of_files = f", {record.own_files} of files that hold nobody else" if record.own_files else ""
     lines = [
-        f"{who}: {record.keys} keys, {record.texts} of them of texts{of_files}",
+        f"{who}: {count(record.keys, 'key')}, {record.texts} of them of texts{of_files}",
         f"predictions     {_numbers(record.calls)}",
         f"about others    {_numbers(record.shared)}" + (": made again first" if record.shared else ""),
         f"kept together   {_numbers(record.joint)}" + (": erased for all of them" if record.joint else ""),
@@ -757,8 +757,8 @@ def forgotten(record: Forgotten) -> RenderableType:
     verdicts = [(entry, verdict) for entry, verdict in record.verdicts.items()]
     return Group(
         Text(
-            f"forgotten{'' if record.reach.is_whole else ', but for rows in files'}: {record.destroyed} keys destroyed"
-            f"  entry {record.index}"
+            f"forgotten{'' if record.reach.is_whole else ', but for rows in files'}: "
+            f"{count(record.destroyed, 'key')} destroyed  entry {record.index}"
         ),
         *_reach(record.reach),
         *([table(["shared", "made again before"], verdicts)] if verdicts else []),
@@ -773,7 +773,7 @@ def files_reach(record: FilesReach) -> RenderableType:
 def _files_reach(record: FilesReach) -> list[RenderableType]:
     learned = ": what they learned stays in them" if record.models else ""
     lines = [
-        f"{', '.join(record.references)}: {record.files} files, {record.keys} keys",
+        f"{', '.join(record.references)}: {count(record.files, 'file')}, {count(record.keys, 'key')}",
         f"versions        {', '.join(record.versions) or 'none'}",
         f"read by runs    {_numbers(record.runs)}",
         f"printed texts   {record.printed or 'none'}",
@@ -826,7 +826,8 @@ def forget_status(record: ForgetStatus) -> RenderableType:
 def files_forgotten(record: FilesForgotten) -> RenderableType:
     """Render `forget` of files."""
     return Group(
-        Text(f"forgotten: {record.destroyed} keys destroyed  entry {record.index}"), *_files_reach(record.reach)
+        Text(f"forgotten: {count(record.destroyed, 'key')} destroyed  entry {record.index}"),
+        *_files_reach(record.reach),
     )
 
 
@@ -850,13 +851,17 @@ def key_identity(record: Identity) -> RenderableType:
 
 def keys_shared(record: Shared) -> RenderableType:
     """Render `keys share`."""
-    return Text(f"{record.file}  {record.subjects} keys of people, {record.texts} of texts  entry {record.index}")
+    return Text(
+        f"{record.file}  {count(record.subjects, 'key')} of people, {record.texts} of texts  entry {record.index}"
+    )
 
 
 def keys_received(record: Received) -> RenderableType:
     """Render `keys receive`."""
     refused = f", {record.refused} refused: forgotten" if record.refused else ""
-    return Text(f"{record.keys} keys from {record.sender}, {record.new} of them new{refused}  entry {record.index}")
+    return Text(
+        f"{count(record.keys, 'key')} from {record.sender}, {record.new} of them new{refused}  entry {record.index}"
+    )
 
 
 def replayed(record: Replay) -> RenderableType:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from rich.console import Group, RenderableType
 from rich.text import Text
 
+from retrodict.kernel.words import count
 from retrodict.render.text import listing, table
 from retrodict.render.words import moment, who
 
@@ -46,7 +47,8 @@ def published(record: Published) -> RenderableType:
     """Render `log publish`."""
     lines = [
         f"{record.folder} shows {record.size} entries of {record.origin}, {record.size - record.before} of them new "
-        f"({record.files} files written)" + (f", cosigned by {', '.join(record.witnesses)}" if record.witnesses else "")
+        f"({count(record.files, 'file')} written)"
+        + (f", cosigned by {', '.join(record.witnesses)}" if record.witnesses else "")
     ]
     if record.key is not None:
         lines.append(f"Readers need the log's public key, by another way than the web server:\n{record.key}")
