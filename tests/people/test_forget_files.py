@@ -108,6 +108,11 @@ def test_a_forgotten_file_is_said_to_be_so_and_proofs_hold(workspace: Workspace,
         forget(workspace, "dataset:people.csv", reason="again", derived=True)
     (workspace.root / "people.csv").unlink()
     assert "people.csv" not in [item.path for item in status(workspace).paths]
+    states = []
+    for text in ("name,age\nann,71\n", "name,age\nbob,40\n"):
+        (workspace.root / "people.csv").write_text(text)
+        states += [item.state for item in status(workspace).paths if item.path == "people.csv"]
+    assert states == ["forgotten", "changed"]
 
 
 def test_what_was_derived_goes_with_it_when_that_is_asked_for(workspace: Workspace, model: Ran) -> None:

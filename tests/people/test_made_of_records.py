@@ -83,7 +83,17 @@ def test_what_was_made_of_a_persons_records_is_sealed_and_named(tmp_path: Path, 
         shown = io.StringIO()
         Console(file=shown, width=200).print(text.reach(found))
         assert "models trained  oldest@v1: what they learned stays" in shown.getvalue()
-        done = forget(workspace, "ann")
+        ring, sealed = workspace.keys, [str(sealed_key(workspace, file.digest)) for file in summed.outputs]
+        assert ring is not None
+        assert all(ring.holds(key) for key in sealed)
+        whole = reach(workspace, "ann", derived=True)
+        assert whole.keys == found.keys + whole.derived_keys
+        assert (whole.derived_keys > len(sealed), found.derived_keys) == (True, 0)
+        done = forget(workspace, "ann", derived=True)
+        assert not any(ring.holds(key) for key in sealed)
+        assert ring.find_subjects("bob")  # of whom it was, too
+        assert workspace.ledger.event(done.index).event.body["derived"] is True
+        assert done.destroyed == whole.keys
         roles = [edge.role for edge in workspace.ledger.event(done.index).event.uses]  # type: ignore[union-attr]
         assert roles.count("run") == roles.count("made-dataset-version") == 2
         assert roles.count("trained-model-version") == 1

@@ -21,6 +21,7 @@ from retrodict.workspace import (
     Workspace,
     destroy_forgotten,
     edges_or_list,
+    sealed_key,
 )
 
 
@@ -64,6 +65,8 @@ class Reach:
         unknown: The personal datasets of which it is not known whose rows they hold, wholly or in part.
         runs: The runs that read the person's records, files with rows of theirs, or what was made of these, by entry.
         derived: How many files they made that can be read; values of the person may stand in them.
+        derived_keys: How many keys of those files, and of what the runs printed, are destroyed too, where that is asked
+            for; the values of others in them go with them.
         made: The versions of datasets that are, or hold, what they made.
         trained: The model versions that were made of all that, through any chain of runs; what they learned stays.
         answers: How many predictions these have made.
@@ -88,6 +91,7 @@ class Reach:
     unknown: tuple[str, ...]
     runs: tuple[int, ...]
     derived: int
+    derived_keys: int
     made: tuple[str, ...]
     trained: tuple[str, ...]
     answers: int
@@ -130,13 +134,16 @@ class _Found:
     runs: tuple[EventId, ...]
 
 
-def reach(workspace: Workspace, identity: str) -> Reach:
+def reach(workspace: Workspace, identity: str, *, derived: bool = False) -> Reach:
     """Say what forgetting a person would reach; changes nothing.
+
+    Args:
+        identity, derived: As `forget`.
 
     Raises:
         UnknownSubjectError: Nobody here is called so.
     """
-    return _find(workspace, identity).reach
+    return _find(workspace, identity, derived).reach
 
 
 def forget(
@@ -144,6 +151,7 @@ def forget(
     identity: str,
     *,
     reason: str | None = None,
+    derived: bool = False,
     variables: Mapping[str, str] | None = None,
     uv_cache: Path | None = None,
     progress: Progress | None = None,
@@ -153,12 +161,14 @@ def forget(
     Args:
         identity: Who, as it stands in the field that models and files were declared with.
         reason: Why; sealed under a key of its own, so it should not name the person.
+        derived: Also what runs made of the person's rows and records and sealed, and what those runs printed: whole,
+            whoever else it is about.
         variables: The environment variables, for the replays; `uv_cache` where environments are built and kept.
 
     Raises:
         UnknownSubjectError: Nobody here is called so.
     """
-    found = _find(workspace, identity)
+    found = _find(workspace, identity, derived)
     verdicts: dict[int, str] = {}
     replays: list[EventId] = []
     first = Batch(workspace)
@@ -197,6 +207,7 @@ def forget(
             "rows": sum(held.rows for held in found.reach.datasets),
             "shared_rows": sum(held.shared_rows for held in found.reach.datasets),
             "answers": found.reach.answers,
+            "derived": derived,
             "holders": [holder.as_body() for holder in found.reach.holders],
         },
         reason=reason,
@@ -208,7 +219,7 @@ def forget(
     return Forgotten(reach=found.reach, verdicts=verdicts, destroyed=destroyed, event=event.id, index=index)
 
 
-def _find(workspace: Workspace, identity: str) -> _Found:
+def _find(workspace: Workspace, identity: str, with_derived: bool) -> _Found:
     subjects, held = people.found_anywhere(workspace, identity)
     names = {subject.subject for subject in subjects}
     calls = tuple(people.calls_about(workspace, names))
@@ -239,6 +250,13 @@ def _find(workspace: Workspace, identity: str) -> _Found:
             to_forget.append(version.version.label)
     written = [file.content for file in files]
     made = Reached(workspace, [*standing, *(listings - set(standing)), *written], in_streams)
+    made_of_it = list(made.derived(with_derived))
+    derived_keys = dict.fromkeys(
+        sealed_key(workspace, item.ref) or "" for item in made_of_it if item.state == "destroyed"
+    )
+    if with_derived:
+        derived_keys |= dict.fromkeys(made.printed)
+    keys += [key for key in derived_keys if key not in keys]
     holding = {version.version.event for version in held.versions}
     made_versions = [version for version in made.versions if version.event not in holding]
     versions = {str(about.sequenced.event.body.get("model")): about.sequenced.event.body for about in calls}
@@ -279,7 +297,8 @@ def _find(workspace: Workspace, identity: str) -> _Found:
         copies=tuple(_copies(workspace, set(standing))),
         unknown=held.unknown,
         runs=tuple(run.index for run in made.runs),
-        derived=sum(item.state in ("sealed", "in the clear") for item in made.derived(is_destroyed=False)),
+        derived=sum(item.state in ("sealed", "in the clear") for item in made_of_it),
+        derived_keys=len(derived_keys),
         made=tuple(version.label for version in made_versions),
         trained=tuple(version.label for version in made.models),
         answers=made.predictions,

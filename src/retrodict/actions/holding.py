@@ -17,6 +17,7 @@ from typing import Final, Literal
 
 from retrodict.kernel.errors import RetrodictError
 from retrodict.kernel.types import Digest, Edge, EntryNumber, EventId, Ref
+from retrodict.kernel.words import count
 from retrodict.keys import exchange
 from retrodict.ledger import Sequenced
 from retrodict.workspace import Batch, Workspace, forgettings, forgotten_keys, holders, open_text, sealed_text
@@ -176,7 +177,8 @@ class _Outside:
                     yield from self._copies(one, since)
                 case "subject.exported" if subjects & {str(name) for name in _names(body.get("subjects"))}:
                     rows = sum(n for n in (body.get("rows"), body.get("file_rows")) if isinstance(n, int))
-                    where = f"the file that was written then ({rows} rows, {body.get('records', 0)} records of streams)"
+                    records = count(int(str(body.get("records", 0))), "record")
+                    where = f"the file that was written then ({count(rows, 'row')}, {records} of streams)"
                     yield _holder("export", where, one)
                 case "backup.made" if body.get("what") != "store":  # that of a store holds no keys
                     if since is None or one.index > since:

@@ -19,7 +19,12 @@ _IN_AN_EVENT: Final = 500  # pseudonyms; more are told in further events
 
 
 class Look:
-    """One look: opens what is to be shown, and takes note of whose it is."""
+    """One look: opens what is to be shown, and takes note of whose it is.
+
+    Attributes:
+        how: Why what is personal is not shown where no look was asked for, and how to see it.
+        is_possible: A look can be recorded.
+    """
 
     def __init__(self, workspace: Workspace, what: What, *, caller: str | None = None) -> None:
         """Begin; `what` is it that shows them, and `caller` who looks, as they say, where it is not the agent."""
@@ -27,6 +32,9 @@ class Look:
         self._workspace = workspace
         self._what = what
         self._subjects: dict[str, None] = {}
+        self.how = "personal: " + (
+            "shown to whose token has the right `personal`" if what == "server" else "--subject or --unseal shows it"
+        )
         self.is_possible = not workspace.read_only and bool(workspace.agent)
 
     def encoded_row(self, kept: Kept, row: int) -> tuple[Encoded, int]:

@@ -333,7 +333,7 @@ class _Opener:
                 continue
             rows |= dict(zip(numbers, opened, strict=True)) if opened is not None else {}
             if opened is None:
-                gaps |= dict.fromkeys(numbers, "personal: --subject or --unseal shows it")
+                gaps |= dict.fromkeys(numbers, self._look.how)
         return _Values(
             rows=rows, owners=owners, gaps=gaps, wanted=None if self._subjects is None else frozenset(wanted)
         )

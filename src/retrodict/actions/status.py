@@ -23,11 +23,14 @@ from retrodict.workspace import Workspace, forgotten_by
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PathStatus:
-    """A dataset's file or folder, against its current version."""
+    """A dataset's file or folder, against its current version.
+
+    "forgotten": that version is, and what it held may still lie in the project, in the clear.
+    """
 
     path: str
     dataset: str
-    state: Literal["changed", "missing", "conflict", "unreadable"]
+    state: Literal["changed", "missing", "conflict", "unreadable", "forgotten"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,13 +104,16 @@ def status(workspace: Workspace, *, buckets: Mapping[str, str] | None = None) ->
         if not version.path:
             continue
         path = workspace.root / version.path
+        is_forgotten = version.key is not None and forgotten_by(workspace, version.key) is not None
         if not path.exists() and not path.is_symlink():
-            if version.key is not None and forgotten_by(workspace, version.key) is not None:
+            if is_forgotten:
                 continue  # nobody can bring it back
             paths.append(PathStatus(path=version.path, dataset=label, state="missing"))
             continue
         try:
-            if _differs(workspace, files, path, version):
+            if is_forgotten and (path.is_dir() or files.find_forgotten(path) is not None):
+                paths.append(PathStatus(path=version.path, dataset=label, state="forgotten"))
+            elif _differs(workspace, files, path, version):
                 paths.append(PathStatus(path=version.path, dataset=label, state="changed"))
         except (OSError, RetrodictError):
             paths.append(PathStatus(path=version.path, dataset=label, state="unreadable"))

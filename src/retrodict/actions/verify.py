@@ -29,6 +29,7 @@ from retrodict.kernel.note import Checkpoint, SignatureError, decode_checkpoint,
 from retrodict.kernel.protocols import Progress, Verifier
 from retrodict.kernel.receipt import decode_kept
 from retrodict.kernel.types import EntryNumber, EventId, Finding, Ref
+from retrodict.kernel.words import count
 from retrodict.ledger import Sequenced
 from retrodict.objects import digest_of
 from retrodict.predictions import personal
@@ -446,7 +447,9 @@ def _erased(workspace: Workspace) -> Iterator[Finding]:
                 message = f"entry {number} says that it is destroyed, and it is held here"
                 yield Finding(level="altered", what=f"key {key}", message=message)
         if new:
-            message = f"erased: what {len(new)} keys had sealed cannot be read any more; nothing of it is missing"
+            message = (
+                f"erased: what {count(len(new), 'key')} had sealed cannot be read any more; nothing of it is missing"
+            )
             message += _unconfirmed(workspace, sequenced)
             yield Finding(level="note", what=f"entry {number}", message=message)
         known.update(new)

@@ -58,16 +58,21 @@ def command(
         sys.exit(0 if record.is_confirmed else 1)
     if (reference is None) == (subject is None):
         raise click.UsageError("name either a personal file (dataset:NAME) or a person (--subject ID)")
-    if subject is not None and (files or all_versions or derived):
-        raise click.UsageError("--file, --all-versions and --derived are for files, not for a person")
+    if subject is not None and (files or all_versions):
+        raise click.UsageError("--file and --all-versions are for files, not for a person")
     with door.workspace(writes=True) as workspace, door.progress("forgetting") as progress:
         if subject is not None:
             if not yes:
-                _ask(lambda: door.show(forget.reach(workspace, subject), as_json=as_json, text=text.reach))
+                _ask(
+                    lambda: door.show(
+                        forget.reach(workspace, subject, derived=derived), as_json=as_json, text=text.reach
+                    )
+                )
             person = forget.forget(
                 workspace,
                 subject,
                 reason=reason,
+                derived=derived,
                 variables=os.environ,
                 uv_cache=door.cache_root() / "environments",
                 progress=progress,

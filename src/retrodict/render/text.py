@@ -716,13 +716,11 @@ def _reach(record: Reach) -> list[RenderableType]:
         lines.append(f"not known       whose rows stand in {names}")
     lines += [f"in the clear    {path}: delete it, or the rows in it, yourself" for path in record.copies]
     parts: list[RenderableType] = [Text("\n".join(lines))]
-    if record.derived and record.datasets:
-        parts.append(
-            Text("Rows may stand in what was made of them, too: `forget dataset:NAME --derived` destroys that.")
-        )
+    if record.derived_keys:
+        derived = count(record.derived_keys, "key")
+        parts.append(Text(f"What was made of them and printed goes, too, whoever else it is about: {derived}."))
     elif record.derived:
-        hint = "`retrodict show RUN` names it, `retrodict forget b3-... --reason ...` destroys it."
-        parts.append(Text(f"Values may stand in what was made of them, too: {hint}"))
+        parts.append(Text("Values may stand in what was made of them, too: --derived destroys what of that is sealed."))
     if record.datasets:
         held_rows = [(held.reference, held.rows, _fate(held.rows, held.shared_rows)) for held in record.datasets]
         parts.append(table(["version", "rows", "what becomes of them"], held_rows))
