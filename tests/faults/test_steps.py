@@ -20,7 +20,7 @@ from retrodict.testing.faults import SCENARIOS
 
 SAMPLED = (  # every so manieth step; of the longer scenarios, which have hundreds, half as many
     (17, ("rotate", "register", "run", "push", "pull")),
-    (23, ("backup", "restore", "copy")),
+    (23, ("backup", "restore", "copy", "forget")),
     (37, ("init", "record", "stream", "views")),
 )
 

@@ -462,7 +462,7 @@ def _unconfirmed(workspace: Workspace, forgetting: Sequenced) -> str:
     with contextlib.suppress(RetrodictError, ValueError, KeyError, TypeError):  # what is altered is named elsewhere
         held_by = holders_now(workspace, forgetting)
         if unsure := sum(holder.state == "not confirmed" for holder in held_by):
-            who = f"{unsure} of {len(held_by)} places that held them"
+            who = f"{unsure} of {count(len(held_by), 'place')} that held them"
             return f"; not confirmed by {who}: `retrodict forget --status` names them"
     return ""
 

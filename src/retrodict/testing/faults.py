@@ -35,12 +35,15 @@ from typing import Any, Literal, TypeVar
 
 import apsw
 
+from retrodict.actions import keys
 from retrodict.actions.add import add
 from retrodict.actions.backing import open_place
 from retrodict.actions.backup import backup
 from retrodict.actions.backup_keys import backup_keys
 from retrodict.actions.clone import clone
 from retrodict.actions.dispute import dispute
+from retrodict.actions.export import export
+from retrodict.actions.forget import forget
 from retrodict.actions.init import init
 from retrodict.actions.open import open_workspace
 from retrodict.actions.predict import predict
@@ -64,6 +67,7 @@ from retrodict.workspace import Workspace, publish
 Way = Literal["lost", "landed", "torn", "refused"]
 WAYS: tuple[Way, ...] = ("lost", "landed", "torn", "refused")
 DIED = 86  # the exit code of a process that died at its step
+_ELSEWHERE = "x25519:0i8ALvUnUmNtNGXQBHBWXBMFgSgtBuO8KDRwFGZqwwM="
 
 T = TypeVar("T")
 Tell = Callable[[Workspace], None]
@@ -291,6 +295,19 @@ def _pull(folder: Path, tell: Tell) -> None:
         workspace.views.database()
 
 
+def _forget(folder: Path, tell: Tell) -> None:
+    """A person whose keys were given away is forgotten, and so says the log."""
+    (folder / "project" / "people.csv").write_text("who,age\nann,30\n")
+    with _opened(folder) as workspace:
+        add(workspace, [folder / "project" / "people.csv"], subject="who")
+        export(workspace, "ann")
+        tell(workspace)
+        keys.share(workspace, _ELSEWHERE, folder / "for.keys")
+        tell(workspace)
+        forget(workspace, "ann")
+        tell(workspace)
+
+
 SCENARIOS: dict[str, Callable[[Path, Tell], None]] = {
     "init": _init,
     "record": _record,
@@ -304,6 +321,7 @@ SCENARIOS: dict[str, Callable[[Path, Tell], None]] = {
     "copy": _copy,
     "push": _push,
     "pull": _pull,
+    "forget": _forget,
 }
 
 
