@@ -12,7 +12,7 @@ from tests.remotes.conftest import Person, ada, bob, hub
 from retrodict.actions import table_change
 from retrodict.actions.backup_keys import backup_keys
 from retrodict.actions.export import export
-from retrodict.actions.forget import forget
+from retrodict.actions.forget import forget, reach
 from retrodict.actions.forget_status import forget_status
 from retrodict.actions.keys import identity
 from retrodict.actions.show import show
@@ -150,8 +150,9 @@ def test_a_backup_of_keys_is_confirmed_once_a_later_one_has_removed_it(ada: Pers
     begun(ada)
     sticks = {name: open_remote(str(tmp_path / name)) for name in ("first", "second")}
     with ada.open() as workspace:
-        for stick in sticks.values():
+        for stick in (*sticks.values(), *sticks.values()):
             backup_keys(workspace, stick, b"pass")
+        assert [one.kind for one in reach(workspace, "ann").holders] == ["workspace", "backup", "backup"]
         export(workspace, "ann")
         forget(workspace, "ann")
     named = {f"backup {stick.place}": "not confirmed" for stick in sticks.values()}

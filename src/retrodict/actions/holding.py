@@ -23,6 +23,8 @@ from retrodict.ledger import Sequenced
 from retrodict.workspace import Batch, Workspace, forgettings, forgotten_keys, holders, open_text, sealed_text
 
 _IN_ENTRY: Final = 200  # names; more of them are listed in an object
+_CLONES: Final = ("keys.shared", "keys.received", "workspace.copied", "keys.destroyed")
+_OTHERS: Final = ("subject.exported", "backup.made")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,7 +68,7 @@ def holders_of(
         since: The entry before which there were none of them.
     """
     own = Holder(kind="workspace", where=str(workspace.folder), event=None, entry=None, state="confirmed")
-    outside = _Outside(workspace)
+    outside = _Outside(workspace, (*_CLONES, *_OTHERS))
     return (own, *outside.holders(keys, subjects or set(), since))
 
 
@@ -90,7 +92,7 @@ def holders_now(workspace: Workspace, forgetting: Sequenced) -> tuple[Holder, ..
         entry=None,
         state="confirmed" if is_gone else "not confirmed",
     )
-    outside = _Outside(workspace)
+    outside = _Outside(workspace, (*_CLONES, *_OTHERS))
     found = [
         outside.confirmed(holder, forgetting.event.id)
         for holder in outside.holders(keys, subjects, None)
@@ -114,7 +116,7 @@ def confirm_destroyed(workspace: Workspace) -> None:
     asked = forgettings(workspace)
     if not asked:
         return
-    outside = _Outside(workspace)
+    outside = _Outside(workspace, _CLONES)
     done = {str(one.event.body["forgotten"]) for one in outside.destroyed if not _is_of_another(one)}
     batch, is_any = Batch(workspace), False
     for index in asked:
@@ -146,9 +148,9 @@ def confirm_destroyed(workspace: Workspace) -> None:
 class _Outside:
     """What the logs say of keys and values in other places."""
 
-    def __init__(self, workspace: Workspace) -> None:
+    def __init__(self, workspace: Workspace, kinds: Sequence[str]) -> None:
         self._workspace = workspace
-        self._events = [workspace.logs.event(index) for index in holders(workspace)]
+        self._events = [workspace.logs.event(index) for index in holders(workspace, kinds)]
         self.destroyed = [one for one in self._events if one.event.kind == "keys.destroyed"]
         self._copied = [one for one in self._events if one.event.kind == "workspace.copied"]
 
@@ -177,11 +179,13 @@ class _Outside:
                     yield from self._copies(one, since)
                 case "subject.exported" if subjects & {str(name) for name in _names(body.get("subjects"))}:
                     rows = sum(n for n in (body.get("rows"), body.get("file_rows")) if isinstance(n, int))
-                    records = count(int(str(body.get("records", 0))), "record")
+                    told = body.get("records")
+                    records = count(told if isinstance(told, int) else 0, "record")
                     where = f"the file that was written then ({count(rows, 'row')}, {records} of streams)"
                     yield _holder("export", where, one)
-                case "backup.made" if body.get("what") != "store":  # that of a store holds no keys
-                    if since is None or one.index > since:
+                case "backup.made":
+                    # Of one that is gone already nothing needs to be said: others make one a minute.
+                    if since is None or (one.index > since and self._removal(one) is None):
                         place = open_text(self._workspace, sealed_text(body.get("destination"))) or "a backup"
                         yield _holder("backup", place, one)
 
@@ -197,18 +201,7 @@ class _Outside:
             case "clone":
                 found = next((one for one in said if self._is_by(one, holder.where)), None)
             case "backup":
-                file = named.event.body.get("file")
-                later = (one for one in self._events if one.event.kind == "backup.made")
-                found = next(
-                    (
-                        one
-                        for one in later
-                        if file is not None
-                        and file in _names(one.event.body.get("removed"))
-                        and self._origin(one) == self._origin(named)
-                    ),
-                    None,
-                )
+                found = self._removal(named)
         if found is None:
             return holder
         return replace(holder, state="confirmed", confirmed=found.index, at=found.event.at)
@@ -232,6 +225,18 @@ class _Outside:
                 for item in _names(said.event.body.get("proofs"))
             )
         return False
+
+    def _removal(self, backup: Sequenced) -> Sequenced | None:
+        """Return the later backup of keys that has removed one."""
+        return self._removals.get((self._origin(backup), str(backup.event.body.get("file"))))
+
+    @cached_property
+    def _removals(self) -> dict[tuple[str, str], Sequenced]:
+        return {
+            (self._origin(one), str(file)): one
+            for one in self._events
+            for file in _names(one.event.body.get("removed"))
+        }
 
     def _copies(self, copied: Sequenced, since: int | None) -> Iterator[Holder]:
         body, own = copied.event.body, self._workspace.ledger.origin

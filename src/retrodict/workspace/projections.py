@@ -84,7 +84,7 @@ class PersonalProjection:
         "WITHOUT ROWID",
         "personal_forgettings": "CREATE TABLE personal_forgettings (entry INTEGER PRIMARY KEY)",
         "personal_files": "CREATE TABLE personal_files (ref TEXT PRIMARY KEY, key TEXT NOT NULL) WITHOUT ROWID",
-        "personal_given": "CREATE TABLE personal_given (entry INTEGER PRIMARY KEY)",
+        "personal_given": "CREATE TABLE personal_given (entry INTEGER PRIMARY KEY, kind TEXT NOT NULL)",
     }
     indexes: Sequence[str] = ()
 
@@ -93,8 +93,8 @@ class PersonalProjection:
         body = entry.event.body
         for ref, key in sealed_objects(body, blob):
             db.execute("INSERT OR IGNORE INTO personal_files VALUES (?, ?)", (ref, key))
-        if entry.event.kind in _GIVING:
-            db.execute("INSERT INTO personal_given VALUES (?)", (entry.index,))
+        if entry.event.kind in _GIVING and body.get("what") != "store":  # a backup of that holds no keys
+            db.execute("INSERT INTO personal_given VALUES (?, ?)", (entry.index, entry.event.kind))
         if entry.event.kind in _FORGETTING:
             db.execute("INSERT INTO personal_forgettings VALUES (?)", (entry.index,))
             rows = [(key, entry.index) for key in forgotten_keys(body, blob)]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import json
+from collections.abc import Iterable, Sequence
 
 from retrodict.kernel.errors import FormatError
 from retrodict.kernel.types import Digest, EntryNumber, SealedText
@@ -70,9 +71,10 @@ def sealed_key(workspace: Workspace, content: Digest) -> str | None:
     return None if row is None else str(row[0])
 
 
-def holders(workspace: Workspace) -> list[int]:
-    """Return the entries that say that keys, or personal values, lie in another place too, or no longer do."""
-    return _entries(workspace, "SELECT entry FROM personal_given ORDER BY entry")
+def holders(workspace: Workspace, kinds: Sequence[str]) -> list[int]:
+    """Return the entries of these kinds that say that keys, or values, lie in another place too, or no longer do."""
+    query = "SELECT entry FROM personal_given WHERE kind IN (SELECT value FROM json_each(?)) ORDER BY entry"
+    return _entries(workspace, query, json.dumps(list(kinds)))
 
 
 def forgettings(workspace: Workspace) -> list[int]:
@@ -80,8 +82,8 @@ def forgettings(workspace: Workspace) -> list[int]:
     return _entries(workspace, "SELECT entry FROM personal_forgettings ORDER BY entry")
 
 
-def _entries(workspace: Workspace, query: str) -> list[int]:
-    return [EntryNumber(str(row[0])) for row in workspace.views.database().execute(query).fetchall()]
+def _entries(workspace: Workspace, query: str, *values: str) -> list[int]:
+    return [EntryNumber(str(row[0])) for row in workspace.views.database().execute(query, values).fetchall()]
 
 
 def destroy_forgotten(workspace: Workspace, named: Iterable[str] = ()) -> int:
