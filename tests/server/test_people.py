@@ -57,6 +57,12 @@ def read(running: Running, reference: str, token: str) -> Any:
     return running.client.get(f"/v1/predictions/{reference}", headers={"authorization": f"Bearer {token}"})
 
 
+def test_metadata_list_the_tensor_that_says_whom_a_row_is_about(running: Running) -> None:
+    listed = {name: running.client.get(f"/v2/models/{name}").json()["inputs"] for name in ("score", "sums")}
+    assert [one["name"] for one in listed["score"]] == ["age", "city", "customer"]
+    assert listed["sums"] == [{"name": "customer", "datatype": "BYTES", "shape": [-1]}]
+
+
 def test_personal_values_are_shown_only_to_a_token_with_that_right(running: Running) -> None:
     answer = running.infer("score", asked(("ann", 30, "Rome"), ("bob", 40, "Oslo")), authorization="Bearer p")
     reference = answer.json()["parameters"]["prediction"]

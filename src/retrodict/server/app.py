@@ -259,13 +259,17 @@ class App:
         ready = self._service.ready(reference)
         signature = ready.signature
         versions = records.versions(self._service.workspace.views.database(), ready.version.name)
+        inputs = tensors.describe(None if signature is None else signature.inputs, "input")
+        personal = ready.version.personal
+        if personal is not None and personal.subject not in [tensor["name"] for tensor in inputs]:
+            inputs.append({"name": personal.subject, "datatype": "BYTES", "shape": [-1]})  # whom each row is about
         return _Reply(
             200,
             {
                 "name": name,
                 "versions": [str(v.version) for v in versions],
                 "platform": ready.version.flavor,
-                "inputs": tensors.describe(None if signature is None else signature.inputs, "input"),
+                "inputs": inputs,
                 "outputs": tensors.describe(None if signature is None else signature.outputs, "output"),
                 "parameters": {"answers": ready.version.label, "row_wise": ready.is_row_wise},
             },
