@@ -32,5 +32,7 @@ if [ ${#missing[@]} -gt 0 ]; then
     echo "Not installed, and no way to install them here: ${missing[*]}; the tests that need them are skipped." >&2
   fi
 fi
-# Work is stolen, not dealt: the tests of a file stay together, so that what they share is made once.
-exec "$bin/python" -m pytest -n "${WORKERS:-2}" --dist worksteal "$@"
+unset PYTHONDONTWRITEBYTECODE # what one process has compiled serves hundreds of others
+# Work is stolen, not dealt: the tests of a file stay together, so that what they share is made once. There is one process
+# more than processors, as some always wait: for a server to start, for a writer to be killed.
+exec bash tests/memory.sh "$bin/python" -m pytest -n "${WORKERS:-$(($(nproc) + 1))}" --dist worksteal "$@"

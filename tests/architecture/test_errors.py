@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import importlib
 import pkgutil
 import re
@@ -56,6 +57,7 @@ def test_a_section_says_what_to_do(slug: str) -> None:
     assert "**What to do.**" in text
 
 
+@functools.cache
 def _raises() -> dict[str, list[tuple[str, ast.Call]]]:
     """Every call of an error's class: by the class's name, where, and the call."""
     names = {error.__name__ for error in ERRORS}
@@ -69,7 +71,6 @@ def _raises() -> dict[str, list[tuple[str, ast.Call]]]:
     return found
 
 
-RAISES = _raises()
 # Their words are all that there is to say: what was asked for stands in the message.
 GENERAL = {"RetrodictError", "UsageError", "UnavailableError", "StoreError"}
 
@@ -83,7 +84,7 @@ def test_an_error_says_what_to_do(error: type[RetrodictError]) -> None:
         source = ast.unparse(_class(error))
         assert "hint=" in source or "self.hint" in source, "neither the class nor its constructor has a hint"
     else:
-        bare = [where for where, call in RAISES[error.__name__] if all(k.arg != "hint" for k in call.keywords)]
+        bare = [where for where, call in _raises()[error.__name__] if all(k.arg != "hint" for k in call.keywords)]
         assert bare == []
 
 
@@ -99,7 +100,7 @@ def _class(error: type[RetrodictError]) -> ast.ClassDef:
 def test_every_error_is_raised_somewhere(error: type[RetrodictError]) -> None:
     """An error that nothing raises is a section of the manual that misleads."""
     if not error.__subclasses__():
-        assert RAISES[error.__name__]
+        assert _raises()[error.__name__]
 
 
 def test_every_option_that_a_hint_or_the_page_names_exists() -> None:

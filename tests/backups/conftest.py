@@ -126,7 +126,7 @@ def proxied(server: S3, adapt: Callable[[bytes], bytes] | None = None) -> Iterat
                 head += data
             fault = server.strikes(head.split(b"\r\n", 1)[0])
             if fault == "stall":
-                time.sleep(3)
+                time.sleep(0.5)  # then it hangs up
                 return
             if fault == "503":
                 self.request.sendall(b"HTTP/1.1 503 Slow Down\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
@@ -161,7 +161,7 @@ def proxied(server: S3, adapt: Callable[[bytes], bytes] | None = None) -> Iterat
 
     with Server(("127.0.0.1", server.proxy), Proxy) as proxy:
         server.proxy = proxy.server_address[1]
-        threading.Thread(target=proxy.serve_forever, daemon=True).start()
+        threading.Thread(target=proxy.serve_forever, args=(0.02,), daemon=True).start()
         yield server
         proxy.shutdown()
 

@@ -29,6 +29,7 @@ def test_every_scenario_is_sampled() -> None:
     assert sorted(scenario for _, scenarios in SAMPLED for scenario in scenarios) == sorted(SCENARIOS)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("every", "scenarios"), SAMPLED)
 def test_a_step_that_fails_loses_nothing_that_was_acknowledged(every: int, scenarios: tuple[str, ...]) -> None:
     # In a process of its own: scenarios are forked from it, and nothing there may have a store open.

@@ -124,7 +124,8 @@ def carry_out(recipe: Recipe, folder: Path, *, environment: Mapping[str, str], c
 
 def is_shared(access: Access) -> bool:
     """Say whether a file belongs to the machine, as a time zone does, and not to anybody's project."""
-    return access.path.startswith((b"/etc/", b"/usr/", b"/lib", b"/opt/", b"/sys/", b"/proc/", b"/dev/"))
+    machine = (b"/etc/", b"/usr/", b"/lib", b"/opt/", b"/sys/", b"/proc/")
+    return access.path.startswith(machine) or capture.is_device(access.path)
 
 
 def read_recipe(workspace: Workspace, digest: Digest) -> Recipe:

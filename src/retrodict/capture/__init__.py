@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from retrodict.capture.environment import EnvironmentFacts, interpreter, snapshot_environment
     from retrodict.capture.errors import CaptureUnavailableError, InterpreterError, NoCommandError
     from retrodict.capture.facts import Access, Capture, Inherited, Program, Resources
-    from retrodict.capture.ignore import DEFAULT_IGNORE, Ignore
+    from retrodict.capture.ignore import DEFAULT_IGNORE, Ignore, is_device
     from retrodict.capture.recorder import recover, supervise
     from retrodict.capture.seccomp import SPOOL_NAME
 
@@ -32,6 +32,7 @@ _HOMES = {
     "Resources": "facts",
     "SPOOL_NAME": "seccomp",
     "interpreter": "environment",
+    "is_device": "ignore",
     "recover": "recorder",
     "snapshot_code": "code",
     "snapshot_environment": "environment",
@@ -55,6 +56,7 @@ __all__ = [
     "Program",
     "Resources",
     "interpreter",
+    "is_device",
     "recover",
     "snapshot_code",
     "snapshot_environment",

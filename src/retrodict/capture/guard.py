@@ -34,7 +34,7 @@ from typing import NoReturn
 from retrodict.capture import records as r
 from retrodict.capture.command import Command
 from retrodict.capture.files import Status, of, status
-from retrodict.capture.ignore import Ignore
+from retrodict.capture.ignore import Ignore, is_device
 from retrodict.capture.memory import ProcessMemory, UnreadableError, socket_address
 from retrodict.capture.preserve import Preserver
 from retrodict.capture.spool import BEAT, DONE, DUMB, NOTIFICATION_BYTES, STALLS, TOUCHING, Spool, parse
@@ -698,7 +698,7 @@ class Worker:
 def _is_kernel_interface(path: bytes) -> bool:
     if path[:1] != b"/":
         return True
-    return path[:6] == b"/proc/" or path[:5] == b"/sys/" or (path[:5] == b"/dev/" and path[:9] != b"/dev/shm/")
+    return path[:6] == b"/proc/" or path[:5] == b"/sys/" or is_device(path)
 
 
 def _work(watch: Watch, keeper: int | None, *, took_over: bool = False, stalled: bool = False) -> NoReturn:

@@ -17,7 +17,7 @@ class Ignore:
     """Rules over absolute paths, as bytes. The first that applies holds: noise, then environment, then a fact.
 
     Attributes:
-        noise_prefixes: Devices and kernel interfaces. /dev/shm holds files like any other.
+        noise_prefixes: Kernel interfaces; devices are noise, too.
         noise_parts: Caches, the insides of git and retrodict, its keys: a part of the path between two slashes.
         noise_suffixes: Endings of names that are caches.
         environment_prefixes: The system's folders. Nothing under `project` belongs to the system.
@@ -26,7 +26,7 @@ class Ignore:
         project: The folder of the run, without a slash at its end.
     """
 
-    noise_prefixes: tuple[bytes, ...] = (b"/proc/", b"/sys/", b"/dev/")
+    noise_prefixes: tuple[bytes, ...] = (b"/proc/", b"/sys/")
     noise_parts: tuple[bytes, ...] = (
         b"/__pycache__/",
         b"/.cache/",
@@ -78,7 +78,7 @@ class Ignore:
 
     def is_noise(self, path: bytes) -> bool:
         """Say whether a path is left out altogether."""
-        if path.startswith(self.noise_prefixes) and not path.startswith(b"/dev/shm/"):
+        if path.startswith(self.noise_prefixes) or is_device(path):
             return True
         return path.endswith(self.noise_suffixes) or any(part in path for part in self.noise_parts)
 
@@ -95,3 +95,8 @@ class Ignore:
 
 
 DEFAULT_IGNORE = Ignore()
+
+
+def is_device(path: bytes) -> bool:
+    """Say whether a path is one of a device. /dev/shm holds files like any other folder."""
+    return path.startswith(b"/dev/") and not path.startswith(b"/dev/shm/")

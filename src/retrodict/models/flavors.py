@@ -10,6 +10,7 @@ import importlib
 import json
 import platform
 import shutil
+import sys
 import types
 import zipfile
 from collections.abc import Callable, Mapping
@@ -409,7 +410,9 @@ def torch_answer(torch: Any, module: Any, threads: int) -> Loaded:
     A frame is one matrix, a mapping arguments by name, anything else one array; floats are given in the width of the
     module's own numbers.
     """
-    torch.use_deterministic_algorithms(True, warn_only=True)
+    torch.set_deterministic_debug_mode("warn")
+    if "torch._inductor" in sys.modules:  # the module compiles; to load it for the sake of its settings takes 5 s
+        torch.use_deterministic_algorithms(True, warn_only=True)
     numbers = next((p.dtype for p in getattr(module, "parameters", list)() if p.is_floating_point()), torch.float32)
 
     def tensor(value: Any) -> Any:

@@ -41,7 +41,7 @@ from retrodict.workspace import Workspace, publish
 
 AGENT = "Ada <ada@example.org>"
 MODEL = "def predict(x):\n    return x * 2\n"
-LIFE_S = (0.0, 0.25)  # a writer lives so long after it has begun
+LIFE_S = (0.0, 0.15)  # a writer lives so long after it has begun
 ASK = json.dumps({"inputs": [{"name": "x", "shape": [1], "datatype": "INT64", "data": [21]}]})
 
 Tell = Callable[[EventId], None]

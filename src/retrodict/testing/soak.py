@@ -157,7 +157,7 @@ def main() -> None:
     result = soak(folder, seconds)
     shutil.rmtree(folder)
     print(result)
-    flat = result.memory_bytes[1] < 1.1 * result.memory_bytes[0] + 10e6 and result.handles[1] <= result.handles[0] + 5
+    flat = result.memory_bytes[1] < 1.05 * result.memory_bytes[0] + 5e6 and result.handles[1] <= result.handles[0] + 2
     sys.exit(0 if flat and not result.findings else 1)
 
 
