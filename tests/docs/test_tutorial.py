@@ -11,6 +11,7 @@ import pytest
 PAGE = Path(__file__).parents[2] / "docs" / "tutorial.md"
 
 
+@pytest.mark.long
 def test_every_command_of_the_tutorial_prints_what_is_shown(
     tmp_path: Path, newcomer: dict[str, str], follow_page: Callable[[str, Path, Mapping[str, str]], str]
 ) -> None:
