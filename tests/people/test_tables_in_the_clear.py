@@ -19,7 +19,7 @@ from retrodict.actions import forget, looks, table_alter, table_approve, table_c
 from retrodict.actions.tabling import Policy, table_named
 from retrodict.actions.verify import verify
 from retrodict.kernel.errors import UsageError
-from retrodict.tables import folding, lines, records, upkeep
+from retrodict.tables import folding, lines, queries, upkeep
 from retrodict.tables.changes import Change, How
 from retrodict.tables.errors import SealedRecordsError
 from retrodict.testing.commands import Commands
@@ -202,7 +202,7 @@ def test_a_table_about_people_is_what_a_dict_is_and_goes_on_after_forgetting(
             continue
         states.append(dict(model))
         if step == 12:
-            upkeep.snapshot(workspace, records.tables(workspace.views.database(), "t")[0])
+            upkeep.snapshot(workspace, queries.tables(workspace.views.database(), "t")[0])
     for number, state in enumerate(states, 1):
         found = {row[key]: row for row in table.at(f"v{number}").to_list()}
         assert found == state
@@ -219,7 +219,7 @@ def test_a_table_about_people_is_what_a_dict_is_and_goes_on_after_forgetting(
     table.delete(left[0][key])
     table.revert(f"v{len(states)}", left[0][key])
     assert left[0] in table.at().to_list()
-    log = lines.own_log(workspace, records.tables(workspace.views.database(), "t")[0])
+    log = lines.own_log(workspace, queries.tables(workspace.views.database(), "t")[0])
     folding.append(workspace, log.table, [Change(op="truncate")], How(verb="capture"))
     assert table.at().to_list() == []
     assert verify(workspace).answer == "yes"
@@ -252,7 +252,7 @@ def test_changes_about_people_wait_for_approval_sealed(workspace: Workspace) -> 
     table = people_of(workspace, policy=Policy(approval=True), personal=["age"])
     grace = dataclasses.replace(workspace, agent="Grace")
     first = table.put([{"id": 1, "who": "ann", "age": AGE}, {"id": 2, "who": "bob", "age": 40}], how=f"age is {AGE}")
-    (proposal,) = records.proposals(workspace.views.database(), table_named(workspace, "t").stream)
+    (proposal,) = queries.proposals(workspace.views.database(), table_named(workspace, "t").stream)
     kept = workspace.objects.get(proposal.payload)
     assert AGE.to_bytes(8, "little") not in kept
     assert b"ann" not in kept

@@ -18,7 +18,7 @@ from tests.streams.conftest import append
 
 from retrodict.actions import stream_append, streams
 from retrodict.kernel import canonical
-from retrodict.streams import Format, records
+from retrodict.streams import Format, queries
 from retrodict.streams.formats import cells, rows
 from retrodict.workspace import Workspace
 
@@ -29,8 +29,8 @@ def test_the_example_is_what_is_written(workspace: Workspace) -> None:
     segment, lines = re.findall(r"^```(?:json)?\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)[:2]
     streams.create(workspace, "clicks")
     append(workspace, "clicks", lines.encode())
-    (stream,) = records.streams(workspace.views.database())
-    found = records.last(workspace.views.database(), stream.event, "")
+    (stream,) = queries.streams(workspace.views.database())
+    found = queries.last(workspace.views.database(), stream.event, "")
     assert found is not None
     assert workspace.objects.get(found.segment) == canonical.encode(json.loads(segment))
 

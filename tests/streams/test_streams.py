@@ -28,7 +28,7 @@ from retrodict.kernel import merkle
 from retrodict.kernel.errors import AlteredObjectError, FormatError, UnknownReferenceError, UsageError
 from retrodict.kernel.types import Digest
 from retrodict.render.json import to_json
-from retrodict.streams import records
+from retrodict.streams import queries, records
 from retrodict.streams.formats import BLOCK, cells
 from retrodict.streams.segment import Segment, grow, leaves, root_of
 from retrodict.testing.stores import patch
@@ -270,7 +270,7 @@ def test_compaction_changes_no_offset_and_no_digest(workspace: Workspace) -> Non
     append(workspace, "s", lines(3, at))
     assert streams.check(workspace, "s").answer == "yes"
     stream_append.compact(workspace, "s", at_least=100_000)
-    assert len(rooms.Line(workspace, records.streams(workspace.views.database(), "s")[0]).places(0, at + 3)) == 1
+    assert len(rooms.Line(workspace, queries.streams(workspace.views.database(), "s")[0]).places(0, at + 3)) == 1
     assert read(workspace, "s") == [*values, *(json.loads(line) for line in lines(3, at).splitlines())]
     assert stream_append.compact(workspace, "s").segments == ()
     assert verify(workspace).findings == () or all(f.level == "unprotected" for f in verify(workspace).findings)
@@ -308,7 +308,7 @@ def test_a_log_that_says_another_digest_is_found(workspace: Workspace) -> None:
     created = streams.create(workspace, "s")
     first = append(workspace, "s", lines(5))
     batch = Batch(workspace)
-    line = rooms.Line(workspace, records.streams(workspace.views.database(), "s")[0])
+    line = rooms.Line(workspace, queries.streams(workspace.views.database(), "s")[0])
     (place,) = line.places(0, 5)
     segment = Segment.decode(workspace.objects.get(place.segment))
     claimed = dataclasses.replace(segment, start=5, stop=10)
@@ -364,7 +364,7 @@ def test_an_append_by_another_log_begins_a_branch_that_its_owner_merges(workspac
     streams.create(workspace, "s")
     append(workspace, "s", lines(1500))
     batch = Batch(workspace)
-    stream = records.streams(workspace.views.database(), "s")[0]
+    stream = queries.streams(workspace.views.database(), "s")[0]
     batch.event("stream.moved", uses=(), makes=(), body=records.moved_body(stream=stream.event, owner="other.log/1"))
     batch.append()
     done = append(workspace, "s", lines(5, 9000))

@@ -28,6 +28,7 @@ from retrodict.actions.verify import verify
 from retrodict.kernel.errors import RetrodictError, UnknownReferenceError, UsageError
 from retrodict.kernel.types import Edge, Ref
 from retrodict.tables import appending, conflicts, files, folding, lines, proposals
+from retrodict.tables import queries as table_queries
 from retrodict.tables import records as table_records
 from retrodict.tables.changes import Change, ChangeSet, Source
 from retrodict.tables.errors import (
@@ -410,7 +411,7 @@ def test_a_change_that_nobody_else_has_approved_is_named(workspace: Workspace) -
     def approve(proposed: ChangeSet, agent: str, n: int) -> None:
         """Make a change by the steps of `table approve`, without what it looks at."""
         (proposal,) = [
-            p for p in table_records.proposals(workspace.views.database(), table.stream) if p.decided is None
+            p for p in table_queries.proposals(workspace.views.database(), table.stream) if p.decided is None
         ]
         assert proposal.index == proposed.proposal
         log = lines.own_log(workspace, table)

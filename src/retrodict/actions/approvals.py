@@ -8,7 +8,7 @@ from retrodict import provenance, streams
 from retrodict.kernel.errors import RetrodictError
 from retrodict.kernel.types import Digest, EventId, Finding
 from retrodict.ledger import Sequenced
-from retrodict.tables import lines, records
+from retrodict.tables import lines, queries
 from retrodict.tables.lines import ChangeLog
 from retrodict.tables.proposals import placed
 from retrodict.tables.records import Proposal, Version
@@ -18,7 +18,7 @@ from retrodict.workspace import Workspace
 def unapproved(workspace: Workspace) -> Iterator[Finding]:
     """Name the changes of tables that ask for a second person which nobody else has approved, or not as they are."""
     db = workspace.views.database()
-    asking = [table for table in records.tables(db) if table.policy.approval]
+    asking = [table for table in queries.tables(db) if table.policy.approval]
     if not asking:
         return
     approvals = {
@@ -27,12 +27,12 @@ def unapproved(workspace: Workspace) -> Iterator[Finding]:
         for found in held.ledger.entries_of("table.approved")
     }
     for table in asking:
-        proposed = records.proposals(db, table.stream)
-        branches = [branch.name for branch in streams.records.branches(db, table.stream)]
+        proposed = queries.proposals(db, table.stream)
+        branches = [branch.name for branch in streams.queries.branches(db, table.stream)]
         for branch in (streams.MAIN, *branches):
             log = lines.change_log(workspace, table, branch)
             used: set[EventId] = set()  # an approval is for one version
-            for version in records.versions(db, table.stream, branch):
+            for version in queries.versions(db, table.stream, branch):
                 if version.verb != "alter":
                     wrong = _wrong(workspace, log, version, proposed, approvals, used)
                     if wrong is not None:

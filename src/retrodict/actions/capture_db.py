@@ -18,7 +18,7 @@ from retrodict.actions.table_alter import alter
 from retrodict.databases import Database, Description
 from retrodict.databases import feed as feeds
 from retrodict.kernel.errors import UsageError
-from retrodict.tables import captured, cells, creating, difference, folding, lines, records
+from retrodict.tables import captured, cells, creating, difference, folding, lines, queries
 from retrodict.tables.changes import Change, ChangeSet, How, Source
 from retrodict.tables.records import Column, Table
 from retrodict.workspace import Workspace
@@ -109,7 +109,7 @@ def sources(workspace: Workspace) -> CapturedSources:
 def _followed(workspace: Workspace, source: str | None = None) -> list[tuple[str, Table]]:
     """Return what is captured from (one source), each with the table of ours that follows it."""
     db = workspace.views.database()
-    return [(name, t) for name, stream in records.sources(db, source) for t in records.tables(db, stream=stream)]
+    return [(name, t) for name, stream in queries.sources(db, source) for t in queries.tables(db, stream=stream)]
 
 
 def open_database(url: str, folder: Path) -> Database:
@@ -165,7 +165,7 @@ def check_names(
     """
     for table in tables:
         name = named or database.describe(table, key).name.rpartition(".")[2]
-        same = records.tables(workspace.views.database(), name)
+        same = queries.tables(workspace.views.database(), name)
         if same and not _followers(workspace, database, table, key) and lines.own_log(workspace, same[0]).size:
             raise UsageError(f"there is a table {name} already", hint="Give another name with --as.")
 
@@ -177,7 +177,7 @@ def is_followed(workspace: Workspace, database: Database, tables: Sequence[str],
 
 def _followers(workspace: Workspace, database: Database, table: str, key: Sequence[str]) -> Sequence[object]:
     source = f"{database.name}#{database.describe(table, key).name}"
-    return records.sources(workspace.views.database(), source)
+    return queries.sources(workspace.views.database(), source)
 
 
 def catch_up(
@@ -243,7 +243,7 @@ def _lost(workspace: Workspace, database: Database, there: Sequence[str]) -> lis
         if table in (source, *there):
             continue
         log = lines.own_log(workspace, ours)
-        position = records.position(db, ours.stream, log.branch, source)
+        position = queries.position(db, ours.stream, log.branch, source)
         if position is not None and not position.get(_ENDED):
             found.append(
                 CapturedTable(
@@ -268,7 +268,7 @@ def end(workspace: Workspace, database: Database, tables: Sequence[str], *, key:
         with streams.locked(workspace):
             for _, ours in _followed(workspace, source):
                 log = lines.own_log(workspace, ours)
-                now = records.position(workspace.views.database(), ours.stream, log.branch, source)
+                now = queries.position(workspace.views.database(), ours.stream, log.branch, source)
                 if now is not None:
                     position = {**now, _ENDED: True}
                     captured.note_position(workspace, log, Source(name=source, after=now, position=position))
@@ -310,7 +310,7 @@ class _Capture:
             return known[0]
         name = named or self._table.rpartition(".")[2]
         description = self._database.describe(self._table, self._key)
-        same = records.tables(db, name)
+        same = queries.tables(db, name)
         if same:
             # A capture that was stopped before its first rows were recorded goes on; anything else is another table.
             if lines.own_log(self._workspace, same[0]).size == 0 and self._is_as(same[0], description):
@@ -386,7 +386,7 @@ class _Capture:
 
     def _position(self) -> Any:
         log = lines.own_log(self._workspace, self._ours)
-        return records.position(self._workspace.views.database(), self._ours.stream, log.branch, self._source)
+        return queries.position(self._workspace.views.database(), self._ours.stream, log.branch, self._source)
 
     def _columns(self) -> Sequence[Column]:
         log = lines.own_log(self._workspace, self._ours)
@@ -425,7 +425,7 @@ class _Capture:
     def _known(self) -> dict[int, int]:
         log = lines.own_log(self._workspace, self._ours)
         db = self._workspace.views.database()
-        return records.captured_columns(db, self._ours.stream, log.branch, self._source) or {}
+        return queries.captured_columns(db, self._ours.stream, log.branch, self._source) or {}
 
     def _alter(self, description: Description) -> None:
         """Give our table the columns that the database's has now. Whoever is stopped in between does the rest again."""

@@ -19,7 +19,7 @@ from retrodict.datasets import DatasetVersion, DerivationError, Ingredient, Reci
 from retrodict.kernel.errors import UsageError
 from retrodict.kernel.types import Digest, Edge, EventId, Ref
 from retrodict.objects import display
-from retrodict.tables import records as tables
+from retrodict.tables import queries as tables
 from retrodict.workspace import Batch, Workspace
 
 _QUERY = Path(datasets.__file__).with_name("query.py")

@@ -15,7 +15,7 @@ from retrodict.kernel.protocols import Progress
 from retrodict.kernel.types import Digest, Edge, EventId, Ref
 from retrodict.objects import display
 from retrodict.replay import replay_prediction
-from retrodict.tables import records
+from retrodict.tables import queries
 from retrodict.workspace import (
     Batch,
     Workspace,
@@ -281,7 +281,7 @@ def _find(workspace: Workspace, identity: str, with_derived: bool) -> _Found:
         texts=texts_of,
         streams=tuple(f"{name}: {count} record{'s' * (count != 1)}" for name, count in sorted(counts.items())),
         tables=tuple(f"{name}: {count} change{'s' * (count != 1)}" for name, count in sorted(in_tables.items())),
-        sources=tuple(source for source, stream in records.sources(workspace.views.database()) if stream in about),
+        sources=tuple(source for source, stream in queries.sources(workspace.views.database()) if stream in about),
         files=tuple(file.entry for file in files),
         own_files=len(alone),
         datasets=tuple(

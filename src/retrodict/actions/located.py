@@ -16,7 +16,7 @@ from retrodict.kernel.types import Digest, EventId
 from retrodict.models import records as models
 from retrodict.objects import TreeEntry
 from retrodict.predictions.errors import ErasedError, SealedValuesError
-from retrodict.streams import records as streams
+from retrodict.streams import queries as streams
 from retrodict.workspace import Workspace, forgotten_by, sealed_key
 
 

@@ -14,8 +14,9 @@ from retrodict.models import records as models
 from retrodict.models.records import ModelVersion
 from retrodict.predictions import Call
 from retrodict.provenance.reference import Candidate, Resolved
-from retrodict.streams import records as streams
-from retrodict.tables import records as tables
+from retrodict.streams import MAIN
+from retrodict.streams import queries as streams
+from retrodict.tables import queries as tables
 from retrodict.workspace import Workspace, agent_name, open_text, sealed_text
 
 if TYPE_CHECKING:
@@ -74,10 +75,10 @@ def _streams(
     """
     found = []
     for stream in streams.streams(database, name):
-        end = streams.last(database, stream.event, streams.MAIN)
+        end = streams.last(database, stream.event, MAIN)
         if stream.format == "changes" and version is not None and not version.isdigit():
             number = _number(version)
-            wanted = tables.numbered(database, stream.event, streams.MAIN, int(number)) if number.isdigit() else []
+            wanted = tables.numbered(database, stream.event, MAIN, int(number)) if number.isdigit() else []
             found += [Candidate(event=v.event, printed=f"table:{name}@v{v.version}") for v in wanted]
             continue
         if only_tables and stream.format != "changes":
@@ -87,7 +88,7 @@ def _streams(
         elif version is not None and not version.isdigit():
             continue
         elif end is not None and 0 < (offset := end.stop if version is None else int(version)) <= end.stop:
-            (append,) = streams.appends(database, stream.event, streams.MAIN, start=offset - 1, stop=offset)
+            (append,) = streams.appends(database, stream.event, MAIN, start=offset - 1, stop=offset)
             found.append(Candidate(event=append.event, printed=f"stream:{name}@{offset}"))
     return found
 

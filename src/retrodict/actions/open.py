@@ -11,8 +11,8 @@ from retrodict.kernel.protocols import Clock
 from retrodict.keys import SshSigner, open_signer
 from retrodict.models import records as models
 from retrodict.rows import records as rows
-from retrodict.streams import records as streams
-from retrodict.tables import records as tables
+from retrodict.streams import projection as streams
+from retrodict.tables import projection as tables
 from retrodict.views import Projection
 from retrodict.workspace import Workspace
 

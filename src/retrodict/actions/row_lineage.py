@@ -22,10 +22,10 @@ from retrodict.rows import records as readings
 from retrodict.rows import sets
 from retrodict.rows.records import Reading
 from retrodict.streams import MAIN, Line
-from retrodict.streams import records as streams
+from retrodict.streams import queries as streams
 from retrodict.tables import history as histories
 from retrodict.tables import lines
-from retrodict.tables import records as tables
+from retrodict.tables import queries as tables
 from retrodict.tables.errors import NoSuchRecordError
 from retrodict.tables.history import RecordChange
 from retrodict.tables.personal import listed

@@ -19,7 +19,7 @@ from retrodict.actions.streams import create
 from retrodict.kernel.errors import UsageError
 from retrodict.kernel.types import Digest, Edge, EventId, Ref
 from retrodict.models import records as models
-from retrodict.streams import kafka, records
+from retrodict.streams import kafka, queries, records
 from retrodict.streams.formats import blocked, fields
 from retrodict.workspace import UnwritableStateError, Workspace
 
@@ -398,7 +398,7 @@ def merge(workspace: Workspace, name: str, *, branch: str | None = None, reason:
             f"{name} belongs to the log {stream.owner}, which merges its branches",
             hint=f"Merge there; or take it over: retrodict stream own {name} --reason '...'",
         )
-    found = records.branches(workspace.views.database(), stream.event)
+    found = queries.branches(workspace.views.database(), stream.event)
     meant = [b for b in found if b.merged < b.stop and (branch is None or branch in b.name)]
     if not meant:
         raise UsageError(f"{name} has no branch with records to merge", hint=f"retrodict stream show {name}")
@@ -445,14 +445,14 @@ def pin(
         UsageError: The stream holds something else.
         MissingExtraError: confluent-kafka is not installed.
     """
-    if not records.streams(workspace.views.database(), name):
+    if not queries.streams(workspace.views.database(), name):
         messages = kafka.read(brokers, topic, partition, start=first, stop=until, config=config or {})
         create(workspace, name, format="jsonl", reason=reason)
         stream, after = stream_named(workspace, name), 0
     else:
         stream = stream_named(workspace, name)
         after = _own_line(workspace, stream).size
-        pinned = records.pinned_until(workspace.views.database(), stream.event)
+        pinned = queries.pinned_until(workspace.views.database(), stream.event)
         if stream.format != "jsonl" or (pinned is None and after):
             raise UsageError(f"{name} holds records that are not from Kafka", hint="Pin into a stream of another name.")
         if pinned is not None and pinned[:2] != (topic, partition):

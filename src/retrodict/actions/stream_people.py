@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from retrodict import provenance
 from retrodict.kernel.errors import RetrodictError
 from retrodict.kernel.types import Digest, EventId
-from retrodict.streams import Append, Line, personal, records
+from retrodict.streams import Append, Line, personal, queries
 from retrodict.tables import lines
-from retrodict.tables import records as tables
+from retrodict.tables import queries as tables
 from retrodict.workspace import Workspace, forgotten_by
 
 
@@ -42,10 +42,10 @@ class FileAbout:
 def records_about(workspace: Workspace, names: set[str]) -> Iterator[RecordsAbout]:
     """Yield the records about these pseudonyms, append by append, in the order of the log."""
     db = workspace.views.database()
-    appends = {append.event: append for name in names for append in records.appends_about(db, name)}
+    appends = {append.event: append for name in names for append in queries.appends_about(db, name)}
     opened: dict[tuple[EventId, str], Line] = {}
     for append in sorted(appends.values(), key=lambda append: append.index):
-        found = records.append_of(db, append.event)
+        found = queries.append_of(db, append.event)
         assert found is not None
         where = (found[0].event, append.branch)
         line = opened.setdefault(where, Line(workspace, found[0], append.branch))
@@ -62,7 +62,7 @@ def files_about(workspace: Workspace, found: list[RecordsAbout]) -> Iterator[Fil
     db = workspace.views.database()
     for where in {(about.line.stream.event, about.line.branch): None for about in found}:
         held = [about for about in found if (about.line.stream.event, about.line.branch) == where]
-        for event, entry, start, stop, key in records.sealed_files(db, *where):
+        for event, entry, start, stop, key in queries.sealed_files(db, *where):
             is_in = any(start <= offset < stop for about in held for offset in about.offsets)
             if is_in and forgotten_by(workspace, key) is None:
                 (made,) = provenance.edges(workspace.logs.event(entry).event.makes, workspace.objects.get)

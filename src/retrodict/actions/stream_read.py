@@ -19,7 +19,7 @@ from retrodict.actions.places import workspace_path
 from retrodict.actions.streaming import Range, read_range, stream_named
 from retrodict.kernel.errors import UsageError
 from retrodict.kernel.types import Digest, Edge, EventId, Ref
-from retrodict.streams import ARROW, records
+from retrodict.streams import ARROW, queries, records
 from retrodict.streams.formats import batch_of, fields, read_batch, read_schema
 from retrodict.workspace import Batch, Workspace, edges_or_list
 
@@ -85,7 +85,7 @@ def read(
     found = read_range(workspace, reference, branch)
     start, stop = found.start, found.stop
     if consumer is not None:
-        known = records.positions(workspace.views.database(), found.line.stream.event, consumer)
+        known = queries.positions(workspace.views.database(), found.line.stream.event, consumer)
         start = known[0].offset if known else 0
     if limit is not None:
         stop = min(stop, start + max(limit, 0))

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from retrodict.actions.names import near
 from retrodict.kernel.errors import AmbiguousReferenceError, UnknownReferenceError, UsageError
-from retrodict.streams import Line, records
+from retrodict.streams import Line, queries, records
 from retrodict.workspace import Workspace
 
 _REFERENCE = re.compile(
@@ -38,9 +38,9 @@ def stream_named(workspace: Workspace, name: str) -> records.Stream:
     """
     db = workspace.views.database()
     asked = name.removeprefix("stream:")
-    found = records.streams(db, asked)
+    found = queries.streams(db, asked)
     if not found:
-        raise UnknownReferenceError(asked, near(asked, [stream.name for stream in records.streams(db)]))
+        raise UnknownReferenceError(asked, near(asked, [stream.name for stream in queries.streams(db)]))
     if len(found) > 1:
         raise AmbiguousReferenceError(asked, tuple(stream.event for stream in found))
     return found[0]
@@ -54,7 +54,7 @@ def line_of(workspace: Workspace, stream: records.Stream, branch: str | None) ->
     """
     if branch is None:
         return Line(workspace, stream)
-    known = [found.name for found in records.branches(workspace.views.database(), stream.event)]
+    known = [found.name for found in queries.branches(workspace.views.database(), stream.event)]
     meant = [name for name in known if name == branch] or [name for name in known if branch in name]
     if not meant:
         raise UnknownReferenceError(branch, near(branch, known))

@@ -13,7 +13,7 @@ from retrodict.actions.streaming import line_of, stream_named, version
 from retrodict.kernel import merkle
 from retrodict.kernel.errors import FormatError, UsageError
 from retrodict.kernel.types import EventId
-from retrodict.streams import records
+from retrodict.streams import queries, records
 from retrodict.workspace import Batch, Workspace, agent_name
 
 _SHOWN_APPENDS = 20
@@ -204,7 +204,7 @@ def create(
             f"{name!r} cannot be a stream's name", hint="Use printable characters without spaces, @ and colons."
         )
     with streams.locked(workspace):
-        if records.streams(workspace.views.database(), name):
+        if queries.streams(workspace.views.database(), name):
             raise UsageError(f"there is a stream {name} already", hint=f"retrodict stream show {name}")
         batch = Batch(workspace)
         about = None if not subject else records.Personal(subject=subject, columns=tuple(personal) or None)
@@ -218,23 +218,23 @@ def create(
 
 def list_streams(workspace: Workspace) -> Streams:
     """Return all streams."""
-    return Streams(rows=tuple(_row(workspace, stream) for stream in records.streams(workspace.views.database())))
+    return Streams(rows=tuple(_row(workspace, stream) for stream in queries.streams(workspace.views.database())))
 
 
 def _row(workspace: Workspace, stream: records.Stream) -> StreamRow:
     db = workspace.views.database()
-    end = records.last(db, stream.event, streams.MAIN)
+    end = queries.last(db, stream.event, streams.MAIN)
     size = 0 if end is None else end.stop
     return StreamRow(
         reference=f"{stream.name}@{size}",
         name=stream.name,
         format=stream.format,
         records=size,
-        appends=records.count_appends(db, stream.event),
+        appends=queries.count_appends(db, stream.event),
         digest=_text(merkle.EMPTY_ROOT if end is None else bytes.fromhex(end.root)),
         owner=stream.owner,
         is_own=stream.owner == workspace.ledger.origin,
-        branches=sum(branch.merged < branch.stop for branch in records.branches(db, stream.event)),
+        branches=sum(branch.merged < branch.stop for branch in queries.branches(db, stream.event)),
         at=stream.at if end is None else end.at,
         agent=agent_name(workspace, stream.agent),
     )
@@ -248,7 +248,7 @@ def show(workspace: Workspace, name: str) -> StreamShown:
     """
     stream = stream_named(workspace, name)
     db = workspace.views.database()
-    branches = tuple(records.branches(db, stream.event))
+    branches = tuple(queries.branches(db, stream.event))
     line = streams.Line(workspace, stream)
     schema = line.schema_bytes(line.schema)
     if schema is not None and stream.format == "arrow":
@@ -257,9 +257,9 @@ def show(workspace: Workspace, name: str) -> StreamShown:
     appends = [
         append
         for branch in ("", *(b.name for b in branches))
-        for append in records.appends(db, stream.event, branch, limit=_SHOWN_APPENDS)
+        for append in queries.appends(db, stream.event, branch, limit=_SHOWN_APPENDS)
     ]
-    pinned = records.pinned_until(db, stream.event)
+    pinned = queries.pinned_until(db, stream.event)
     return StreamShown(
         stream=_row(workspace, stream),
         personal=stream.personal,
@@ -276,7 +276,7 @@ def show(workspace: Workspace, name: str) -> StreamShown:
             )
             for append in sorted(appends, key=lambda append: append.index)[-_SHOWN_APPENDS:]
         ),
-        positions=tuple(records.positions(db, stream.event)),
+        positions=tuple(queries.positions(db, stream.event)),
         branches=branches,
         pinned=None if pinned is None else f"{pinned[0]}/{pinned[1]} until {pinned[2]}",
     )
@@ -386,7 +386,7 @@ def position(
     """
     stream = stream_named(workspace, name)
     line = line_of(workspace, stream, None)
-    known = records.positions(workspace.views.database(), stream.event, consumer)
+    known = queries.positions(workspace.views.database(), stream.event, consumer)
     at = known[0].offset if known else 0
     if offset is not None:
         if not consumer.strip() or not consumer.isprintable():

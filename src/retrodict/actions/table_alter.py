@@ -11,7 +11,7 @@ from retrodict.actions.tabling import table_named
 from retrodict.kernel.errors import UsageError
 from retrodict.kernel.types import Edge, EventId, Ref
 from retrodict.streams import MAIN
-from retrodict.tables import checks, creating, files, lines, records
+from retrodict.tables import checks, creating, files, lines, queries, records
 from retrodict.tables.errors import BadCellError
 from retrodict.workspace import Batch, Workspace
 
@@ -80,7 +80,7 @@ def alter(
         ]
         if kinds:
             _refuse_losses(log, columns, kinds)
-        first = records.highest_id(db, table.stream) + 1
+        first = queries.highest_id(db, table.stream) + 1
         for i, (column, text) in enumerate((add or {}).items()):
             kind = files.type_named(text) if isinstance(text, str) else text
             altered.append(records.Column(id=first + i, name=column, type=kind))

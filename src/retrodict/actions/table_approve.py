@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from retrodict.actions.tabling import table_named
 from retrodict.kernel.errors import UnknownReferenceError
-from retrodict.tables import proposals, records
+from retrodict.tables import proposals, queries
 from retrodict.tables.changes import ChangeSet
 from retrodict.tables.records import Proposal
 from retrodict.workspace import Workspace, agent_name, open_text
@@ -43,7 +43,7 @@ class Proposals:
 
 def listed(workspace: Workspace, name: str) -> Proposals:
     """List what was proposed for a table. Raises `UnknownReferenceError`: there is none."""
-    found = records.proposals(workspace.views.database(), table_named(workspace, name).stream)
+    found = queries.proposals(workspace.views.database(), table_named(workspace, name).stream)
     return Proposals(name=name, proposals=tuple(_proposed(workspace, proposal) for proposal in found))
 
 
@@ -65,7 +65,7 @@ def reject(workspace: Workspace, name: str, proposal: str | int, *, reason: str 
 
 
 def _meant(workspace: Workspace, name: str, asked: str | int) -> Proposal:
-    found = records.proposals(workspace.views.database(), table_named(workspace, name).stream)
+    found = queries.proposals(workspace.views.database(), table_named(workspace, name).stream)
     for proposal in found:
         if str(asked) in (str(proposal.index), proposal.event):
             return proposal

@@ -11,7 +11,7 @@ from retrodict.actions.table_read import note_read, table_of
 from retrodict.actions.tabling import TableVersion, key_values, note_look, table_named, version_of, version_on
 from retrodict.kernel.errors import MissingExtraError, UsageError
 from retrodict.kernel.types import EventId
-from retrodict.tables import cells, checks, compare, conflicts, difference, lines, records
+from retrodict.tables import cells, checks, compare, conflicts, difference, lines, queries
 from retrodict.tables import history as histories
 from retrodict.tables.changes import ChangeSet, How
 from retrodict.tables.compare import RecordDiff
@@ -334,7 +334,7 @@ def query(workspace: Workspace, sql: str, *, run: EventId | None = None) -> tupl
         UnknownReferenceError, OffsetError: There is no such table or version.
         MissingExtraError: DuckDB is not installed.
     """
-    names = {table.name for table in records.tables(workspace.views.database())}
+    names = {table.name for table in queries.tables(workspace.views.database())}
     views: dict[str, str] = {}
 
     def placed(match: re.Match[str]) -> str:

@@ -9,7 +9,7 @@ from typing import Any, Literal
 from retrodict.actions.looks import Look
 from retrodict.actions.tabling import table_named
 from retrodict.kernel.errors import UsageError
-from retrodict.streams import records as stream_records
+from retrodict.streams import queries as stream_records
 from retrodict.tables import cells, checks, compare, folding, history, lines
 from retrodict.tables.changes import Change, ChangeSet, How
 from retrodict.tables.history import RecordChange

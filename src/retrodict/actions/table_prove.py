@@ -13,7 +13,7 @@ from retrodict.actions.tabling import key_values, version_of
 from retrodict.kernel import merkle
 from retrodict.kernel.clock import rfc3339
 from retrodict.kernel.errors import FormatError, UsageError
-from retrodict.tables import history, lines, proofs, records
+from retrodict.tables import history, lines, proofs, queries, records
 from retrodict.tables.errors import NoSuchRecordError
 from retrodict.workspace import Batch, Workspace, edges_or_list
 
@@ -77,7 +77,7 @@ def prove(workspace: Workspace, reference: str, key: str | Sequence[object] | Ma
     offsets, hashes = proofs.record_leaves(log, found.stop)
     root = proofs.root(hashes).hex()
     state = lines.root_at(db, log, found.stop)
-    committed = records.commitment(db, found.table.stream, state)
+    committed = queries.commitment(db, found.table.stream, state)
     if committed is None or committed[1] != root:
         batch = Batch(workspace)
         event = batch.event(

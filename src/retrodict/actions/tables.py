@@ -6,8 +6,9 @@ from dataclasses import dataclass
 
 from retrodict.actions.tabling import log_of, table_named
 from retrodict.kernel.types import EventId
-from retrodict.streams import records as streams
-from retrodict.tables import conflicts, files, lines, records
+from retrodict.streams import Branch
+from retrodict.streams import queries as streams
+from retrodict.tables import conflicts, files, lines, queries
 from retrodict.tables.history import Sayings
 from retrodict.tables.lines import ChangeLog
 from retrodict.tables.records import Policy, Table
@@ -91,7 +92,7 @@ class TableShown:
     policy: Policy
     valid_from: str | None
     versions: tuple[VersionRow, ...]
-    branches: tuple[streams.Branch, ...]
+    branches: tuple[Branch, ...]
     conflicts: int
     event: EventId
 
@@ -106,7 +107,7 @@ class TableLog:
 
 def list_tables(workspace: Workspace) -> Tables:
     """Return all tables."""
-    return Tables(rows=tuple(_row(workspace, table) for table in records.tables(workspace.views.database())))
+    return Tables(rows=tuple(_row(workspace, table) for table in queries.tables(workspace.views.database())))
 
 
 def _row(workspace: Workspace, table: Table) -> TableRow:

@@ -12,8 +12,8 @@ from retrodict.kernel.clock import parse_rfc3339
 from retrodict.kernel.errors import AmbiguousReferenceError, UnknownReferenceError, UsageError
 from retrodict.kernel.types import EventId
 from retrodict.streams import MAIN, OffsetError
-from retrodict.streams import records as streams
-from retrodict.tables import lines, records
+from retrodict.streams import queries as streams
+from retrodict.tables import lines, queries
 from retrodict.tables.changes import ChangeSet, How
 from retrodict.tables.errors import BadKeyError, RecordConflictError
 from retrodict.tables.lines import ChangeLog
@@ -99,9 +99,9 @@ def table_named(workspace: Workspace, name: str) -> Table:
     """
     db = workspace.views.database()
     asked = name.removeprefix("table:")
-    found = records.tables(db, asked)
+    found = queries.tables(db, asked)
     if not found:
-        raise UnknownReferenceError(asked, near(asked, [table.name for table in records.tables(db)]))
+        raise UnknownReferenceError(asked, near(asked, [table.name for table in queries.tables(db)]))
     if len(found) > 1:
         raise AmbiguousReferenceError(asked, tuple(table.event for table in found))
     return found[0]
@@ -192,9 +192,9 @@ def _numbered(workspace: Workspace, log: ChangeLog, number: int) -> int:
     if number == 0:
         return 0
     db = workspace.views.database()
-    found = records.numbered(db, log.table.stream, log.branch, number)
+    found = queries.numbered(db, log.table.stream, log.branch, number)
     if not found and log.branch != MAIN:
-        found = [v for v in records.numbered(db, log.table.stream, MAIN, number) if v.stop <= log.line.base]
+        found = [v for v in queries.numbered(db, log.table.stream, MAIN, number) if v.stop <= log.line.base]
     if not found:
         newest = lines.last_number(db, log)
         raise OffsetError(

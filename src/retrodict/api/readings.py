@@ -8,8 +8,8 @@ from retrodict.actions import stream_read, table_read
 from retrodict.actions.tabling import version_of
 from retrodict.api import world
 from retrodict.kernel.errors import MissingExtraError
-from retrodict.streams import records as streams
-from retrodict.tables import records as tables
+from retrodict.streams import queries as streams
+from retrodict.tables import queries as tables
 
 if TYPE_CHECKING:
     from retrodict.workspace import Workspace

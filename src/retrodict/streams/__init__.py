@@ -25,7 +25,8 @@ from retrodict.streams.line import (
     prepare,
 )
 from retrodict.streams.personal import Opened, column_names, open_records, seal
-from retrodict.streams.records import MAIN, PROJECTION, Append, Branch, Personal, Position, Stream
+from retrodict.streams.projection import PROJECTION
+from retrodict.streams.records import MAIN, Append, Branch, Personal, Position, Stream
 
 __all__ = [
     "ARROW",

@@ -22,7 +22,7 @@ from retrodict.kernel import merkle
 from retrodict.kernel.errors import UsageError
 from retrodict.kernel.merkle import EMPTY_ROOT, HASH_BYTES, node_hash
 from retrodict.kernel.types import Digest, Edge, EventId, Ref
-from retrodict.streams import formats, personal, records
+from retrodict.streams import formats, personal, queries, records
 from retrodict.streams.errors import CompactedError, OffsetError, StreamMismatchError
 from retrodict.streams.formats import BLOCK, Block
 from retrodict.streams.records import MAIN, Append, Stream
@@ -132,11 +132,11 @@ class Line:
         self.stream = stream
         self.branch = branch
         db = workspace.views.database()
-        self._last = records.last(db, stream.event, branch)
+        self._last = queries.last(db, stream.event, branch)
         self.base = 0  # the records before it are the main line's
         if branch != MAIN:
-            found = next((b for b in records.branches(db, stream.event) if b.name == branch), None)
-            main = records.last(db, stream.event, MAIN)
+            found = next((b for b in queries.branches(db, stream.event) if b.name == branch), None)
+            main = queries.last(db, stream.event, MAIN)
             self.base = (0 if main is None else main.stop) if found is None else found.base
             if self._last is None:
                 self._last = main
@@ -179,9 +179,9 @@ class Line:
         db = self.workspace.views.database()
         found: list[records.Place] = []
         if start < self.base:
-            found += records.places(db, self.stream.event, MAIN, start, min(stop, self.base))
+            found += queries.places(db, self.stream.event, MAIN, start, min(stop, self.base))
         if stop > self.base:
-            found += records.places(db, self.stream.event, self.branch, max(start, self.base), stop)
+            found += queries.places(db, self.stream.event, self.branch, max(start, self.base), stop)
         return found
 
     def schema_of(self, place: records.Place) -> Digest | None:
@@ -380,9 +380,9 @@ class Line:
             MissingObjectError, AlteredObjectError: Bytes are not held as they were appended.
         """
         db = self.workspace.views.database()
-        said = {a.stop: a.root for a in records.appends(db, self.stream.event, MAIN) if a.stop <= self._main_until()}
+        said = {a.stop: a.root for a in queries.appends(db, self.stream.event, MAIN) if a.stop <= self._main_until()}
         if self.branch != MAIN:
-            said |= {a.stop: a.root for a in records.appends(db, self.stream.event, self.branch)}
+            said |= {a.stop: a.root for a in queries.appends(db, self.stream.event, self.branch)}
         stops = sorted(said, reverse=True)
         edge: list[bytes] = []
         at = 0
@@ -498,14 +498,14 @@ def append_locked(
     Raises:
         UsageError: The line ends elsewhere, or got another schema since the records were prepared.
     """
-    (now,) = records.streams(workspace.views.database(), event=stream)
+    (now,) = queries.streams(workspace.views.database(), event=stream)
     line = Line(workspace, now, own_branch(workspace, now))
     if after is not None and after != line.size:
         raise UsageError(f"{now.name} has {line.size} records by now, not {after}", hint="Try again.")
     if line.size and line.schema != prepared.schema and now.format != "changes":
         raise UsageError(f"{now.name} got other columns from another process", hint="Look at them, and try again.")
     if merged is not None:
-        found = next(b for b in records.branches(workspace.views.database(), stream) if b.name == merged["branch"])
+        found = next(b for b in queries.branches(workspace.views.database(), stream) if b.name == merged["branch"])
         if found.merged != merged["start"]:
             raise UsageError(f"another process has merged {now.name}", hint="Look at it: `retrodict stream show`.")
     start, stop = line.size, line.size + prepared.count
@@ -567,7 +567,7 @@ def compact(workspace: Workspace, stream: EventId, *, at_least: int, may_go: Sup
     Raises:
         StreamMismatchError: What is held does not make the digests that the log says.
     """
-    (now,) = records.streams(workspace.views.database(), event=stream)
+    (now,) = queries.streams(workspace.views.database(), event=stream)
     line = Line(workspace, now, own_branch(workspace, now))
     first = 0 if line.branch == MAIN else line.base
     done = []
@@ -603,7 +603,7 @@ def drop(
     Raises:
         StreamMismatchError: What is held does not make the digests that the log says.
     """
-    (now,) = records.streams(workspace.views.database(), event=stream)
+    (now,) = queries.streams(workspace.views.database(), event=stream)
     line = Line(workspace, now)
     done = []
     for places in _spanned(line.places(0, line.size), line.schema_of):
@@ -657,7 +657,7 @@ def _replace(
         if line.places(start, stop) != places:
             return False
         database = workspace.views.database()
-        said = records.appends(database, stream.event, line.branch, start=stop - 1, stop=stop)[0].root
+        said = queries.appends(database, stream.event, line.branch, start=stop - 1, stop=stop)[0].root
         if root_of(segment.edge).hex() != said:
             raise StreamMismatchError(stream.name, stop, root_of(segment.edge).hex(), said)
         batch = Batch(workspace)

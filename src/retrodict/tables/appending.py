@@ -15,7 +15,7 @@ from typing import Any
 from retrodict import streams
 from retrodict.kernel.errors import UsageError
 from retrodict.kernel.types import Digest, Edge, Event, Ref
-from retrodict.tables import lines, personal, records
+from retrodict.tables import lines, personal, queries, records
 from retrodict.tables.captured import note_position, with_captured
 from retrodict.tables.cells import column_of
 from retrodict.tables.changes import Change, ChangeSet, How, Settlement, Source
@@ -192,7 +192,7 @@ def _keep_beside(workspace: Workspace, log: ChangeLog, batch: Batch, made: Any, 
 
 def _note_settled(workspace: Workspace, log: ChangeLog, batch: Batch, settles: Settlement, reason: str | None) -> None:
     """Note that conflicts are settled. Raises `UsageError` where another process was faster."""
-    for known in records.conflicts(workspace.views.database(), log.table.stream):
+    for known in queries.conflicts(workspace.views.database(), log.table.stream):
         if known.event == settles.conflict and known.settled.keys() & set(settles.rows):
             raise UsageError(
                 f"what entry {known.index} keeps has been settled", hint=f"`retrodict table settle {log.table.name}`"

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from retrodict import streams
 from retrodict.kernel.types import Digest, Edge, Ref
-from retrodict.tables import lines, records
+from retrodict.tables import lines, queries, records
 from retrodict.tables.cells import column_of
 from retrodict.tables.changes import Change, Source
 from retrodict.tables.lines import ChangeLog
@@ -23,7 +23,7 @@ _CAPTURED = ("_at", "_who", "_why", "_how", "_tx")
 
 def is_next(db: apsw.Connection, log: ChangeLog, source: Source) -> bool:
     """Say whether what is captured begins where the last of it ended: else another process has been faster."""
-    return bool(records.position(db, log.table.stream, log.branch, source.name) == source.after)
+    return bool(queries.position(db, log.table.stream, log.branch, source.name) == source.after)
 
 
 def note_position(workspace: Workspace, log: ChangeLog, source: Source | None) -> None:
@@ -46,7 +46,7 @@ def follow_columns(workspace: Workspace, table: Table, source: str, columns: Seq
     """Record which column of a source is which of ours: by its number there, and by its id here."""
     with streams.locked(workspace):
         log = lines.own_log(workspace, table)
-        position = records.position(workspace.views.database(), table.stream, log.branch, source)
+        position = queries.position(workspace.views.database(), table.stream, log.branch, source)
         batch = Batch(workspace)
         batch.event(
             "table.captured",

@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from retrodict.kernel.errors import UsageError
 from retrodict.kernel.types import Edge, Ref, SealedText
-from retrodict.tables import folding, lines, records
+from retrodict.tables import folding, lines, queries
 from retrodict.tables.cells import is_same
 from retrodict.tables.changes import Change, ChangeSet, How, Settlement
 from retrodict.tables.history import Cell, RecordChange, Sayings, described, last_change, walked
@@ -54,7 +54,7 @@ class Standing:
 
 def count_standing(workspace: Workspace, table: Table) -> int:
     """Return how many changes stand beside records of a table."""
-    found = records.conflicts(workspace.views.database(), table.stream)
+    found = queries.conflicts(workspace.views.database(), table.stream)
     return sum(conflict.records - len(conflict.settled) for conflict in found)
 
 
@@ -76,7 +76,7 @@ def standing(
     columns = lines.columns_at(workspace.views.database(), log)
     sayings = Sayings(workspace, log)
     found = []
-    for conflict in records.conflicts(workspace.views.database(), log.table.stream):
+    for conflict in queries.conflicts(workspace.views.database(), log.table.stream):
         if conflict.branch != log.branch or (index is not None and conflict.index != index):
             continue
         if not settled and len(conflict.settled) == conflict.records:
@@ -184,7 +184,7 @@ def settle(
     """
     db = workspace.views.database()
     log = lines.own_log(workspace, table)
-    (conflict,) = (found for found in records.conflicts(db, table.stream) if found.index == entry)
+    (conflict,) = (found for found in queries.conflicts(db, table.stream) if found.index == entry)
     if (conflict.log, conflict.branch) != (workspace.ledger.origin, log.branch):
         raise UsageError(f"entry {entry} was recorded in another workspace, {conflict.log}", hint="Settle it there.")
     wanted = []

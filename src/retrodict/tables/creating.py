@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from retrodict import streams
 from retrodict.kernel.errors import UsageError
 from retrodict.kernel.types import Edge, Ref
-from retrodict.tables import personal, records
+from retrodict.tables import personal, queries, records
 from retrodict.tables.checks import check_columns
 from retrodict.tables.errors import BadCellError, BadKeyError
 from retrodict.tables.records import Column, Table
@@ -66,7 +66,7 @@ def create(
         raise UsageError("nothing says for whom personal columns are sealed", hint="Name the column with --subject.")
     with streams.locked(workspace):
         db = workspace.views.database()
-        if streams.records.streams(db, name):
+        if streams.queries.streams(db, name):
             raise UsageError(f"there is a table or a stream {name} already", hint="`retrodict table list` names them.")
         batch = Batch(workspace)
         origin = workspace.ledger.origin
@@ -99,4 +99,4 @@ def create(
             reason=reason,
         )
         batch.append()
-        return records.tables(workspace.views.database(), stream=stream.id)[0]
+        return queries.tables(workspace.views.database(), stream=stream.id)[0]

@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any
 
 from retrodict.kernel.types import Digest
 from retrodict.streams import MAIN, Line, named_type, own_branch, read_batch
-from retrodict.streams import records as streams
+from retrodict.streams import queries as streams
 from retrodict.streams.formats import batch_of, cells
 from retrodict.streams.personal import ERASED, open_rows
 from retrodict.streams.records import Place
-from retrodict.tables import records
+from retrodict.tables import queries, records
 from retrodict.tables.errors import SealedRecordsError, TableFoldError
 from retrodict.tables.personal import CLOSED, KEY, OF, SEALED, Seen, layout_of
 from retrodict.tables.records import Column, Table
@@ -74,23 +74,23 @@ def columns_at(db: apsw.Connection, log: ChangeLog, version: int | None = None) 
     number = last_number(db, log) if version is None else version
     base = 0
     if log.branch != MAIN:
-        before = records.versions(db, log.table.stream, MAIN, stop=log.line.base, limit=1)
+        before = queries.versions(db, log.table.stream, MAIN, stop=log.line.base, limit=1)
         base = before[0].version if before else 0
-    return records.columns(db, log.table.stream, log.branch, number, base=base)
+    return queries.columns(db, log.table.stream, log.branch, number, base=base)
 
 
 def versions(db: apsw.Connection, log: ChangeLog) -> list[records.Version]:
     """Return the versions of a line, in order, those of the main line before a branch included."""
-    own = records.versions(db, log.table.stream, log.branch)
+    own = queries.versions(db, log.table.stream, log.branch)
     if log.branch == MAIN:
         return own
-    return [*records.versions(db, log.table.stream, MAIN, stop=log.line.base), *own]
+    return [*queries.versions(db, log.table.stream, MAIN, stop=log.line.base), *own]
 
 
 def version_at(db: apsw.Connection, log: ChangeLog, offset: int) -> records.Version:
     """Return the version that a change belongs to."""
     branch = log.branch if offset >= log.line.base else MAIN
-    found = records.versions(db, log.table.stream, branch, start=offset, stop=offset + 1, limit=1)
+    found = queries.versions(db, log.table.stream, branch, start=offset, stop=offset + 1, limit=1)
     if not found:
         raise TableFoldError(f"change {offset} of {log.table.name} belongs to no version")
     return found[0]
@@ -107,9 +107,9 @@ def root_at(db: apsw.Connection, log: ChangeLog, size: int) -> str:
 
 def last_number(db: apsw.Connection, log: ChangeLog) -> int:
     """Return the number of the newest version; 0: the table has had no changes."""
-    found = records.last(db, log.table.stream, log.branch)
+    found = queries.last(db, log.table.stream, log.branch)
     if found is None and log.branch != MAIN:
-        before = records.versions(db, log.table.stream, MAIN, stop=log.line.base, limit=1)
+        before = queries.versions(db, log.table.stream, MAIN, stop=log.line.base, limit=1)
         found = before[0] if before else None
     return 0 if found is None else found.version
 
@@ -455,7 +455,7 @@ def snapshot_before(log: ChangeLog, stop: int) -> tuple[int, int, list[Digest]]:
     db = log.line.workspace.views.database()
     branches = [(log.branch, stop), (MAIN, min(stop, log.line.base))] if log.branch != MAIN else [(MAIN, stop)]
     for branch, until in branches:
-        found = records.snapshot(db, log.table.stream, branch, until)
+        found = queries.snapshot(db, log.table.stream, branch, until)
         # Of a line that began elsewhere, as branches of two owners do, the changes are others.
         if found is not None and root_at(db, log, found[0]) == found[1]:
             return found[0], found[2], found[3]

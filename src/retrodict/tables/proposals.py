@@ -7,7 +7,7 @@ from typing import Any
 from retrodict import streams
 from retrodict.kernel.errors import UsageError
 from retrodict.kernel.types import Edge, Ref
-from retrodict.tables import lines, records
+from retrodict.tables import lines, queries, records
 from retrodict.tables.appending import conflict, record
 from retrodict.tables.changes import ChangeSet, How
 from retrodict.tables.errors import TablePolicyError
@@ -80,7 +80,7 @@ def reject(workspace: Workspace, table: Table, proposal: Proposal, *, reason: st
 
 
 def _refuse_decided(workspace: Workspace, table: Table, proposal: Proposal) -> None:
-    for found in records.proposals(workspace.views.database(), table.stream):
+    for found in queries.proposals(workspace.views.database(), table.stream):
         if found.event == proposal.event and found.decided is not None:
             raise UsageError(
                 f"entry {proposal.index} has been {found.decided}", hint=f"`retrodict table proposals {table.name}`"
