@@ -9,7 +9,7 @@ from typing import Any, Literal
 from retrodict.actions.looks import Look
 from retrodict.actions.tabling import table_named
 from retrodict.kernel.errors import UsageError
-from retrodict.streams import queries as stream_records
+from retrodict.streams import queries as stream_queries
 from retrodict.tables import cells, checks, compare, folding, history, lines
 from retrodict.tables.changes import Change, ChangeSet, How
 from retrodict.tables.history import RecordChange
@@ -77,7 +77,7 @@ def merge(
             hint=f"Merge there; or take it over: retrodict stream own {name} --reason '...'",
         )
     db = workspace.views.database()
-    found = stream_records.branches(db, table.stream)
+    found = stream_queries.branches(db, table.stream)
     waiting = [item for item in found if item.merged < item.stop and (branch is None or branch in item.name)]
     if not waiting:
         raise UsageError(f"{name} has no branch with changes to merge", hint=f"retrodict table show {name}")
