@@ -10,6 +10,7 @@ from time import sleep
 import click
 
 from retrodict.cli import door
+from retrodict.cli.arrow import arrow_alone
 from retrodict.cli.durations import Duration
 
 
@@ -94,6 +95,7 @@ def db_command(
         raise click.UsageError("--install begins and --remove ends: give one of them")
     if mend and not check:
         raise click.UsageError("--mend is for --check")
+    arrow_alone()
     with door.workspace(writes=True) as workspace:
         database = action.open_database(url, Path.cwd())
         try:

@@ -8,6 +8,7 @@ from typing import Literal
 import click
 
 from retrodict.cli import door
+from retrodict.cli.arrow import arrow_alone
 from retrodict.cli.table.group import command
 from retrodict.cli.table.options import BRANCH, WHY
 
@@ -37,6 +38,7 @@ def log_command(name: str, branch: str | None, limit: int | None, as_csv: bool, 
         from retrodict.actions.table_audit import audit  # loaded when asked for
         from retrodict.render.audit import to_csv
 
+        arrow_alone()
         with door.workspace(records=True) as workspace:
             for part in to_csv(audit(workspace, name, branch=branch, limit=limit)):
                 door.echo_bytes(part)
@@ -85,6 +87,7 @@ def at_command(
     from retrodict.actions.tabling import version_of
     from retrodict.render import tables
 
+    arrow_alone()
     with door.workspace(writes=out is not None, records=True) as workspace:
         if known is not None and "@" in reference:
             raise click.UsageError(f"{reference} says already when it was known")
@@ -110,6 +113,7 @@ def history_command(name: str, key: str, branch: str | None, as_json: bool) -> N
     from retrodict.actions.table_read import history  # loaded when asked for
     from retrodict.render import tables
 
+    arrow_alone()
     with door.workspace(records=True) as workspace:
         record = history(workspace, name, key, branch=branch)
     door.show(record, as_json=as_json, text=tables.history)
@@ -136,6 +140,7 @@ def page_command(
     from retrodict.actions.table_page import page  # loaded when asked for
     from retrodict.render import table_page
 
+    arrow_alone()
     with door.workspace(records=True) as workspace:
         record = page(workspace, name, keys=keys, branch=branch, limit=limit)
     if not as_json or out is not None:
@@ -156,6 +161,7 @@ def diff_command(a: str, b: str | None, branch: str | None, limit: int, as_json:
     from retrodict.actions.table_compare import diff  # loaded when asked for
     from retrodict.render import tables
 
+    arrow_alone()
     with door.workspace(records=True) as workspace:
         record = diff(workspace, a, b, branch=branch, limit=None if as_json else limit)
     door.show(record, as_json=as_json, text=tables.diff)
@@ -171,6 +177,7 @@ def blame_command(reference: str, keys: tuple[str, ...], branch: str | None, lim
     from retrodict.actions.table_compare import blame  # loaded when asked for
     from retrodict.render import tables
 
+    arrow_alone()
     with door.workspace(records=True) as workspace:
         record = blame(workspace, reference, keys=keys, branch=branch, limit=None if as_json else limit)
     door.show(record, as_json=as_json, text=tables.blame)

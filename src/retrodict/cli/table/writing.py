@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 import click
 
 from retrodict.cli import door
+from retrodict.cli.arrow import arrow_alone
 from retrodict.cli.table.options import HOW, IF_VERSION, VALID_FROM, WHO, WHY
 
 if TYPE_CHECKING:
@@ -60,7 +61,7 @@ def writing(who: str | None) -> Iterator[Workspace]:
     """Open the workspace for somebody; a record that was changed meanwhile is exit 1."""
     from retrodict.actions.tabling import RecordConflictError
 
-    _arrow_alone()
+    arrow_alone()
     if who is not None:
         click.get_current_context().find_root().obj = who
     try:
@@ -69,26 +70,6 @@ def writing(who: str | None) -> Iterator[Workspace]:
     except RecordConflictError as error:
         click.echo(f"retrodict: {door.one_line(error.message)}. {error.hint}", err=True)
         sys.exit(1)
-
-
-def _arrow_alone() -> None:
-    """Import pyarrow as where there is neither numpy nor pandas: it does without, and they take 0.35 s to load.
-
-    What stands for None in `sys.modules` cannot be imported (the Python Language Reference, 5.3.1).
-    """
-    if "pandas" in sys.modules:
-        return
-    hidden = {name: None for name in ("numpy", "pandas") if name not in sys.modules}
-    modules = cast("dict[str, object]", sys.modules)
-    modules.update(hidden)
-    try:
-        import pyarrow as pa  # 50 ms
-        import pyarrow.compute
-
-        pa.scalar(0)  # it looks for pandas once
-    finally:
-        for name in hidden:
-            del modules[name]
 
 
 def how_by(
