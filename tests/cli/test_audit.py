@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+import pytest
 from tests.cli.conftest import Command
 
 SCORE = """\
@@ -86,3 +87,19 @@ def test_callers_without_a_trace_and_declared_answers_are_found(retrodict: Comma
     assert (untraced["calls"], untraced["of"]) == (1, 1)
     (outside,) = record["outside"]
     assert (outside["system"], outside["model"], outside["rows"]) == ("mainframe", "line@7", 1)
+
+
+def test_a_command_names_the_span_that_asks(retrodict: Command, project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    make(retrodict, project)
+    trace = "0af7651916cd43dd8448eb211c80319c"
+    parent = f"00-{trace}-b7ad6b7169203331-01"
+    ask = ("predict", "line", "--input", "question.json", "--json")
+    assert retrodict(*ask, "--traceparent", parent).record["trace"] == trace
+    monkeypatch.setenv("TRACEPARENT", parent)
+    assert retrodict(*ask).record["trace"] == trace
+    monkeypatch.setenv("TRACEPARENT", "nonsense")  # to be ignored, as the standard says
+    assert retrodict(*ask).code == 0
+    assert retrodict(*ask, "--traceparent", "nonsense").code == 2
+    record = retrodict("audit", "coverage", "--json").record
+    assert [(one["calls"], one["of"]) for one in record["untraced"]] == [(1, 3)]
+    assert [(one["trace"], one["calls"]) for one in record["missing"]] == [(trace, 2)]

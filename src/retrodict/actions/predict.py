@@ -11,7 +11,7 @@ from retrodict.kernel.errors import UsageError
 from retrodict.kernel.types import EventId
 from retrodict.models import read_example
 from retrodict.predictions import payload
-from retrodict.serving import Service
+from retrodict.serving import Service, TraceContext
 from retrodict.workspace import Workspace
 
 
@@ -43,6 +43,7 @@ def predict(
     *,
     caller: str | None = None,
     subject: str | None = None,
+    context: TraceContext | None = None,
     variables: Mapping[str, str] | None = None,
 ) -> Predicted:
     """Ask the version that `reference` means (`credit`, `credit@v2`, `credit@champion`).
@@ -51,6 +52,7 @@ def predict(
         data: Rows as the model takes them; see `read_input`.
         caller: Who asks.
         subject: Whom all rows are about, where `data` does not say it.
+        context: The span that asks, of which trace.
         variables: The environment variables, of which those that can change an answer are recorded.
 
     Raises:
@@ -58,7 +60,10 @@ def predict(
         InputError: The model does not take such data; nothing is recorded.
         ModelFailedError: The model raised; that is on record.
     """
-    answer = Service(workspace, variables).predict(reference, data, caller=caller, subject=subject)
+    trace, span = (None, None) if context is None else (context.trace, context.span)
+    answer = Service(workspace, variables).predict(
+        reference, data, caller=caller, trace=trace, parent_span=span, subject=subject
+    )
     assert answer.index is not None
     assert answer.leaf_hash is not None
     rows = payload.rows(data)

@@ -85,13 +85,25 @@ class Model:
         """
         return self.ask(data, subject=subject).output
 
-    def ask(self, data: Any, *, caller: str | None = None, subject: str | Sequence[str] | None = None) -> Answer:
+    def ask(
+        self,
+        data: Any,
+        *,
+        caller: str | None = None,
+        subject: str | Sequence[str] | None = None,
+        traceparent: str | None = None,
+    ) -> Answer:
         """Answer as `predict` does, and say where the answer is on record (`.index`, `.prediction`, `.leaf_hash`).
 
         Args:
             caller: Who asks; recorded under a pseudonym.
+            traceparent: The span that asks, as W3C Trace Context writes it; what is malformed is ignored, as it says.
         """
-        return self.service.predict(self.reference, data, caller=caller, subject=subject)
+        from retrodict.serving import parse_traceparent
+
+        context = parse_traceparent(traceparent)
+        trace, span = (None, None) if context is None else (context.trace, context.span)
+        return self.service.predict(self.reference, data, caller=caller, trace=trace, parent_span=span, subject=subject)
 
 
 def init(path: StrPath = ".", *, agent: str | None = None) -> Initialized:

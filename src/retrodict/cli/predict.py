@@ -23,12 +23,20 @@ from retrodict.cli import door
 )
 @click.option("--caller", help="Who asks.")
 @click.option("--subject", metavar="ID", help="Whom all rows are about, where they have no column that says it.")
-def command(model: str, source: str, caller: str | None, subject: str | None, as_json: bool) -> None:
+@click.option("--traceparent", help="The span that asks, as W3C Trace Context writes it (default: TRACEPARENT).")
+def command(
+    model: str, source: str, caller: str | None, subject: str | None, traceparent: str | None, as_json: bool
+) -> None:
     """Ask MODEL (NAME, NAME@v2 or NAME@ALIAS); the answer is durably on record before it is printed."""
     from retrodict.actions.predict import predict, read_input  # loaded when asked for
     from retrodict.render import text
+    from retrodict.serving import parse_traceparent
+
+    context = parse_traceparent(os.environ.get("TRACEPARENT") if traceparent is None else traceparent)
+    if traceparent is not None and context is None:
+        raise click.BadParameter("00-TRACE-SPAN-01 is due, of 32 and 16 hex digits", param_hint="--traceparent")
 
     with door.workspace(writes=True) as workspace:
         data = read_input(sys.stdin.buffer.read() if source == "-" else Path(source))
-        record = predict(workspace, model, data, caller=caller, subject=subject, variables=os.environ)
+        record = predict(workspace, model, data, caller=caller, subject=subject, context=context, variables=os.environ)
     door.show(record, as_json=as_json, text=text.predicted)
