@@ -21,7 +21,7 @@ from retrodict.actions.verify import verify
 from retrodict.kernel.errors import UsageError
 from retrodict.tables import folding, lines, queries, upkeep
 from retrodict.tables.changes import Change, How
-from retrodict.tables.errors import SealedRecordsError
+from retrodict.tables.errors import NoSuchRecordError, SealedRecordsError
 from retrodict.testing.commands import Commands
 from retrodict.workspace import Workspace
 
@@ -246,6 +246,9 @@ def test_what_a_table_about_people_refuses(workspace: Workspace) -> None:
     with pytest.raises(SealedRecordsError):
         without.import_([{"id": 1, "who": "ann"}])
     assert without.at().to_list() == [dict.fromkeys(("id", "who", "age", "note"))]
+    forget.forget(workspace, "ann")
+    with pytest.raises(NoSuchRecordError, match="or its key is erased"):
+        table.history(1)
 
 
 def test_changes_about_people_wait_for_approval_sealed(workspace: Workspace) -> None:

@@ -9,11 +9,10 @@ from typing import Any
 
 from retrodict.actions.authorship import Authors
 from retrodict.actions.authorship import How as Known
-from retrodict.actions.tabling import key_values, log_of, note_look, table_named
+from retrodict.actions.tabling import key_values, log_of, never_had, note_look, table_named
 from retrodict.kernel.clock import parse_rfc3339, rfc3339
 from retrodict.tables import history as histories
 from retrodict.tables import lines, personal
-from retrodict.tables.errors import NoSuchRecordError
 from retrodict.tables.history import RecordChange
 from retrodict.tables.lines import CREATE, DELETE, OFFSET, ROW, ChangeLog
 from retrodict.tables.records import Column, Version
@@ -218,10 +217,7 @@ def _ends_of(workspace: Workspace, log: ChangeLog, columns: Sequence[Column], ke
         values = key_values(log.table, columns, key)
         last = histories.last_change(workspace, log, columns, values)
         if last is None:
-            raise NoSuchRecordError(
-                f"{log.table.name} has never had a record {'/'.join(map(str, values.values()))}",
-                hint=f"`retrodict table at {log.table.name}` lists the records.",
-            )
+            raise never_had(log.table, values)
         if last not in ends:
             ends.append(last)
     return ends

@@ -14,14 +14,13 @@ from typing import Any, Literal
 
 from retrodict import runs
 from retrodict.actions import table_files
-from retrodict.actions.tabling import TableVersion, key_values, log_of, note_look, table_named, version_of
+from retrodict.actions.tabling import TableVersion, key_values, log_of, never_had, note_look, table_named, version_of
 from retrodict.kernel.clock import parse_rfc3339
 from retrodict.kernel.errors import UsageError
 from retrodict.kernel.types import Digest, EventId
 from retrodict.tables import conflicts, lines, valid
 from retrodict.tables import history as histories
 from retrodict.tables.conflicts import Standing
-from retrodict.tables.errors import NoSuchRecordError
 from retrodict.tables.history import RecordChange
 from retrodict.tables.personal import CLOSED, Gap
 from retrodict.workspace import Batch, Workspace, edges_or_list
@@ -284,10 +283,7 @@ def history(
     values = key_values(log.table, columns, key)
     last = histories.last_change(workspace, log, columns, values)
     if last is None:
-        raise NoSuchRecordError(
-            f"{log.table.name} has never had a record {'/'.join(map(str, values.values()))}",
-            hint=f"`retrodict table at {log.table.name}` lists the records.",
-        )
+        raise never_had(log.table, values)
     found = histories.walked(log, columns, last)
     note_look(log)
     shown = {c.name: found[-1][str(c.id)] for c in columns if c.id in log.table.key}

@@ -15,7 +15,7 @@ from retrodict.streams import MAIN, OffsetError
 from retrodict.streams import queries as streams
 from retrodict.tables import lines, queries
 from retrodict.tables.changes import ChangeSet, How
-from retrodict.tables.errors import BadKeyError, RecordConflictError
+from retrodict.tables.errors import BadKeyError, NoSuchRecordError, RecordConflictError
 from retrodict.tables.lines import ChangeLog
 from retrodict.tables.personal import Seen
 from retrodict.tables.records import Column, Policy, Table
@@ -228,3 +228,12 @@ def key_values(table: Table, columns: Sequence[Column], key: object) -> dict[str
     if len(values) != len(names):
         raise BadKeyError(f"the key of {table.name} has {len(names)} values ({', '.join(names)}), not {len(values)}")
     return dict(zip(names, values, strict=True))
+
+
+def never_had(table: Table, values: Mapping[str, object]) -> NoSuchRecordError:
+    """Return the error of a key that no record ever had, as far as keys can be read here."""
+    shown = "/".join(map(str, values.values()))
+    said = f"{table.name} has never had a record {shown}"
+    if any(map(table.hides, table.key)):
+        said += ", or its key is erased or not held here"
+    return NoSuchRecordError(said, hint=f"`retrodict table at {table.name}` lists the records.")
