@@ -83,6 +83,7 @@ def test_what_was_made_of_a_persons_records_is_sealed_and_named(tmp_path: Path, 
         shown = io.StringIO()
         Console(file=shown, width=200).print(text.reach(found))
         assert "models trained  oldest@v1: what they learned stays" in shown.getvalue()
+        assert "confirmed" not in shown.getvalue()  # nothing is destroyed yet
         ring, sealed = workspace.keys, [str(sealed_key(workspace, file.digest)) for file in summed.outputs]
         assert ring is not None
         assert all(ring.holds(key) for key in sealed)

@@ -682,7 +682,7 @@ def _third_party(party: ThirdParty) -> str:
 
 def reach(record: Reach) -> RenderableType:
     """Render what `forget` would reach."""
-    return Group(*_reach(record))
+    return Group(*_reach(record), _who_holds(record.holders))
 
 
 def _reach(record: Reach) -> list[RenderableType]:
@@ -726,7 +726,7 @@ def _reach(record: Reach) -> list[RenderableType]:
         parts.append(table(["version", "rows", "what becomes of them"], held_rows))
     if not record.is_whole:
         parts.append(Text(_advice(record.to_forget)))
-    return [*parts, _holders(record.holders)]
+    return parts
 
 
 def _fate(rows: int, shared: int) -> str:
@@ -759,13 +759,14 @@ def forgotten(record: Forgotten) -> RenderableType:
             f"{count(record.destroyed, 'key')} destroyed  entry {record.index}"
         ),
         *_reach(record.reach),
+        _holders(record.reach.holders),
         *([table(["shared", "made again before"], verdicts)] if verdicts else []),
     )
 
 
 def files_reach(record: FilesReach) -> RenderableType:
     """Render what `forget` of files would reach."""
-    return Group(*_files_reach(record))
+    return Group(*_files_reach(record), _who_holds(record.holders))
 
 
 def _files_reach(record: FilesReach) -> list[RenderableType]:
@@ -785,8 +786,12 @@ def _files_reach(record: FilesReach) -> list[RenderableType]:
         parts.append(table(["made of it", "by run", "state"], made, wrap=["made of it"]))
         if any(item.state == "sealed" for item in record.derived):
             parts.append(Text("What is sealed stays readable here; --derived destroys it, too."))
-    parts.append(_holders(record.holders))
     return parts
+
+
+def _who_holds(holders: Sequence[Holder]) -> RenderableType:
+    rows = [(one.kind, one.where, one.entry) for one in holders]
+    return table(["held by", "where", "entry"], rows, wrap=["where"])
 
 
 def _holders(holders: Sequence[Holder]) -> RenderableType:
@@ -826,6 +831,7 @@ def files_forgotten(record: FilesForgotten) -> RenderableType:
     return Group(
         Text(f"forgotten: {count(record.destroyed, 'key')} destroyed  entry {record.index}"),
         *_files_reach(record.reach),
+        _holders(record.reach.holders),
     )
 
 
