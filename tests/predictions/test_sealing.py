@@ -60,6 +60,16 @@ def test_tables_come_back_bit_for_bit(value: Any, data: st.DataObject) -> None:
         same(value, joined(pieces(value, owners)))
 
 
+@QUICK
+@given(st.dictionaries(st.text(max_size=3), strategies.arrays(), min_size=1, max_size=3), st.data())
+def test_columns_come_back_bit_for_bit(columns: dict[str, Any], data: st.DataObject) -> None:
+    shortest = min((len(column) for column in columns.values() if column.shape), default=0)
+    value = {name: column[:shortest] if column.shape else [0] * shortest for name, column in columns.items()}
+    owners = owners_of(data, value)
+    if owners:
+        same(value, joined(pieces(value, owners)))
+
+
 RECORDS = st.lists(st.dictionaries(st.text(max_size=3), st.floats() | st.text(max_size=5) | st.none(), max_size=3))
 
 
@@ -110,7 +120,8 @@ def test_one_persons_payload_keeps_its_very_bytes() -> None:
 
 def test_a_piece_holds_nothing_of_another_person() -> None:
     frame = pd.DataFrame({"name": ["anna-secret", "bob-secret"], "x": [1.0, 2.0]}, index=["ann-row", "bob-row"])
-    for value in (frame, frame["name"], frame.to_numpy(), frame.to_dict("records"), frame.index):
+    columns = {"name": frame["name"].tolist(), "x": frame["x"].to_numpy(), "n": frame["name"].to_numpy()}
+    for value in (frame, frame["name"], frame.to_numpy(), frame.to_dict("records"), frame.index, columns):
         found = {piece.owners: piece.data for piece in pieces(value, ["ann", "bob"])}
         assert b"bob-" not in found[("ann",)]
         assert b"ann" not in found[("bob",)]
@@ -121,21 +132,23 @@ def test_a_piece_holds_nothing_of_another_person() -> None:
 def test_a_piece_holds_no_number_of_another_person(owners: list[str]) -> None:
     numbers = [0x5EC2E7_0000_0000 + 0x1_0001 * row for row in range(len(owners))]
     flags = [row % 2 == 0 for row in range(len(owners))]
-    for value in (pd.DataFrame({"n": numbers, "f": flags}), np.array(numbers), pd.Series(numbers, dtype="Int64")):
+    columns = {"n": np.array(numbers), "f": flags}
+    for value in (pd.DataFrame(columns), np.array(numbers), pd.Series(numbers, dtype="Int64"), columns):
         for piece in pieces(value, owners):
             for number, owner in zip(numbers, owners, strict=True):
                 assert (number.to_bytes(8, "little") in piece.data) == (owner in piece.owners)
 
 
 def test_what_cannot_be_cut_stays_whole_and_is_about_them_all() -> None:
-    for value in (pd.DataFrame({"a": pd.Categorical(["x", "y"])}), {"a": np.arange(2)}, pl.DataFrame({"a": [1, 2]})):
+    by_columns = {"a": np.arange(4)[::2], "b": pd.Series([1, 2])}
+    for value in (pd.DataFrame({"a": pd.Categorical(["x", "y"])}), by_columns, pl.DataFrame({"a": [1, 2]})):
         (piece,) = pieces(value, ["ann", "bob"])
         assert piece.owners == ("ann", "bob")
     (piece,) = pieces([1, 2, 3], ["ann", "bob"])  # an answer with other rows than the question
     assert piece.owners == ("ann", "bob")
 
 
-@pytest.mark.parametrize("value", VALUES[:5] + VALUES[6:14], ids=lambda value: type(value).__name__)
+@pytest.mark.parametrize("value", VALUES[:5] + VALUES[6:14] + VALUES[-3:-2], ids=lambda value: type(value).__name__)
 def test_a_row_can_be_read_from_its_piece_alone(value: Any) -> None:
     owners = ["ann", "bob", "ann"]
     for piece in pieces(value, owners):

@@ -839,7 +839,7 @@ def exported(record: Exported, file: object) -> RenderableType:
     """Render `export`."""
     held = f"; kept together with others' and not given out: {_numbers(record.withheld)}" if record.withheld else ""
     records = f", {count(len(record.records), 'record')} of streams and tables" if record.records else ""
-    rows = f"{len(record.predictions)} rows of predictions, {len(record.files)} of files{records}"
+    rows = f"{count(len(record.predictions), 'row')} of predictions, {len(record.files)} of files{records}"
     lines = [f"{file}  {rows}{held}  entry {record.index}"]
     lines += [f"not read: {label}: {why}" for label, why in record.unread.items()]
     if record.unknown:
