@@ -59,7 +59,7 @@ class SshPublicKey:
                 raise FormatError("no key of its type")
         except (binascii.Error, UnicodeDecodeError, FormatError):
             if "PRIVATE KEY" in line:  # nothing of which may be shown
-                raise FormatError("that is a private key, which is given to nobody") from None
+                raise FormatError("not a public key of SSH but a private one, which is given to nobody") from None
             raise FormatError(f"not a public key of SSH (TYPE BASE64): {line.strip()[:80]!r}") from None
         return cls(f"{match['type']} {match['key']}")
 
