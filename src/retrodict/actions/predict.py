@@ -11,7 +11,7 @@ from retrodict.kernel.errors import UsageError
 from retrodict.kernel.types import EventId
 from retrodict.models import read_example
 from retrodict.predictions import payload
-from retrodict.serving import Service, TraceContext
+from retrodict.serving import Service, parse_traceparent
 from retrodict.workspace import Workspace
 
 
@@ -43,7 +43,7 @@ def predict(
     *,
     caller: str | None = None,
     subject: str | None = None,
-    context: TraceContext | None = None,
+    traceparent: str | None = None,
     variables: Mapping[str, str] | None = None,
 ) -> Predicted:
     """Ask the version that `reference` means (`credit`, `credit@v2`, `credit@champion`).
@@ -52,14 +52,19 @@ def predict(
         data: Rows as the model takes them; see `read_input`.
         caller: Who asks.
         subject: Whom all rows are about, where `data` does not say it.
-        context: The span that asks, of which trace.
+        traceparent: The span that asks, as W3C Trace Context writes it; None: what `variables` have as TRACEPARENT,
+            where that is well formed.
         variables: The environment variables, of which those that can change an answer are recorded.
 
     Raises:
+        UsageError: `traceparent` is malformed.
         UnknownReferenceError, AmbiguousReferenceError: See there.
         InputError: The model does not take such data; nothing is recorded.
         ModelFailedError: The model raised; that is on record.
     """
+    context = parse_traceparent((variables or {}).get("TRACEPARENT") if traceparent is None else traceparent)
+    if traceparent is not None and context is None:
+        raise UsageError(f"{traceparent!r} names no span", hint="Write 00-TRACE-SPAN-01, of 32 and 16 hex digits.")
     trace, span = (None, None) if context is None else (context.trace, context.span)
     answer = Service(workspace, variables).predict(
         reference, data, caller=caller, trace=trace, parent_span=span, subject=subject

@@ -30,13 +30,10 @@ def command(
     """Ask MODEL (NAME, NAME@v2 or NAME@ALIAS); the answer is durably on record before it is printed."""
     from retrodict.actions.predict import predict, read_input  # loaded when asked for
     from retrodict.render import text
-    from retrodict.serving import parse_traceparent
-
-    context = parse_traceparent(os.environ.get("TRACEPARENT") if traceparent is None else traceparent)
-    if traceparent is not None and context is None:
-        raise click.BadParameter("00-TRACE-SPAN-01 is due, of 32 and 16 hex digits", param_hint="--traceparent")
 
     with door.workspace(writes=True) as workspace:
         data = read_input(sys.stdin.buffer.read() if source == "-" else Path(source))
-        record = predict(workspace, model, data, caller=caller, subject=subject, context=context, variables=os.environ)
+        record = predict(
+            workspace, model, data, caller=caller, subject=subject, traceparent=traceparent, variables=os.environ
+        )
     door.show(record, as_json=as_json, text=text.predicted)
