@@ -313,7 +313,7 @@ def test_a_large_file_that_is_kept_raw_is_never_held_in_memory(
     ada: Person, hub: Path, s3: S3, tmp_path: Path, place: str
 ) -> None:
     """Only file systems that share blocks have such files; they travel whole, whatever their size."""
-    size = 192 << 20
+    size = (96 if place == "folder" else 192) << 20  # a bucket's parts take 120 MiB, several being under way
     with (tmp_path / "large").open("wb") as file:
         file.truncate(size)
     whole = blake3()
