@@ -228,6 +228,16 @@ def test_what_is_left_out_can_be_changed(project: Any) -> None:
     assert set(inputs(project, capture)) == {".cache/x"}
 
 
+def test_below_dev_shm_keys_and_caches_are_left_out_like_any_others_and_files_are_files() -> None:
+    from retrodict.capture import Ignore
+
+    places = {"RETRODICT_STATE": "/dev/shm/state", "XDG_CACHE_HOME": "/dev/shm/cache"}
+    rules = Ignore().within(b"/dev/shm/project", places)
+    noise = (b"/dev/null", b"/dev/shm/state/a/signing.key", b"/dev/shm/cache/x", b"/dev/shm/project/.git/HEAD")
+    assert [path for path in noise if not rules.is_noise(path)] == []
+    assert not rules.is_noise(b"/dev/shm/project/data.csv")
+
+
 def test_the_virtual_environment_of_a_project_is_environment(project: Any) -> None:
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", project.root / ".venv"], check=True)
     project.write(".venv/share/model.bin")
