@@ -48,7 +48,8 @@ def states(person: Person, number: int = 0) -> States:
         return {f"{one.kind} {one.where}": one.state for one in found.holders}
 
 
-def pseudo(person: Person) -> str:
+def clone_row(person: Person) -> str:
+    """Return how somebody is called who was given keys."""
     with person.open() as workspace:
         return f"clone {identity(workspace).key}"
 
@@ -64,7 +65,7 @@ def test_a_clone_that_pulled_a_forgetting_confirms_it_in_its_own_log(ada: Person
     give_keys(ada, bob, tmp_path / "for-bob")
     forgotten(ada, "ann")
     here = f"workspace {ada.root / '.retrodict'}"
-    assert states(ada) == {here: "confirmed", pseudo(bob): "not confirmed"}
+    assert states(ada) == {here: "confirmed", clone_row(bob): "not confirmed"}
     with ada.open() as workspace:
         assert not forget_status(workspace).is_confirmed
         (note,) = (one.message for one in verify(workspace).findings if one.what.startswith("entry"))
@@ -74,11 +75,11 @@ def test_a_clone_that_pulled_a_forgetting_confirms_it_in_its_own_log(ada: Person
             forget_status(workspace, "0")
     ada.push()
     bob.pull()
-    assert states(bob)[pseudo(ada)] == "confirmed"  # who forgets says of its own keys, too, that they are gone
+    assert states(bob)[clone_row(ada)] == "confirmed"  # who forgets says of its own keys, too, that they are gone
     bob.pull()
     with bob.open() as workspace:
         assert len(list(workspace.ledger.entries_of("keys.destroyed"))) == 1
-    assert states(ada)[pseudo(bob)] == "not confirmed"
+    assert states(ada)[clone_row(bob)] == "not confirmed"
     bob.push()
     ada.pull()
     assert set(states(ada).values()) == {"confirmed"}
@@ -114,18 +115,19 @@ def test_nobody_confirms_for_somebody_else(ada: Person, bob: Person, tmp_path: P
             batch.event("keys.destroyed", uses=(edge,), makes=(), body={"forgotten": gone, "proofs": proofs})
         batch.append()
     eve.push()
-    (hub := Path(ada.url)).rename(tmp_path / "whole")
-    shutil.copytree(tmp_path / "whole", hub)
+    place, whole = Path(ada.url), tmp_path / "whole"
+    place.rename(whole)
+    shutil.copytree(whole, place)  # where Bob's log has not come yet
     with bob.open() as workspace:
-        for place in ("heads", "logs"):
-            for path in (hub / place).glob(f"*{workspace.ledger.origin.rsplit('/', 1)[1]}*"):
+        for folder in ("heads", "logs"):
+            for path in (place / folder).glob(f"*{workspace.ledger.origin.rsplit('/', 1)[1]}*"):
                 shutil.rmtree(path) if path.is_dir() else path.unlink()
     ada.pull()
-    assert states(ada)[pseudo(bob)] == "not confirmed"
-    shutil.rmtree(hub)
-    (tmp_path / "whole").rename(hub)
+    assert states(ada)[clone_row(bob)] == "not confirmed"
+    shutil.rmtree(place)
+    whole.rename(place)
     ada.pull()
-    assert states(ada)[pseudo(bob)] == "confirmed"
+    assert states(ada)[clone_row(bob)] == "confirmed"
 
 
 def test_a_copy_of_a_workspace_holds_the_keys_and_confirms_for_itself(ada: Person, tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from retrodict.actions.add import Added, add
 from retrodict.actions.checkout import checkout
 from retrodict.actions.explain import explain
 from retrodict.actions.forget_files import forget, reach
+from retrodict.actions.log import log
 from retrodict.actions.open import open_workspace
 from retrodict.actions.personal_files import ForgottenFileError
 from retrodict.actions.register import register
@@ -88,6 +89,7 @@ def test_a_forgotten_file_is_said_to_be_so_and_proofs_hold(workspace: Workspace,
     assert (done.destroyed, done.reach.keys) == (1, 1)
     event = workspace.ledger.event(done.index).event
     assert (event.kind, event.body["derived"]) == ("file.forgotten", False)
+    assert log(workspace, limit=1).rows[0].what == "dataset:people.csv@v1"
     out = workspace.root / "out.csv"
     record = checkout(workspace, "dataset:people.csv", out)
     said = f"by Ada <ada@example.org> (entry {done.index}): order 7 K 12/26"

@@ -275,6 +275,11 @@ def label(workspace: Workspace, sequenced: Sequenced) -> str:
             return f"{body['by']}: {_people(body['subjects'])}" if body["subjects"] else str(body["by"])
         case "subject.forgotten" | "subject.exported":
             return _people(body["subjects"])
+        case "file.forgotten":
+            edges = provenance.edges(event.uses, workspace.objects.get)
+            versions = [workspace.logs.find(EventId(edge.ref)) for edge in edges if edge.role == "dataset-version"]
+            known = [label(workspace, version) for version in versions if version is not None]
+            return ", ".join(known[:3]) + (f" and {len(known) - 3} more" if len(known) > 3 else "")
         case "keys.shared":
             return f"to {body['to']}"
         case "keys.received":
