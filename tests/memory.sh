@@ -4,15 +4,17 @@
 # time. Only this command sees it, and it goes when the last process of it ends, however that comes about.
 # Usage: memory.sh COMMAND...
 set -euo pipefail
+mkfs="$(PATH="$PATH:/usr/sbin:/sbin" command -v mkfs.ext4 || true)"
 free="$(df --output=avail -BG /dev/shm 2>/dev/null | tail -1 | tr -dc 0-9)"
-if [ -n "${TMPDIR:-}" ] || [ "$(id -u)" != 0 ] || [ "${free:-0}" -lt 10 ] || ! unshare --mount true 2>/dev/null; then
+if [ -n "${TMPDIR:-}" ] || [ "$(id -u)" != 0 ] || [ "${free:-0}" -lt 10 ] ||
+  [ -z "$mkfs" ] || ! unshare --mount true 2>/dev/null; then
   exec "$@"
 fi
 image="$(mktemp /dev/shm/retrodict-tests-XXXXXX)"
 place="$(mktemp -d /tmp/retrodict-XXXX)"
 trap 'rm -f "$image"; rmdir "$place"' EXIT
 truncate -s 10G "$image"
-PATH="$PATH:/usr/sbin:/sbin" mkfs.ext4 -q -O ^has_journal -m 0 "$image"
+"$mkfs" -q -O ^has_journal -m 0 "$image"
 unshare --mount bash -c '
   if mount -o loop,discard "$0" "$1"; then rm "$0"; chmod 1777 "$1"; export TMPDIR="$1"; fi
   exec "${@:2}"' "$image" "$place" "$@"
