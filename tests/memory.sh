@@ -5,7 +5,7 @@
 # Usage: memory.sh COMMAND...
 set -euo pipefail
 mkfs="$(PATH="$PATH:/usr/sbin:/sbin" command -v mkfs.ext4 || true)"
-free="$(df --output=avail -BG /dev/shm 2>/dev/null | tail -1 | tr -dc 0-9)"
+free="$(df --output=avail -BG /dev/shm 2>/dev/null | tail -1 | tr -dc 0-9 || true)"
 if [ -n "${TMPDIR:-}" ] || [ "$(id -u)" != 0 ] || [ "${free:-0}" -lt 10 ] ||
   [ -z "$mkfs" ] || ! unshare --mount true 2>/dev/null; then
   exec "$@"
