@@ -7,7 +7,7 @@ import os
 import shutil
 import sys
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 from retrodict import capture, datasets
@@ -16,6 +16,7 @@ from retrodict.actions.keeping import code_tree
 from retrodict.actions.places import tools_stores, workspace_path
 from retrodict.capture import Capture, CodeFile
 from retrodict.datasets import DatasetVersion, DerivationError, Ingredient, Recipe
+from retrodict.kernel.dataclasses import dataclass
 from retrodict.kernel.errors import UsageError
 from retrodict.kernel.types import Digest, Edge, EventId, Ref
 from retrodict.objects import display

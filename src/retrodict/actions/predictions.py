@@ -7,7 +7,6 @@ import io
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import apsw
@@ -16,6 +15,7 @@ from retrodict import predictions as records
 from retrodict.actions import names, payloads, people
 from retrodict.actions.looks import NOT_POSSIBLE, Look
 from retrodict.kernel.clock import parse_rfc3339, rfc3339
+from retrodict.kernel.dataclasses import dataclass
 from retrodict.kernel.errors import RetrodictError, UsageError
 from retrodict.kernel.types import EventId
 from retrodict.predictions import Call, Kept, SealedPayload, Segment, media, payload, personal

@@ -9,10 +9,11 @@ from __future__ import annotations
 import contextlib
 import re
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import Any, Final
 
+from retrodict.kernel.dataclasses import dataclass
 from retrodict.kernel.errors import MissingExtraError
 from retrodict.models import flavors as natives
 from retrodict.models.errors import UnloadableModelError, first_line

@@ -12,11 +12,11 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextvars import ContextVar
-from dataclasses import dataclass
 from typing import Any
 
 from retrodict.kernel import clock as clocks
 from retrodict.kernel import entry
+from retrodict.kernel.dataclasses import dataclass
 from retrodict.kernel.errors import ReadOnlyStoreError
 from retrodict.kernel.types import MAX_EDGES, Digest, Edge, EdgeList, Event, Ref
 from retrodict.keys import KeyNotHeldError

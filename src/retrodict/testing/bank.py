@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +18,7 @@ from retrodict.actions.open import open_workspace
 from retrodict.actions.register import register
 from retrodict.actions.run import run
 from retrodict.kernel.clock import SystemClock
+from retrodict.kernel.dataclasses import dataclass
 from retrodict.serving import Service
 from retrodict.workspace import Workspace, publish
 

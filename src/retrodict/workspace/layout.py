@@ -10,9 +10,10 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 
+from retrodict.kernel.dataclasses import dataclass
 from retrodict.kernel.durable import write_file
 from retrodict.kernel.errors import FormatError, NewerFormatError, NoWorkspaceError, UnavailableError
 from retrodict.ledger import key_hash
