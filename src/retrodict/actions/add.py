@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -14,7 +14,6 @@ from retrodict.actions.dataset_subjects import Indexed
 from retrodict.actions.personal_files import PersonalFiles, SealedFile, listed, sealed_body
 from retrodict.actions.places import Ignored, workspace_path
 from retrodict.datasets import Declared
-from retrodict.kernel.dataclasses import dataclass
 from retrodict.kernel.errors import UsageError
 from retrodict.kernel.protocols import Progress
 from retrodict.kernel.types import Digest, Edge, EventId, Ref

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from retrodict.actions.names import model_version
-from retrodict.kernel.dataclasses import dataclass
 from retrodict.kernel.errors import UsageError
 from retrodict.kernel.types import Edge, EventId, Ref
 from retrodict.models import records as models

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from itertools import chain
 from typing import Literal
 
@@ -12,7 +12,6 @@ from retrodict.actions import attaching
 from retrodict.buckets import PERIODS, Bucket, Change, Listing, Past, Period, State, changed_keys
 from retrodict.datasets import DatasetVersion
 from retrodict.kernel.clock import parse_rfc3339
-from retrodict.kernel.dataclasses import dataclass
 from retrodict.kernel.errors import UsageError
 from retrodict.kernel.protocols import Progress
 from retrodict.kernel.types import Digest, Edge, EventId, Ref

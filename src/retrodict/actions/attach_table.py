@@ -11,7 +11,7 @@ import json
 import os
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final, Literal, cast
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
@@ -22,7 +22,6 @@ from retrodict.buckets import Listing, Pin, PinAlteredError, PinGoneError, chang
 from retrodict.databases import Readable, Whole
 from retrodict.datasets import DatasetVersion
 from retrodict.kernel.clock import parse_rfc3339, rfc3339
-from retrodict.kernel.dataclasses import dataclass
 from retrodict.kernel.errors import UsageError
 from retrodict.kernel.protocols import Progress
 from retrodict.kernel.types import Digest, Edge, EventId, Ref

@@ -6,6 +6,7 @@ import json
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal
 
@@ -14,7 +15,6 @@ from retrodict.actions.contents import SHOWN_LINES
 from retrodict.buckets import Bucket, Change, Listing, Pin, PinAlteredError, State, changed_keys
 from retrodict.datasets import DatasetVersion
 from retrodict.kernel import canonical
-from retrodict.kernel.dataclasses import dataclass
 from retrodict.kernel.errors import RetrodictError, UsageError
 from retrodict.kernel.protocols import Progress
 from retrodict.kernel.types import Digest, Edge, EventId, Ref

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Literal
 
 from retrodict.kernel.clock import parse_rfc3339
-from retrodict.kernel.dataclasses import dataclass
 from retrodict.kernel.entry import SIGNATURE, authored_bytes
 from retrodict.kernel.errors import IntegrityError, MissingObjectError, RetrodictError, UnavailableError
 from retrodict.kernel.types import Digest, EntryNumber

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import field
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from retrodict import pins
@@ -14,7 +14,6 @@ from retrodict.actions.located import Content
 from retrodict.actions.personal_files import PersonalFiles
 from retrodict.actions.places import workspace_path
 from retrodict.actions.ways import would_be_lost
-from retrodict.kernel.dataclasses import dataclass
 from retrodict.kernel.errors import UsageError
 from retrodict.kernel.protocols import Progress
 from retrodict.kernel.types import Digest

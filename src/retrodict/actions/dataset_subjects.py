@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from retrodict import datasets
 from retrodict.actions.personal_files import PersonalFiles, SealedFile
 from retrodict.datasets import DatasetVersion, Declared, NoSubjectsError, subjects
-from retrodict.kernel.dataclasses import dataclass
 from retrodict.kernel.errors import RetrodictError, UsageError
 from retrodict.kernel.types import Digest, EventId
 from retrodict.models.subjects import identity_of

@@ -7,7 +7,7 @@ import os
 import shutil
 import sys
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from retrodict import capture, datasets
@@ -16,7 +16,6 @@ from retrodict.actions.keeping import code_tree
 from retrodict.actions.places import tools_stores, workspace_path
 from retrodict.capture import Capture, CodeFile
 from retrodict.datasets import DatasetVersion, DerivationError, Ingredient, Recipe
-from retrodict.kernel.dataclasses import dataclass
 from retrodict.kernel.errors import UsageError
 from retrodict.kernel.types import Digest, Edge, EventId, Ref
 from retrodict.objects import display

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Literal
 
 from retrodict import datasets
 from retrodict.actions import derivation
-from retrodict.kernel.dataclasses import dataclass
 from retrodict.kernel.errors import FormatError, UnavailableError
 from retrodict.workspace import Workspace
 

@@ -6,6 +6,7 @@ import functools
 import os
 import stat
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal
 
@@ -16,7 +17,6 @@ from retrodict.actions.places import Ignored
 from retrodict.diffs import lines, tables, tensors
 from retrodict.diffs.tables import TableChange
 from retrodict.diffs.tensors import ArrayChange
-from retrodict.kernel.dataclasses import dataclass
 from retrodict.kernel.errors import UsageError
 from retrodict.kernel.types import Digest, EntryNumber, is_digest
 from retrodict.objects import digest_of, display

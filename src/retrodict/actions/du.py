@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+from dataclasses import dataclass
 
 from retrodict import datasets
 from retrodict.actions.needs import roots
-from retrodict.kernel.dataclasses import dataclass
 from retrodict.kernel.errors import RetrodictError
 from retrodict.kernel.protocols import Progress
 from retrodict.kernel.types import Digest

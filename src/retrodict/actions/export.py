@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from retrodict import predictions
 from retrodict.actions import looks, people
@@ -15,7 +15,6 @@ from retrodict.actions.stream_people import RecordsAbout, records_about, table_l
 from retrodict.actions.table_read import plain_value
 from retrodict.datasets import subjects as tables
 from retrodict.kernel import clock as clocks
-from retrodict.kernel.dataclasses import dataclass
 from retrodict.kernel.errors import RetrodictError
 from retrodict.kernel.types import Digest, EventId
 from retrodict.ledger import Sequenced

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 
 from retrodict import provenance
 from retrodict.actions import attaching, located, names
 from retrodict.actions.arriving import lacking_packs, some_contents, take_packs, take_wanted
 from retrodict.actions.remotes import find_remote
 from retrodict.backups import Depot, side_by_side
-from retrodict.kernel.dataclasses import dataclass
 from retrodict.kernel.errors import RetrodictError, UsageError
 from retrodict.kernel.protocols import Progress
 from retrodict.kernel.types import Digest, Edge, EventId, Ref, is_digest

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 from retrodict import datasets
 from retrodict.actions import names
@@ -12,7 +13,6 @@ from retrodict.actions.holding import Holder, confirm_destroyed, holders_of, lis
 from retrodict.actions.personal_files import PersonalFiles
 from retrodict.actions.reached import Derived, Reached
 from retrodict.datasets import DatasetVersion
-from retrodict.kernel.dataclasses import dataclass
 from retrodict.kernel.errors import UsageError
 from retrodict.kernel.types import Digest, Edge, EventId, Ref
 from retrodict.objects import display

@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 import shlex
 import subprocess
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal
 
-from retrodict.kernel.dataclasses import dataclass
 from retrodict.kernel.durable import write_file
 from retrodict.kernel.errors import UnavailableError, UsageError
 from retrodict.workspace import Workspace

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from retrodict.actions.people import found
-from retrodict.kernel.dataclasses import dataclass
 from retrodict.kernel.durable import write_file
 from retrodict.kernel.errors import UsageError
 from retrodict.kernel.types import EventId

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from retrodict import datasets
 from retrodict.actions import attaching, derivation, looks, names
 from retrodict.actions.attaching import Attached
 from retrodict.buckets import Pin
-from retrodict.kernel.dataclasses import dataclass
 from retrodict.kernel.errors import AmbiguousReferenceError, UnknownReferenceError, UsageError
 from retrodict.kernel.protocols import Progress
 from retrodict.kernel.types import Digest, EventId

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 from retrodict import ledger
 from retrodict.actions import names
 from retrodict.actions.authorship import Authors, How
 from retrodict.actions.looks import people_in
-from retrodict.kernel.dataclasses import dataclass
 from retrodict.kernel.errors import UnknownReferenceError
 from retrodict.kernel.types import EntryNumber, EventId
 from retrodict.ledger import Sequenced

@@ -9,8 +9,8 @@ from __future__ import annotations
 import contextlib
 import re
 from collections.abc import Collection, Iterable
+from dataclasses import dataclass
 
-from retrodict.kernel.dataclasses import dataclass
 from retrodict.kernel.errors import MissingObjectError
 from retrodict.kernel.protocols import Progress
 from retrodict.kernel.types import Digest

@@ -11,13 +11,13 @@ import contextlib
 import json
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from retrodict import datasets
 from retrodict.actions.forgetting import find_forgetting
 from retrodict.actions.places import Ignored, tools_stores, workspace_path
-from retrodict.kernel.dataclasses import dataclass
 from retrodict.kernel.errors import UsageError
 from retrodict.kernel.types import Digest
 from retrodict.keys import KeyRing, KnownFile, Member, MemberKind, decode_folder, encode_folder

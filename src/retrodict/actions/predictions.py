@@ -7,6 +7,7 @@ import io
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import apsw
@@ -15,7 +16,6 @@ from retrodict import predictions as records
 from retrodict.actions import names, payloads, people
 from retrodict.actions.looks import NOT_POSSIBLE, Look
 from retrodict.kernel.clock import parse_rfc3339, rfc3339
-from retrodict.kernel.dataclasses import dataclass
 from retrodict.kernel.errors import RetrodictError, UsageError
 from retrodict.kernel.types import EventId
 from retrodict.predictions import Call, Kept, SealedPayload, Segment, media, payload, personal

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, Final
 
 from retrodict.actions import names, payloads
 from retrodict.kernel.clock import parse_rfc3339, rfc3339
-from retrodict.kernel.dataclasses import dataclass
 from retrodict.kernel.errors import UsageError
 from retrodict.kernel.types import Edge, EventId, Ref
 from retrodict.models.records import ModelVersion

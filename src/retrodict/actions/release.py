@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from retrodict import datasets, predictions, provenance
 from retrodict.actions import names
 from retrodict.actions.needs import Named
-from retrodict.kernel.dataclasses import dataclass
 from retrodict.kernel.errors import UsageError
 from retrodict.kernel.protocols import Progress
 from retrodict.kernel.types import Digest, EventId, Ref

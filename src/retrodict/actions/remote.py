@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
 from retrodict.actions.remotes import (
@@ -12,7 +13,6 @@ from retrodict.actions.remotes import (
     unknown_remote,
     write_remotes,
 )
-from retrodict.kernel.dataclasses import dataclass
 from retrodict.kernel.errors import ReadOnlyStoreError, UsageError
 from retrodict.objects import open_remote
 from retrodict.workspace import Workspace

@@ -6,18 +6,18 @@
 from __future__ import annotations
 
 import contextlib
+import difflib
 import json
 import os
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from hashlib import sha256
 from pathlib import Path
 from threading import Lock
 from time import monotonic
 
 from retrodict.backups import Depot, Head
-from retrodict.kernel.dataclasses import dataclass
 from retrodict.kernel.durable import write_file
 from retrodict.kernel.errors import FormatError, IntegrityError, RetrodictError, UnavailableError, UsageError
 from retrodict.kernel.note import decode_checkpoint, verify_note
@@ -117,8 +117,6 @@ def find_remote(workspace: Workspace, named: str | None) -> tuple[str, Depot]:
 
 def unknown_remote(name: str, known: list[str]) -> UsageError:
     """Return the error for a name that no remote has."""
-    import difflib  # 1 ms, of every command, for what was mistyped
-
     near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
     hint = f"Did you mean {' or '.join(near)}?" if near else "`retrodict remote` lists them; an address has a / in it."
     return UsageError(f"there is no remote called {name!r}", hint=hint)

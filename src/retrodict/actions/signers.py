@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from retrodict.actions import names
 from retrodict.actions.authorship import Authors, How
-from retrodict.kernel.dataclasses import dataclass
 from retrodict.kernel.errors import AmbiguousReferenceError, FormatError, UsageError
 from retrodict.kernel.types import Edge, EventId, Ref
 from retrodict.keys import AllowedSigner, SshPublicKey, principal

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from retrodict import datasets, predictions
-from retrodict.actions import pinning
+from retrodict.actions import attaching, pinning
 from retrodict.actions.conflicts import Conflict, find_conflicts
 from retrodict.actions.personal_files import PersonalFiles
 from retrodict.actions.places import Ignored
 from retrodict.actions.unsaved import Unsaved, find_unsaved
-from retrodict.kernel.dataclasses import dataclass
+from retrodict.buckets import Listing, changed_keys
 from retrodict.kernel.errors import RetrodictError
 from retrodict.kernel.note import decode_checkpoint
 from retrodict.models import records as models
@@ -139,9 +140,6 @@ def status(workspace: Workspace, *, buckets: Mapping[str, str] | None = None) ->
 
 
 def _ask(workspace: Workspace, version: datasets.DatasetVersion, environment: Mapping[str, str]) -> BucketStatus:
-    from retrodict.actions import attaching  # 20 ms, as buckets seldom are asked
-    from retrodict.buckets import Listing, changed_keys
-
     url, changed, problem = "", (0, 0, 0), None
     try:
         bucket = attaching.opened(workspace, version, environment)

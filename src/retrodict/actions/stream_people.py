@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 from retrodict import provenance
-from retrodict.kernel.dataclasses import dataclass
 from retrodict.kernel.errors import RetrodictError
 from retrodict.kernel.types import Digest, EventId
 from retrodict.streams import Append, Line, personal, queries

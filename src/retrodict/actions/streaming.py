@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 
 from retrodict.actions.names import near
-from retrodict.kernel.dataclasses import dataclass
 from retrodict.kernel.errors import AmbiguousReferenceError, UnknownReferenceError, UsageError
 from retrodict.streams import Line, queries, records
 from retrodict.workspace import Workspace

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from retrodict.actions.tabling import table_named
-from retrodict.kernel.dataclasses import dataclass
 from retrodict.kernel.errors import UnknownReferenceError
 from retrodict.tables import proposals, queries
 from retrodict.tables.changes import ChangeSet

@@ -7,13 +7,13 @@ import json
 import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from retrodict.actions import table_files
 from retrodict.actions.table_read import table_of
 from retrodict.actions.tabling import TableVersion, version_of
-from retrodict.kernel.dataclasses import dataclass
 from retrodict.kernel.durable import sync_folder
 from retrodict.kernel.errors import MissingExtraError, UsageError
 from retrodict.kernel.types import Digest

@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import date, timedelta
 from typing import Any, Literal
 
 from retrodict.actions.tabling import key_values, version_of
 from retrodict.kernel import merkle
 from retrodict.kernel.clock import rfc3339
-from retrodict.kernel.dataclasses import dataclass
 from retrodict.kernel.errors import FormatError, UsageError
 from retrodict.tables import history, lines, proofs, queries, records
 from retrodict.tables.errors import NoSuchRecordError

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Literal
 
 from retrodict.actions.tabling import key_values, table_named
-from retrodict.kernel.dataclasses import dataclass
 from retrodict.kernel.errors import UnknownReferenceError, UsageError
 from retrodict.tables import conflicts, lines
 from retrodict.tables.changes import ChangeSet

@@ -5,10 +5,10 @@ from __future__ import annotations
 import csv
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 from retrodict.actions.names import near
 from retrodict.kernel.clock import parse_rfc3339
-from retrodict.kernel.dataclasses import dataclass
 from retrodict.kernel.errors import AmbiguousReferenceError, UnknownReferenceError, UsageError
 from retrodict.kernel.types import EventId
 from retrodict.streams import MAIN, OffsetError

@@ -8,6 +8,7 @@ import json
 import os
 import re
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +17,6 @@ from retrodict.actions import looks, names
 from retrodict.actions.held_source import source_of
 from retrodict.actions.personal_files import PersonalFiles, sealed_body
 from retrodict.actions.sealed_tensors import SealedObjects
-from retrodict.kernel.dataclasses import dataclass
 from retrodict.kernel.errors import (
     MissingExtraError,
     RetrodictError,

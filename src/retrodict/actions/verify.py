@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from retrodict import backups, keys, predictions, provenance
@@ -17,7 +17,6 @@ from retrodict.actions.public_keys import log_key, witness_keys
 from retrodict.actions.references import References, unheld
 from retrodict.kernel import merkle
 from retrodict.kernel.clock import rfc3339
-from retrodict.kernel.dataclasses import dataclass
 from retrodict.kernel.entry import SIGNATURE
 from retrodict.kernel.errors import (
     FormatError,

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import os
+from dataclasses import dataclass
 from typing import Literal
 
 from retrodict import datasets, provenance
 from retrodict.actions import names
 from retrodict.actions.needs import roots
-from retrodict.kernel.dataclasses import dataclass
 from retrodict.kernel.errors import RetrodictError, UsageError
 from retrodict.kernel.types import Digest, Ref
 from retrodict.models import records as models

@@ -9,10 +9,10 @@ from __future__ import annotations
 import base64
 import binascii
 import re
+from dataclasses import dataclass
 
 from retrodict.backups.errors import PassphraseError
 from retrodict.kernel import canonical
-from retrodict.kernel.dataclasses import dataclass
 from retrodict.kernel.errors import FormatError
 from retrodict.kernel.protocols import Clock
 

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Final, Literal, get_args
 
 from retrodict.kernel import canonical
-from retrodict.kernel.dataclasses import dataclass
 from retrodict.kernel.errors import FormatError
 from retrodict.kernel.types import Digest
 

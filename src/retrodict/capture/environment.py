@@ -14,11 +14,11 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from retrodict.capture.errors import InterpreterError
 from retrodict.capture.facts import Program
-from retrodict.kernel.dataclasses import dataclass
 from retrodict.kernel.durable import write_file
 
 _TIMEOUT_S = 60.0

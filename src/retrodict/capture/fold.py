@@ -10,7 +10,7 @@ import filecmp
 import os
 import stat
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from retrodict.capture import records as r
@@ -18,7 +18,6 @@ from retrodict.capture.facts import Access, Capture, Completeness, Inherited, Mo
 from retrodict.capture.files import Status, status
 from retrodict.capture.ignore import Ignore
 from retrodict.capture.spool import Record
-from retrodict.kernel.dataclasses import dataclass
 from retrodict.kernel.filesystems import keeps_times
 
 _CODE_SUFFIXES = (

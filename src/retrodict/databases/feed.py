@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal, Protocol
 
-from retrodict.kernel.dataclasses import dataclass
 from retrodict.kernel.errors import UnavailableError, UsageError
 
 Op = Literal["create", "update", "delete", "truncate"]

@@ -11,10 +11,10 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from retrodict.kernel.dataclasses import dataclass
 from retrodict.kernel.errors import FormatError, UsageError
 
 if TYPE_CHECKING:

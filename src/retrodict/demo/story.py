@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
@@ -15,7 +16,6 @@ from rich.console import Console
 from rich.progress import track
 from rich.text import Text
 
-from retrodict.kernel.dataclasses import dataclass
 from retrodict.kernel.errors import RetrodictError
 
 T = TypeVar("T")

@@ -10,11 +10,11 @@ import csv
 import io
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from retrodict.diffs.align import opcodes
-from retrodict.kernel.dataclasses import dataclass
 from retrodict.kernel.errors import UsageError
 
 if TYPE_CHECKING:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import io
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Literal
 
-from retrodict.kernel.dataclasses import dataclass
 from retrodict.kernel.errors import MissingExtraError
 
 if TYPE_CHECKING:

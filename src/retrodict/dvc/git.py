@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 import subprocess
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from retrodict.kernel.dataclasses import dataclass
 from retrodict.kernel.errors import UnavailableError, UsageError
 
 _TIMEOUT_S = 600

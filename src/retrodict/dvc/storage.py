@@ -8,13 +8,13 @@ import json
 import os
 import re
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Protocol
 from urllib.parse import urlsplit, urlunsplit
 
 from retrodict.dvc.git import Repository
 from retrodict.dvc.history import Out
-from retrodict.kernel.dataclasses import dataclass
 from retrodict.kernel.errors import UnavailableError
 
 _BLOCK: Final = 1 << 20

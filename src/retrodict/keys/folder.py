@@ -8,9 +8,9 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Final, Literal
 
-from retrodict.kernel.dataclasses import dataclass
 from retrodict.kernel.errors import FormatError
 
 _FORMAT: Final = "retrodict folder 1"

@@ -12,11 +12,12 @@ import contextlib
 import hashlib
 import re
 import struct
+import subprocess
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from retrodict.kernel.dataclasses import dataclass
 from retrodict.kernel.errors import FormatError, UnavailableError
 from retrodict.kernel.note import SignatureError
 from retrodict.keys.signing import is_weak
@@ -172,8 +173,6 @@ def open_signer(given: str) -> SshSigner:
 
 
 def _git_config(name: str) -> str:
-    import subprocess  # 4 ms
-
     try:
         done = subprocess.run(
             ["git", "config", "--get", name], capture_output=True, text=True, check=False, timeout=_TIMEOUT_S
@@ -242,8 +241,7 @@ def _is_signed(public: SshPublicKey, signature: bytes, signed: bytes, armored: b
 
 
 def _ssh_keygen_checks(armored: bytes, message: bytes) -> bool:
-    import subprocess  # with tempfile 10 ms, and seldom needed
-    import tempfile
+    import tempfile  # 10 ms, and seldom needed
 
     with tempfile.NamedTemporaryFile(suffix=".sig") as file:
         file.write(armored)
@@ -259,8 +257,6 @@ def _ssh_keygen_checks(armored: bytes, message: bytes) -> bool:
 
 
 def _ssh_keygen(*arguments: str, message: bytes) -> bytes:
-    import subprocess  # 4 ms
-
     try:
         done = subprocess.run(
             ["ssh-keygen", *arguments], input=message, capture_output=True, check=False, timeout=_TIMEOUT_S

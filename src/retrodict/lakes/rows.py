@@ -8,11 +8,11 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator, Mapping
 from collections.abc import Set as AbstractSet
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Literal
 from urllib.parse import unquote
 
-from retrodict.kernel.dataclasses import dataclass
 from retrodict.kernel.errors import MissingExtraError
 
 _KINDS: Final[Mapping[str, str]] = {

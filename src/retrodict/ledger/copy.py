@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
 import apsw
 
 from retrodict.kernel import entry, merkle, note
-from retrodict.kernel.dataclasses import dataclass
 from retrodict.kernel.errors import FormatError
 from retrodict.kernel.note import Checkpoint, SignatureError, verify_note
 from retrodict.kernel.protocols import Verifier

@@ -12,9 +12,9 @@ import fcntl
 import os
 import shutil
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
-from retrodict.kernel.dataclasses import dataclass
 from retrodict.kernel.durable import REAL_DISK, Disk, sync_folder, write_file
 from retrodict.kernel.errors import UnavailableError, UsageError
 from retrodict.kernel.note import Checkpoint, decode_checkpoint

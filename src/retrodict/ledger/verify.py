@@ -10,12 +10,11 @@ import contextlib
 import itertools
 import json
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import field
+from dataclasses import dataclass, field
 
 import apsw
 
 from retrodict.kernel import entry, merkle, note, schema
-from retrodict.kernel.dataclasses import dataclass
 from retrodict.kernel.errors import FormatError, IntegrityError
 from retrodict.kernel.note import Checkpoint
 from retrodict.kernel.protocols import Progress, Verifier

@@ -14,10 +14,10 @@ import sys
 import types
 import zipfile
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from retrodict.kernel.dataclasses import dataclass
 from retrodict.kernel.errors import MissingExtraError, UsageError
 from retrodict.models.errors import UnloadableModelError, first_line
 from retrodict.models.isolation import CodeFolder

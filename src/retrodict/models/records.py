@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from retrodict.kernel.dataclasses import dataclass
 from retrodict.kernel.errors import UsageError
 from retrodict.kernel.types import Digest, EntryNumber, EventId
 

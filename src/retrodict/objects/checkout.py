@@ -18,11 +18,11 @@ import errno
 import os
 import stat as st
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 from blake3 import blake3
 
-from retrodict.kernel.dataclasses import dataclass
 from retrodict.kernel.durable import REAL_DISK
 from retrodict.kernel.errors import AlteredObjectError, FormatError, MissingObjectError, UsageError
 from retrodict.kernel.protocols import Progress

@@ -10,11 +10,11 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 from blake3 import blake3
 
-from retrodict.kernel.dataclasses import dataclass
 from retrodict.kernel.durable import Disk
 from retrodict.kernel.errors import FormatError, RetrodictError, UnavailableError
 from retrodict.kernel.protocols import Progress, Remote

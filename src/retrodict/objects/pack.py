@@ -16,6 +16,7 @@ import os
 import struct
 from collections import OrderedDict
 from collections.abc import Callable, Generator, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
 from typing import NamedTuple
@@ -23,7 +24,6 @@ from typing import NamedTuple
 from backports import zstd
 from blake3 import blake3
 
-from retrodict.kernel.dataclasses import dataclass
 from retrodict.kernel.durable import Disk
 from retrodict.kernel.errors import FormatError
 from retrodict.objects.errors import StoreReadError

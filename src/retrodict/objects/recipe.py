@@ -5,12 +5,12 @@ from __future__ import annotations
 import struct
 from bisect import bisect_right
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from itertools import accumulate, cycle
 from typing import TYPE_CHECKING
 
 from blake3 import blake3
 
-from retrodict.kernel.dataclasses import dataclass
 from retrodict.kernel.errors import FormatError
 from retrodict.objects.names import Kind, name_of
 

@@ -9,11 +9,11 @@ dead records, and only then goes. A crash leaves at worst both, and the old one 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
 from typing import TypeAlias, cast
 
-from retrodict.kernel.dataclasses import dataclass
 from retrodict.kernel.durable import Disk
 from retrodict.kernel.errors import MissingObjectError
 from retrodict.kernel.protocols import Progress

@@ -9,12 +9,11 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any, Literal, TypeAlias
 
 from blake3 import blake3
 
-from retrodict.kernel.dataclasses import dataclass
 from retrodict.kernel.errors import FormatError, UsageError
 from retrodict.kernel.types import Digest
 from retrodict.objects.names import Keep, as_digest, as_name

@@ -16,9 +16,9 @@ import functools
 import json
 import math
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
-from retrodict.kernel.dataclasses import dataclass
 from retrodict.kernel.errors import FormatError, MissingExtraError, RetrodictError
 from retrodict.predictions import media, tagged
 from retrodict.predictions.errors import UnsupportedPayloadError

@@ -5,9 +5,9 @@ from __future__ import annotations
 import functools
 import json
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Final
 
-from retrodict.kernel.dataclasses import dataclass
 from retrodict.kernel.errors import UnavailableError
 from retrodict.kernel.types import Digest
 from retrodict.keys import KeyRing, Subject

@@ -10,9 +10,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from retrodict.kernel.dataclasses import dataclass
 from retrodict.kernel.errors import FormatError
 from retrodict.predictions import messages, payload
 from retrodict.predictions.payload import Encoded

@@ -20,7 +20,6 @@ from retrodict.actions.explanation import (
 )
 from retrodict.diagnose.attribution import Attribution
 from retrodict.diagnose.versus import Contrast, Share
-from retrodict.kernel.dataclasses import dataclass
 from retrodict.predictions import media
 
 if TYPE_CHECKING:
@@ -468,7 +467,7 @@ def _largest(contrast: Contrast) -> float:
     return max((abs(s.value) for s in contrast.shares), default=0.0) or 1.0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class ShownExplanation(Explanation):
     """An explanation that shows itself in a notebook, and prints as text."""
 

@@ -31,11 +31,10 @@ import subprocess
 import sys
 import threading
 from collections.abc import Mapping, Sequence
-from dataclasses import field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Literal
 
-from retrodict.kernel.dataclasses import dataclass
 from retrodict.kernel.errors import FormatError, RetrodictError, UnavailableError
 from retrodict.models import remote
 from retrodict.models.loading import LoadedModel, load_model

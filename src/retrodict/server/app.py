@@ -11,12 +11,12 @@ import re
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor
+from dataclasses import dataclass
 from typing import Any, Final, NamedTuple, TypeVar
 
 import retrodict
 from retrodict.actions.predictions import read_prediction
 from retrodict.actions.record import record_prediction
-from retrodict.kernel.dataclasses import dataclass
 from retrodict.kernel.errors import (
     AmbiguousReferenceError,
     RetrodictError,

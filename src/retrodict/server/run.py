@@ -11,6 +11,7 @@ import signal
 import socket
 import threading
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 from retrodict import workspace as workspaces
 from retrodict.actions.serve import start_service
@@ -19,7 +20,6 @@ from retrodict.server.app import App, Limits
 from retrodict.server.errors import AddressError, OpenServerError
 from retrodict.server.measures import JsonFormatter
 from retrodict.server.scheduler import THREADS
-from retrodict.server.threads import Threads
 from retrodict.server.tokens import Tokens
 from retrodict.workspace import Workspace
 
@@ -68,7 +68,7 @@ class Server:
             raise
         self.models = started.models
         self._service = started.service
-        self._pool = Threads(THREADS * min(len(models), 8) + 4, "model")
+        self._pool = ThreadPoolExecutor(THREADS * min(len(models), 8) + 4, thread_name_prefix="model")
         self._app = App(
             started.service,
             {model.name: model.requested for model in started.models},

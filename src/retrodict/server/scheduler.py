@@ -18,10 +18,9 @@ import time
 from collections import deque
 from collections.abc import Callable, Hashable, Mapping
 from concurrent.futures import Executor
-from dataclasses import field
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from retrodict.kernel.dataclasses import dataclass
 from retrodict.kernel.errors import UsageError
 from retrodict.kernel.types import EventId
 from retrodict.models.subjects import take_subjects

@@ -10,9 +10,9 @@ import contextlib
 import json
 import math
 from collections.abc import Hashable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from retrodict.kernel.dataclasses import dataclass
 from retrodict.kernel.errors import MissingExtraError
 from retrodict.models import ColumnSpec, Signature, TensorSpec
 from retrodict.models.signature import Spec

@@ -12,11 +12,11 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextvars import ContextVar
+from dataclasses import dataclass
 from typing import Any
 
 from retrodict.kernel import clock as clocks
 from retrodict.kernel import entry
-from retrodict.kernel.dataclasses import dataclass
 from retrodict.kernel.errors import ReadOnlyStoreError
 from retrodict.kernel.types import MAX_EDGES, Digest, Edge, EdgeList, Event, Ref
 from retrodict.keys import KeyNotHeldError
@@ -308,12 +308,11 @@ class Service:
         if raw is None and was_changed:
             raw = data
         asker, parts = self._parts(askers)
-        random = clock.random_bytes(34)  # at once: the interpreter changes threads at each draw
         call = Call(
             service=self,
-            id=clocks.event_id(clock, random[:10]),
-            trace=asker.trace or (outer.trace if outer else random[10:26].hex()),
-            span=random[26:].hex(),
+            id=clocks.event_id(clock),
+            trace=asker.trace or (outer.trace if outer else clock.random_bytes(16).hex()),
+            span=clock.random_bytes(8).hex(),
             caller=outer.caller if outer and asker.caller is None else self._caller(asker.caller),
             owners=owners,
         )

@@ -16,13 +16,13 @@ import json
 import sys
 from array import array as words
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from decimal import Decimal
 from functools import lru_cache
 from json.scanner import make_scanner
 from typing import Any, BinaryIO, Literal, NoReturn
 
 from retrodict.kernel import canonical
-from retrodict.kernel.dataclasses import dataclass
 from retrodict.kernel.errors import FormatError, UsageError
 from retrodict.streams.errors import RecordError
 

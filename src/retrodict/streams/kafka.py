@@ -10,9 +10,9 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
-from retrodict.kernel.dataclasses import dataclass
 from retrodict.kernel.errors import MissingExtraError
 from retrodict.streams.errors import KafkaError
 

@@ -9,11 +9,10 @@ recorded, or, where the table's policy says so, the record stays as it is and th
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import field, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from retrodict import streams
-from retrodict.kernel.dataclasses import dataclass
 from retrodict.kernel.errors import UsageError
 from retrodict.kernel.types import Digest, Edge, Event, Ref
 from retrodict.tables import lines, personal, queries, records

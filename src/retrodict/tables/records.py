@@ -7,11 +7,14 @@ A table is a stream whose records are changes. What was appended stands in the s
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal, cast
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 from retrodict.kernel import canonical
-from retrodict.kernel.dataclasses import dataclass
 from retrodict.kernel.types import Digest, EventId
+
+if TYPE_CHECKING:
+    pass
 
 INLINE_COLUMNS = 100  # the columns of wider tables are an object of their own
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from math import prod
 from typing import Any
@@ -13,7 +14,6 @@ import numpy as np
 import zarr
 from zarr.errors import BaseZarrError
 
-from retrodict.kernel.dataclasses import dataclass
 from retrodict.kernel.errors import FormatError, UsageError
 from retrodict.tensors import IDS
 from retrodict.tensors.errors import NoTensorError

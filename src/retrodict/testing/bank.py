@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +19,6 @@ from retrodict.actions.open import open_workspace
 from retrodict.actions.register import register
 from retrodict.actions.run import run
 from retrodict.kernel.clock import SystemClock
-from retrodict.kernel.dataclasses import dataclass
 from retrodict.serving import Service
 from retrodict.workspace import Workspace, publish
 

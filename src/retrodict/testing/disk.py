@@ -18,10 +18,10 @@ import os
 import stat
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, TypeVar
 
-from retrodict.kernel.dataclasses import dataclass
 from retrodict.kernel.durable import REAL_DISK, Disk, RealDisk
 
 Step = Literal["create", "write", "clone", "sync", "rename", "unlink"]

@@ -28,7 +28,7 @@ import traceback
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from io import BytesIO
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -58,7 +58,6 @@ from retrodict.actions.streams import create, position
 from retrodict.actions.verify import verify
 from retrodict.backups import sealed
 from retrodict.kernel.clock import SystemClock
-from retrodict.kernel.dataclasses import dataclass
 from retrodict.kernel.durable import RealDisk
 from retrodict.kernel.errors import RetrodictError
 from retrodict.testing.forks import forked, rehearse

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import apsw
 
 from retrodict.kernel.clock import SystemClock
-from retrodict.kernel.dataclasses import dataclass
 from retrodict.kernel.durable import Disk
 from retrodict.kernel.types import Finding
 from retrodict.objects import ObjectStore

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import islice
 from typing import Any, Protocol
 
 import apsw
 
-from retrodict.kernel.dataclasses import dataclass
 from retrodict.kernel.errors import FormatError, IntegrityError, UsageError
 from retrodict.kernel.merkle import HASH_BYTES
 from retrodict.kernel.types import Digest, EntryNumber

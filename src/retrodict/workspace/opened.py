@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import field
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from retrodict.kernel.dataclasses import dataclass
 from retrodict.kernel.errors import ReadOnlyStoreError
 from retrodict.kernel.protocols import Clock
 from retrodict.keys import KeyRing, LogVerifier, SshSigner, StateDirectory

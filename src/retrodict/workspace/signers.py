@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+from dataclasses import dataclass
 from typing import Any
 
-from retrodict.kernel.dataclasses import dataclass
 from retrodict.kernel.errors import IntegrityError, RetrodictError
 from retrodict.kernel.types import Digest, EntryNumber, EventId
 from retrodict.keys import SshPublicKey

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Final
 
 from retrodict import runs
@@ -14,7 +15,6 @@ from retrodict.actions.explain.upstream import Source, Upstream, path_of
 from retrodict.actions.explanation import Fact
 from retrodict.actions.metrics import read_metrics
 from retrodict.datasets import DatasetVersion
-from retrodict.kernel.dataclasses import dataclass
 from retrodict.kernel.errors import RetrodictError
 from retrodict.kernel.words import count
 from retrodict.models import records as models
