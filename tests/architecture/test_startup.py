@@ -72,17 +72,31 @@ def test_a_verbs_help_loads_nothing_heavy(tmp_path: Path, verb: str) -> None:
     assert loaded & others == set(), "another verb was loaded too"
 
 
-def test_status_loads_no_library_of_data(tmp_path: Path) -> None:
+def test_what_is_done_all_day_loads_no_more_than_it_uses(tmp_path: Path) -> None:
     project = tmp_path / "project"
     project.mkdir()
     _loaded(_command("init", "project"), tmp_path)
     (project / "data.csv").write_text("a\n1\n")
-    _loaded(_command("-C", "project", "add", "data.csv"), tmp_path)
-    loaded = _loaded(_command("-C", "project", "status"), tmp_path)
-    assert loaded & (HEAVY - {"apsw", "cryptography", "rich"}) == set()
-    # Half of the time of a command that reads was once spent on the rooms of those that write.
-    others = ("retrodict.capture", "retrodict.serving", "retrodict.models.loading", "retrodict.models.packaging")
-    assert not {module for module in loaded if module.startswith(others)}
+    drawing = {"rich", "retrodict.render.text"}
+    attached = {"retrodict.buckets", "retrodict.lakes", "retrodict.actions.attaching", "tempfile"}
+    rare = {
+        "retrodict.capture",
+        "retrodict.serving",
+        "retrodict.models.loading",
+        "retrodict.actions.explain",
+    }
+    unused = {
+        "add data.csv": drawing | rare,
+        "status": drawing | attached | rare,
+        f"push {tmp_path / 'hub'}": drawing | attached | rare,
+        f"pull {tmp_path / 'hub'}": drawing | attached | rare,
+        "show data.csv": {"retrodict.serving", "retrodict.models.loading"},
+        "log": attached | rare | {"logging"},
+    }
+    for words, absent in unused.items():
+        loaded = _loaded(_command("-C", "project", *words.split()), tmp_path)
+        assert loaded & (HEAVY - {"apsw", "cryptography", "rich"}) == set(), words
+        assert loaded & absent == set(), words
 
 
 def test_the_package_hands_on_what_the_python_door_offers() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -205,6 +204,8 @@ def written(workspace: Workspace, start: str, *, only_models: bool = False) -> S
 
 def near(name: str, known: Sequence[str]) -> tuple[str, ...]:
     """Return the names that `name` may be a misspelling of, best first."""
+    import difflib  # 1 ms, of every command, for what was mistyped
+
     return tuple(difflib.get_close_matches(name, known, n=3, cutoff=0.5))
 
 

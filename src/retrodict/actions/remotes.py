@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import contextlib
-import difflib
 import json
 import os
 import re
@@ -117,6 +116,8 @@ def find_remote(workspace: Workspace, named: str | None) -> tuple[str, Depot]:
 
 def unknown_remote(name: str, known: list[str]) -> UsageError:
     """Return the error for a name that no remote has."""
+    import difflib  # 1 ms, of every command, for what was mistyped
+
     near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
     hint = f"Did you mean {' or '.join(near)}?" if near else "`retrodict remote` lists them; an address has a / in it."
     return UsageError(f"there is no remote called {name!r}", hint=hint)

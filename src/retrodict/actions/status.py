@@ -9,12 +9,11 @@ from pathlib import Path
 from typing import Literal
 
 from retrodict import datasets, predictions
-from retrodict.actions import attaching, pinning
+from retrodict.actions import pinning
 from retrodict.actions.conflicts import Conflict, find_conflicts
 from retrodict.actions.personal_files import PersonalFiles
 from retrodict.actions.places import Ignored
 from retrodict.actions.unsaved import Unsaved, find_unsaved
-from retrodict.buckets import Listing, changed_keys
 from retrodict.kernel.errors import RetrodictError
 from retrodict.kernel.note import decode_checkpoint
 from retrodict.models import records as models
@@ -140,6 +139,9 @@ def status(workspace: Workspace, *, buckets: Mapping[str, str] | None = None) ->
 
 
 def _ask(workspace: Workspace, version: datasets.DatasetVersion, environment: Mapping[str, str]) -> BucketStatus:
+    from retrodict.actions import attaching  # 20 ms, as buckets seldom are asked
+    from retrodict.buckets import Listing, changed_keys
+
     url, changed, problem = "", (0, 0, 0), None
     try:
         bucket = attaching.opened(workspace, version, environment)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import re
-import subprocess
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -98,6 +97,8 @@ def _names(root: Path, *words: str) -> list[bytes]:
 def _ask(root: Path, *words: str, given: bytes = b"", fails_with: int = 0) -> bytes | None:
     """Return what git says; None where it, or a repository, is not there. `fails_with` is a code that says "none"."""
     command = ["git", "-c", "core.fsmonitor=false", "--no-optional-locks", *words]
+    import subprocess  # 4 ms
+
     try:
         done = subprocess.run(command, cwd=root, input=given, capture_output=True, check=False, timeout=60)
     except (OSError, subprocess.SubprocessError):

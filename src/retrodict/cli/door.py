@@ -10,7 +10,6 @@ import gc
 import importlib
 import io
 import os
-import subprocess
 import sys
 import warnings
 from collections.abc import Callable, Iterator
@@ -258,6 +257,8 @@ def agent() -> str:
     given = click.get_current_context().find_root().obj or os.environ.get("RETRODICT_AGENT")
     if given:
         return str(given)
+    import subprocess  # 4 ms, which commands that record nothing spare
+
     try:
         author = subprocess.run(
             ["git", "var", "GIT_AUTHOR_IDENT"], capture_output=True, text=True, timeout=5, check=False

@@ -12,7 +12,6 @@ import contextlib
 import hashlib
 import re
 import struct
-import subprocess
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -173,6 +172,8 @@ def open_signer(given: str) -> SshSigner:
 
 
 def _git_config(name: str) -> str:
+    import subprocess  # 4 ms
+
     try:
         done = subprocess.run(
             ["git", "config", "--get", name], capture_output=True, text=True, check=False, timeout=_TIMEOUT_S
@@ -241,7 +242,8 @@ def _is_signed(public: SshPublicKey, signature: bytes, signed: bytes, armored: b
 
 
 def _ssh_keygen_checks(armored: bytes, message: bytes) -> bool:
-    import tempfile  # 10 ms, and seldom needed
+    import subprocess  # with tempfile 10 ms, and seldom needed
+    import tempfile
 
     with tempfile.NamedTemporaryFile(suffix=".sig") as file:
         file.write(armored)
@@ -257,6 +259,8 @@ def _ssh_keygen_checks(armored: bytes, message: bytes) -> bool:
 
 
 def _ssh_keygen(*arguments: str, message: bytes) -> bytes:
+    import subprocess  # 4 ms
+
     try:
         done = subprocess.run(
             ["ssh-keygen", *arguments], input=message, capture_output=True, check=False, timeout=_TIMEOUT_S

@@ -13,10 +13,9 @@ import contextlib
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import apsw
 
@@ -47,6 +46,9 @@ from retrodict.ledger.errors import (
     ReplacedKeyError,
 )
 from retrodict.ledger.verify import key_chain, verify
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future
 
 MAX_BLOB_BYTES = 64 * 1024 * 1024
 _ROWS_AT_ONCE = 512  # a reader's snapshot must be short, or the WAL cannot be folded back
@@ -97,6 +99,8 @@ class _Request:
     __slots__ = ("blobs", "events", "future", "splits")
 
     def __init__(self, events: Sequence[Event], blobs: Mapping[Digest, bytes]) -> None:
+        from concurrent.futures import Future  # 4 ms, for logging, which commands that only read spare
+
         self.events = events
         self.splits: list[Split] = [entry.encode_around_tick(event) for event in events]
         self.blobs = [(digest_key(digest), _checked_blob(digest, data)) for digest, data in blobs.items()]

@@ -11,7 +11,6 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -192,6 +191,8 @@ def _near(text: str, names: Names) -> tuple[str, ...]:
     """Return the names that `text` may be a misspelling of, with the kind and version that were asked for."""
     match = _NAME.match(text)
     kind, name, version = match.group("kind", "name", "version") if match else (None, text, None)
+    import difflib  # 1 ms, of every command, for what was mistyped
+
     close = difflib.get_close_matches(name, list(names.known()), n=3, cutoff=0.6)
     prefix = "" if kind is None else f"{kind}:"
     if version is None:

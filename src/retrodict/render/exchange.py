@@ -1,18 +1,19 @@
-"""Remotes, and what travelled to or from one, as text."""
+"""Remotes, and what travelled to or from one, as text.
+
+What needs no drawing is lines: rich and what is built on it, 25 ms, are loaded where something must be drawn.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from rich.console import Group, RenderableType
-from rich.text import Text
-
 from retrodict.kernel.words import count
-from retrodict.render.text import conflicts, listing, table
 from retrodict.render.words import size
 
 if TYPE_CHECKING:
+    from rich.console import RenderableType
+
     from retrodict.actions.arriving import Pulled, PulledLog, Refused
     from retrodict.actions.clone import Cloned
     from retrodict.actions.fetch import Fetched
@@ -23,93 +24,115 @@ if TYPE_CHECKING:
 
 def remotes(record: Remotes) -> RenderableType:
     """Render `remote`."""
-    rows = [(remote.name, remote.url) for remote in record.remotes]
-    return listing("No remotes: `retrodict remote add origin ADDRESS` adds one.", ["name", "address"], rows, wrap=[])
+    if not record.remotes:
+        return "No remotes: `retrodict remote add origin ADDRESS` adds one."
+    from retrodict.render.text import table
+
+    return table(["name", "address"], [(remote.name, remote.url) for remote in record.remotes])
 
 
 def remote_changed(record: RemoteChanged) -> RenderableType:
     """Render `remote add` and `remote remove`."""
-    return Text(
-        f"{record.name}  {record.url}" if record.is_added else f"{record.name} is forgotten; what lies there stays"
-    )
+    return f"{record.name}  {record.url}" if record.is_added else f"{record.name} is forgotten; what lies there stays"
 
 
 def pushed(record: Pushed) -> RenderableType:
     """Render `push`."""
     new = sum(log.new_entries for log in record.logs)
     if not new and not record.new_bytes:
-        parts = [Text(f"{record.place} holds all of it already")]
+        lines = [f"{record.place} holds all of it already"]
     else:
-        parts = [
-            Text(
+        lines = [
+            (
                 f"{record.place}: {count(new, 'entry', 'entries')} and {count(record.new_packs, 'pack')} are new there "
                 f"({size(record.new_bytes)})"
             )
         ]
     if record.unsigned:
-        parts.append(
-            Text(f"{count(record.unsigned, 'entry', 'entries')} stayed here: nothing signed covers them yet", "yellow")
-        )
+        lines.append(f"{count(record.unsigned, 'entry', 'entries')} stayed here: nothing signed covers them yet")
     if record.behind:
-        parts.append(Text(f"It has more of the logs {', '.join(record.behind)}: `retrodict pull` brings it"))
-    if record.findings:
-        rows = [(finding.level, finding.what, finding.message) for finding in record.findings]
-        return Group(*parts, table(["", "what", "because"], rows, wrap=["because"]))
-    return Group(*parts)
+        lines.append(f"It has more of the logs {', '.join(record.behind)}: `retrodict pull` brings it")
+    if not record.findings:
+        return "\n".join(lines)
+    from rich.console import Group
+
+    from retrodict.render.text import table
+
+    rows = [(finding.level, finding.what, finding.message) for finding in record.findings]
+    return Group(*lines, table(["", "what", "because"], rows, wrap=["because"]))
 
 
 def pulled(record: Pulled) -> RenderableType:
     """Render `pull`."""
-    parts: list[RenderableType] = []
+    lines = _arrived(record.logs, record.new_packs, record.new_bytes)
     if not record.logs and not record.new_packs:
-        parts.append(Text(f"Nothing new in {record.place}"))
-    return Group(
-        *parts, *_arrived(record.logs, record.new_packs, record.new_bytes, record.refused), conflicts(record.conflicts)
-    )
+        lines.append(f"Nothing new in {record.place}")
+    if not record.refused and not record.conflicts:
+        return "\n".join(lines)
+    from rich.console import Group
+
+    from retrodict.render.text import conflicts
+
+    return Group(*lines, *_refused(record.refused), conflicts(record.conflicts))
 
 
 def fetched(record: Fetched) -> RenderableType:
     """Render `fetch`."""
     if record.objects:
-        return Text(f"{count(record.objects, 'object')} from {record.place} ({size(record.new_bytes)})")
+        return f"{count(record.objects, 'object')} from {record.place} ({size(record.new_bytes)})"
     if not record.new_packs and not record.missing:
-        return Text("Nothing was missing" if record.only else f"Nothing new in {record.place}")
-    parts = [Text(f"{count(record.new_packs, 'pack')} from {record.place} ({size(record.new_bytes)})")]
+        return "Nothing was missing" if record.only else f"Nothing new in {record.place}"
+    lines = [f"{count(record.new_packs, 'pack')} from {record.place} ({size(record.new_bytes)})"]
     if record.missing:
-        parts.append(Text(f"{count(record.missing, 'object')} that it needs are not there", "yellow"))
-    return Group(*parts)
+        lines.append(f"{count(record.missing, 'object')} that it needs are not there")
+    return "\n".join(lines)
 
 
 def cloned(record: Cloned) -> RenderableType:
     """Render `clone`."""
-    return Group(
-        Text(
+    lines = [
+        (
             f"{record.root}: {count(record.datasets, 'dataset')} and {count(record.models, 'model')} "
             f"from {record.place}, which is called origin here"
         ),
-        *_arrived(record.logs, record.new_packs, record.new_bytes, record.refused),
-        Text(f"Its own log is {record.origin}; its public key: {record.key}", overflow="fold"),
-        *(Text(f"  retrodict checkout dataset:{path}") for path in record.paths[:10]),
-    )
+        *_arrived(record.logs, record.new_packs, record.new_bytes),
+    ]
+    after = [
+        f"Its own log is {record.origin}; its public key: {record.key}",
+        *(f"  retrodict checkout dataset:{path}" for path in record.paths[:10]),
+    ]
+    if not record.refused:
+        return "\n".join(lines + after)
+    from rich.console import Group
+
+    return Group(*lines, *_refused(record.refused), *after)
 
 
-def _arrived(logs: Sequence[PulledLog], packs: int, new_bytes: int, refused: Sequence[Refused]) -> list[RenderableType]:
-    parts: list[RenderableType] = [
-        Text(
-            f"log {log.name} ({log.origin}): {count(log.new_entries, 'new entry', 'new entries')}, "
-            + (f"{log.entries} in all" if not log.is_new else f"new here; `retrodict log --of {log.name}`")
-        )
+def _arrived(logs: Sequence[PulledLog], packs: int, new_bytes: int) -> list[str]:
+    lines = [
+        f"log {log.name} ({log.origin}): {count(log.new_entries, 'new entry', 'new entries')}, "
+        + (f"{log.entries} in all" if not log.is_new else f"new here; `retrodict log --of {log.name}`")
         for log in logs
     ]
     if packs:
-        parts.append(Text(f"{count(packs, 'pack')} of objects ({size(new_bytes)})"))
-    if refused:
-        parts.append(Text("Refused:", "red"))
-        parts.append(table(["what", "because"], [(one.what, one.because) for one in refused], wrap=["because"]))
-    return parts
+        lines.append(f"{count(packs, 'pack')} of objects ({size(new_bytes)})")
+    return lines
+
+
+def _refused(refused: Sequence[Refused]) -> list[RenderableType]:
+    if not refused:
+        return []
+    from rich.text import Text
+
+    from retrodict.render.text import table
+
+    return [
+        Text("Refused:", "red"),
+        table(["what", "because"], [(one.what, one.because) for one in refused], wrap=["because"]),
+    ]
 
 
 def settled(record: Settled) -> RenderableType:
     """Render `settle`."""
     was = " and ".join(dict.fromkeys(record.was))
-    return Text(f"{record.name} means {record.what} now (both sides had set {was})  entry {record.entry}")
+    return f"{record.name} means {record.what} now (both sides had set {was})  entry {record.entry}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -467,7 +468,7 @@ def _largest(contrast: Contrast) -> float:
     return max((abs(s.value) for s in contrast.shares), default=0.0) or 1.0
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ShownExplanation(Explanation):
     """An explanation that shows itself in a notebook, and prints as text."""
 

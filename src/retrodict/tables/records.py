@@ -8,13 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, cast
+from typing import Any, Literal, cast
 
 from retrodict.kernel import canonical
 from retrodict.kernel.types import Digest, EventId
-
-if TYPE_CHECKING:
-    pass
 
 INLINE_COLUMNS = 100  # the columns of wider tables are an object of their own
 
