@@ -14,12 +14,11 @@ from __future__ import annotations
 
 import os
 import stat as st
-from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 from blake3 import blake3
 
@@ -36,9 +35,6 @@ from retrodict.objects.raw import RAW_FROM
 from retrodict.objects.recipe import CUT_FROM
 from retrodict.objects.statcache import RACY_NS, StatCache
 from retrodict.objects.writer import Writer
-
-if TYPE_CHECKING:
-    from concurrent.futures import Future
 
 _ATTEMPTS = 3
 # O_NONBLOCK: should a file have become a pipe since it was looked at, nobody waits for its writer
@@ -106,27 +102,37 @@ def _refuse_special(path: bytes | Path, mode: int) -> None:
         raise UsageError(f"{display(path)} is {special}: only files, folders and links can be stored")
 
 
+def _open(path: bytes | Path, *, follow: bool) -> tuple[int, os.stat_result]:
+    """Open a file to read it; return its descriptor and its stat data. Raises as `look`, and `ChangedFileError`."""
+    try:
+        fd = os.open(path, _READ if follow else _READ_ITSELF)
+    except OSError as error:
+        if not follow and os.path.lexists(path) and os.path.islink(path):
+            raise ChangedFileError(display(path)) from error
+        raise UnreadableFileError(display(path), error) from error
+    try:
+        stat = os.fstat(fd)
+        if not st.S_ISREG(stat.st_mode):
+            _refuse_special(path, stat.st_mode)
+    except BaseException:
+        os.close(fd)
+        raise
+    return fd, stat
+
+
+def _held_still(fd: int, then: os.stat_result, size: int) -> bool:
+    """Say whether the `size` bytes that were read are the file as it was when it was opened, and still is."""
+    now = os.fstat(fd)
+    return now.st_size == size and now.st_mtime_ns == then.st_mtime_ns and now.st_ctime_ns == then.st_ctime_ns
+
+
 class OpenFile:
     """A file that is being read, and that must hold still meanwhile."""
 
     def __init__(self, path: bytes | Path, *, follow: bool = True) -> None:
         self._path = path
-        try:
-            self.fd = os.open(path, _READ if follow else _READ_ITSELF)
-        except OSError as error:
-            if not follow and os.path.lexists(path) and os.path.islink(path):
-                raise ChangedFileError(display(path)) from error
-            raise UnreadableFileError(display(path), error) from error
-        try:
-            self.stat = os.fstat(self.fd)
-            if not st.S_ISREG(self.stat.st_mode):
-                _refuse_special(path, self.stat.st_mode)
-            self._left = (
-                self.stat.st_size + 1
-            )  # one more tells that it grew; a file that never ends is not read for ever
-        except BaseException:
-            os.close(self.fd)
-            raise
+        self.fd, self.stat = _open(path, follow=follow)
+        self._left = self.stat.st_size + 1  # one more tells that it grew; a file that never ends is not read for ever
 
     def __enter__(self) -> OpenFile:
         return self
@@ -153,9 +159,8 @@ class OpenFile:
         return n
 
     def held_still(self, size: int) -> bool:
-        """Say whether the `size` bytes that were read are the file as it was when it was opened, and still is."""
-        now, then = os.fstat(self.fd), self.stat
-        return (now.st_size, now.st_mtime_ns, now.st_ctime_ns) == (size, then.st_mtime_ns, then.st_ctime_ns)
+        """Say whether the `size` bytes that were read are the whole file, and it has not changed meanwhile."""
+        return _held_still(self.fd, self.stat, size)
 
 
 def read_small(path: bytes | Path, *, follow: bool = False) -> tuple[os.stat_result, bytes]:
@@ -165,16 +170,15 @@ def read_small(path: bytes | Path, *, follow: bool = False) -> tuple[os.stat_res
         ChangedFileError: It did not hold still, several times.
     """
     for _ in range(_ATTEMPTS):
-        file = OpenFile(path, follow=follow)
+        fd, then = _open(path, follow=follow)
         try:
-            then = file.stat
-            if then.st_size >= CUT_FROM:
-                return then, file.read(CUT_FROM)
-            data = file.read(then.st_size + 1)
-            if file.held_still(len(data)):
+            data = os.read(fd, min(then.st_size + 1, CUT_FROM))
+            if then.st_size >= CUT_FROM or _held_still(fd, then, len(data)):
                 return then, data
+        except OSError as error:
+            raise UnreadableFileError(display(path), error) from error
         finally:
-            os.close(file.fd)
+            os.close(fd)
     raise ChangedFileError(display(path))
 
 
@@ -426,7 +430,6 @@ class Adder:
         self._ready: list[_Folder] = []
         self._batch: list[_Item] = []
         self._weight = 0
-        self._pending: deque[tuple[list[_Item], Future[list[_Read]]]] = deque()
         self._root: tuple[bytes, int] | None = None
 
     def add(self, path: Path, own: os.stat_result, base: bytes | None = None) -> Added:
@@ -491,42 +494,30 @@ class Adder:
 
     def _folder(self, path: Path, stat: os.stat_result, own: os.stat_result) -> tuple[bytes, int]:
         """Name everything below `path`, folders after what is in them; return (name of its tree, bytes below)."""
-        from concurrent.futures import ThreadPoolExecutor  # 10 ms, with the logging that it brings
-
         if self._writer is not None:
             self._epoch = self._cache.epoch(self._packs())
             self._doomed = self._index.doomed()
         top = os.fsencode(path)
         to_scan = [_Folder(top, stat, None)]
-        with ThreadPoolExecutor(1) as pool:  # two would fight this thread for the interpreter
-
-            def submit() -> None:
-                if self._batch:
-                    read = _read_batch if self._writer is not None else _hash_batch
-                    self._pending.append((self._batch, pool.submit(read, self._batch)))
-                    self._batch, self._weight = [], 0
-
-            def settle(limit: int) -> None:
-                while len(self._pending) > limit:
-                    batch, future = self._pending.popleft()
-                    self._settle(batch, future.result())
-
-            while self._root is None:
-                if self._ready:
-                    for leaf in self._evaluate(self._ready.pop()):
-                        for item in leaf:
-                            self._batch.append(item)
-                            self._weight += item.size
-                            if len(self._batch) >= _BATCH_FILES or self._weight >= _BATCH_BYTES:
-                                submit()
-                                settle(3)
-                elif to_scan:
-                    to_scan += self._scan(to_scan.pop(), top, own)
-                else:
-                    submit()
-                    settle(0)
+        while self._root is None:
+            if self._ready:
+                for leaf in self._evaluate(self._ready.pop()):
+                    for item in leaf:
+                        self._batch.append(item)
+                        self._weight += item.size
+                        if len(self._batch) >= _BATCH_FILES or self._weight >= _BATCH_BYTES:
+                            self._read_batch()
+            elif to_scan:
+                to_scan += self._scan(to_scan.pop(), top, own)
+            else:
+                self._read_batch()
         self._report()
         return self._root
+
+    def _read_batch(self) -> None:
+        """Read what waits to be read. No thread does it: one would fight this one for the interpreter at each file."""
+        batch, self._batch, self._weight = self._batch, [], 0
+        self._settle(batch, _read_small(batch) if self._writer is not None else _hash(batch))
 
     def _scan(self, folder: _Folder, top: bytes, own: os.stat_result) -> list[_Folder]:
         """List one folder; return those in it."""
@@ -782,8 +773,8 @@ class Adder:
 _Read = tuple[os.stat_result | None, bytes, bytes | None]  # stat data, name, bytes; a large file comes without bytes
 
 
-def _read_batch(batch: list[_Item]) -> list[_Read]:
-    """Read small files and links; runs in a thread of its own."""
+def _read_small(batch: list[_Item]) -> list[_Read]:
+    """Read small files and links."""
     contents: list[_Read] = []
     for item in batch:
         if item.is_link:
@@ -797,8 +788,8 @@ def _read_batch(batch: list[_Item]) -> list[_Read]:
     return contents
 
 
-def _hash_batch(batch: list[_Item]) -> list[_Read]:
-    """Name files and links of any size; runs in a thread of its own."""
+def _hash(batch: list[_Item]) -> list[_Read]:
+    """Name files and links of any size."""
     contents: list[_Read] = []
     for item in batch:
         if item.is_link:
