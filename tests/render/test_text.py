@@ -8,8 +8,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
+from retrodict.actions.fetch import Fetched
 from retrodict.actions.run import File, Ran
+from retrodict.actions.sending import Pushed
 from retrodict.kernel.types import Digest, EventId
+from retrodict.render import exchange
 from retrodict.render.ran import ran
 from retrodict.render.text import Printable, table
 
@@ -70,3 +73,16 @@ def test_a_run_of_many_files_lists_some_and_says_where_the_others_are() -> None:
     lines = ran(record).splitlines()
     assert sum(".txt" in line for line in lines) == 20
     assert lines[-2:] == ["... and 50 more files: retrodict show 12", "warning: w"]
+
+
+def test_what_stayed_here_and_what_was_not_there_is_yellow_on_a_terminal_and_plain_elsewhere() -> None:
+    sent = Pushed(remote="o", place="hub", logs=(), new_packs=0, new_bytes=0, unsigned=2, behind=(), findings=())
+    came = Fetched(remote="o", place="hub", only=None, objects=0, new_packs=1, new_bytes=9, missing=3)
+    for rendered, notice in (
+        (exchange.pushed(sent), "2 entries stayed here: nothing signed covers them yet"),
+        (exchange.fetched(came), "3 objects that it needs are not there"),
+    ):
+        assert drawn(rendered, 80)[1:] == [notice]
+        file = io.StringIO()
+        Console(file=file, force_terminal=True, color_system="standard").print(Printable(rendered))
+        assert file.getvalue().splitlines()[1:] == [f"\x1b[33m{notice}\x1b[0m"]

@@ -14,7 +14,7 @@ from retrodict.render.words import size
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-    from retrodict.actions.arriving import Pulled, PulledLog, Refused
+    from retrodict.actions.arriving import Pulled
     from retrodict.actions.clone import Cloned
     from retrodict.actions.fetch import Fetched
     from retrodict.actions.remote import RemoteChanged, Remotes
@@ -40,40 +40,37 @@ def pushed(record: Pushed) -> RenderableType:
     """Render `push`."""
     new = sum(log.new_entries for log in record.logs)
     if not new and not record.new_bytes:
-        lines = [f"{record.place} holds all of it already"]
+        parts: list[RenderableType] = [f"{record.place} holds all of it already"]
     else:
-        lines = [
+        parts = [
             (
                 f"{record.place}: {count(new, 'entry', 'entries')} and {count(record.new_packs, 'pack')} are new there "
                 f"({size(record.new_bytes)})"
             )
         ]
     if record.unsigned:
-        lines.append(f"{count(record.unsigned, 'entry', 'entries')} stayed here: nothing signed covers them yet")
+        unsigned = count(record.unsigned, "entry", "entries")
+        parts.append(_warning(f"{unsigned} stayed here: nothing signed covers them yet"))
     if record.behind:
-        lines.append(f"It has more of the logs {', '.join(record.behind)}: `retrodict pull` brings it")
-    if not record.findings:
-        return "\n".join(lines)
-    from rich.console import Group
+        parts.append(f"It has more of the logs {', '.join(record.behind)}: `retrodict pull` brings it")
+    if record.findings:
+        from retrodict.render.text import table
 
-    from retrodict.render.text import table
-
-    rows = [(finding.level, finding.what, finding.message) for finding in record.findings]
-    return Group(*lines, table(["", "what", "because"], rows, wrap=["because"]))
+        rows = [(finding.level, finding.what, finding.message) for finding in record.findings]
+        parts.append(table(["", "what", "because"], rows, wrap=["because"]))
+    return _together(parts)
 
 
 def pulled(record: Pulled) -> RenderableType:
     """Render `pull`."""
-    lines = _arrived(record.logs, record.new_packs, record.new_bytes)
+    parts = _arrived(record)
     if not record.logs and not record.new_packs:
-        lines.append(f"Nothing new in {record.place}")
-    if not record.refused and not record.conflicts:
-        return "\n".join(lines)
-    from rich.console import Group
+        parts.insert(0, f"Nothing new in {record.place}")
+    if record.conflicts:
+        from retrodict.render.text import conflicts
 
-    from retrodict.render.text import conflicts
-
-    return Group(*lines, *_refused(record.refused), conflicts(record.conflicts))
+        parts.append(conflicts(record.conflicts))
+    return _together(parts)
 
 
 def fetched(record: Fetched) -> RenderableType:
@@ -82,54 +79,59 @@ def fetched(record: Fetched) -> RenderableType:
         return f"{count(record.objects, 'object')} from {record.place} ({size(record.new_bytes)})"
     if not record.new_packs and not record.missing:
         return "Nothing was missing" if record.only else f"Nothing new in {record.place}"
-    lines = [f"{count(record.new_packs, 'pack')} from {record.place} ({size(record.new_bytes)})"]
+    parts: list[RenderableType] = [f"{count(record.new_packs, 'pack')} from {record.place} ({size(record.new_bytes)})"]
     if record.missing:
-        lines.append(f"{count(record.missing, 'object')} that it needs are not there")
-    return "\n".join(lines)
+        parts.append(_warning(f"{count(record.missing, 'object')} that it needs are not there"))
+    return _together(parts)
 
 
 def cloned(record: Cloned) -> RenderableType:
     """Render `clone`."""
-    lines = [
-        (
-            f"{record.root}: {count(record.datasets, 'dataset')} and {count(record.models, 'model')} "
-            f"from {record.place}, which is called origin here"
-        ),
-        *_arrived(record.logs, record.new_packs, record.new_bytes),
-    ]
-    after = [
-        f"Its own log is {record.origin}; its public key: {record.key}",
-        *(f"  retrodict checkout dataset:{path}" for path in record.paths[:10]),
-    ]
-    if not record.refused:
-        return "\n".join(lines + after)
-    from rich.console import Group
-
-    return Group(*lines, *_refused(record.refused), *after)
+    return _together(
+        [
+            (
+                f"{record.root}: {count(record.datasets, 'dataset')} and {count(record.models, 'model')} "
+                f"from {record.place}, which is called origin here"
+            ),
+            *_arrived(record),
+            f"Its own log is {record.origin}; its public key: {record.key}",
+            *(f"  retrodict checkout dataset:{path}" for path in record.paths[:10]),
+        ]
+    )
 
 
-def _arrived(logs: Sequence[PulledLog], packs: int, new_bytes: int) -> list[str]:
-    lines = [
+def _arrived(record: Pulled | Cloned) -> list[RenderableType]:
+    parts: list[RenderableType] = [
         f"log {log.name} ({log.origin}): {count(log.new_entries, 'new entry', 'new entries')}, "
         + (f"{log.entries} in all" if not log.is_new else f"new here; `retrodict log --of {log.name}`")
-        for log in logs
+        for log in record.logs
     ]
-    if packs:
-        lines.append(f"{count(packs, 'pack')} of objects ({size(new_bytes)})")
-    return lines
+    if record.new_packs:
+        parts.append(f"{count(record.new_packs, 'pack')} of objects ({size(record.new_bytes)})")
+    if record.refused:
+        from rich.text import Text
+
+        from retrodict.render.text import table
+
+        rows = [(one.what, one.because) for one in record.refused]
+        parts += [Text("Refused:", "red"), table(["what", "because"], rows, wrap=["because"])]
+    return parts
 
 
-def _refused(refused: Sequence[Refused]) -> list[RenderableType]:
-    if not refused:
-        return []
+def _warning(line: str) -> RenderableType:
     from rich.text import Text
 
-    from retrodict.render.text import table
+    return Text(line, "yellow")
 
-    return [
-        Text("Refused:", "red"),
-        table(["what", "because"], [(one.what, one.because) for one in refused], wrap=["because"]),
-    ]
+
+def _together(parts: Sequence[RenderableType]) -> RenderableType:
+    """Return parts below one another; as lines where nothing must be drawn."""
+    lines = [part for part in parts if isinstance(part, str)]
+    if len(lines) == len(parts):
+        return "\n".join(lines)
+    from rich.console import Group
+
+    return Group(*parts)
 
 
 def settled(record: Settled) -> RenderableType:

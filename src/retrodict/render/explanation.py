@@ -478,7 +478,7 @@ class ShownExplanation(Explanation):
     def __str__(self) -> str:
         from rich.console import Console  # 30 ms
 
-        console = Console(width=120, highlight=False, emoji=False, color_system=None)
+        console = Console(width=120, highlight=False, emoji=False, markup=False, color_system=None)
         with console.capture() as captured:
             console.print(to_text(self))
         return captured.get()

@@ -58,13 +58,16 @@ if TYPE_CHECKING:  # the modules behind these types would double the time that `
 
 
 class Printable:
-    """Anything that rich draws, with the text in it made `printable`, and nothing blank at the ends of lines."""
+    """Anything that rich draws, with the text in it made `printable`, and nothing blank at the ends of lines.
+
+    No text is markup: a path or the name of a column may have `[red]` in it.
+    """
 
     def __init__(self, rendered: RenderableType) -> None:
         self._rendered = rendered
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        for line in Segment.split_lines(console.render(self._rendered, options)):
+        for line in Segment.split_lines(console.render(self._rendered, options.update(markup=False))):
             while line and not line[-1].text.strip():
                 line.pop()
             for segment in line[:-1]:
