@@ -514,11 +514,6 @@ class Adder:
         self._report()
         return self._root
 
-    def _read_batch(self) -> None:
-        """Read what waits to be read. No thread does it: one would fight this one for the interpreter at each file."""
-        batch, self._batch, self._weight = self._batch, [], 0
-        self._settle(batch, _read_small(batch) if self._writer is not None else _hash(batch))
-
     def _scan(self, folder: _Folder, top: bytes, own: os.stat_result) -> list[_Folder]:
         """List one folder; return those in it."""
         relative = folder.path[len(top) :].lstrip(b"/")
@@ -640,14 +635,14 @@ class Adder:
             if old.contents[32 * (run.at + i) : 32 * (run.at + i) + 32] in held
         ]
 
-    def _settle(self, batch: list[_Item], read: list[_Read]) -> None:
-        """Take in what was read of a batch."""
+    def _read_batch(self) -> None:
+        """Take in what waits to be read; no thread reads it, which would fight this one for the interpreter."""
+        batch, self._batch, self._weight = self._batch, [], 0
         small: list[tuple[bytes, bytes]] = []
         bases: dict[bytes, tuple[bytes, ...]] = {}
-        for item, (stat, name, data) in zip(batch, read, strict=True):
-            if data is None and self._writer is not None:  # large, or grown since the folder was listed
-                stat, name = store_file(item.path, self._writer, follow=False, base=item.base)
-            elif data is not None:
+        for item in batch:
+            stat, name, data = self._read(item)
+            if data is not None:
                 small.append((name, data))
                 if item.base is not None:
                     bases[name] = (item.base,)
@@ -671,6 +666,22 @@ class Adder:
                 self._leaf_done(item.leaf)
         self._done += len(batch)
         self._report()
+
+    def _read(self, item: _Item) -> tuple[os.stat_result | None, bytes, bytes | None]:
+        """Return an item's stat data (of a link: None), its name, and its bytes (of a large file: None)."""
+        if item.is_link:
+            try:
+                target = os.readlink(item.path)
+            except OSError as error:
+                raise ChangedFileError(display(item.path)) from error
+            return None, blake3(target).digest(), target
+        if item.size < CUT_FROM:
+            stat, data = read_small(item.path)
+            if len(data) < CUT_FROM:  # else it has grown since the folder was listed
+                return stat, blake3(data).digest(), data
+        if self._writer is None:
+            return *hash_path(item.path, follow=False), None
+        return *store_file(item.path, self._writer, follow=False, base=item.base), None
 
     def _leaf_done(self, leaf: _Leaf) -> None:
         """Name a leaf all of whose contents are known."""
@@ -768,49 +779,6 @@ class Adder:
     def _report(self) -> None:
         if self._progress is not None:
             self._progress(self._done, self._count if self._root is not None else None, "files")
-
-
-_Read = tuple[os.stat_result | None, bytes, bytes | None]  # stat data, name, bytes; a large file comes without bytes
-
-
-def _read_small(batch: list[_Item]) -> list[_Read]:
-    """Read small files and links."""
-    contents: list[_Read] = []
-    for item in batch:
-        if item.is_link:
-            contents.append(_read_link(item.path))
-            continue
-        if item.size >= CUT_FROM:
-            contents.append((None, b"", None))
-            continue
-        stat, data = read_small(item.path)
-        contents.append((stat, b"", None) if len(data) >= CUT_FROM else (stat, blake3(data).digest(), data))
-    return contents
-
-
-def _hash(batch: list[_Item]) -> list[_Read]:
-    """Name files and links of any size."""
-    contents: list[_Read] = []
-    for item in batch:
-        if item.is_link:
-            contents.append(_read_link(item.path))
-        elif item.size >= CUT_FROM:
-            contents.append((*hash_path(item.path, follow=False), None))
-        else:
-            stat, data = read_small(item.path)
-            if len(data) >= CUT_FROM:
-                contents.append((*hash_path(item.path, follow=False), None))
-            else:
-                contents.append((stat, blake3(data).digest(), None))
-    return contents
-
-
-def _read_link(path: bytes) -> _Read:
-    try:
-        target = os.readlink(path)
-    except OSError as error:
-        raise ChangedFileError(display(path)) from error
-    return None, blake3(target).digest(), target
 
 
 def known_in_folder(cache: FolderCache, path: Path, stat: os.stat_result) -> bytes | None:
