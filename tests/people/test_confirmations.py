@@ -166,3 +166,8 @@ def test_a_backup_of_keys_is_confirmed_once_a_later_one_has_removed_it(ada: Pers
     assert {name: state for name, state in states(ada).items() if name.startswith("backup ")} == named
     (exported,) = [state for name, state in states(ada).items() if name.startswith("export ")]
     assert exported == "not confirmed"  # nobody can see that a file was deleted
+    before = states(ada)
+    forgotten(ada, "bo")  # whose keys are in the later backups still
+    assert states(ada) == before
+    here = {f"workspace {ada.root / '.retrodict'}": "confirmed"}
+    assert states(ada, 1) == here | {f"backup {stick.place}": "not confirmed" for stick in sticks.values()}

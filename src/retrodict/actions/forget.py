@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from retrodict.actions import people, replaying
-from retrodict.actions.holding import Holder, confirm_destroyed, holders_of, listed_or_blob
+from retrodict.actions.holding import Holder, Holders, confirm_destroyed, listed_or_blob
 from retrodict.actions.personal_files import PersonalFiles
 from retrodict.actions.reached import Reached
 from retrodict.actions.stream_people import files_about, records_about
@@ -302,7 +302,7 @@ def _find(workspace: Workspace, identity: str, with_derived: bool) -> _Found:
         made=tuple(version.label for version in made_versions),
         trained=tuple(version.label for version in made.models),
         answers=made.predictions,
-        holders=holders_of(workspace, set(keys), subjects=names, since=min(since, default=0)),
+        holders=Holders(workspace).before(set(keys), subjects=names, since=min(since, default=0)),
     )
     registered = tuple(EventId(event) for event in versions if event != "None")
     return _Found(

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from retrodict import datasets
 from retrodict.actions import names
 from retrodict.actions.forgetting import find_forgetting
-from retrodict.actions.holding import Holder, confirm_destroyed, holders_of, listed_or_blob
+from retrodict.actions.holding import Holder, Holders, confirm_destroyed, listed_or_blob
 from retrodict.actions.personal_files import PersonalFiles
 from retrodict.actions.reached import Derived, Reached
 from retrodict.datasets import DatasetVersion
@@ -187,7 +187,7 @@ def _find(
         models=tuple(version.label for version in graph.models),
         predictions=graph.predictions,
         copies=tuple(_copies(workspace, files, set(contents))),
-        holders=holders_of(workspace, set(keys), since=min((version.index for version in shared), default=0)),
+        holders=Holders(workspace).before(set(keys), since=min((version.index for version in shared), default=0)),
     )
     return _Found(
         reach=reached,

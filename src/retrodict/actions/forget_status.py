@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from retrodict.actions import names
-from retrodict.actions.holding import Holder, holders_now
+from retrodict.actions.holding import Holder, Holders
 from retrodict.kernel.errors import UsageError
 from retrodict.kernel.types import EventId
 from retrodict.ledger import Sequenced
@@ -65,10 +65,11 @@ def forget_status(workspace: Workspace, reference: str | None = None) -> ForgetS
                 f"{reference} is no forgetting", hint="Give its entry, or none: `forget --status` lists all of them."
             )
         found = [one]
-    return ForgetStatus(forgettings=tuple(_standing(workspace, one) for one in found))
+    holders = Holders(workspace)
+    return ForgetStatus(forgettings=tuple(_standing(workspace, holders, one) for one in found))
 
 
-def _standing(workspace: Workspace, one: Sequenced) -> Standing:
+def _standing(workspace: Workspace, holders: Holders, one: Sequenced) -> Standing:
     return Standing(
         entry=one.index,
         event=one.event.id,
@@ -76,5 +77,5 @@ def _standing(workspace: Workspace, one: Sequenced) -> Standing:
         at=one.event.at,
         by=agent_name(workspace, one.event.agent),
         keys=len(forgotten_keys(one.event.body, workspace.objects.get)),
-        holders=holders_now(workspace, one),
+        holders=holders.now(one),
     )

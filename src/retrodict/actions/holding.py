@@ -59,48 +59,6 @@ def listed_or_blob(batch: Batch, names: Sequence[str]) -> Sequence[str] | Digest
     return list(names) if len(names) <= _IN_ENTRY else batch.blob(json.dumps(list(names)).encode())
 
 
-def holders_of(
-    workspace: Workspace, keys: set[str], *, subjects: set[str] | None = None, since: int
-) -> tuple[Holder, ...]:
-    """Return who held one of the keys, or values of the subjects: this workspace, and the places outside.
-
-    Args:
-        since: The entry before which there were none of them.
-    """
-    own = Holder(kind="workspace", where=str(workspace.folder), event=None, entry=None, state="confirmed")
-    outside = _Outside(workspace, (*_CLONES, *_OTHERS))
-    return (own, *outside.holders(keys, subjects or set(), since))
-
-
-def holders_now(workspace: Workspace, forgetting: Sequenced) -> tuple[Holder, ...]:
-    """Return who held what a forgetting destroyed, as far as is known by now, and who has confirmed it since.
-
-    Raises:
-        FormatError: It does not name its keys; and whatever reading the object that lists them raises.
-    """
-    body = forgetting.event.body
-    keys = set(forgotten_keys(body, workspace.objects.get))
-    listed = body.get("subjects")
-    subjects = {str(name) for name in listed} if isinstance(listed, list | tuple) else set()
-    named = body.get("holders")
-    known = {str(item["event"]) for item in named} if isinstance(named, list | tuple) else set()
-    is_gone = workspace.keys is not None and not any(workspace.keys.holds(key) for key in keys)
-    own = Holder(
-        kind="workspace",
-        where=str(workspace.folder),
-        event=None,
-        entry=None,
-        state="confirmed" if is_gone else "not confirmed",
-    )
-    outside = _Outside(workspace, (*_CLONES, *_OTHERS))
-    found = [
-        outside.confirmed(holder, forgetting.event.id)
-        for holder in outside.holders(keys, subjects, None)
-        if holder.kind != "backup" or holder.event in known
-    ]
-    return (own, *found)
-
-
 def confirm_destroyed(workspace: Workspace) -> None:
     """Record that keys are gone from here, as a forgetting asks: for those who gave them, or were given them.
 
@@ -116,8 +74,8 @@ def confirm_destroyed(workspace: Workspace) -> None:
     asked = forgettings(workspace)
     if not asked:
         return
-    outside = _Outside(workspace, _CLONES)
-    done = {str(one.event.body["forgotten"]) for one in outside.destroyed if not _is_of_another(one)}
+    known = Holders(workspace, _CLONES)
+    done = {str(one.event.body["forgotten"]) for one in known.destroyed if not _is_of_another(one)}
     batch, is_any = Batch(workspace), False
     for index in asked:
         forgetting = workspace.logs.event(index)
@@ -127,8 +85,8 @@ def confirm_destroyed(workspace: Workspace) -> None:
             keys = set(forgotten_keys(forgetting.event.body, workspace.objects.get))
         except (RetrodictError, ValueError):
             continue  # the object that lists them is not held
-        partners = outside.partners(keys)
-        if not (partners or outside.has_kin(forgetting)) or any(ring.holds(key) for key in keys):
+        partners = known.partners(keys)
+        if not (partners or known.has_kin(forgetting)) or any(ring.holds(key) for key in keys):
             continue
         proofs = [
             {"to": to, "proof": exchange.prove_holder(ring.exchange_key, to, workspace.ledger.origin)}
@@ -145,19 +103,61 @@ def confirm_destroyed(workspace: Workspace) -> None:
         batch.append()
 
 
-class _Outside:
-    """What the logs say of keys and values in other places."""
+class Holders:
+    """Who holds keys, or values, as the logs here say: what they say is read once, for any number of forgettings."""
 
-    def __init__(self, workspace: Workspace, kinds: Sequence[str]) -> None:
+    def __init__(self, workspace: Workspace, kinds: Sequence[str] = (*_CLONES, *_OTHERS)) -> None:
         self._workspace = workspace
-        self._events = [workspace.logs.event(index) for index in holders(workspace, kinds)]
-        self.destroyed = [one for one in self._events if one.event.kind == "keys.destroyed"]
-        self._copied = [one for one in self._events if one.event.kind == "workspace.copied"]
+        self._kinds = kinds
+
+    @cached_property
+    def _events(self) -> list[Sequenced]:
+        return [self._workspace.logs.event(index) for index in holders(self._workspace, self._kinds)]
+
+    @cached_property
+    def _by_id(self) -> dict[EventId, Sequenced]:
+        return {one.event.id: one for one in self._events}
+
+    @cached_property
+    def destroyed(self) -> list[Sequenced]:
+        """What says that keys are gone from somewhere."""
+        return [one for one in self._events if one.event.kind == "keys.destroyed"]
+
+    @cached_property
+    def _copied(self) -> list[Sequenced]:
+        return [one for one in self._events if one.event.kind == "workspace.copied"]
+
+    def before(self, keys: set[str], *, subjects: set[str] | None = None, since: int) -> tuple[Holder, ...]:
+        """Return who holds one of the keys, or values of the subjects: this workspace, and the places outside.
+
+        Args:
+            since: The entry before which there were none of them.
+        """
+        return (self._here("confirmed"), *self._outside(keys, subjects or set(), since, set()))
+
+    def now(self, forgetting: Sequenced) -> tuple[Holder, ...]:
+        """Return who held what a forgetting destroyed, as far as is known by now, and who has confirmed it since.
+
+        Raises:
+            FormatError: It does not name its keys; and whatever reading the object that lists them raises.
+        """
+        body, ring = forgetting.event.body, self._workspace.keys
+        keys = set(forgotten_keys(body, self._workspace.objects.get))
+        subjects = {str(name) for name in _names(body.get("subjects"))}
+        named = body.get("holders")
+        backups = {str(item["event"]) for item in named} if isinstance(named, list | tuple) else set()
+        is_gone = ring is not None and not any(ring.holds(key) for key in keys)
+        return (
+            self._here("confirmed" if is_gone else "not confirmed"),
+            *(self._confirmed(one, forgetting.event.id) for one in self._outside(keys, subjects, None, backups)),
+        )
+
+    def _here(self, state: Literal["confirmed", "not confirmed"]) -> Holder:
+        return Holder(kind="workspace", where=str(self._workspace.folder), event=None, entry=None, state=state)
 
     def partners(self, keys: set[str]) -> list[str]:
         """Return the exchange keys of those to whom this workspace gave one of the keys, or from whom it has one."""
-        own = [one for one in self._events if not _is_of_another(one)]
-        return [where for where, (_, listed) in self._exchanged(own).items() if keys & listed]
+        return [where for where, (_, listed) in self._exchanged_here.items() if keys & listed]
 
     def has_kin(self, forgetting: Sequenced) -> bool:
         """Say whether this workspace was a copy, or was copied, before something was forgotten."""
@@ -167,9 +167,13 @@ class _Outside:
             for one in self._copied
         )
 
-    def holders(self, keys: set[str], subjects: set[str], since: int | None) -> Iterator[Holder]:
-        """Yield who held one of the keys, or values of the subjects. `since`: None: backups and copies of any time."""
-        for where, (one, listed) in self._exchanged(self._events).items():
+    def _outside(self, keys: set[str], subjects: set[str], since: int | None, backups: set[str]) -> Iterator[Holder]:
+        """Yield who else held one of the keys, or values of the subjects.
+
+        Args:
+            since: None: copies of any time, and of backups those that are named in `backups`.
+        """
+        for where, (one, listed) in self._exchanged.items():
             if keys & listed and where != self._own_key:
                 yield _holder("clone", where, one)
         for one in self._events:
@@ -185,14 +189,15 @@ class _Outside:
                     yield _holder("export", where, one)
                 case "backup.made":
                     # Of one that is gone already nothing needs to be said: others make one a minute.
-                    if since is None or (one.index > since and self._removal(one) is None):
+                    is_new = since is not None and one.index > since and self._removal(one) is None
+                    if is_new or one.event.id in backups:
                         place = open_text(self._workspace, sealed_text(body.get("destination"))) or "a backup"
                         yield _holder("backup", place, one)
 
-    def confirmed(self, holder: Holder, forgetting: EventId) -> Holder:
-        """Return a holder as it is known now."""
-        said = [one for one in self.destroyed if one.event.body.get("forgotten") == forgetting]
-        named = next(one for one in self._events if one.event.id == holder.event)
+    def _confirmed(self, holder: Holder, forgetting: EventId) -> Holder:
+        """Return a holder outside as it is known now."""
+        assert holder.event is not None
+        said, named = self._confirmations.get(forgetting, []), self._by_id[holder.event]
         found: Sequenced | None = None
         match holder.kind:
             case "clone" if named.event.kind == "workspace.copied":
@@ -205,6 +210,13 @@ class _Outside:
         if found is None:
             return holder
         return replace(holder, state="confirmed", confirmed=found.index, at=found.event.at)
+
+    @cached_property
+    def _confirmations(self) -> dict[str, list[Sequenced]]:
+        found: dict[str, list[Sequenced]] = {}
+        for one in self.destroyed:
+            found.setdefault(str(one.event.body.get("forgotten")), []).append(one)
+        return found
 
     def _is_by(self, said: Sequenced, public: str) -> bool:
         """Say whether the holder of an exchange key wrote this: its log must prove that to this workspace.
@@ -259,14 +271,24 @@ class _Outside:
             return None if self._workspace.keys is None else exchange.public_text(self._workspace.keys.exchange_key)
         return None
 
-    def _exchanged(self, events: Iterable[Sequenced]) -> dict[str, tuple[Sequenced, set[str]]]:
-        """Return, by exchange key, the last entry that says that its holder gave or got keys, and all of those keys."""
+    @cached_property
+    def _exchanged(self) -> dict[str, tuple[Sequenced, set[str]]]:
+        """By exchange key, the last entry that says that its holder gave or got keys, and all of those keys."""
+        return self._exchanges(self._events)
+
+    @cached_property
+    def _exchanged_here(self) -> dict[str, tuple[Sequenced, set[str]]]:
+        """The same, as this workspace says it."""
+        return self._exchanges(one for one in self._events if not _is_of_another(one))
+
+    def _exchanges(self, events: Iterable[Sequenced]) -> dict[str, tuple[Sequenced, set[str]]]:
         found: dict[str, tuple[Sequenced, set[str]]] = {}
         for one in events:
             if one.event.kind in ("keys.shared", "keys.received"):
                 where = str(one.event.body.get("to") or one.event.body.get("from"))
-                listed = self._listed(one.event.body.get("keys"))
-                found[where] = one, listed | (found[where][1] if where in found else set())
+                keys = found[where][1] if where in found else set()
+                keys |= self._listed(one.event.body.get("keys"))
+                found[where] = one, keys
         return found
 
     def _listed(self, digest: object) -> set[str]:

@@ -12,7 +12,7 @@ from retrodict.actions import attaching, looks, names
 from retrodict.actions.authorship import Authors, How
 from retrodict.actions.contents import difference
 from retrodict.actions.forgetting import find_forgetting
-from retrodict.actions.holding import Holder, holders_now
+from retrodict.actions.holding import Holder, Holders
 from retrodict.actions.looks import Look
 from retrodict.kernel.errors import RetrodictError, UsageError
 from retrodict.kernel.types import Digest, Edge, EdgeList, EventId, Ref
@@ -159,7 +159,7 @@ def _event(workspace: Workspace, look: Look, printed: str, sequenced: Sequenced,
 def _holders(workspace: Workspace, sequenced: Sequenced) -> tuple[Holder, ...]:
     if sequenced.event.kind in ("subject.forgotten", "file.forgotten"):
         with contextlib.suppress(RetrodictError, ValueError):  # the object that lists the keys is not held
-            return holders_now(workspace, sequenced)
+            return Holders(workspace).now(sequenced)
     return ()
 
 

@@ -12,7 +12,7 @@ from retrodict.actions import names
 from retrodict.actions.approvals import unapproved
 from retrodict.actions.authorship import Authors
 from retrodict.actions.cosigned import kept_checkpoints
-from retrodict.actions.holding import holders_now
+from retrodict.actions.holding import Holders
 from retrodict.actions.public_keys import log_key, witness_keys
 from retrodict.actions.references import References, unheld
 from retrodict.kernel import merkle
@@ -435,6 +435,7 @@ def _erased(workspace: Workspace) -> Iterator[Finding]:
         for sequenced in log.ledger.entries_of(kind)
     ]
     known: set[str] = set()
+    holders = Holders(workspace)
     for sequenced in sorted(said, key=lambda found: found.event.tick):
         number = EntryNumber(sequenced.index)
         try:
@@ -450,17 +451,17 @@ def _erased(workspace: Workspace) -> Iterator[Finding]:
             message = (
                 f"erased: what {count(len(new), 'key')} had sealed cannot be read any more; nothing of it is missing"
             )
-            message += _unconfirmed(workspace, sequenced)
+            message += _unconfirmed(workspace, holders, sequenced)
             yield Finding(level="note", what=f"entry {number}", message=message)
         known.update(new)
 
 
-def _unconfirmed(workspace: Workspace, forgetting: Sequenced) -> str:
+def _unconfirmed(workspace: Workspace, holders: Holders, forgetting: Sequenced) -> str:
     """Return by whom it is not confirmed that keys are destroyed; without keys nobody's word can be checked here."""
     if workspace.state is None or workspace.state.wrapping_key is None:
         return ""
     with contextlib.suppress(RetrodictError, ValueError, KeyError, TypeError):  # what is altered is named elsewhere
-        held_by = holders_now(workspace, forgetting)
+        held_by = holders.now(forgetting)
         if unsure := sum(holder.state == "not confirmed" for holder in held_by):
             who = f"{unsure} of {count(len(held_by), 'place')} that held them"
             return f"; not confirmed by {who}: `retrodict forget --status` names them"
