@@ -62,10 +62,9 @@ def predict(
         InputError: The model does not take such data; nothing is recorded.
         ModelFailedError: The model raised; that is on record.
     """
-    context = parse_traceparent((variables or {}).get("TRACEPARENT") if traceparent is None else traceparent)
-    if traceparent is not None and context is None:
+    trace, span = parse_traceparent((variables or {}).get("TRACEPARENT") if traceparent is None else traceparent)
+    if traceparent is not None and trace is None:
         raise UsageError(f"{traceparent!r} names no span", hint="Write 00-TRACE-SPAN-01, of 32 and 16 hex digits.")
-    trace, span = (None, None) if context is None else (context.trace, context.span)
     answer = Service(workspace, variables).predict(
         reference, data, caller=caller, trace=trace, parent_span=span, subject=subject
     )

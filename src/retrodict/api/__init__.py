@@ -101,8 +101,7 @@ class Model:
         """
         from retrodict.serving import parse_traceparent
 
-        context = parse_traceparent(traceparent)
-        trace, span = (None, None) if context is None else (context.trace, context.span)
+        trace, span = parse_traceparent(traceparent)
         return self.service.predict(self.reference, data, caller=caller, trace=trace, parent_span=span, subject=subject)
 
 

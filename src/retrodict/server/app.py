@@ -45,7 +45,7 @@ from retrodict.server.measures import CONTENT_TYPE, Measures, described
 from retrodict.server.scheduler import Reply, Scheduler
 from retrodict.server.tensors import Wanted
 from retrodict.server.tokens import Tokens
-from retrodict.serving import Asker, ModelFailedError, Service, TraceContext, format_traceparent, parse_traceparent
+from retrodict.serving import Asker, ModelFailedError, Service, format_traceparent, parse_traceparent
 
 _log = logging.getLogger("retrodict.server")
 _MODEL: Final = re.compile(r"/v2/models/(?P<name>[^/]+)(?:/versions/(?P<version>[^/]+))?(?P<rest>/ready|/infer)?\Z")
@@ -284,12 +284,12 @@ class App:
             except RequestError:
                 await self._in_pool(self._service.resolve, reference)  # that there is no such version is said first
                 raise
-            context = parse_traceparent(header(scope, b"traceparent"))
+            trace, span = parse_traceparent(header(scope, b"traceparent"))
             asker = Asker(
                 rows=request.rows,
                 caller=_caller(scope),
-                trace=None if context is None else context.trace,
-                parent_span=None if context is None else context.span,
+                trace=trace,
+                parent_span=span,
                 request_id=request.id if request.id is not None and _REQUEST_ID.match(request.id) else None,
             )
             try:
@@ -314,7 +314,7 @@ class App:
         return _Reply(200, value, (_traceparent(reply.trace, reply.span),), tails)
 
     def _record(self, request: dict[str, Any], traceparent: str | None, caller: str) -> _Reply:
-        context = parse_traceparent(traceparent)
+        trace, _ = parse_traceparent(traceparent)
         for field in ("system", "model", "inputs"):
             if field not in request:
                 raise FieldError(field, "to be given", None)
@@ -335,7 +335,7 @@ class App:
             outputs=request.get("outputs"),
             caller=request.get("caller") or caller,
             at=request.get("at"),
-            trace=None if context is None else context.trace,
+            trace=trace,
             subject=subject,
         )
         return _Reply(
@@ -422,7 +422,7 @@ def _shown(name: str) -> str:
 
 
 def _traceparent(trace: str, span: str) -> tuple[bytes, bytes]:
-    return b"traceparent", format_traceparent(TraceContext(trace, span)).encode()
+    return b"traceparent", format_traceparent(trace, span).encode()
 
 
 def _refusal(error: RetrodictError) -> _Reply:

@@ -4,7 +4,7 @@ from retrodict.serving.call import Answer, Asked, Asker
 from retrodict.serving.errors import ModelFailedError
 from retrodict.serving.materialize import materialize
 from retrodict.serving.service import Member, Ready, ServedModel, Service
-from retrodict.serving.trace import TraceContext, format_traceparent, parse_traceparent
+from retrodict.serving.trace import format_traceparent, parse_traceparent
 
 __all__ = [
     "Answer",
@@ -15,7 +15,6 @@ __all__ = [
     "Ready",
     "ServedModel",
     "Service",
-    "TraceContext",
     "format_traceparent",
     "materialize",
     "parse_traceparent",

@@ -3,29 +3,24 @@
 from __future__ import annotations
 
 import re
-from typing import NamedTuple
 
 _TRACEPARENT = re.compile(r"([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(-.*)?\Z")
 
 
-class TraceContext(NamedTuple):
-    """Where a request comes from: the trace (32 hex digits) and the span that sent it (16)."""
+def parse_traceparent(text: str | None) -> tuple[str, str] | tuple[None, None]:
+    """Return the trace (32 hex digits) and the span (16) that a `traceparent` header names.
 
-    trace: str
-    span: str
-
-
-def parse_traceparent(text: str | None) -> TraceContext | None:
-    """Return what a `traceparent` header says; None where there is none, or it is malformed and must be ignored."""
+    None for each where there is no header, or it is malformed and must be ignored.
+    """
     found = _TRACEPARENT.match((text or "").strip())
     if found is None:
-        return None
+        return None, None
     version, trace, span, _, rest = found.groups()
     if version == "ff" or (version == "00" and rest) or not trace.strip("0") or not span.strip("0"):
-        return None
-    return TraceContext(trace, span)
+        return None, None
+    return trace, span
 
 
-def format_traceparent(context: TraceContext) -> str:
+def format_traceparent(trace: str, span: str) -> str:
     """Return the header that says so; always sampled: every prediction is recorded."""
-    return f"00-{context.trace}-{context.span}-01"
+    return f"00-{trace}-{span}-01"
