@@ -217,13 +217,13 @@ def test_who_leaves_before_the_answer_changes_nothing_for_others(served: Running
 
 
 def test_an_answer_that_takes_too_long_is_not_waited_for_and_is_on_record(served: Running) -> None:
-    size = served.workspace.ledger.size()
     answer = served.infer("slow", {"inputs": [tensor("s", "FP64", [4.0])]})
+    ledger, size = served.workspace.ledger, served.workspace.ledger.size()
     assert (answer.status_code, "no answer within 3 s" in answer.json()["error"]) == (504, True)
     deadline = time.monotonic() + 20
-    while served.workspace.ledger.size() == size and time.monotonic() < deadline:
+    while ledger.size() == size and time.monotonic() < deadline:
         time.sleep(0.05)
-    assert served.workspace.ledger.event(size).event.kind == "prediction.made"
+    assert ledger.event(size).event.kind == "prediction.made"
 
 
 def test_too_many_at_once_are_told_to_come_again(served: Running) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +29,8 @@ from retrodict.kernel.types import EventId
 from retrodict.models import load_model
 from retrodict.predictions import calls
 from retrodict.predictions import payloads as kept_payloads
+from retrodict.server.scheduler import Reply, Scheduler
+from retrodict.serving import Asker, Service
 from retrodict.testing.workbench import make_workspace, register_object, register_source
 from retrodict.workspace import Workspace
 
@@ -249,6 +253,35 @@ def test_a_call_that_hangs_keeps_nobody_else_waiting(workspace: Workspace) -> No
     finally:
         (folder / "open").touch()
         served.stop()
+
+
+def test_who_was_answered_before_a_call_hangs_is_told(workspace: Workspace) -> None:
+    folder = workspace.root / "gate"
+    folder.mkdir()
+    source = GATE.format(folder=str(folder)) + "def predict(x):\n    if x[0] < 0:\n        gate()\n    return x * 2\n"
+    register_source(workspace, "m", source)
+
+    async def ask_all(pool: ThreadPoolExecutor) -> None:
+        scheduler = Scheduler(Service(workspace), pool)
+
+        def ask(value: float) -> asyncio.Future[Reply]:
+            return scheduler.ask("m", {"x": np.array([value])}, Asker(rows=1))
+
+        for _ in range(20):  # it is known to be quick
+            await ask(1.0)
+        answers = [ask(value) for value in (*range(8), -1.0, *range(8))]  # in one turn
+        hanging = answers.pop(8)
+        try:
+            replies = await asyncio.wait_for(asyncio.gather(*answers), 30)
+            assert [reply.answer.output[0] for reply in replies] == [2.0 * value for value in (*range(8), *range(8))]
+            assert not hanging.done()
+        finally:
+            (folder / "open").touch()
+        assert (await hanging).answer.output[0] == -2.0
+
+    with ThreadPoolExecutor(8) as pool:
+        asyncio.run(ask_all(pool))
+    assert len(calls(workspace.views.database())) == 37
 
 
 def test_a_frame_of_many_callers_is_kept_as_sent_and_as_seen(workspace: Workspace) -> None:

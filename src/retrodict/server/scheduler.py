@@ -3,8 +3,9 @@
 Questions wait in a lane for each name that is served. A lane of a row-wise model has one thread: whatever queued while
 it scored is scored by the next call, without a timer, and recorded as the call that it was. Other models are asked
 question by question. As long as each answer takes less than `QUICK_S`, one thread asks them too: threads that compute
-in Python only take the interpreter from each other. A model that is slower, since it waits for others or computes
-outside Python, is asked by several threads at once.
+in Python only take the interpreter from each other. For the same reason it asks all that wait, for a turn, before it
+puts that on record in one append: meanwhile those who asked wait, and leave it the interpreter. A model that is slower,
+since it waits for others or computes outside Python, is asked by several threads at once.
 
 A call of several questions that fails, or whose answer does not have a row for each row asked, stays on record as what
 happened; each of its questions is then asked alone, so that nobody's row can spoil another's answer.
@@ -13,10 +14,11 @@ happened; each of its questions is then asked alone, so that nobody's row can sp
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Hashable, Iterator, Mapping
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -34,7 +36,7 @@ if TYPE_CHECKING:
 
 MOST_ROWS = 4096  # of questions that are scored together
 MOST_QUESTIONS = 128  # likewise; an entry holds what is to be said of each
-MOST_APPENDED = 16  # calls that one thread makes before it puts them on record
+TURN_S = 0.05  # how long one thread asks before it puts on record what was answered
 THREADS = 8
 QUICK_S = 0.002  # a call that takes longer is worth a thread beside it; twice what small models and their record take
 _FORGETS = 1.1  # by how much what the quickest of the last calls took grows with each call
@@ -75,6 +77,29 @@ class Reply:
     span: str
 
 
+_Call = tuple[Asked, list[Question]]
+
+
+@dataclass(slots=True, kw_only=True, eq=False)
+class _Turn:
+    """What one thread was answered and has yet to put on record.
+
+    Attributes:
+        calls: With the questions of each; the lane's lock is held by who takes or adds some.
+        since: When the call began that is under way (0: the thread waits for the disk); None: there is none.
+    """
+
+    ready: Ready
+    calls: list[_Call] = field(default_factory=list)
+    since: float | None = None
+
+    @property
+    def is_held_up(self) -> bool:
+        """Say whether the thread has been in a call that is not quick, or waits for the disk."""
+        since = self.since
+        return since is not None and time.perf_counter() - since > QUICK_S
+
+
 @dataclass(slots=True, kw_only=True)
 class _Lane:
     """The questions that wait for one name."""
@@ -86,7 +111,7 @@ class _Lane:
     is_row_wise: bool = False
     not_row_wise: set[EventId] = field(default_factory=set)  # versions that did not keep what they promised
     quickest_s: float = 0.0  # of the last calls; 0 where there was none
-    began: dict[int, float] = field(default_factory=dict)  # thread -> since when its call is under way
+    turns: set[_Turn] = field(default_factory=set)  # that are under way
     is_watched: bool = False
 
     def may_start(self) -> bool:
@@ -103,59 +128,57 @@ class _Lane:
         return 1 if self.is_row_wise or self.quickest_s < QUICK_S else THREADS
 
     def _at_work(self) -> int:
-        """Return how many threads there are beside those that wait: in a call that is not quick, or for the disk."""
-        long_ago = time.perf_counter() - QUICK_S
-        return self.threads - sum(since < long_ago for since in list(self.began.values()))
+        """Return how many threads there are beside those that are held up."""
+        return self.threads - sum(turn.is_held_up for turn in self.turns)
 
-    def begin(self) -> float:
-        """Note that this thread's call begins."""
-        now = self.began[threading.get_ident()] = time.perf_counter()
-        return now
+    @contextlib.contextmanager
+    def turn(self, ready: Ready) -> Iterator[_Turn]:
+        """A turn of the thread that asks."""
+        turn = _Turn(ready=ready)
+        with self.lock:
+            self.turns.add(turn)
+        try:
+            yield turn
+        finally:
+            with self.lock:
+                self.turns.discard(turn)
 
-    def end(self, since: float) -> float:
-        """Note that the call ended, and return how long it took.
+    def keeps_thread(self) -> bool:
+        """Say whether the thread that asks has more to do; otherwise it is no longer counted."""
+        with self.lock:
+            keeps = bool(self.waiting) and not self.has_too_many()
+            self.threads -= not keeps
+            return keeps
+
+    def took(self, seconds: float) -> None:
+        """Note how long a call took.
 
         The quickest of the last calls counts, since any may have had to wait for the processor.
         """
-        self.began.pop(threading.get_ident(), None)
-        took = time.perf_counter() - since
-        self.quickest_s = min(took, self.quickest_s * _FORGETS or took)
-        return took
+        self.quickest_s = min(seconds, self.quickest_s * _FORGETS or seconds)
 
-    def take(self) -> list[list[Question]]:
-        """Return the next questions, those of one list to be scored together; the lock is held.
-
-        Of questions that are asked one by one a thread takes half of what waits, and puts them on record in one append:
-        so many commits are saved. Of those that may take long it takes one: the others would wait behind it.
-        """
-        if self.is_row_wise:
-            share = MOST_QUESTIONS
-        elif 0 < self.quickest_s < QUICK_S:
-            share = min(len(self.waiting) // 2 + 1, MOST_APPENDED)
-        else:
-            share = 1
-        calls: list[list[Question]] = []
-        rows = 0
+    def take(self) -> list[Question]:
+        """Return the next questions that are to be scored together: where the model is not row-wise, one at most."""
+        together: list[Question] = []
         others: list[Question] = []
-        taken = 0
-        while self.waiting and taken < share:
-            question = self.waiting.popleft()
-            if question.answer.done():
-                continue  # whoever asked has gone
-            if not self.is_row_wise or question.form is None:
-                calls.append([question])
-                taken += 1
-            elif rows == 0:
-                together = [question]
-                calls.append(together)
-                rows, taken = question.asker.rows, taken + 1
-            elif question.form == together[0].form and rows + question.asker.rows <= MOST_ROWS:
-                together.append(question)
-                rows, taken = rows + question.asker.rows, taken + 1
-            else:
-                others.append(question)
-        self.waiting.extendleft(reversed(others))
-        return calls
+        rows = 0
+        with self.lock:
+            while self.waiting and len(together) < MOST_QUESTIONS and not self.has_too_many():
+                question = self.waiting.popleft()
+                if question.answer.done():
+                    continue  # whoever asked has gone
+                if not together:
+                    together.append(question)
+                    if not self.is_row_wise or question.form is None:
+                        break
+                elif question.form == together[0].form and rows + question.asker.rows <= MOST_ROWS:
+                    together.append(question)
+                else:
+                    others.append(question)
+                    continue
+                rows += question.asker.rows
+            self.waiting.extendleft(reversed(others))
+        return together
 
 
 class Scheduler:
@@ -192,95 +215,108 @@ class Scheduler:
             del self._lanes[reference]
 
     def _queue(self, lane: _Lane, questions: list[Question]) -> None:
+        """Let questions wait in a lane, and see to it that a thread asks them; callable from any thread."""
         with lane.lock:
             lane.waiting.extend(questions)
             starts = lane.may_start()
+            watches = not (lane.is_watched or lane.is_row_wise)
             lane.threads += starts
-            watches = not starts and not lane.is_row_wise and not lane.is_watched
             lane.is_watched |= watches
+        if starts or watches:
+            assert self._loop is not None
+            self._loop.call_soon_threadsafe(self._see_to, lane, starts, watches)
+
+    def _see_to(self, lane: _Lane, starts: bool, watches: bool) -> None:
+        """Start a thread after what else has arrived was queued, so that it is asked in the same turn; and a watch."""
+        assert self._loop is not None
         if starts:
             self._pool.submit(self._work, lane)
         if watches:
-            assert self._loop is not None
-            self._loop.call_soon_threadsafe(self._loop.call_later, QUICK_S, self._watch, lane)
+            self._loop.call_later(QUICK_S, self._watch, lane)
 
     def _watch(self, lane: _Lane) -> None:
-        """Start another thread where those that there are wait; again and again, while questions wait for them."""
+        """See again and again to those who wait for a call that is not quick, while there are any.
+
+        Another thread asks what waits, and what was answered in the same turn is put on record.
+        """
+        answered: list[tuple[Ready, list[_Call]]] = []
         with lane.lock:
-            lane.is_watched = bool(lane.waiting) and not lane.is_row_wise
-            starts = lane.is_watched and lane.may_start()
+            starts = bool(lane.waiting) and lane.may_start()
             lane.threads += starts
+            for turn in lane.turns:
+                if turn.calls and turn.is_held_up:
+                    answered.append((turn.ready, turn.calls))
+                    turn.calls = []
+            lane.is_watched = not lane.is_row_wise and bool(lane.waiting or lane.turns)
         if starts:
             self._pool.submit(self._work, lane)
+        for ready, calls in answered:
+            self._pool.submit(self._record, lane, ready, calls)
         if lane.is_watched:
             assert self._loop is not None
             self._loop.call_later(QUICK_S, self._watch, lane)
 
     def _work(self, lane: _Lane) -> None:
         """Answer what waits in a lane, until nothing does."""
-        while True:
-            with lane.lock:
-                if not lane.waiting or lane.has_too_many():
-                    lane.threads -= 1
-                    return
-            failure, ready = None, None
+        while lane.keeps_thread():
             try:
                 ready = self._service.ready(lane.reference)  # a new version is loaded before it answers
-                lane.is_row_wise = ready.is_row_wise and ready.version.event not in lane.not_row_wise
             except BaseException as error:  # noqa: BLE001 - handed to who asked
-                failure = error
-            with lane.lock:
-                calls = [] if lane.has_too_many() else lane.take()
-                if not calls:
-                    lane.threads -= 1
-                    return
-            if ready is None:
-                assert failure is not None
-                self._deliver([(question, failure) for questions in calls for question in questions])
-            else:
-                self._answer(lane, ready, calls)
+                self._deliver([(question, error) for question in lane.take()])
+                continue
+            lane.is_row_wise = ready.is_row_wise and ready.version.event not in lane.not_row_wise
+            with lane.turn(ready) as turn:
+                self._ask_all(lane, turn)
+                with lane.lock:
+                    calls, turn.calls = turn.calls, []
+                    # Nobody waits: then a change of thread would only cost. Else the next are asked while these are
+                    # committed.
+                    is_lone = not lane.waiting and lane.threads == 1
+                    if is_lone:
+                        turn.since = 0.0  # whoever comes meanwhile needs another thread
+                if calls:
+                    self._record(lane, ready, calls, here=is_lone)
 
-    def _answer(self, lane: _Lane, ready: Ready, calls: list[list[Question]]) -> None:
-        """Let the model answer each call, and put them on record together."""
-        asked: list[Asked] = []
-        askers: list[list[Question]] = []
-        for number, questions in enumerate(calls, 1):
-            began = lane.begin()
+    def _ask_all(self, lane: _Lane, turn: _Turn) -> None:
+        """Let the model answer what waits, as long as it is quick and the turn lasts."""
+        until = time.perf_counter() + TURN_S
+        while questions := lane.take():
+            is_alone = not lane.is_row_wise or questions[0].form is None
+            began = turn.since = time.perf_counter()
             try:
-                asked.append(self._ask(ready, questions))
-                askers.append(questions)
+                asked = self._ask(turn.ready, questions)
             except BaseException as error:  # noqa: BLE001 - handed to who asked
-                if len(questions) > 1:  # one of them does not fit; which one shows when each is asked alone
-                    self._answer(lane, ready, [[question] for question in questions])
-                else:
+                if len(questions) == 1:
                     self._deliver([(questions[0], error)])
-            if lane.end(began) > QUICK_S and not lane.is_row_wise and number < len(calls):
-                with lane.lock:  # those who are answered need not wait for the others
-                    lane.waiting.extendleft(reversed([question for later in calls[number:] for question in later]))
+                else:  # one of them does not fit; which one shows when each is asked alone
+                    self._again_alone(lane, questions)
+            else:
+                with lane.lock:
+                    turn.calls.append((asked, questions))
+            turn.since = None
+            ended = time.perf_counter()
+            lane.took(ended - began)
+            if not is_alone or ended - began > QUICK_S or ended > until:
                 break
-        if not asked:
-            return
-        # Nobody waits: then a change of thread would only cost. Else the next are scored while these are committed.
-        is_lone = not lane.waiting and lane.threads == 1
-        if is_lone:
-            lane.began[threading.get_ident()] = 0.0  # whoever comes meanwhile needs another thread
+
+    def _record(self, lane: _Lane, ready: Ready, calls: list[_Call], *, here: bool = False) -> None:
+        """Put calls on record in one append, which this thread commits itself if `here`, and hand out the answers."""
+        asked = [one for one, _ in calls]
         outcomes: list[Answer | ModelFailedError] | BaseException
         try:
-            if not is_lone:
-                self._service.submit(asked, lambda outcomes: self._recorded(lane, ready, askers, outcomes))
+            if not here:
+                self._service.submit(asked, lambda outcomes: self._recorded(lane, ready, calls, outcomes))
                 return
             outcomes = self._service.record(asked)
         except UsageError as error:
-            if len(asked) > 1:  # one of them cannot be written
-                for questions in askers:
-                    self._answer(lane, ready, [questions])
+            if len(calls) > 1:  # one of them cannot be written
+                for call in calls:
+                    self._record(lane, ready, [call], here=here)
                 return
             outcomes = error
         except BaseException as error:  # noqa: BLE001 - handed to who asked
             outcomes = error
-        finally:
-            lane.began.pop(threading.get_ident(), None)
-        self._recorded(lane, ready, askers, outcomes)
+        self._recorded(lane, ready, calls, outcomes)
 
     def _ask(self, ready: Ready, questions: list[Question]) -> Asked:
         first = questions[0].inputs
@@ -297,15 +333,15 @@ class Scheduler:
         self,
         lane: _Lane,
         ready: Ready,
-        calls: list[list[Question]],
+        calls: list[_Call],
         outcomes: list[Answer | ModelFailedError] | BaseException,
     ) -> None:
         """Hand out answers that are durable now, or why there are none; in the thread that committed them."""
         if isinstance(outcomes, BaseException):
-            self._deliver([(question, outcomes) for questions in calls for question in questions])
+            self._deliver([(question, outcomes) for _, questions in calls for question in questions])
             return
         results: list[tuple[Question, Any]] = []
-        for questions, outcome in zip(calls, outcomes, strict=True):
+        for (_, questions), outcome in zip(calls, outcomes, strict=True):
             try:
                 results += self._outcome(lane, ready, questions, outcome)
             except BaseException as failure:  # noqa: BLE001 - handed to who asked
