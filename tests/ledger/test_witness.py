@@ -14,6 +14,8 @@ from pathlib import Path
 import apsw
 import pytest
 
+from retrodict.actions.backing import open_place
+from retrodict.actions.backup import backup
 from retrodict.actions.check_proof import check_proof
 from retrodict.actions.init import init
 from retrodict.actions.log_checkpoint import log_checkpoint
@@ -114,6 +116,27 @@ def test_growth_is_cosigned_and_the_cosignature_is_asked_for(
     assert check_proof(proof.receipt.encode(), proof.entry.encode(), witnesses=[stranger.key]).answer == "no"
 
 
+def test_where_nothing_was_logged_since_no_cosignature_is_kept_anew(
+    workspace: Workspace, key: str, watch: Watch, tmp_path: Path
+) -> None:
+    one, two = watch(key, name="a.example"), watch(key, name="b.example")
+    log_witness(workspace, [one.url], keys=[one.key])
+    backup(workspace, open_place(str(tmp_path / "backup")))
+    size = workspace.ledger.size()
+    for _ in range(2):
+        again = log_witness(workspace, [one.url], keys=[one.key])
+        assert (again.event, again.size, [w.verified for w in again.witnesses]) == (None, size, [True])
+    assert workspace.ledger.size() == size
+    both = log_witness(workspace, [one.url, two.url], keys=[one.key, two.key])  # another one has not said it yet
+    assert both.index == size
+    assert log_witness(workspace, [one.url, two.url]).event is None
+    say(workspace, "something")
+    done = log_witness(workspace, [one.url], keys=[one.key])
+    assert done.index == workspace.ledger.size() - 1
+    assert log_witness(workspace, [one.url, two.url], keys=[one.key, two.key]).event is not None
+    assert verify(workspace, witnesses=[one.key, two.key]).answer == "yes"
+
+
 def test_two_witnesses_cosign_the_same_checkpoint(workspace: Workspace, key: str, watch: Watch) -> None:
     one, two = watch(key, name="a.example"), watch(key, name="b.example")
     done = log_witness(workspace, [one.url, two.url], keys=[one.key, two.key])
@@ -127,6 +150,7 @@ def test_a_witness_that_is_down_does_not_cost_the_words_of_the_others(
     other = init(tmp_path / "other", tmp_path / "state", CLOCK, agent="Ada").key
     one, deaf = watch(key, name="a.example"), watch(other, name="b.example")
     for order in ([one.url, deaf.url, "http://127.0.0.1:9"], ["http://127.0.0.1:9", deaf.url, one.url]):
+        say(workspace, "something")
         done = log_witness(workspace, order, keys=[one.key])
         assert [w.name for w in done.witnesses] == ["a.example"]
         assert sorted("cannot be reached" in why for why in done.refused) == [False, True]

@@ -9,7 +9,7 @@ from retrodict.actions.cosigned import cosigned_body, cosigned_checkpoints
 from retrodict.actions.public_keys import witness_keys
 from retrodict.kernel.clock import rfc3339
 from retrodict.kernel.note import Signature, SignatureError, decode_checkpoint
-from retrodict.kernel.types import EventId
+from retrodict.kernel.types import Event, EventId
 from retrodict.keys import WitnessVerifier, time_of
 from retrodict.ledger import WitnessError
 from retrodict.ledger.witness import ask_witness
@@ -37,19 +37,21 @@ class Witnessed:
 
     Attributes:
         refused: Why others of those that were asked have not, one sentence each.
+        event, index: None: nothing is kept, as the log keeps a cosignature by each of them already, and has said
+            nothing since.
     """
 
     size: int
     root: str
     witnesses: tuple[Cosigned, ...]
     refused: tuple[str, ...]
-    event: EventId
-    index: int
+    event: EventId | None
+    index: int | None
     note: str
 
 
 def log_witness(workspace: Workspace, urls: Sequence[str], *, keys: Sequence[str] = ()) -> Witnessed:
-    """Ask the witnesses at `urls` (submission prefixes) to cosign the newest checkpoint; record what they signed.
+    """Ask the witnesses at `urls` (submission prefixes) to cosign the newest checkpoint; record what is new of it.
 
     Args:
         urls: All of them are asked about the same checkpoint.
@@ -86,18 +88,46 @@ def log_witness(workspace: Workspace, urls: Sequence[str], *, keys: Sequence[str
     if failures and not kept:
         raise failures[0]
     cosigned = replace(checkpoint, signatures=(*checkpoint.signatures, *dict.fromkeys(kept)))
-    batch = Batch(workspace)
-    event = batch.event("checkpoint.witnessed", uses=(), makes=(), body=cosigned_body(cosigned))
-    index = batch.append()[-1].index
+    event = index = None
+    if not _is_kept(workspace, kept, verifiers):
+        batch = Batch(workspace)
+        event = batch.event("checkpoint.witnessed", uses=(), makes=(), body=cosigned_body(cosigned)).id
+        index = batch.append()[-1].index
     return Witnessed(
         size=checkpoint.size,
         root=checkpoint.root.hex(),
         witnesses=tuple(told),
         refused=tuple(error.message for error in failures),
-        event=event.id,
+        event=event,
         index=index,
         note=cosigned.encode().decode(),
     )
+
+
+def _is_kept(workspace: Workspace, signatures: Sequence[Signature], verifiers: Sequence[WitnessVerifier]) -> bool:
+    """Say whether cosignatures by the same keys are kept already that cover everything the log has said."""
+    last = workspace.ledger.size() - 1
+    while last >= 0 and not _is_news(workspace.ledger.event(last).event):
+        last -= 1
+    by = {(verifier.name, verifier.key_id): verifier for verifier in verifiers}
+    covering = {
+        (signature.name, signature.key_id)
+        for checkpoint in cosigned_checkpoints(workspace, above=last)
+        for signature in checkpoint.signatures
+        if (verifier := by.get((signature.name, signature.key_id))) is None
+        or verifier.verify(checkpoint.text.encode(), signature.signature)
+    }
+    return covering.issuperset((signature.name, signature.key_id) for signature in signatures)
+
+
+def _is_news(event: Event) -> bool:
+    """Say whether it is more than that the log was cosigned or copied: else two schedules would feed each other."""
+    match event.kind:
+        case "checkpoint.witnessed" | "agent.named":
+            return False
+        case "backup.made":
+            return event.body.get("what") != "store"
+    return True
 
 
 def _kept(

@@ -60,8 +60,13 @@ def witnessed(record: Witnessed) -> RenderableType:
     rows = [
         (w.name, w.url, moment(w.at) if w.verified else "not checked: its key was not given") for w in record.witnesses
     ]
+    kept = (
+        "nothing was logged since the log kept such signatures, so these are not kept"
+        if record.index is None
+        else f"entry {record.index} keeps the signatures"
+    )
     return Group(
-        Text(f"{record.size} entries are cosigned; entry {record.index} keeps the signatures"),
+        Text(f"{record.size} entries are cosigned; {kept}"),
         table(["witness", "address", "signed"], rows, wrap=["address"]),
         *(Text(why, style="yellow") for why in record.refused),
     )
