@@ -14,10 +14,10 @@ import pytest
 
 from retrodict.kernel.clock import SystemClock
 from retrodict.kernel.errors import AlteredObjectError, UsageError
-from retrodict.objects import ObjectStore
+from retrodict.objects import ObjectStore, digest_of
 from retrodict.objects.errors import CheckoutConflictError
 from retrodict.objects.names import as_name
-from retrodict.objects.pack import RECORD, Place, path_of, scan
+from retrodict.objects.pack import RECORD, ZSTD, Place, path_of, scan
 from retrodict.testing.stores import CACHE_KEY, bad
 
 
@@ -44,11 +44,36 @@ def test_a_flipped_bit_is_never_checked_out_whatever_the_times_say(store: Object
         assert file.read_bytes() == (home / file.name).read_bytes()
 
 
+def test_a_frame_that_claims_more_than_its_record_fills_no_memory(store: ObjectStore, tmp_path: Path) -> None:
+    content, claims = b"compressible " * 100, (1 << 40).to_bytes(8, "little")
+    home = tmp_path / "home"
+    home.mkdir()
+    (home / "a").write_bytes(content)
+    digest = store.add(home).digest
+    packs = [path_of(store.folder, bytes.fromhex(key)) for key in store.packs()]
+    [(path, place)] = [
+        (path, place)
+        for path in packs
+        for place in scan(path.read_bytes())
+        if isinstance(place, Place) and place.name == as_name(digest_of(content))
+    ]
+    data = bytearray(path.read_bytes())
+    assert place.codec == ZSTD
+    begin = place.offset + RECORD.size
+    frame = b"\x28\xb5\x2f\xfd\xe0" + claims  # RFC 8878: one segment, and 8 bytes that say how long its content is
+    data[begin : begin + place.stored] = frame + data[begin + len(frame) : begin + place.stored]
+    path.chmod(0o644)
+    path.write_bytes(data)
+    with pytest.raises(AlteredObjectError):
+        store.checkout(digest, tmp_path / "out")
+    assert list((tmp_path / "out").iterdir()) == []
+
+
 PEAK = """
 import resource, sys
 from pathlib import Path
 from retrodict.kernel.clock import SystemClock
-from retrodict.objects import ObjectStore
+from retrodict.objects import ObjectStore, digest_of
 with ObjectStore.create(Path(sys.argv[1]), SystemClock(), cache_key=bytes(32)) as store:
     digest = store.add(Path(sys.argv[2])).digest
     if len(sys.argv) > 3:
@@ -159,7 +184,7 @@ ADDER = """
 import sys
 from pathlib import Path
 from retrodict.kernel.clock import SystemClock
-from retrodict.objects import ObjectStore
+from retrodict.objects import ObjectStore, digest_of
 with ObjectStore.open(Path(sys.argv[1]), SystemClock(), cache_key=bytes(range(32))) as store:
     for _ in range(int(sys.argv[2])):
         for folder in sys.argv[3:]:

@@ -31,8 +31,8 @@ from retrodict.objects import tree
 from retrodict.objects.add import Listed, display, known_in_folder
 from retrodict.objects.errors import CheckoutConflictError, StoreWriteError
 from retrodict.objects.foldercache import RECORD, FolderCache, Row, parse
+from retrodict.objects.index import Found
 from retrodict.objects.names import Kind, as_digest, name_of
-from retrodict.objects.pack import decode_at_once, decode_each
 from retrodict.objects.reader import Reader
 from retrodict.objects.recipe import CUT_FROM, MAX_CHUNK
 from retrodict.objects.statcache import StatCache
@@ -42,12 +42,12 @@ _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _BLOCK = 1 << 20
 _FILES = (b"f", b"x")
 _HOLE, _ZEROS = 16 << 10, bytes(MAX_CHUNK)
-_BATCH, _BATCH_BYTES = 1000, 8 << 20
-_REMEMBERED = 100_000  # files whose entries are kept from planning to writing: some 30 MB
-_MANY = 5000  # files from which on it pays to load what decodes many at once
+_BATCH = 1024  # a leaf of a listing
+_REMEMBERED = 100_000  # files whose entries and places are kept from planning to writing: some 60 MB
 
 Replaced = Iterable[tuple[bytes, Digest | None]]  # (path of a file, name of its bytes where that is known)
 _Entry = tree.Row
+_Leaf = tuple[list[_Entry], Found | None]  # of a listing; and where its files lie, if that is known
 
 
 @dataclass(slots=True)
@@ -61,7 +61,7 @@ class _Planned:
     entries: list[_Entry]
     modes: list[_Entry]  # whose bytes are right, and the executable bit is not
     in_the_way: list[tuple[bytes, bytes | None]]  # files that are replaced: name, and that of their bytes
-    leaves: list[list[_Entry]]  # of one that is new, all or none of its listing
+    leaves: list[_Leaf]  # of one that is new, all or none of its listing
 
 
 class Checkout:
@@ -75,7 +75,6 @@ class Checkout:
         self._written = 0
         self._done = 0
         self._total: int | None = None
-        self._is_many = False
 
     def write(self, name: bytes, destination: Path, allow: Callable[[Replaced], None] | None) -> int:
         """Write the file or folder `name` to `destination`; return the bytes written (0: all was there already).
@@ -130,7 +129,6 @@ class Checkout:
                 for planned in folders
                 for name, known in planned.in_the_way
             )
-        self._is_many = (self._total or 0) - self._done >= _MANY
         destination.mkdir(parents=True, exist_ok=True)
         top = os.open(destination, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
@@ -149,42 +147,43 @@ class Checkout:
         for code, _, _, name in planned.modes:
             _set_executable(folder, name, code == b"x")
         if not planned.is_new:
-            self._entries(folder, where, planned.entries, is_new=False)
+            self._entries(folder, where, planned.entries, None, is_new=False)
             _check_names(folder, where, [*planned.folders, *(entry[3] for entry in planned.entries)])
             return
-        for entries in planned.leaves or self._leaves(planned):
+        for entries, found in planned.leaves or self._leaves(planned):
             below = [entry[3] for entry in entries if entry[0] == b"t"]
             for name in below:
                 _make_folder(folder, name, os.path.join(where, name))
-            self._entries(folder, where, [e for e in entries if e[0] != b"t"] if below else entries, is_new=True)
+            files = [entry for entry in entries if entry[0] != b"t"] if below else entries
+            self._entries(folder, where, files, found, is_new=True)
             _check_names(folder, where, [entry[3] for entry in entries])
         planned.leaves.clear()
 
-    def _leaves(self, planned: _Planned) -> Iterator[list[_Entry]]:
+    def _leaves(self, planned: _Planned) -> Iterator[_Leaf]:
         for _, payload in tree.leaves(planned.tree, self._reader.node):
-            yield tree.rows(payload)
+            yield tree.rows(payload), None
 
-    def _entries(self, folder: int, where: bytes, entries: list[_Entry], *, is_new: bool) -> None:
+    def _entries(self, folder: int, where: bytes, entries: list[_Entry], found: Found | None, *, is_new: bool) -> None:
         """Write files and links; small ones many at a time, as they lie in the packs."""
-        batch: dict[bytes, list[_Entry]] = {}
-        weight = 0
+        small = []
         for entry in entries:
             if entry[0] == b"l" or entry[1] >= CUT_FROM:
                 self._entry(folder, entry, os.path.join(where, entry[3]))
-                continue
-            batch.setdefault(entry[2], []).append(entry)
-            weight += entry[1]
-            if len(batch) >= _BATCH or weight >= _BATCH_BYTES:
-                self._small(folder, where, batch, is_new)
-                batch, weight = {}, 0
-        self._small(folder, where, batch, is_new)
+            else:
+                small.append(entry)
+        for i in range(0, len(small), _BATCH):
+            self._small(folder, where, small[i : i + _BATCH], found, is_new)
 
-    def _small(self, folder: int, where: bytes, batch: dict[bytes, list[_Entry]], is_new: bool) -> None:
-        decoder = decode_at_once if self._is_many else decode_each
-        for name, data in self._reader.load_many(batch, decoder) if batch else ():
-            for entry in batch[name]:
+    def _small(self, folder: int, where: bytes, entries: list[_Entry], found: Found | None, is_new: bool) -> None:
+        by_content: dict[bytes, list[_Entry]] = {}
+        for entry in entries:
+            by_content.setdefault(entry[2], []).append(entry)
+        if found is None:
+            found = self._reader.require(by_content)
+        for content, data in self._reader.load_many(by_content, found):
+            for entry in by_content[content]:
                 self._file(folder, entry, where, data, is_new)
-        self._tell(sum(map(len, batch.values())))
+        self._tell(len(entries))
 
     def _file(self, folder: int, entry: _Entry, where: bytes, data: bytes, is_new: bool) -> None:
         """Write a small file: into a folder of our own in its place, elsewhere beside it first."""
@@ -239,16 +238,16 @@ class Checkout:
 
     def _plan_new(self, planned: _Planned) -> list[tuple[bytes, bytes]]:
         below = []
-        for entries in self._leaves(planned):
+        for entries, _ in self._leaves(planned):
             folders = [(name, content) for code, _, content, name in entries if code == b"t"]
             if folders:
                 below += folders
                 files = {content for code, _, content, _ in entries if code != b"t"}
             else:
                 files = {entry[2] for entry in entries}
-            self._reader.require(files)
+            found = self._reader.require(files)
             if (self._total or 0) < _REMEMBERED:
-                planned.leaves.append(entries)
+                planned.leaves.append((entries, found))
             elif planned.leaves:
                 planned.leaves.clear()
             self._total = (self._total or 0) + len(entries) - len(folders)

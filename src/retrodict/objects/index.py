@@ -52,9 +52,10 @@ CREATE TABLE IF NOT EXISTS doomed (name BLOB PRIMARY KEY, since INTEGER NOT NULL
 """
 
 BUSY_MS = 60_000
+_CACHE = -16 << 10  # KiB of pages kept: names lie anywhere in the index
 
 _COPIES_OF = "SELECT o.*, p.name FROM objects o LEFT JOIN packs p ON p.id = o.pack WHERE o.name"
-_BY_PLACE = itemgetter(1, 2)  # pack and offset, of a row
+_PACK, _OFFSET = itemgetter(1), itemgetter(2)  # of a row
 _COPIES = _COPIES_OF + " = ?"
 _UNREAD = (
     "SELECT o.*, p.name FROM objects o JOIN packs p ON p.id = o.pack WHERE o.kind = 3 AND o.codec = 2"
@@ -66,6 +67,7 @@ _HELD_IN_CHUNKS = (
     " JOIN packs p ON p.id = o.pack WHERE r.blob"
 )
 
+Found = tuple[list[PlaceRow], dict[int, bytes]]  # copies in the order of the packs; the keys of these
 Value = int | float | bytes | str | None  # what a column may hold
 
 _NOT_DOOMED = " AND NOT EXISTS (SELECT 1 FROM doomed d WHERE d.name = o.name)"
@@ -100,6 +102,7 @@ def connect(path: Path, *, read_only: bool = False, synchronous: str = "FULL") -
         db.set_busy_timeout(BUSY_MS)
         db.execute("PRAGMA journal_mode=WAL")
         db.execute(f"PRAGMA synchronous={synchronous}")
+        db.execute(f"PRAGMA cache_size={_CACHE}")
         return db
     flags = apsw.SQLITE_OPEN_READONLY | apsw.SQLITE_OPEN_URI | apsw.SQLITE_OPEN_EXRESCODE
     try:
@@ -125,12 +128,12 @@ def odd_schema(db: apsw.Connection, statements: str) -> list[str]:
 
 def in_batches(names: Sequence[bytes]) -> Iterator[Sequence[bytes]]:
     """Cut into parts of few different lengths, so that SQLite's statements are compiled once."""
-    size = 256
-    while names:
-        while size > 1 and len(names) < size:
+    size, start = 256, 0
+    while start < len(names):
+        while size > 1 and len(names) - start < size:
             size //= 4
-        yield names[:size]
-        names = names[size:]
+        yield names[start : start + size]
+        start += size
 
 
 class Index:
@@ -218,22 +221,23 @@ class Index:
         rows = cast("list[tuple[bytes, int, int, int, int, int, int, bytes | None]]", self.select(_COPIES, (name,)))
         return [(Place(*row[:7]), row[7] or b"") for row in rows]
 
-    def in_packs(self, names: Collection[bytes], kinds: Collection[int]) -> tuple[list[PlaceRow], dict[int, bytes]]:
-        """Return one copy of each of `names` that lies in a pack under one of `kinds`, in the order of the packs.
+    def in_packs(self, names: Collection[bytes], kinds: Collection[int]) -> Found:
+        """Return one copy of each of `names` that lies in a pack that is there, under one of `kinds`.
 
-        Returns:
-            The copies, as `Place` has them: a difference only where there is no other; and the keys of their packs.
+        A difference is taken only where there is no other copy.
         """
         rows: list[tuple[Value, ...]] = []
         for batch in in_batches(sorted(names)):
             rows += self.select(f"SELECT * FROM objects WHERE name IN ({','.join('?' * len(batch))})", batch)  # noqa: S608
         packs = cast("list[tuple[int, bytes]]", self.select("SELECT id, name FROM packs"))
-        keys = {number: key for number, key in packs if type(key) is bytes and not is_raw(key)}
+        used = {row[1] for row in rows}
+        keys = {number: key for number, key in packs if number in used and self._files.holds(key) and not is_raw(key)}
         found = [row for row in cast("list[PlaceRow]", rows) if row[3] in kinds and row[1] in keys]
         if len({row[0] for row in found}) < len(found):
             found.sort(key=lambda row: (row[4] == DELTA, keys[row[1]], row[2]), reverse=True)
             found = list({row[0]: row for row in found}.values())
-        found.sort(key=_BY_PLACE)
+        found.sort(key=_OFFSET)
+        found.sort(key=_PACK)
         return found, keys
 
     def base(self, kind: int, name: bytes, depth: int) -> bytes:
@@ -296,16 +300,6 @@ class Index:
             for table, column in (("objects", "name"), ("recipes", "blob")):
                 rows = self.select(f"SELECT {column} FROM {table} WHERE {column} IN ({marks})", batch)  # noqa: S608
                 found.update(cast("bytes", row[0]) for row in rows)
-        return found
-
-    def kept_alone(self, names: Collection[bytes]) -> set[bytes]:
-        """Return those of `names` of which a record lies in a file that is there: less than `held` says, and sooner."""
-        packs = cast("list[tuple[int, bytes]]", self.select("SELECT id, name FROM packs"))
-        there = {number for number, key in packs if self._files.holds(key)}
-        found: set[bytes] = set()
-        for batch in in_batches(sorted(names)):
-            rows = self.select(f"SELECT name, pack FROM objects WHERE name IN ({','.join('?' * len(batch))})", batch)  # noqa: S608
-            found.update([name for name, pack in cast("list[tuple[bytes, int]]", rows) if pack in there])
         return found
 
     def _look_up(

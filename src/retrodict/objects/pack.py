@@ -286,39 +286,6 @@ def stored_in(data: Bytes, place: Place) -> memoryview:
     return memoryview(data)[start : start + place.stored]
 
 
-Frame = tuple[bytes, int, bytes]  # a zstd frame: whose it claims to be, bytes that it claims to hold, itself
-Decoder = Callable[[list[Frame]], dict[bytes, bytes]]  # returns what frames hold, as far as it fits, by those names
-
-
-def decode_each(frames: list[Frame]) -> dict[bytes, bytes]:
-    """Decode zstd frames one by one."""
-    found = {}
-    for name, size, frame in frames:
-        with contextlib.suppress(FormatError):
-            found[name] = decode(ZSTD, frame, size, _no_load)
-    return found
-
-
-def decode_at_once(frames: list[Frame]) -> dict[bytes, bytes]:
-    """Decode zstd frames as one stream, which spares three quarters of the time where they are small."""
-    import pyarrow as pa  # 60 ms; `backports.zstd` makes a decoder for each frame, which takes longer than decoding
-
-    try:
-        with pa.CompressedInputStream(pa.BufferReader(b"".join([frame for _, _, frame in frames])), "zstd") as stream:
-            read = stream.read
-            found = {name: read(size) for name, size, _ in frames}
-            is_all = not stream.read(1)
-    except (OSError, pa.ArrowException):
-        is_all = False
-    if not is_all:  # one of them is altered: it costs only itself
-        return decode_each(frames)
-    return found
-
-
-def _no_load(name: bytes, depth: int) -> bytes:
-    raise FormatError(f"not a difference: {name.hex()}, {depth}")
-
-
 def payload_in(data: Bytes, place: Place, load: Load) -> bytes | None:
     """Return the payload of a record of a pack in memory, or None: it does not have its name."""
     try:
@@ -496,34 +463,42 @@ class PackFiles:
         with self._lock:
             self._open.pop(key, None)
 
-    def read_near(self, key: bytes, rows: list[PlaceRow], decoder: Decoder) -> dict[bytes, bytes]:
-        """Return the payloads of records of different names that lie near each other in a pack, sorted by offset.
+    def read_near(
+        self, key: bytes, rows: list[PlaceRow], load: Callable[[bytes], bytes]
+    ) -> Iterator[tuple[bytes, bytes]]:
+        """Yield (name, payload) of blobs that lie near each other in a pack, sorted by offset; each has its name.
 
-        A payload has not been held against its name yet. Of one that is left out `read` tells what is there.
+        Args:
+            key: Of the pack.
+            rows: Where in it.
+            load: Gives the payload of one that cannot be had so, by its name, or raises.
         """
+        import zstandard  # 5 ms; `backports.zstd` makes a decoder for each frame, which takes longer than decoding
+
         start = rows[0][2]
         end = rows[-1][2] + RECORD.size + rows[-1][5]
         try:
             data = os.pread(self._file(key).fd, end - start, start)
         except (OSError, OverflowError):
-            return {}
-        found: dict[bytes, bytes] = {}
-        frames: list[Frame] = []
+            data = b""
         pack, head, is_there = RECORD.pack, RECORD.size, data.startswith
+        decompress, size_in = zstandard.ZstdDecompressor().decompress, zstandard.frame_content_size
         for name, _, offset, kind, codec, size_stored, size in rows:
             at = offset - start
-            if not is_there(pack(RECORD_MAGIC, kind, codec, 0, size_stored, size, name), at):
-                continue
-            at += head
-            stored = data[at : at + size_stored]
-            if len(stored) != size_stored:
-                continue
-            if codec == ZSTD:
-                frames.append((name, size, stored))
-            elif codec == PLAIN:
-                found[name] = stored
-        found.update(decoder(frames))
-        return found
+            payload = None
+            try:
+                if is_there(pack(RECORD_MAGIC, kind, codec, 0, size_stored, size, name), at):
+                    at += head
+                    stored = data[at : at + size_stored]
+                    if codec == PLAIN:
+                        payload = stored
+                    elif codec == ZSTD and size_in(stored) == size <= MAX_CHUNK:  # it cannot make us fill the memory
+                        payload = decompress(stored, allow_extra_data=False)
+            except (struct.error, zstandard.ZstdError):
+                pass
+            if payload is None or blake3(payload).digest() != name:
+                payload = load(name)
+            yield name, payload
 
     def bases(self, key: bytes, place: Place) -> tuple[int, list[bytes]]:
         """Return (depth, names of what it is a difference to) of the record at `place`; 0: none. Raises as `read`."""

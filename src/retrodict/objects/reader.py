@@ -10,14 +10,14 @@ from blake3 import blake3
 from retrodict.kernel.errors import AlteredObjectError, FormatError, MissingObjectError, UsageError
 from retrodict.kernel.protocols import BlobSource
 from retrodict.objects import tree
-from retrodict.objects.index import Index
+from retrodict.objects.index import Found, Index
 from retrodict.objects.names import Kind, as_digest, name_of
-from retrodict.objects.pack import RECORD, Decoder, OpenedFile, PackFiles, Place, PlaceRow, is_raw, raw_key
+from retrodict.objects.pack import RECORD, OpenedFile, PackFiles, Place, PlaceRow, is_raw, raw_key
 from retrodict.objects.recipe import Recipe
 from retrodict.objects.tree import TreeEntry
 
 _ALL = tuple(Kind)
-_WHOLE = (Kind.BLOB, Kind.CHUNK)
+_WHOLE = (int(Kind.BLOB), int(Kind.CHUNK))
 _RUN, _GAP = 4 << 20, 64 << 10  # bytes that are read at once; that may lie unused between two records
 
 
@@ -71,36 +71,35 @@ class Reader:
             raise AlteredObjectError(as_digest(name), " and ".join(where))
         raise MissingObjectError(as_digest(name))
 
-    def load_many(self, names: Collection[bytes], decoder: Decoder) -> Iterator[tuple[bytes, bytes]]:
+    def load_many(self, names: Collection[bytes], found: Found) -> Iterator[tuple[bytes, bytes]]:
         """Yield (name, bytes) of blobs that are kept in one record each, in the order in which they lie in the packs.
+
+        Args:
+            names: Of the blobs.
+            found: Where copies of them lie, as `require` returns it.
 
         Raises as `load` does.
         """
-        wanted, keys = self._index.in_packs(names, _WHOLE)
+        wanted = [row for row in found[0] if row[0] in names]
         run: list[PlaceRow] = []
         in_pack, begin, end = 0, 0, 0
         for row in wanted:
             _, pack, offset, _, _, stored, _ = row
             if run and (pack != in_pack or offset - end >= _GAP or end - begin >= _RUN):
-                yield from self._load_near(keys[in_pack], run, decoder)
+                yield from self._files.read_near(found[1][in_pack], run, self._load_blob)
                 run = []
             if not run:
                 in_pack, begin = pack, offset
             run.append(row)
             end = offset + RECORD.size + stored
         if run:
-            yield from self._load_near(keys[in_pack], run, decoder)
-        for name in set(names).difference([row[0] for row in wanted]):  # a source may have it
-            yield name, self.load(name, _ALL)
+            yield from self._files.read_near(found[1][in_pack], run, self._load_blob)
+        if len(wanted) < len(names):
+            for name in set(names).difference([row[0] for row in wanted]):  # a source may have it
+                yield name, self._load_blob(name)
 
-    def _load_near(self, key: bytes, rows: list[PlaceRow], decoder: Decoder) -> Iterator[tuple[bytes, bytes]]:
-        found = self._files.read_near(key, rows, decoder)
-        for row in rows:
-            name = row[0]
-            payload = found.get(name)
-            if payload is None or blake3(payload).digest() != name:  # as `_WHOLE` is named
-                payload = self.load(name, _ALL)
-            yield name, payload
+    def _load_blob(self, name: bytes) -> bytes:
+        return self.load(name, _ALL)
 
     def recipe(self, blob: bytes) -> Recipe | None:
         """Return the recipe of a blob that is kept in chunks."""
@@ -186,17 +185,20 @@ class Reader:
         """Say whether some copy is claimed to be held; nothing is read."""
         return bool(self._index.held([name])) or self._from_sources(name) is not None
 
-    def require(self, names: Collection[bytes]) -> None:
-        """Check that all `names` are claimed to be held.
+    def require(self, names: Collection[bytes]) -> Found:
+        """Check that all `names` are claimed to be held; return where those lie that are kept in one record.
 
         Raises:
             MissingObjectError: Names the first that is not.
         """
-        not_alone = set(names) - self._index.kept_alone(names)
-        held = self._index.held(not_alone) if not_alone else {}
-        for name in names if len(held) < len(not_alone) else ():
-            if name in not_alone and name not in held and self._from_sources(name) is None:
-                raise MissingObjectError(as_digest(name))
+        found = self._index.in_packs(names, _WHOLE)
+        if len(found[0]) < len(names):
+            elsewhere = set(names).difference([row[0] for row in found[0]])
+            held = self._index.held(elsewhere)
+            for name in names if len(held) < len(elsewhere) else ():
+                if name in elsewhere and name not in held and self._from_sources(name) is None:
+                    raise MissingObjectError(as_digest(name))
+        return found
 
     def _from_sources(self, name: bytes) -> bytes | None:
         return next((d for s in self._sources if (d := s.blob(as_digest(name))) is not None), None)
