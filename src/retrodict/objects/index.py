@@ -13,7 +13,7 @@ from operator import itemgetter
 from pathlib import Path
 from threading import RLock
 from time import sleep
-from typing import cast
+from typing import TypeVar, cast
 
 import apsw
 
@@ -55,7 +55,7 @@ BUSY_MS = 60_000
 _CACHE = -16 << 10  # KiB of pages kept: names lie anywhere in the index
 
 _COPIES_OF = "SELECT o.*, p.name FROM objects o LEFT JOIN packs p ON p.id = o.pack WHERE o.name"
-_PACK, _OFFSET = itemgetter(1), itemgetter(2)  # of a row
+_NAME, _PACK, _OFFSET = itemgetter(0), itemgetter(1), itemgetter(2)  # of a row
 _COPIES = _COPIES_OF + " = ?"
 _UNREAD = (
     "SELECT o.*, p.name FROM objects o JOIN packs p ON p.id = o.pack WHERE o.kind = 3 AND o.codec = 2"
@@ -68,6 +68,7 @@ _HELD_IN_CHUNKS = (
 )
 
 Found = tuple[list[PlaceRow], dict[int, bytes]]  # copies in the order of the packs; the keys of these
+T = TypeVar("T")
 Value = int | float | bytes | str | None  # what a column may hold
 
 _NOT_DOOMED = " AND NOT EXISTS (SELECT 1 FROM doomed d WHERE d.name = o.name)"
@@ -126,7 +127,7 @@ def odd_schema(db: apsw.Connection, statements: str) -> list[str]:
     return schema.differences(schema.describe(db), schema.describe(true))
 
 
-def in_batches(names: Sequence[bytes]) -> Iterator[Sequence[bytes]]:
+def in_batches(names: Sequence[T]) -> Iterator[Sequence[T]]:
     """Cut into parts of few different lengths, so that SQLite's statements are compiled once."""
     size, start = 256, 0
     while start < len(names):
@@ -339,8 +340,10 @@ class Index:
             self.spare([place.name for place in places])
         db.execute("INSERT OR IGNORE INTO packs (name, size) VALUES (?, ?)", (key, size_bytes))
         [(pack,)] = db.execute("SELECT id FROM packs WHERE name=?", (key,)).fetchall()
-        rows = sorted((p.name, pack, p.offset, p.kind, p.codec, p.stored, p.size) for p in places)
-        db.executemany("INSERT OR IGNORE INTO objects VALUES (?, ?, ?, ?, ?, ?, ?)", rows)
+        for batch in in_batches(sorted(places, key=_NAME)):  # many rows in a statement take a third less time
+            marks = ",".join([f"(?,{pack:d},?,?,?,?,?)"] * len(batch))
+            values = [value for name, _, *rest in batch for value in (name, *rest)]
+            db.execute(f"INSERT OR IGNORE INTO objects VALUES {marks}", values)  # noqa: S608
         for recipe in recipes:
             self._add_recipe(recipe)
 
@@ -501,10 +504,10 @@ class Index:
     def _rows(self, data: Bytes) -> tuple[list[Place], list[Recipe]]:
         """Return what is in a pack, and those recipes in it that are no differences."""
         places = [found for found in records(data) if isinstance(found, Place)]
+        recipe = int(Kind.RECIPE)  # a plain number is compared sooner
         recipes = []
-        for place in places:
-            is_alone = place.kind == Kind.RECIPE and place.codec != DELTA
-            payload = payload_in(data, place, self.base) if is_alone else None
+        for place in [place for place in places if place.kind == recipe and place.codec != DELTA]:
+            payload = payload_in(data, place, self.base)
             if payload is not None:
                 with contextlib.suppress(FormatError):
                     recipes.append(Recipe.decode(payload))

@@ -41,7 +41,7 @@ _RAW = b"raw/"
 
 PLAIN, ZSTD, DELTA = 0, 1, 2
 MAX_DEPTH = 16  # how many differences at most lie between a record and one that stands alone
-_KINDS = frozenset(Kind)
+_KINDS = frozenset(map(int, Kind))
 MAX_BASES = 8
 _BASES = struct.Struct("<BB")  # depth, number of bases; their names, 32 bytes each, and a zstd frame follow
 _SHORTEST = 8  # bytes of a prefix, for zstd
@@ -330,17 +330,23 @@ def records(data: Bytes) -> Generator[Place | str, None, tuple[int, int]]:
         yield "its header is altered"
     offset, count = len(HEADER), 0
     end = len(data) - FOOTER.size
+    unpack, head, last = RECORD.unpack_from, RECORD.size, end - RECORD.size
     while offset < end:
-        place = _header_at(data, offset)
+        # `_header_at`, without a call for each of many small records
+        if offset <= last:
+            magic, kind, codec, zero, stored, size, name = unpack(data, offset)
+            after = offset + head + stored
+            if magic == RECORD_MAGIC and not zero and kind in _KINDS and codec <= DELTA and after <= end:
+                yield Place(name, 0, offset, kind, codec, stored, size)
+                count += 1
+                offset = after
+                continue
+        yield f"the record header at byte {offset} is altered"
+        place = _resync(data, offset + 1)
         if place is None:
-            yield f"the record header at byte {offset} is altered"
-            place = _resync(data, offset + 1)
-            if place is None:
-                offset = end
-                break
-        yield place
-        count += 1
-        offset = place.offset + RECORD.size + place.stored
+            offset = end
+            break
+        offset = place.offset
     return offset, count
 
 
