@@ -87,6 +87,7 @@ def test_what_is_done_all_day_loads_no_more_than_it_uses(tmp_path: Path) -> None
     }
     unused = {
         "add data.csv": drawing | rare,
+        "checkout data.csv copy.csv": drawing | attached | rare | {"retrodict.actions.looks"},
         "status": drawing | attached | rare,
         f"push {tmp_path / 'hub'}": drawing | attached | rare,
         f"pull {tmp_path / 'hub'}": drawing | attached | rare,

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from retrodict import pins
-from retrodict.actions import located, looks, pinning
+from retrodict.actions import located, pinning
 from retrodict.actions.forgetting import Forgetting, find_forgetting
 from retrodict.actions.located import Content
 from retrodict.actions.personal_files import PersonalFiles
@@ -102,6 +102,8 @@ def checkout(
     if key is None:
         size = workspace.objects.checkout(content, destination, allow=allow, progress=progress)
     else:
+        from retrodict.actions import looks  # 10 ms, and seldom needed
+
         # None of the files of a personal folder is what it is sealed as.
         members = files.members(content, key) if is_folder else ()
         places = [destination, *_not_behind_links(destination, members)]

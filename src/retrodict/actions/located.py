@@ -5,11 +5,10 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 from retrodict import datasets
-from retrodict.actions import attaching, derivation, looks, names
-from retrodict.actions.attaching import Attached
-from retrodict.buckets import Pin
+from retrodict.actions import names
 from retrodict.kernel.errors import AmbiguousReferenceError, UnknownReferenceError, UsageError
 from retrodict.kernel.protocols import Progress
 from retrodict.kernel.types import Digest, EventId
@@ -18,6 +17,13 @@ from retrodict.objects import TreeEntry
 from retrodict.predictions.errors import ErasedError, SealedValuesError
 from retrodict.streams import queries as streams
 from retrodict.workspace import Workspace, forgotten_by, sealed_key
+
+if TYPE_CHECKING:
+    from retrodict.actions.attaching import Attached
+    from retrodict.buckets import Pin
+
+# What is attached, derived or personal is seldom asked for: `attaching`, `derivation` and `looks`, 40 ms together, are
+# loaded where it is.
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -154,6 +160,8 @@ def bring(
     attached = content.attached
     if attached is None:
         return content
+    from retrodict.actions import attaching
+
     attaching.refuse_unkept(attached)
     folder = {} if content.kind == "pinned" else attaching.as_folder(content.pins)
     found = attaching.bring(workspace, attached, content.pins, environment=environment, place=place, progress=progress)
@@ -191,6 +199,8 @@ def _version(workspace: Workspace, reference: str, environment: Mapping[str, str
     for dataset in named or (datasets.find(database, content=content) if content else []):
         is_folder = dataset.type == "tree"
         if dataset.is_attached and named:
+            from retrodict.actions import attaching
+
             return Content(
                 printed=dataset.label,
                 event=dataset.event,
@@ -206,6 +216,8 @@ def _version(workspace: Workspace, reference: str, environment: Mapping[str, str
             content, home = dataset.content, dataset.path or None
             is_derived = environment is not None and dataset.recipe is not None
             if is_derived and workspace.objects.state(content) == "missing":
+                from retrodict.actions import derivation
+
                 derivation.materialize(workspace, dataset, environment or {})
         for model in models.find(database, event=resolved.event):
             content = model.content
@@ -237,12 +249,16 @@ def stream(workspace: Workspace, content: Content) -> Iterator[bytes]:
     """
     if content.kind in ("tree", "bucket"):
         if content.attached is not None:
+            from retrodict.actions import attaching
+
             attaching.refuse_unkept(content.attached)
         raise UsageError(
             f"{content.printed} is a folder", hint=f"`retrodict ls {content.printed}` lists what is in it."
         )
     if content.key is None:
         return workspace.objects.stream(content.digest)
+    from retrodict.actions import looks
+
     looks.record_file(workspace, content.digest)
     opened = (
         None

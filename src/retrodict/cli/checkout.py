@@ -25,11 +25,12 @@ def command(reference: str | None, destination: Path | None, as_json: bool) -> N
     retrodict.lock/ says. Exit 1: it was forgotten, or files in it were, which is said.
     """
     from retrodict.actions.checkout import checkout
-    from retrodict.actions.checkout_pinned import checkout_pinned
     from retrodict.render import lines
 
     with door.workspace(records=True) as workspace, door.progress("checking out") as progress:
         if reference is None:
+            from retrodict.actions.checkout_pinned import checkout_pinned
+
             pinned = checkout_pinned(workspace, environment=dict(os.environ), progress=progress)
         else:
             record = checkout(workspace, reference, destination, environment=dict(os.environ), progress=progress)
