@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import time
 from typing import Any
 
 import pyarrow as pa
@@ -100,6 +101,48 @@ def test_columns_that_come_go_and_move_are_told_apart_from_cells() -> None:
     found = compare(read("a.csv", b"a,b,c\n1,2,3\n"), read("b.csv", b"c,a,d\n3,1,4\n"), limit=None)
     assert (found.columns_added, found.columns_removed, found.columns_reordered) == (("d",), ("b",), True)
     assert found.rows_changed == 0
+
+
+@given(
+    rows=st.lists(st.dictionaries(st.sampled_from("abc"), st.integers(0, 3) | st.sampled_from(["x", "\u2028", None]))),
+    at_once=st.integers(1, 4),
+)
+def test_json_lines_are_the_same_table_however_many_are_packed_at_once(rows: list[Any], at_once: int) -> None:
+    data = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows).encode()
+    whole = read("a.jsonl", data)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("retrodict.diffs.tables._AT_ONCE", at_once)
+        packed = read("a.jsonl", data)
+    assert whole is not None
+    assert packed == whole
+    assert whole.num_rows == (len(rows) if whole.num_columns else 0)
+    assert [{k: json.loads(v) for k, v in row.items() if v is not None} for row in whole.to_pylist()] == (
+        rows if whole.num_columns else []
+    )
+
+
+def test_many_json_lines_are_read_in_the_time_that_their_number_takes() -> None:
+    def seconds(rows: int) -> float:
+        data = b"".join(b'{"id": %d, "x": 1}\n' % row for row in range(rows))
+        start = time.process_time()
+        assert read("a.jsonl", data) is not None
+        return time.process_time() - start
+
+    few = min(seconds(3_000) for _ in range(3))
+    assert seconds(60_000) < 80 * few  # twenty times as many
+
+
+def test_a_line_that_would_fill_the_memory_is_no_table(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("retrodict.diffs.tables.LINE_BYTES", 1000)
+    line = b'{"v": [' + b"1, " * 500 + b"1]}\n"
+    assert read("a.jsonl", b'{"v": 1}\n' + line) is None
+    assert read("a.jsonl", b'{"v": 1}\n') is not None
+    assert read("a.csv", b"a," * 600 + b"b\n") is None
+    monkeypatch.setattr("retrodict.diffs.tables._WIDE_BYTES", 6_000)
+    names = ",".join(f"c{n}" for n in range(1001)).encode()
+    monkeypatch.setattr("retrodict.diffs.tables.LINE_BYTES", 6_000)
+    assert read("a.csv", names + b"\n") is not None
+    assert read("a.csv", names + b"\n" + names + b"\n") is None
 
 
 def test_a_key_that_cannot_tell_rows_apart_is_refused_by_name() -> None:

@@ -388,14 +388,15 @@ def _inside(
     if largest > tables.TABLE_BYTES:
         return None, None, None, 0, "too large to be looked into"
     if name.endswith(tables.SUFFIXES):
-        tables_ = tables.read(name, old.read()), tables.read(name, new.read())
-        if tables_[0] is not None and tables_[1] is not None:
+        before = tables.read(name, old.read())
+        after = None if before is None else tables.read(name, new.read())
+        if before is not None and after is not None:
             try:
-                return tables.compare(*tables_, key=key, limit=limit), None, None, 0, None
+                return tables.compare(before, after, key=key, limit=limit), None, None, 0, None
             except UsageError as error:
                 if is_strict:
                     raise
-                return tables.compare(*tables_, limit=limit), None, None, 0, f"by order: {error.message}"
+                return tables.compare(before, after, limit=limit), None, None, 0, f"by order: {error.message}"
     if name.endswith(tensors.SUFFIXES):
         arrays = tensors.compare(old.read(), new.read())
         return None, arrays, None, 0, "no arrays that can be read without running code" if arrays is None else None

@@ -9,7 +9,7 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Final, Literal
@@ -22,6 +22,13 @@ if TYPE_CHECKING:
 
 SUFFIXES: Final = (".csv", ".tsv", ".jsonl", ".ndjson", ".parquet", ".arrow", ".feather")
 TABLE_BYTES: Final = 2 << 30  # larger files are not compared row by row
+LINE_BYTES: Final = (
+    64 << 20
+)  # nor is one with a longer line of JSON: each value of a line being read takes some 200 bytes
+_WIDE: Final = 1000  # columns, from which on Arrow takes longer for a schema than for reading
+_WIDE_BYTES: Final = 256 << 20  # and such a table is read by cells, each of which takes 50 bytes more than its text
+_AT_ONCE: Final = 1 << 16  # rows of JSON, before they are packed
+_AT_ONCE_BYTES: Final = 1 << 28
 _END, _NONE, _ESCAPE = "\x1f", "\x1e", "\x1d"  # between cells; for a null; before a literal one of the three
 
 
@@ -115,13 +122,21 @@ def _csv(data: bytes, delimiter: str) -> pa.Table:
     import pyarrow.csv as arrow_csv
 
     data = data.removeprefix(b"\xef\xbb\xbf")
-    reader = csv.reader(io.StringIO(data.decode(), newline=""), delimiter=delimiter, strict=True)
+    first = data.find(b"\n") + 1 or len(data)
+    if first > LINE_BYTES:
+        raise ValueError("a line of names that is longer than any line may be")
+    text = io.TextIOWrapper(
+        io.BytesIO(data), "utf-8", newline=""
+    )  # as a text at once it would take four times its bytes
+    reader = csv.reader(text, delimiter=delimiter, strict=True)
     limit = csv.field_size_limit(1 << 30)
     try:
         header = next(reader, [])
         if len(set(header)) != len(header) or not header:
             raise ValueError("columns without a name of their own")
-        if len(header) > 1000:  # a schema of many columns takes Arrow longer than reading them
+        if len(header) > _WIDE:
+            if len(data) > _WIDE_BYTES:
+                raise ValueError("a wide table that would take too much memory")
             rows = list(reader)
             if any(len(row) != len(header) for row in rows):
                 raise ValueError("rows of different lengths")
@@ -145,20 +160,46 @@ def _json_lines(data: bytes) -> pa.Table:
     import pyarrow as pa
 
     columns: dict[str, list[str | None]] = {}
-    rows = 0
-    for line in data.decode().splitlines():
-        if not line.strip():
-            continue
-        value = json.loads(line, parse_float=_Number, parse_int=_Number)
+    packed: dict[str, list[Any]] = {}
+    done = size = 0
+    decode = json.JSONDecoder(parse_float=_Number, parse_int=_Number).decode
+
+    def pack() -> None:
+        for name, cells in columns.items():
+            before = packed.setdefault(name, [pa.nulls(done, pa.string())] if done else [])
+            before.append(pa.array(cells, pa.string()))
+            cells.clear()
+
+    for rows, line in enumerate(_lines(data), 1):
+        value = decode(line.decode())
         if not isinstance(value, dict):
             value = {"": value}
         for name, cell in value.items():
-            columns.setdefault(name, [None] * rows).append(_json(cell))
-        rows += 1
+            if name not in columns:
+                columns[name] = [None] * (rows - 1 - done)
+            columns[name].append(_json(cell))
+        size += len(line)
         for cells in columns.values():
-            if len(cells) < rows:
+            if len(cells) < rows - done:
                 cells.append(None)
-    return pa.table({name: pa.array(cells, pa.string()) for name, cells in columns.items()})
+        if rows - done == _AT_ONCE or size > _AT_ONCE_BYTES:
+            pack()
+            done, size = rows, 0
+    pack()
+    return pa.table({name: pa.chunked_array(chunks, pa.string()) for name, chunks in packed.items()})
+
+
+def _lines(data: bytes) -> Iterator[bytes]:
+    """Yield the lines of a text that are not blank; only a line feed ends one, others may stand in a JSON text."""
+    start = 0
+    while start < len(data):
+        end = data.find(b"\n", start) + 1 or len(data)
+        if end - start > LINE_BYTES:
+            raise ValueError("a line that is longer than any record may be")
+        line = data[start:end].strip()
+        if line:
+            yield line
+        start = end
 
 
 class _Number(float):
@@ -175,6 +216,9 @@ class _Number(float):
         return self.text
 
 
+_encode = json.JSONEncoder(ensure_ascii=False).encode
+
+
 def _json(value: object) -> str:
     match value:
         case _Number():
@@ -184,7 +228,7 @@ def _json(value: object) -> str:
         case list():
             return "[" + ", ".join(map(_json, value)) + "]"
         case _:
-            return json.dumps(value, ensure_ascii=False)
+            return _encode(value)
 
 
 def compare(old: pa.Table, new: pa.Table, *, key: Sequence[str] = (), limit: int | None) -> TableChange:
