@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -136,6 +137,29 @@ def test_checkout_of_a_part_writes_only_that(images: Path, project: Path, retrod
     (images / "train" / "two.txt").write_text("nobody holds this\n")
     refused = retrodict("checkout", "data/images@v1/train/two.txt")
     assert (refused.code, "would be lost" in refused.err) == (2, True)
+
+
+def test_a_checkout_says_what_it_leaves_of_the_current_version(images: Path, retrodict: Command) -> None:
+    for name in ("new", "train/late", "more/x", "more/y"):
+        (images / name).parent.mkdir(exist_ok=True)
+        (images / name).write_text(name)
+    (images / "labels.csv").unlink()
+    assert retrodict("add", "data/images").code == 0
+    (images / "mine").write_text("of no version")
+    done = retrodict("checkout", "data/images@v1")
+    assert (
+        "not in this version, and left where they are: more/, new, train/late, train/three.txt, train/uno.bin\n"
+        in done.out
+    )
+    shutil.rmtree(images / "more")
+    assert retrodict("checkout", "data/images@v1", "--json").record["stay"] == [
+        "new",
+        "train/late",
+        "train/three.txt",
+        "train/uno.bin",
+    ]
+    assert retrodict("checkout", "data/images", "--json").record["stay"] == []
+    assert retrodict("checkout", "data/images@v1", "elsewhere", "--json").record["stay"] == []
 
 
 def test_history_tells_who_when_why_and_from_where(images: Path, retrodict: Command) -> None:

@@ -99,6 +99,8 @@ def test_evidence_is_let_go_on_purpose(retrodict: Command, raw: Path) -> None:
     Path("raw.bin").unlink()
     gone = retrodict("checkout", "raw", "again.bin")
     assert (gone.code, Path("again.bin").exists()) == (2, False)
+    Path("raw.bin").mkdir()
+    assert "no object named" in retrodict("checkout", "raw", "raw.bin").err  # whatever lies in its place
 
 
 def test_whoever_adds_it_again_keeps_it(retrodict: Command, raw: Path) -> None:

@@ -291,7 +291,29 @@ def test_a_link_on_the_way_is_not_followed_out(repository: Path, retrodict: Comm
     os.symlink(outside, repository / "data")
     done = retrodict("checkout")
     assert (done.code, "leads through a link" in done.err) == (2, True)
+    for name in ("data/a.txt", "data/folder"):
+        done = retrodict("checkout", name)
+        assert (done.code, "leads through a link" in done.err) == (2, True)
     assert os.listdir(outside) == []
+    assert retrodict("checkout", "data/a.txt", "data/a.txt").code == 0  # a person has said where
+    assert os.listdir(outside) == ["a.txt"]
+
+
+def test_a_link_that_git_brings_is_not_written_through_and_a_persons_own_is(
+    repository: Path, retrodict: Command
+) -> None:
+    outside, place = repository.parent / "outside", repository / "data" / "folder"
+    outside.mkdir()
+    shutil.rmtree(place)
+    os.symlink(outside, place)
+    _git(repository, "add", "--force", "data/folder")
+    for words in (("checkout",), ("checkout", "data/folder")):
+        done = retrodict(*words)
+        assert (done.code, "leads through a link" in done.err) == (2, True), words
+    assert os.listdir(outside) == []
+    _git(repository, "rm", "-q", "--cached", "data/folder")
+    assert retrodict("checkout").code == 0
+    assert (outside / "x").read_text() == "x 1\n"
 
 
 @pytest.mark.parametrize(

@@ -7,14 +7,14 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from retrodict import pins
+from retrodict import datasets, pins
 from retrodict.actions import located, pinning
 from retrodict.actions.forgetting import Forgetting, find_forgetting
 from retrodict.actions.located import Content
 from retrodict.actions.personal_files import PersonalFiles
 from retrodict.actions.places import workspace_path
-from retrodict.actions.ways import would_be_lost
-from retrodict.kernel.errors import UsageError
+from retrodict.actions.ways import leads_out, would_be_lost
+from retrodict.kernel.errors import AlteredObjectError, MissingObjectError, UsageError
 from retrodict.kernel.protocols import Progress
 from retrodict.kernel.types import Digest
 from retrodict.keys import Member
@@ -30,6 +30,7 @@ class CheckedOut:
     Attributes:
         forgotten: Its key was destroyed, so that nothing was written; None: it was not.
         left_out: Of a personal folder: the files that were forgotten, by their names.
+        stay: What the current version has, this one has not, and lies in the folder still; a folder ends with "/".
     """
 
     reference: str
@@ -38,6 +39,7 @@ class CheckedOut:
     size_bytes: int
     forgotten: Forgetting | None = None
     left_out: Mapping[str, Forgetting] = field(default_factory=dict)
+    stay: tuple[str, ...] = ()
 
 
 def checkout(
@@ -55,7 +57,8 @@ def checkout(
     if its bytes are held, so that nothing is lost.
 
     Raises:
-        UsageError: The reference names no bytes, or there is no destination, or bytes that nobody holds are in the way.
+        UsageError: The reference names no bytes, or there is no destination, a link leads out of the project to it, or
+            bytes that nobody holds are in the way.
         SealedValuesError: It is personal, and its key is not held here, or no look can be recorded.
         PinError: Git cannot be told to leave the data alone.
         MissingObjectError: Its bytes are not held. AlteredObjectError: They are not what they were.
@@ -73,6 +76,12 @@ def checkout(
         if found.home is None:
             raise UsageError(f"{reference} has no place of its own", hint="Say where to write it: checkout REF DEST.")
         destination = workspace.root / found.home
+        outside = leads_out(workspace.root, found.home)
+        if outside is not None:
+            raise UsageError(
+                f"the way to {found.home!r} leads through a link to {outside}",
+                hint=f"To write there, say so: {outside}.",
+            )
         if pins.is_used(workspace.root):
             pinning.keep_out(workspace, [found.home])  # in a new clone git does not know yet
     files = PersonalFiles(workspace)
@@ -96,11 +105,16 @@ def checkout(
                 forgotten=forgotten,
             )
         is_folder = found.kind == "tree"
+    if key is None and not workspace.objects.has(content):
+        raise MissingObjectError(content)
     if not is_folder and destination.is_dir() and not workspace.objects.is_tree(content):
         raise UsageError(f"{display(destination)} is a folder", hint=f"Name the file: {destination / 'FILE'}.")
     left_out: dict[str, Forgetting] = {}
+    stay: tuple[str, ...] = ()
     if key is None:
         size = workspace.objects.checkout(content, destination, allow=allow, progress=progress)
+        if found.kind == "tree" and found.home is not None and destination == workspace.root / found.home:
+            stay = tuple(_staying(workspace, found, destination))
     else:
         from retrodict.actions import looks  # 10 ms, and seldom needed
 
@@ -118,8 +132,36 @@ def checkout(
         else:
             size = files.unseal(content, key, destination)
     return CheckedOut(
-        reference=reference, content=content, destination=str(destination), size_bytes=size, left_out=left_out
+        reference=reference,
+        content=content,
+        destination=str(destination),
+        size_bytes=size,
+        left_out=left_out,
+        stay=stay,
     )
+
+
+def _staying(workspace: Workspace, found: Content, destination: Path) -> Iterator[str]:
+    """Yield what the current version of a folder has, the one that was written has not, and lies there still."""
+    objects = workspace.objects
+    for version in datasets.versions(workspace.views.database()):
+        if not version.is_current or version.path != found.home or version.type != "tree" or version.key is not None:
+            continue
+        pending = [(b"", version.content, found.digest)] if objects.has(version.content) else []
+        while pending:
+            prefix, current, written = pending.pop()
+            if current == written:
+                continue
+            try:
+                theirs, ours = objects.tree_differences(current, written)
+            except (AlteredObjectError, MissingObjectError):
+                return  # what was asked for is written; `verify` names what is wrong with the other version
+            for name, entry in sorted(theirs.items()):
+                other, path = ours.get(name), prefix + name
+                if other is None and os.path.lexists(destination / os.fsdecode(path)):
+                    yield display(path) + ("/" if entry.kind == "tree" else "")
+                elif other is not None and entry.kind == other.kind == "tree":
+                    pending.append((path + b"/", entry.digest, other.digest))
 
 
 def _not_behind_links(destination: Path, members: Iterable[Member]) -> Iterator[Path]:

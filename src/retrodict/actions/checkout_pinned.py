@@ -12,7 +12,7 @@ from retrodict import datasets, pins
 from retrodict.actions import derivation, pinning
 from retrodict.actions.personal_files import PersonalFiles
 from retrodict.actions.places import Ignored
-from retrodict.actions.ways import in_the_way, wanted_places, would_be_lost
+from retrodict.actions.ways import in_the_way, leads_out, wanted_places, would_be_lost
 from retrodict.kernel.errors import MissingObjectError, UsageError
 from retrodict.kernel.protocols import Progress
 from retrodict.kernel.types import Digest
@@ -110,12 +110,10 @@ def _place(workspace: Workspace, pin: Pin) -> Path:
     Raises:
         PinError: A link on the way there leads out of the project.
     """
-    place = workspace.root / pin.path
-    root, parent = os.path.realpath(workspace.root), os.path.realpath(place.parent)
-    inside = os.path.relpath(parent, root).split("/")
-    if inside[0] in ("..", ".git", ".retrodict", pins.FOLDER):
-        raise pins.PinError(f"the way to {pin.path!r} leads through a link to {parent}")
-    return place
+    outside = leads_out(workspace.root, pin.path)
+    if outside is not None:
+        raise pins.PinError(f"the way to {pin.path!r} leads through a link to {outside}")
+    return workspace.root / pin.path
 
 
 def _reference(workspace: Workspace, pin: Pin) -> str:

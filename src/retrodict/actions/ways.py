@@ -6,12 +6,37 @@ import os
 import shlex
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Final
 
+from retrodict import pins
+from retrodict.actions import worktree
 from retrodict.actions.personal_files import PersonalFiles
 from retrodict.kernel.errors import UsageError
 from retrodict.kernel.types import Digest
 from retrodict.objects import display
 from retrodict.workspace import Workspace
+
+_STORES: Final = (".git", ".retrodict", pins.FOLDER)
+
+
+def leads_out(root: Path, path: str) -> str | None:
+    """Return where a link on the way to a path of the project leads, where that is no part of the project.
+
+    A link in the path's own place is a person's, who may keep data on another disk, unless git brought it: with a
+    repository comes what its author wanted, and a link to a folder of the reader's would be written through.
+
+    Args:
+        root: The project's folder.
+        path: Relative to it, as the record has it.
+    """
+    place = root / path
+    ways = [os.path.realpath(place.parent)]
+    if place.is_symlink() and worktree.keeps(root, path):
+        ways.append(os.path.realpath(place))
+    for way in ways:
+        if os.path.relpath(way, os.path.realpath(root)).split("/")[0] in ("..", *_STORES):
+            return way
+    return None
 
 
 def wanted_places(

@@ -53,6 +53,11 @@ def keep_out(root: Path, paths: Iterable[str]) -> tuple[str | None, list[str]]:
     return str(file) if lines else None, sorted(kept)
 
 
+def keeps(root: Path, path: str) -> bool:
+    """Say whether git keeps a path by itself, so that it comes with a checkout."""
+    return bool(_ask(root, "ls-files", "-z", "--", f":(literal){path}"))
+
+
 def let_in(root: Path, path: str) -> None:
     """Take a path out of the repository's `info/exclude`, where it stands there by itself."""
     found = _exclude(root) if path else None

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from retrodict.actions.status import BucketStatus, Status
     from retrodict.actions.unsaved import Unsaved
 
+_STAY = 5  # names of files that a checkout left
 _UNCHANGED = "Everything is as it was versioned."
 
 
@@ -49,6 +50,9 @@ def checked_out(record: CheckedOut) -> str:
     written = size(record.size_bytes) if record.size_bytes else "nothing to write"
     lines = [f"{record.destination}  {written}, every byte verified  ({short(record.content)})"]
     lines += [f"left out: {name}  {forgotten}" for name, forgotten in record.left_out.items()]
+    if record.stay:
+        more = f" and {len(record.stay) - _STAY:,} more" if len(record.stay) > _STAY else ""
+        lines.append(f"not in this version, and left where they are: {', '.join(record.stay[:_STAY])}{more}")
     return "\n".join(lines)
 
 
