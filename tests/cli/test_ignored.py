@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -85,7 +86,17 @@ def test_checkout_leaves_alone_what_is_ignored(retrodict: Command, project: Path
 def test_a_file_of_patterns_that_cannot_be_read_is_named(retrodict: Command, project: Path) -> None:
     assert retrodict("init").code == 0
     laid(project / "data", {})
-    (project / "data" / ".retrodictignore").mkdir()
-    outcome = retrodict("add", "data")
-    assert outcome.code == 2
-    assert ".retrodictignore" in outcome.err
+    patterns = project / "data" / ".retrodictignore"
+    (project / "elsewhere").write_text("*.csv\n")
+    makes: list[tuple[Callable[[], object], str]] = [
+        (patterns.mkdir, "cannot be read"),
+        (lambda: patterns.symlink_to(project / "elsewhere"), "link"),  # what lies outside decides nothing
+        (lambda: os.mkfifo(patterns), "no file of patterns"),
+    ]
+    for make, says in makes:
+        make()
+        outcome = retrodict("add", "data")
+        assert outcome.code == 2
+        assert ".retrodictignore" in outcome.err
+        assert says in outcome.err
+        patterns.rmdir() if patterns.is_dir() else patterns.unlink()

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import stat
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from retrodict.kernel.errors import UsageError
+from retrodict.objects import display
 from retrodict.workspace import FOLDER, Workspace
 
 if TYPE_CHECKING:
@@ -102,15 +105,19 @@ def _read(folder: bytes) -> tuple[tuple[bytes, GitIgnoreSpec], ...]:
     """
     path = os.path.join(folder, IGNORE_FILE.encode())
     try:
-        with open(path, encoding="utf-8", errors="surrogateescape") as file:
-            lines = file.read().splitlines()
+        # A link would let what lies outside decide what a version holds, as git sees it too; a pipe would never end.
+        with os.fdopen(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
+            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                raise UsageError(f"{display(path)} is no file of patterns")
+            lines = file.read().decode("utf-8", "surrogateescape").replace("\r\n", "\n").split("\n")
     except (FileNotFoundError, NotADirectoryError):
         return ()
     except OSError as error:
-        raise UsageError(f"{os.fsdecode(path)} cannot be read: {error.strerror}") from error
+        problem = "it is a link" if error.errno == errno.ELOOP else error.strerror
+        raise UsageError(f"{display(path)} cannot be read: {problem}") from error
     from pathspec import GitIgnoreSpec  # 20 ms, and few have such a file
 
     try:
         return ((folder, GitIgnoreSpec.from_lines(lines)),)
     except ValueError as error:
-        raise UsageError(f"{os.fsdecode(path)}: {error}") from error
+        raise UsageError(f"{display(path)}: {error}") from error
