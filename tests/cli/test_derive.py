@@ -179,6 +179,15 @@ def test_a_query_is_a_recipe_too(retrodict: Command, loans: Path) -> None:
     assert wrong.code == 2
     assert "nothing" in wrong.err
     assert "Traceback" not in wrong.err
+    kept = Path("kept.csv").absolute()
+    for query in (
+        "select * from read_csv('/etc/passwd')",  # what is installed, and no source
+        f"copy (select 1) to '{kept}'",
+        "set enable_external_access = true; select 1",
+    ):
+        refused = retrodict("derive", "bad", "--from", "loans.csv", "--sql", query)
+        assert (refused.code, "configuration" in refused.err) == (2, True), refused.err
+    assert not kept.exists()
 
 
 def test_what_cannot_be_derived_is_said_before_anything_runs(retrodict: Command, loans: Path) -> None:
