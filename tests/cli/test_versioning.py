@@ -298,6 +298,14 @@ def test_show_prints_the_lines_that_a_version_changed_and_its_first_ones(retrodi
     assert retrodict("show", "dataset:codes.csv@v1", "--json").record["changes"] == []
 
 
+def test_show_gives_of_a_long_line_its_beginning(retrodict: Command) -> None:
+    for end in ("1", "2"):
+        Path("wide.csv").write_text(",".join(f"c{n}" for n in range(50_000)) + end + "\n")
+        retrodict("add", "wide.csv")
+    assert len(retrodict("show", "wide.csv").out) < 20_000
+    assert len(retrodict("show", "wide.csv", "--json").record["changes"][1]) > 300_000
+
+
 def test_show_names_the_files_that_changed_in_a_folder(retrodict: Command) -> None:
     for name in ("kept", "edited", "removed"):
         Path("folder").mkdir(exist_ok=True)

@@ -77,6 +77,7 @@ class Printable:
             yield Segment.line()
 
 
+_LINE = 500  # characters of a line of a file
 _COMFORT = 30  # columns of text narrower than this are no pleasure to read
 
 
@@ -374,7 +375,7 @@ def shown(record: Shown) -> RenderableType:
     if record.holders:
         parts += [Text(""), _holders(record.holders)]
     if record.changes:
-        parts += [Text("\nchanged since the version before"), *(Text(f"  {line}") for line in record.changes)]
+        parts += [Text("\nchanged since the version before"), *(Text(f"  {_line(line)}") for line in record.changes)]
     for title, edges in (("used", record.uses), ("made", record.makes)):
         if edges:
             rows_ = [(e.role, e.ref, e.path, e.evidence, e.maker, e.state) for e in edges]
@@ -393,6 +394,11 @@ def shown(record: Shown) -> RenderableType:
     if record.preview is not None:
         parts += [Text(""), Text(record.preview)]
     return Group(*parts)
+
+
+def _line(text: str) -> str:
+    """Return a line of a file as there is room for it; `--json` and `diff` have all of it."""
+    return text if len(text) <= _LINE else f"{text[:_LINE]}... ({len(text):,} characters)"
 
 
 def _value(item: object) -> str:
