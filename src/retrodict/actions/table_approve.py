@@ -8,7 +8,7 @@ from retrodict.actions.tabling import table_named
 from retrodict.kernel.errors import UnknownReferenceError
 from retrodict.tables import proposals, queries
 from retrodict.tables.changes import ChangeSet
-from retrodict.tables.records import Proposal
+from retrodict.tables.records import Proposal, Table
 from retrodict.workspace import Workspace, agent_name, open_text
 
 
@@ -55,17 +55,18 @@ def approve(workspace: Workspace, name: str, proposal: str | int, *, reason: str
         And as `proposals.approve` does.
     """
     table = table_named(workspace, name)
-    return proposals.approve(workspace, table, _meant(workspace, name, proposal), reason=reason)
+    return proposals.approve(workspace, table, _meant(workspace, table, proposal), reason=reason)
 
 
 def reject(workspace: Workspace, name: str, proposal: str | int, *, reason: str | None = None) -> Proposed:
     """Decide that the changes of a proposal are not made. Raises as `approve` does."""
-    proposals.reject(workspace, table_named(workspace, name), _meant(workspace, name, proposal), reason=reason)
-    return _proposed(workspace, _meant(workspace, name, proposal))
+    table = table_named(workspace, name)
+    proposals.reject(workspace, table, _meant(workspace, table, proposal), reason=reason)
+    return _proposed(workspace, _meant(workspace, table, proposal))
 
 
-def _meant(workspace: Workspace, name: str, asked: str | int) -> Proposal:
-    found = queries.proposals(workspace.views.database(), table_named(workspace, name).stream)
+def _meant(workspace: Workspace, table: Table, asked: str | int) -> Proposal:
+    found = queries.proposals(workspace.views.database(), table.stream)
     for proposal in found:
         if str(asked) in (str(proposal.index), proposal.event):
             return proposal

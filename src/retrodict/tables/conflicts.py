@@ -10,14 +10,14 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from retrodict.kernel.errors import UsageError
-from retrodict.kernel.types import Edge, Ref, SealedText
+from retrodict.kernel.types import Edge, Ref
 from retrodict.tables import folding, lines, queries
 from retrodict.tables.cells import is_same
 from retrodict.tables.changes import Change, ChangeSet, How, Settlement
 from retrodict.tables.history import Cell, RecordChange, Sayings, described, last_change, walked
 from retrodict.tables.lines import CREATE, DELETE, ChangeLog
 from retrodict.tables.records import Column, Conflict, Table
-from retrodict.workspace import Workspace, agent_name, open_text
+from retrodict.workspace import Workspace, agent_name, open_text, sealed_text
 
 Taking = Literal["ours", "theirs"]
 
@@ -130,8 +130,7 @@ def _standing(
     sequenced = workspace.logs.find(conflict.event)
     how = conflict.verb
     if conflict.statement is not None:
-        sealed = SealedText(digest=conflict.statement["sealed"], key=conflict.statement["key"])  # type: ignore[arg-type]
-        how += f": {open_text(workspace, sealed)}"
+        how += f": {open_text(workspace, sealed_text(conflict.statement))}"
     return Standing(
         index=conflict.index,
         number=number,

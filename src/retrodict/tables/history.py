@@ -17,7 +17,7 @@ from retrodict.tables.keys import KeyIndex
 from retrodict.tables.lines import CREATE, DELETE, OFFSET, ROW, ChangeLog
 from retrodict.tables.personal import listed
 from retrodict.tables.records import Column, Version
-from retrodict.workspace import Workspace, agent_name, open_text
+from retrodict.workspace import Workspace, agent_name, open_text, sealed_text
 
 _OPS = {1: "create", 2: "update", 3: "delete"}
 
@@ -131,7 +131,7 @@ class Sayings:
         if version.reason is None:
             return None
         if version.event not in self._texts:
-            self._texts[version.event] = open_text(self._workspace, _sealed(version.reason))
+            self._texts[version.event] = open_text(self._workspace, sealed_text(version.reason))
         return self._texts[version.event]
 
     def how(self, version: Version) -> str:
@@ -140,7 +140,7 @@ class Sayings:
             return self._hows[version.event]
         words = version.verb
         if version.statement is not None:
-            words += f": {open_text(self._workspace, _sealed(version.statement))}"
+            words += f": {open_text(self._workspace, sealed_text(version.statement))}"
         if version.run is not None:
             sequenced = self._workspace.logs.find(version.run)
             words += f" (run {version.run if sequenced is None else sequenced.index})"
@@ -163,10 +163,6 @@ class Sayings:
             "valid_from": None if valid is None else valid.isoformat().replace("+00:00", "Z"),
             "tx": change["_tx"],
         }
-
-
-def _sealed(value: Mapping[str, str]) -> SealedText:
-    return SealedText(digest=Digest(value["sealed"]), key=value["key"])
 
 
 def described(

@@ -167,28 +167,41 @@ def sources(db: apsw.Connection, source: str | None = None) -> list[tuple[str, E
     return [(name, EventId(stream)) for name, stream in rows]
 
 
+_UNMADE = "SELECT event, entry, stream, log, branch, base, payload, verb, run, statement, at, agent"
+
+
+def _unmade(row: Any) -> dict[str, Any]:
+    """Return what a proposal and a conflict have in common."""
+    return {
+        "event": EventId(row[0]),
+        "index": EntryNumber(row[1]),
+        "stream": EventId(row[2]),
+        "log": row[3],
+        "branch": row[4],
+        "base": row[5],
+        "payload": Digest(row[6]),
+        "verb": row[7],
+        "run": None if row[8] is None else EventId(row[8]),
+        "statement": None if row[9] is None else json.loads(row[9]),
+        "at": row[10],
+        "agent": row[11],
+    }
+
+
 def proposals(db: apsw.Connection, stream: EventId) -> list[Proposal]:
     """Return what was proposed for a table, in order."""
-    query = "SELECT * FROM tables_proposals WHERE stream = ? ORDER BY entry, event"
+    query = (
+        f"{_UNMADE}, creates, updates, deletes, merged, decided FROM tables_proposals WHERE stream = ? "
+        "ORDER BY entry, event"
+    )
     rows: list[Any] = db.execute(query, (stream,)).fetchall()
     return [
         Proposal(
-            event=EventId(row[0]),
-            index=EntryNumber(row[1]),
-            stream=EventId(row[2]),
-            log=row[3],
-            branch=row[4],
-            base=row[5],
-            payload=Digest(row[6]),
-            creates=row[7],
-            updates=row[8],
-            deletes=row[9],
-            verb=row[10],
-            run=None if row[11] is None else EventId(row[11]),
-            statement=None if row[12] is None else json.loads(row[12]),
-            merged=None if row[13] is None else json.loads(row[13]),
-            at=row[14],
-            agent=row[15],
+            **_unmade(row),
+            creates=row[12],
+            updates=row[13],
+            deletes=row[14],
+            merged=None if row[15] is None else json.loads(row[15]),
             decided=row[16],
         )
         for row in rows
@@ -197,23 +210,10 @@ def proposals(db: apsw.Connection, stream: EventId) -> list[Proposal]:
 
 def conflicts(db: apsw.Connection, stream: EventId) -> list[Conflict]:
     """Return what stands, or has stood, beside the records of a table, in order."""
-    rows: list[Any] = db.execute("SELECT * FROM tables_conflicts WHERE stream = ? ORDER BY entry", (stream,)).fetchall()
+    query = f"{_UNMADE}, records FROM tables_conflicts WHERE stream = ? ORDER BY entry"
+    rows: list[Any] = db.execute(query, (stream,)).fetchall()
+    settled = "SELECT row, took FROM tables_settled WHERE conflict = ?"
     return [
-        Conflict(
-            event=EventId(row[0]),
-            index=EntryNumber(row[1]),
-            stream=EventId(row[2]),
-            log=row[3],
-            branch=row[4],
-            base=row[5],
-            payload=Digest(row[6]),
-            records=row[7],
-            verb=row[8],
-            run=None if row[9] is None else EventId(row[9]),
-            statement=None if row[10] is None else json.loads(row[10]),
-            at=row[11],
-            agent=row[12],
-            settled=dict(db.execute("SELECT row, took FROM tables_settled WHERE conflict = ?", (row[0],)).fetchall()),  # type: ignore[arg-type]
-        )
+        Conflict(**_unmade(row), records=row[12], settled=dict(db.execute(settled, (row[0],)).fetchall()))  # type: ignore[arg-type]
         for row in rows
     ]

@@ -125,17 +125,16 @@ class Version:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Proposal:
-    """Changes that wait for a second person, or did.
+class Unmade:
+    """Changes that were recorded and not made.
 
     Attributes:
-        event: Its `table.proposed`; `index` is its entry.
-        log, branch: Where it was made, and for which line.
-        base: After how many changes.
+        event: What records them; `index` is its entry.
+        log, branch: Where that was, and for which line they are.
+        base: After how many changes the table was as they were meant for.
         payload: The object with the changes.
-        agent: Who made it.
+        agent: Whose they are.
         statement: By which statement, as an entry holds a sealed text.
-        decided: "approved" or "rejected"; None: it waits.
     """
 
     event: EventId
@@ -145,46 +144,38 @@ class Proposal:
     branch: str
     base: int
     payload: Digest
-    creates: int
-    updates: int
-    deletes: int
     verb: str
     run: EventId | None
     statement: Mapping[str, str] | None
-    merged: Mapping[str, Any] | None
     at: str
     agent: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Proposal(Unmade):
+    """Changes that wait for a second person, or did: a `table.proposed`.
+
+    Attributes:
+        decided: "approved" or "rejected"; None: it waits.
+    """
+
+    creates: int
+    updates: int
+    deletes: int
+    merged: Mapping[str, Any] | None
     decided: str | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Conflict:
-    """Changes against an older version of their records, which stand beside these.
+class Conflict(Unmade):
+    """Changes against an older version of their records, which stand beside these: a `table.conflicted`.
 
     Attributes:
-        event: Its `table.conflicted`; `index` is its entry.
-        log, branch: Where it was made, and on which line.
-        base: After how many changes the table was as they were made against.
-        payload: The object with the changes.
         records: How many there are, each of another record.
-        agent: Who made them.
-        statement: By which statement, as an entry holds a sealed text.
         settled: Of those that are settled, by their number in the payload: "ours" or "theirs".
     """
 
-    event: EventId
-    index: int
-    stream: EventId
-    log: str
-    branch: str
-    base: int
-    payload: Digest
     records: int
-    verb: str
-    run: EventId | None
-    statement: Mapping[str, str] | None
-    at: str
-    agent: str
     settled: Mapping[int, str]
 
 
