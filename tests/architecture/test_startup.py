@@ -92,7 +92,10 @@ def test_what_is_done_all_day_loads_no_more_than_it_uses(tmp_path: Path) -> None
         f"push {tmp_path / 'hub'}": drawing | attached | rare,
         f"pull {tmp_path / 'hub'}": drawing | attached | rare,
         "show data.csv": {"retrodict.serving", "retrodict.models.loading"},
+        "show data.csv --json": drawing | {"retrodict.serving", "retrodict.models.loading"},
+        "history data.csv --json": drawing,
         "log": attached | rare | {"logging"},
+        "log --json": drawing | attached | rare | {"logging"},
     }
     for words, absent in unused.items():
         loaded = _loaded(_command("-C", "project", *words.split()), tmp_path)

@@ -30,4 +30,4 @@ def command(case: str, folder: Path, keep: bool, as_json: bool) -> None:
 
     done = credit_case.run(folder, keep=keep, console=Console(stderr=as_json, highlight=False), main=door.main)
     if as_json:
-        door.show({"folder": str(done)}, as_json=True, text=str)
+        door.show_json({"folder": str(done)})

@@ -447,11 +447,16 @@ def progress(title: str) -> Iterator[Progress]:
 def show(record: object, *, as_json: bool, text: Callable[[Any], RenderableType]) -> None:
     """Print a record: as JSON, or as `text` renders it."""
     if as_json:
-        from retrodict.render.json import to_json
+        show_json(record)
+    else:
+        draw(text(record))
 
-        echo(to_json(record))
-        return
-    draw(text(record))
+
+def show_json(record: object) -> None:
+    """Print a record as JSON, where its renderer need not be loaded."""
+    from retrodict.render.json import to_json
+
+    echo(to_json(record))
 
 
 def echo(text: str, *, to_stderr: bool = False) -> None:

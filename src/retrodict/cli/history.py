@@ -15,8 +15,12 @@ def command(name: str, as_json: bool) -> None:
     Of FOLDER/PATH: those in which that path was added, changed or removed.
     """
     from retrodict.actions.history import history
-    from retrodict.render import versions
 
     with door.workspace(records=True, is_silent=True) as workspace:
         record = history(workspace, name)
-    door.show(record, as_json=as_json, text=versions.history)
+    if as_json:
+        door.show_json(record)
+    else:
+        from retrodict.render import versions  # rich, 20 ms
+
+        door.draw(versions.history(record))

@@ -20,11 +20,15 @@ def command(context: click.Context, limit: int, kind: str | None, of: str | None
     if context.invoked_subcommand is not None:
         return
     from retrodict.actions.log import log
-    from retrodict.render import text
 
     with door.workspace() as workspace:
         record = log(workspace, limit=limit, kind=kind, of=of)
-    door.show(record, as_json=as_json, text=text.log)
+    if as_json:
+        door.show_json(record)
+    else:
+        from retrodict.render import text  # rich, 20 ms
+
+        door.draw(text.log(record))
 
 
 @door.subverb(command, "proof", example="retrodict log proof 41.0 --out decision.tlog-proof")
@@ -183,7 +187,7 @@ def checkpoint(as_json: bool) -> None:
     with door.workspace() as workspace:
         record = log_checkpoint(workspace)
     if as_json:
-        door.show(record, as_json=True, text=str)
+        door.show_json(record)
     else:
         click.echo(record.note, nl=False)
 
@@ -199,6 +203,6 @@ def key(as_json: bool) -> None:
     with door.workspace(read_only=True) as workspace:
         record = log_public_key(workspace)
     if as_json:
-        door.show(record, as_json=True, text=str)
+        door.show_json(record)
     else:
         click.echo(record.key)

@@ -58,7 +58,7 @@ def command(
         )
     if as_json:
         os.dup2(own_output, 1)
-        door.show(record, as_json=True, text=ran)
+        door.show_json(record)
     else:
         door.echo(ran(record), to_stderr=True)  # standard output is the command's own
     sys.exit(record.exit_code)

@@ -73,6 +73,6 @@ def export(as_json: bool) -> None:
     with door.workspace() as workspace:
         record = signers(workspace)
     if as_json:
-        door.show(record, as_json=True, text=str)
+        door.show_json(record)
     else:
         door.echo(record.allowed_signers())

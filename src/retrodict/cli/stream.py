@@ -194,7 +194,7 @@ def read_command(
             record = action.write(workspace, found, out, reason=reason)
             door.show(record, as_json=as_json, text=streams.read)
         elif as_json:
-            door.show(action.describe(found), as_json=True, text=streams.read)
+            door.show_json(action.describe(found))
         else:
             _print(action.lines(found))
         moved(workspace, found)

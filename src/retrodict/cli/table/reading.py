@@ -148,7 +148,7 @@ def page_command(
         door.write(path, table_page.to_html(record))
         click.echo(f"Written to {path}", err=True)
     if as_json:
-        door.show(record, as_json=True, text=str)
+        door.show_json(record)
 
 
 @door.subverb(command, "diff", example="retrodict table diff loans@v1 loans@v3\nretrodict table diff loans@2020-11-07")
