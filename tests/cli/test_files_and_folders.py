@@ -243,3 +243,44 @@ def test_personal_folders_show_no_names(project: Path, retrodict: Command) -> No
     assert done.code == 0, done.err
     assert "personal: not looked into" in done.out
     assert "secre" not in done.out
+
+
+def test_status_tells_what_was_forgotten_of_a_folder_and_compares_the_rest(project: Path, retrodict: Command) -> None:
+    people = project / "people"
+    people.mkdir()
+    for name in ("ann", "bob"):
+        (people / f"{name}.csv").write_text(f"customer,age\n{name},71\n")
+    (people / "notes.txt").write_text("nobody\n")
+    retrodict("init")
+    assert retrodict("add", "people", "--personal", "--subject", "customer").code == 0
+
+    def told() -> list[tuple[str, int | None]]:
+        assert "ann" not in retrodict("status").out  # names in personal folders are sealed
+        found = retrodict("status", "--json").record["paths"]
+        assert {row["path"] for row in found} <= {"people"}
+        return [(row["state"], row["files"]) for row in found]
+
+    assert told() == []
+    retrodict("forget", "--subject", "ann", "--yes")
+    assert told() == [("forgotten", 1)]
+    assert "forgotten: 1 file in it  people  dataset:people@v1\n" in retrodict("status").out
+    assert "people/ann.csv holds the very bytes" in retrodict("add", "people").err
+    (people / "ann.csv").rename(people / "other.csv")
+    assert told() == [("forgotten", 1)]
+    (people / "bob.csv").write_text("customer,age\nbob,72\n")
+    assert told() == [("changed", None), ("forgotten", 1)]
+    (people / "other.csv").unlink()
+    assert told() == [("changed", None)]
+    retrodict("checkout", "dataset:people", "again")
+    (project / "again" / "bob.csv").replace(people / "bob.csv")
+    assert told() == []  # nobody can bring back what was forgotten
+    (people / "notes.txt").rename(project / "notes.txt")
+    assert told() == [("changed", None)]
+    (project / "notes.txt").rename(people / "notes.txt")
+    assert told() == []
+
+    retrodict("forget", "dataset:people", "--reason", "order", "--yes")
+    assert told() == [("forgotten", None)]
+    for file in people.iterdir():
+        file.write_text("new\n")
+    assert told() == [("changed", None)]

@@ -90,6 +90,10 @@ class PersonalFiles:
             return None
         return self._keys.find_forgotten_file(self._plain(path).encode())
 
+    def holds_forgotten(self, path: Path) -> bool:
+        """Say whether the very bytes of a file, or of one below a folder, were forgotten."""
+        return any(self.find_forgotten(file) is not None for file in _files(path, Ignored(self._workspace.root, path)))
+
     def _is_likely(self, path: Path) -> bool:
         try:
             return self._keys is not None and os.path.getsize(path) in self._sizes and path.is_file()
@@ -291,17 +295,53 @@ class PersonalFiles:
     def find_folder(self, path: Path) -> Digest | None:
         """Return the object of the personal folder that lies at `path` as it was sealed, or None."""
         members = []
+        for member, _ in self._present(path):
+            if member.kind in _FILES and member.ref is None:
+                return None
+            members.append(member)
+        return self._known(digest_of(encode_folder(members)))
+
+    def compare_folder(self, path: Path, content: Digest, key: str) -> tuple[bool, int]:
+        """Compare what lies at `path` with a personal folder, of which single files may have been forgotten since.
+
+        Returns:
+            Whether anything but those is different; and how many files lie there still that hold the very bytes of
+            forgotten ones.
+        """
+        present: list[Member] = []
+        forgotten, is_other = 0, False
+        for member, at in self._present(path):
+            if member.kind not in _FILES or member.ref is not None:
+                present.append(member)
+            elif self.find_forgotten(at) is not None:
+                forgotten += 1
+            else:
+                is_other = True
+        if is_other:
+            return True, forgotten
+        if not forgotten and self._known(digest_of(encode_folder(present))) == content:
+            return False, 0
+        try:
+            members = self.members(content, key)
+        except (ErasedError, SealedValuesError):
+            return True, forgotten
+        left = [m for m in members if m.key is None or forgotten_by(self._workspace, m.key) is None]
+        return encode_folder(present) != encode_folder(left), forgotten
+
+    def _present(self, path: Path) -> Iterator[tuple[Member, Path]]:
+        """Yield what lies in a folder, and where; a file that is not known as personal has no `ref`."""
         for name, kind, at in _walk(os.fsencode(path), Ignored(self._workspace.root, path)):
-            if kind not in _FILES:
-                members.append(Member(path=name, kind=kind, target=os.readlink(at) if kind == "symlink" else None))
-                continue
             file = Path(os.fsdecode(at))
+            if kind not in _FILES:
+                target = os.readlink(at) if kind == "symlink" else None
+                yield Member(path=name, kind=kind, target=target), file
+                continue
             ref = self.find(file)
             key = None if ref is None else sealed_key(self._workspace, ref)
             if ref is None or key is None:
-                return None
-            members.append(Member(path=name, kind=kind, ref=ref, key=key, size=os.path.getsize(file)))
-        return self._known(digest_of(encode_folder(members)))
+                yield Member(path=name, kind=kind), file
+            else:
+                yield Member(path=name, kind=kind, ref=ref, key=key, size=os.path.getsize(file)), file
 
     def members(self, content: Digest, key: str) -> tuple[Member, ...]:
         """Return what a personal folder holds.

@@ -19,17 +19,23 @@ from retrodict.kernel.note import decode_checkpoint
 from retrodict.models import records as models
 from retrodict.workspace import Workspace, forgotten_by
 
+State = Literal["changed", "missing", "conflict", "unreadable", "forgotten"]
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PathStatus:
     """A dataset's file or folder, against its current version.
 
-    "forgotten": that version is, and what it held may still lie in the project, in the clear.
+    Attributes:
+        state: "forgotten": very bytes that were forgotten lie there still, in the clear. A folder of which single files
+            were forgotten is "changed", too, where anything else is different.
+        files: Of such a folder, how many of those files lie there still; their names are sealed, and not said.
     """
 
     path: str
     dataset: str
-    state: Literal["changed", "missing", "conflict", "unreadable", "forgotten"]
+    state: State
+    files: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,10 +116,15 @@ def status(workspace: Workspace, *, buckets: Mapping[str, str] | None = None) ->
             paths.append(PathStatus(path=version.path, dataset=label, state="missing"))
             continue
         try:
-            if is_forgotten and (path.is_dir() or files.find_forgotten(path) is not None):
-                paths.append(PathStatus(path=version.path, dataset=label, state="forgotten"))
-            elif _differs(workspace, files, path, version):
+            if is_forgotten:
+                state: State = "forgotten" if files.holds_forgotten(path) else "changed"
+                paths.append(PathStatus(path=version.path, dataset=label, state=state))
+                continue
+            differs, forgotten = _compared(workspace, files, path, version)
+            if differs:
                 paths.append(PathStatus(path=version.path, dataset=label, state="changed"))
+            if forgotten:
+                paths.append(PathStatus(path=version.path, dataset=label, state="forgotten", files=forgotten))
         except (OSError, RetrodictError):
             paths.append(PathStatus(path=version.path, dataset=label, state="unreadable"))
     asked = () if buckets is None else tuple(_ask(workspace, v, buckets) for v in current if v.type == "bucket")
@@ -157,13 +168,18 @@ def _ask(workspace: Workspace, version: datasets.DatasetVersion, environment: Ma
     )
 
 
-def _differs(workspace: Workspace, files: PersonalFiles, path: Path, version: datasets.DatasetVersion) -> bool:
-    """Say whether a file or folder is no longer what a version names; nothing is stored."""
-    if version.key is not None and version.type == "tree":
-        return not path.is_dir() or files.find_folder(path) != version.content
+def _compared(
+    workspace: Workspace, files: PersonalFiles, path: Path, version: datasets.DatasetVersion
+) -> tuple[bool, int]:
+    """Say whether a file or folder is no longer what a version names; nothing is stored.
+
+    That files of a personal folder were forgotten makes no difference; returned is how many of them lie there still.
+    """
     content = version.content
     if not path.is_dir():
-        return files.find(path) != content and files.hash(path) != content
+        return files.find(path) != content and files.hash(path) != content, 0
+    if version.key is not None and version.type == "tree":
+        return files.compare_folder(path, content, version.key)
     is_private = (lambda file: files.is_personal(Path(os.fsdecode(file)))) if files.is_any else None
     ignored = Ignored(workspace.root, path)
-    return workspace.objects.hash_folder(path, ignore=ignored, is_private=is_private) != content
+    return workspace.objects.hash_folder(path, ignore=ignored, is_private=is_private) != content, 0

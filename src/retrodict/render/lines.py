@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from retrodict.actions.add import Added
     from retrodict.actions.checkout import CheckedOut
-    from retrodict.actions.status import BucketStatus, Status
+    from retrodict.actions.status import BucketStatus, PathStatus, Status
     from retrodict.actions.unsaved import Unsaved
 
 _STAY = 5  # names of files that a checkout left
@@ -80,7 +80,7 @@ def status(record: Status) -> RenderableType:
     if record.conflicts:
         parts.append(conflicts(record.conflicts))
     if record.paths:
-        parts.append(table(["", "path", "version"], [(p.state, p.path, p.dataset) for p in record.paths]))
+        parts.append(table(["", "path", "version"], [(_state(p), p.path, p.dataset) for p in record.paths]))
     elif not record.is_changed:
         parts.append(Text(_UNCHANGED))
     if record.buckets:
@@ -99,6 +99,10 @@ def unsaved(record: Unsaved) -> str:
     verb = "exists" if record.entries == 1 else "exist"
     where = f"{entries} {verb} only here, {for_long}"
     return f"Never backed up: {where}: `retrodict backup to` a place (or `push`) saves them."
+
+
+def _state(found: PathStatus) -> str:
+    return found.state if found.files is None else f"{found.state}: {count(found.files, 'file')} in it"
 
 
 def _bucket(asked: BucketStatus) -> str:
