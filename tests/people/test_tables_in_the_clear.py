@@ -48,6 +48,29 @@ def world(tmp_path: Path, commands: Commands) -> World:
     return made
 
 
+def test_rows_that_are_refused_are_not_shown_where_they_are_about_people(world: World) -> None:
+    given = world.outside / "given.csv"
+    people = ("--subject", "customer")
+
+    def refused(*words: str, rows: str = "") -> None:
+        given.write_text(rows)
+        said = world.command("table", *words, expect=2).stderr
+        assert b"not shown: it is personal" in said
+        assert [needle for needle in NEEDLES if needle in said] == []
+
+    twice = f"customer,age\n{PERSON},1\n{PERSON},2\n"
+    refused("create", "t", "--key", "customer", "--from", str(given), *people, rows=twice)
+    ill = f"customer,age\nann,{CITY}\n"
+    refused("create", "t", "--key", "customer", "--from", str(given), *people, "--type", "age=int64", rows=ill)
+    given.write_text(f"customer,age,city\n{PERSON},3,{CITY}\n")
+    world.command("table", "create", "t", "--key", "customer", "--from", str(given), *people)
+    refused("import", "t", str(given), rows=twice)
+    refused("import", "t", str(given), rows=ill)
+    refused("put", "t", "customer=bob", f"age={CITY}")
+    refused("update", "t", PERSON, f"age={CITY}")
+    refused("alter", "t", "--type", "city=int64")  # what stands there would be shown, and nobody have looked
+
+
 def test_planted_values_in_tables_are_nowhere_in_the_clear_before_and_after_forgetting(world: World) -> None:
     (world.project / "train.py").write_text(TRAIN)
     visits, people = world.outside / "visits.csv", world.outside / "people.csv"

@@ -101,12 +101,22 @@ def test_nothing_about_a_person_stands_in_a_refusal_or_in_the_log(
         wrong = running.infer("score", unlike, authorization=bearer)
         nobody = {"inputs": asked(("ann", 30, "PLANTED"))["inputs"][1:]}
         missing = running.infer("score", nobody, authorization=bearer)
+        ill_formed = [
+            running.infer("score", {"inputs": [tensor("age", *rest)]}, authorization=bearer)
+            for rest in (("INT64", ["PLANTED"]), ("BYTES", [918273645]), ("INT8", [918273645]), ("INT64", "PLANTED"))
+        ]
+        told: dict[str, Any] = {"system": "old", "model": "score", "inputs": [{"age": 1}], "subject": {"PLANTED": 1}}
+        ill_formed.append(running.client.post("/v1/predictions", json=told, headers={"authorization": "Bearer r"}))
+        told |= {"inputs": [{"customer": "PLANTED", "age": "PLANTED"}, {"city": 918273645}], "subject": None}
+        ill_formed.append(running.client.post("/v1/predictions", json=told, headers={"authorization": "Bearer r"}))
     assert (failed.status_code, wrong.status_code, missing.status_code) == (500, 400, 400)
+    assert {answer.status_code for answer in ill_formed} == {400}
     assert "'customer'" in missing.json()["error"]
     said = (
         failed.text
         + wrong.text
         + missing.text
+        + "".join(answer.text for answer in ill_formed)
         + caplog.text
         + json.dumps([vars(r) for r in caplog.records], default=str)
     )

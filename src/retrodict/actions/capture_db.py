@@ -20,6 +20,7 @@ from retrodict.databases import feed as feeds
 from retrodict.kernel.errors import UsageError
 from retrodict.tables import captured, cells, creating, difference, folding, lines, queries
 from retrodict.tables.changes import Change, ChangeSet, How, Source
+from retrodict.tables.errors import values_unshown
 from retrodict.tables.records import Column, Table
 from retrodict.workspace import Workspace
 
@@ -477,14 +478,15 @@ class _Capture:
         import pyarrow as pa  # 57 ms
 
         rows = list(reading.rows())
-        return pa.table(
-            {
-                column.name: cells.column_of(
-                    [row.get(column.name) for row in rows], column.type, f"{self._table}, column {column.name}"
-                )
-                for column in self._columns()
-            }
-        )
+        with values_unshown(self._ours.personal is not None):
+            return pa.table(
+                {
+                    column.name: cells.column_of(
+                        [row.get(column.name) for row in rows], column.type, f"{self._table}, column {column.name}"
+                    )
+                    for column in self._columns()
+                }
+            )
 
     def _compare(self, reading: feeds.Reading, *, mend: bool) -> int:
         """Return how many records are other ones there than here, and record them if that is asked for."""

@@ -12,7 +12,7 @@ from retrodict.kernel.errors import UsageError
 from retrodict.kernel.types import Edge, EventId, Ref
 from retrodict.streams import MAIN
 from retrodict.tables import checks, creating, files, lines, queries, records
-from retrodict.tables.errors import BadCellError
+from retrodict.tables.errors import BadCellError, values_unshown
 from retrodict.workspace import Batch, Workspace
 
 
@@ -128,5 +128,6 @@ def alter(
 def _refuse_losses(log: lines.ChangeLog, columns: Sequence[records.Column], kinds: Mapping[str, object]) -> None:
     changed = [column for column in columns if column.name in kinds]
     now = lines.alive(log, log.size, changed)
-    for column in changed:
-        files.cast_column(now[str(column.id)], kinds[column.name], f"column {column.name}")
+    with values_unshown(log.table.personal is not None):  # else they would be shown, and nobody have looked
+        for column in changed:
+            files.cast_column(now[str(column.id)], kinds[column.name], f"column {column.name}")

@@ -14,7 +14,7 @@ from retrodict.kernel.types import Edge, EventId
 from retrodict.streams import type_name
 from retrodict.tables import checks, creating, difference, files, folding, lines, records
 from retrodict.tables.changes import Change, ChangeSet, How
-from retrodict.tables.errors import BadKeyError, TablePolicyError
+from retrodict.tables.errors import BadKeyError, TablePolicyError, values_unshown
 from retrodict.tables.records import Column, Table
 from retrodict.workspace import Workspace
 
@@ -73,7 +73,8 @@ def create(
         )
     how = how or How(verb="create")
     given = {column: files.type_named(text) for column, text in (types or {}).items()}
-    rows, uses, called = _rows(workspace, source, given, is_personal=subject is not None)
+    with values_unshown(subject is not None):
+        rows, uses, called = _rows(workspace, source, given, is_personal=subject is not None)
     columns = [] if rows is None else [(field.name, type_name(field.type)) for field in rows.schema]
     if rows is None:
         asked = dict.fromkeys([*key, *([] if subject is None else [subject])])
@@ -83,7 +84,8 @@ def create(
     if rows is not None:
         if policy is not None and policy.reason and rows.num_rows and not (how.reason or "").strip():
             raise TablePolicyError(f"{name} is to take no change without a reason", hint="Give --why.")
-        _check_key(rows, columns, key, called)
+        with values_unshown(subject is not None):
+            _check_key(rows, columns, key, called)
     table = creating.create(
         workspace,
         name,
@@ -168,12 +170,14 @@ def put(
         records_ = files.read_file(records_)
     elif isinstance(records_, Mapping):
         return folding.append(workspace, table, [Change(op="put", values=records_)], how)
-    found = files.from_values(records_)
+    with values_unshown(table.personal is not None):
+        found = files.from_values(records_)
     log = lines.own_log(workspace, table)
     columns = lines.columns_at(workspace.views.database(), log)
     if found.num_rows > _FEW or not found.num_rows:
         return difference.bring_to(workspace, table, found, how, keep_missing=True, called=called)
-    rows = checks.prepared_rows(found, columns, table, called)
+    with values_unshown(table.personal is not None):
+        rows = checks.prepared_rows(found, columns, table, called)
     names = [column.name for column in columns]
     values = rows.rename_columns(names).to_pylist()
     return folding.append(workspace, table, [Change(op="put", values=row) for row in values], how)
@@ -239,9 +243,9 @@ def import_(
         called = source.name
         how = _using(how, _source(workspace, source, is_personal=table.personal is not None))
         source = files.read_file(source)
-    return difference.bring_to(
-        workspace, table, files.from_values(source), how, keep_missing=keep_missing, called=called
-    )
+    with values_unshown(table.personal is not None):
+        found = files.from_values(source)
+    return difference.bring_to(workspace, table, found, how, keep_missing=keep_missing, called=called)
 
 
 def _source(workspace: Workspace, path: Path, *, is_personal: bool) -> list[Edge]:

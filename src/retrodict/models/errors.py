@@ -17,6 +17,10 @@ class UnloadableModelError(UnavailableError):
         self.cause = cause
 
 
+NO_COLUMN = "no such column"
+UNKNOWN_COLUMN = "a column that the model does not know"
+
+
 class InputError(UsageError):
     """An input that does not fit the model's signature."""
 
@@ -31,6 +35,8 @@ class InputError(UsageError):
 
     def without_value(self) -> InputError:
         """Return the same refusal of somebody's values: errors end up in logs, so it does not show them."""
+        if self.value in (NO_COLUMN, UNKNOWN_COLUMN):
+            return self
         return InputError(self.field, self.expected, "something else (not shown: it is personal)")
 
 

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from retrodict.models.errors import InputError
+from retrodict.models.errors import NO_COLUMN, UNKNOWN_COLUMN, InputError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -252,10 +252,10 @@ def _check_names(required: Sequence[str], optional: Sequence[str], given: Sequen
     expected = f"the columns {', '.join([*required, *optional])}"
     for name in required:
         if name not in seen:
-            raise InputError(f"column {name!r}", expected, "no such column")
+            raise InputError(f"column {name!r}", expected, NO_COLUMN)
     for name in given:
         if name not in required and name not in optional:
-            raise InputError(f"column {name!r}", expected, "a column that the model does not know")
+            raise InputError(f"column {name!r}", expected, UNKNOWN_COLUMN)
 
 
 def _fit(column: pd.Series[Any], spec: ColumnSpec) -> Any:

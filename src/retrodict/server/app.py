@@ -27,7 +27,7 @@ from retrodict.kernel.errors import (
 from retrodict.models import records
 from retrodict.render.json import plain
 from retrodict.server import openapi, tensors
-from retrodict.server.errors import FieldError, RequestError, reason, reason_of_status
+from retrodict.server.errors import HIDDEN, FieldError, RequestError, reason, reason_of_status
 from retrodict.server.exchange import (
     Body,
     Disconnected,
@@ -281,8 +281,10 @@ class App:
             content = await body.read(scope, receive, self._limits.body_bytes)
             try:
                 request = await self._parsed(content, _read_request, scope, content, self._limits.rows)
-            except RequestError:
-                await self._in_pool(self._service.resolve, reference)  # that there is no such version is said first
+            except RequestError as error:
+                version = await self._in_pool(self._service.resolve, reference)  # that there is none is said first
+                if isinstance(error, FieldError) and version.personal is not None:
+                    raise error.without_value() from None
                 raise
             trace, span = parse_traceparent(header(scope, b"traceparent"))
             asker = Asker(
@@ -325,7 +327,7 @@ class App:
         if not isinstance(subject, str | None) and not (
             isinstance(subject, list) and all(isinstance(item, str) for item in subject)
         ):
-            raise FieldError("subject", "a string, or one for each row", subject)
+            raise FieldError("subject", "a string, or one for each row", HIDDEN)
         recorded = record_prediction(
             self._service.workspace,
             system=request["system"],

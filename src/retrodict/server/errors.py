@@ -51,11 +51,22 @@ class FieldError(RequestError):
     slug = "bad-field"
 
     def __init__(self, field: str, expected: str, value: object) -> None:
-        shown = _shown(value)
-        super().__init__(f"{field}: expected {expected}, got {shown}")
+        super().__init__(f"{field}: expected {expected}, got {_shown(value)}")
         self.field = field
         self.expected = expected
         self.value = value
+
+    def without_value(self) -> FieldError:
+        """Return the same refusal of somebody's values, which does not show them."""
+        return FieldError(self.field, self.expected, HIDDEN)
+
+
+class _Hidden:
+    def __repr__(self) -> str:
+        return "something else (not shown: it is personal)"
+
+
+HIDDEN = _Hidden()  # stands for a value that is personal
 
 
 def _shown(value: object) -> str:

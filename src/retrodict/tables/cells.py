@@ -32,7 +32,8 @@ def column_of(values: Sequence[object], kind: object, called: str) -> Any:
             cells.append(value_in(value, wanted))
         except (pa.ArrowException, ValueError, TypeError, OverflowError, UsageError) as error:
             raise BadCellError(
-                f"{called} is {type_text(kind)}, and row {number} has {str(value)[:60]!r} there"
+                f"{called} is {type_text(kind)}, and row {number} has {str(value)[:60]!r} there",
+                without_values=f"{called} is {type_text(kind)}, and row {number} has something else there",
             ) from error
     return pa.array(cells, wanted)
 

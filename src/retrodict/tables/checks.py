@@ -87,14 +87,18 @@ def _with_keys(found: Any, keys: Sequence[Column], called: str) -> Any:
     codes = lines.key_codes(normal, [str(column.id) for column in keys])
     if len(pc.unique(codes)) != len(codes):
         seen: dict[int, int] = {}
-        twice = []
+        twice, rows = [], []
         for number, code in enumerate(codes.to_pylist()):
             if code in seen:
                 key = "/".join(str(normal[str(column.id)][number].as_py()) for column in keys)
-                twice.append(f"{key} in rows {seen[code] + 1} and {number + 1}")
+                rows.append(f"in rows {seen[code] + 1} and {number + 1}")
+                twice.append(f"{key} {rows[-1]}")
             seen.setdefault(code, number)
         more = f", and {len(twice) - _SHOWN} more" if len(twice) > _SHOWN else ""
-        raise BadKeyError(f"{called}: a key stands there twice: {'; '.join(twice[:_SHOWN])}{more}")
+        says = f"{called}: a key stands there twice: "
+        raise BadKeyError(
+            f"{says}{'; '.join(twice[:_SHOWN])}{more}", without_values=f"{says}{'; '.join(rows[:_SHOWN])}{more}"
+        )
     return found
 
 

@@ -14,6 +14,7 @@ from retrodict.tables.captured import is_next
 from retrodict.tables.cells import changed_ids, unequal
 from retrodict.tables.changes import Change, ChangeSet, How, Source
 from retrodict.tables.checks import prepared_rows, with_known_keys
+from retrodict.tables.errors import values_unshown
 from retrodict.tables.keys import KeyIndex
 from retrodict.tables.lines import CREATE, DELETE, OFFSET, ROW, UPDATE, ChangeLog
 from retrodict.tables.records import Column, Table
@@ -46,7 +47,8 @@ def bring_to(
     keep_policy(table, how, [Change(op="put")], source)
     log = lines.own_log(workspace, table)
     columns = lines.columns_at(workspace.views.database(), log)
-    found = prepared_rows(wanted, columns, table, called)
+    with values_unshown(table.personal is not None):
+        found = prepared_rows(wanted, columns, table, called)
     before = with_known_keys(lines.alive(log, log.size, columns), table)
     made = difference(before, found, columns, table, keep_missing=keep_missing)
     if made.num_rows == 0 and source is None:
@@ -76,7 +78,8 @@ def differing(workspace: Workspace, table: Table, wanted: Any, *, called: str) -
     """Return how many records `bring_to` would create, change or delete. Raises as it does."""
     log = lines.own_log(workspace, table)
     columns = lines.columns_at(workspace.views.database(), log)
-    found = prepared_rows(wanted, columns, table, called)
+    with values_unshown(table.personal is not None):
+        found = prepared_rows(wanted, columns, table, called)
     before = with_known_keys(lines.alive(log, log.size, columns), table)
     return int(difference(before, found, columns, table, keep_missing=False).num_rows)
 

@@ -2,17 +2,43 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
+
 from retrodict.kernel.errors import IntegrityError, UnavailableError, UsageError
 
 
-class BadCellError(UsageError):
+class RefusedRowsError(UsageError):
+    """Rows that a table does not take.
+
+    Attributes:
+        without_values: The message without what stands in them; None: it shows nothing of that.
+    """
+
+    def __init__(self, message: str, *, hint: str | None = None, without_values: str | None = None) -> None:
+        super().__init__(message, hint=hint)
+        self.without_values = without_values
+
+
+@contextlib.contextmanager
+def values_unshown(of_people: bool) -> Iterator[None]:
+    """Show nothing of what stands in rows that are refused, where they are about people: errors end up in logs."""
+    try:
+        yield
+    except RefusedRowsError as error:
+        if not of_people or error.without_values is None:
+            raise
+        raise type(error)(f"{error.without_values} (not shown: it is personal)", hint=error.hint) from None
+
+
+class BadCellError(RefusedRowsError):
     """A value that its column cannot hold, or columns that are not the table's."""
 
     slug = "bad-cell"
     hint = "Nothing was changed: mend it, and try again; `retrodict table show NAME` lists the columns."
 
 
-class BadKeyError(UsageError):
+class BadKeyError(RefusedRowsError):
     """A key with nothing in it, a NaN, or one that stands there twice: it would not name one record."""
 
     slug = "bad-key"

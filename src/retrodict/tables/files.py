@@ -192,7 +192,8 @@ def from_mappings(rows: Sequence[Mapping[str, object]]) -> Any:
                     f"the column {name} has values of several types: {', '.join(kinds)}",
                     hint="Make them all of one: text holds everything.",
                 ) from error
-            raise BadCellError(f"the column {name} has a value that no column can hold: {error}") from error
+            says = f"the column {name} has a value that no column can hold"
+            raise BadCellError(f"{says}: {error}", without_values=says) from error
         if pa.types.is_null(columns[name].type):
             columns[name] = columns[name].cast(pa.string())
     return pa.table(columns) if columns else pa.table({"": pa.nulls(len(rows))}).drop([""])
@@ -367,4 +368,8 @@ def cast_column(column: Any, kind: object, called: str) -> Any:
         return pa.chunked_array([pa.array(values, wanted)], wanted)
     shown = ", ".join(f"row {number}: {str(value)[:40]!r}" for number, value in wrong[:_SHOWN])
     more = f" and {len(wrong) - _SHOWN} more" if len(wrong) > _SHOWN else ""
-    raise BadCellError(f"{called} is {type_text(kind)}, and these are not: {shown}{more}")
+    rows = ", ".join(str(number) for number, _ in wrong[:_SHOWN])
+    raise BadCellError(
+        f"{called} is {type_text(kind)}, and these are not: {shown}{more}",
+        without_values=f"{called} is {type_text(kind)}, and these are not: in rows {rows}{more}",
+    )

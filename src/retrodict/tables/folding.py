@@ -13,7 +13,7 @@ from retrodict.tables.captured import is_next
 from retrodict.tables.cells import column_of, is_same
 from retrodict.tables.changes import Change, ChangeSet, How, Source
 from retrodict.tables.checks import normal_keys, refuse_nan
-from retrodict.tables.errors import BadCellError, BadKeyError, NoSuchRecordError
+from retrodict.tables.errors import BadCellError, BadKeyError, NoSuchRecordError, values_unshown
 from retrodict.tables.keys import Found, KeyIndex
 from retrodict.tables.lines import CREATE, DELETE, OFFSET, ROW, UPDATE, ChangeLog
 from retrodict.tables.records import Column, Table
@@ -51,7 +51,8 @@ def append(
             return unchanged(workspace, log)
         keep_policy(table, how, changes, source)
         work = _Folding(workspace, index, log, columns, how, is_captured=source is not None)
-        work.take(changes)
+        with values_unshown(table.personal is not None):
+            work.take(changes)
         done = append_table(
             workspace,
             log,
@@ -149,10 +150,8 @@ class _Folding:
     def _key(self, change: Change, values: Mapping[str, object]) -> Mapping[str, object]:
         lacking = [column.name for column in self._keys if values.get(column.name) is None]
         if lacking and change.op != "truncate":
-            raise BadKeyError(
-                f"a {change.op} of {self._log.table.name} lacks its key ({', '.join(lacking)}): "
-                f"{str(dict(values))[:200]}"
-            )
+            says = f"a {change.op} of {self._log.table.name} lacks its key ({', '.join(lacking)})"
+            raise BadKeyError(f"{says}: {str(dict(values))[:200]}", without_values=says)
         return values
 
     def _hashes(self, keys: Sequence[Mapping[str, object]]) -> list[bytes]:
