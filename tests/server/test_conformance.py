@@ -16,6 +16,10 @@ import numpy as np
 import pytest
 from tests.server.running import Running, tensor
 
+from retrodict.actions.register import register
+from retrodict.models import TensorSpec
+from retrodict.server.errors import RequestError
+from retrodict.server.tensors import read_bare
 from retrodict.testing.workbench import make_workspace, register_source
 
 TYPES: dict[str, tuple[str, list[Any]]] = {
@@ -39,7 +43,12 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     with make_workspace(tmp_path_factory.mktemp("conformance")) as workspace:
         register_source(workspace, "echo", "def predict(frame):\n    return frame\n")
         register_source(workspace, "sum", "def predict(frame):\n    return frame.sum(axis=1).to_numpy()\n")
-        running = Running(workspace, ["echo", "sum"])
+        path = workspace.root / "same.py"
+        path.write_text("def predict(frame):\n    return frame\n")
+        for name, rows in (("numbers", "x\n0.5\n"), ("texts", "x\na\n")):
+            (workspace.root / f"{name}.csv").write_text(rows)
+            register(workspace, f"{path}:predict", name, example=workspace.root / f"{name}.csv")
+        running = Running(workspace, ["echo", "sum", "numbers", "texts"])
         yield running
         running.stop()
 
@@ -263,3 +272,41 @@ def test_a_wrong_header_length_is_400(served: Running, length: str) -> None:
     answer = served.infer("echo", ONE, **{"inference-header-content-length": length})
     assert answer.status_code == 400
     assert "Inference-Header-Content-Length" in answer.json()["error"]
+
+
+def bare(served: Running, model: str, content: bytes) -> Any:
+    return served.infer(model, content, **{"inference-header-content-length": "0", "content-type": "image/png"})
+
+
+def test_a_body_without_json_is_the_only_input(served: Running) -> None:
+    """Triton's raw binary request; it is answered in binary."""
+    sent = np.array([1.5, -0.0, np.nan], "<f8").tobytes()
+    for model, content, shape, tail in (
+        ("numbers", sent, [3], sent),
+        ("texts", "ü{".encode(), [1], b"\3\0\0\0" + "ü{".encode()),
+    ):
+        answer = bare(served, model, content)
+        size = int(answer.headers["inference-header-content-length"])
+        (output,) = json.loads(answer.content[:size])["outputs"]
+        assert (output["shape"], answer.content[size:]) == (shape, tail)
+    for model, content in (("numbers", b"123"), ("texts", b"\xff"), ("echo", b"12345678"), ("nothing", b"")):
+        refused = bare(served, model, content)
+        assert refused.status_code == (404 if model == "nothing" else 400)
+        assert refused.json()["error"]
+
+
+@pytest.mark.parametrize(
+    ("shape", "size", "found"),
+    [((-1, 2), 24, (3, 2)), ((-1, -1), 12, (1, 3)), ((2, 3), 24, (2, 3)), ((-1,), 0, (0,))],
+)
+def test_the_shape_of_a_tensor_follows_from_the_size_of_the_body(
+    shape: tuple[int, ...], size: int, found: tuple[int, ...]
+) -> None:
+    spec = TensorSpec(dtype="float32", shape=shape)
+    assert read_bare((spec,), memoryview(bytes(size)))["input"].shape == found
+
+
+@pytest.mark.parametrize("shape", [(), (-1, 0), (-1, -1, -1), (2, 2)])
+def test_a_shape_that_does_not_follow_is_refused(shape: tuple[int, ...]) -> None:
+    with pytest.raises(RequestError):
+        read_bare((TensorSpec(dtype="float32", shape=shape),), memoryview(bytes(8)))

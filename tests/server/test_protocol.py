@@ -288,6 +288,7 @@ def test_an_answer_given_elsewhere_is_recorded(running: Running) -> None:
         ({"at": "soon"}, "not a time"),
         ({"outputs": [1, 2]}, "rows of inputs: 1, and of outputs: 2"),
         ({"model": 7}, "model: expected a string"),
+        ({"caller": "c" * 201}, "caller: expected at most 200 characters"),
     ):
         refused = running.client.post("/v1/predictions", json={**request, **change})
         assert refused.status_code == 400

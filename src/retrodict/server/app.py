@@ -36,6 +36,7 @@ from retrodict.server.exchange import (
     Scope,
     Send,
     header,
+    is_bare,
     read_json,
     send_bytes,
     send_json,
@@ -283,9 +284,12 @@ class App:
                 request = await self._parsed(content, _read_request, scope, content, self._limits.rows)
             except RequestError as error:
                 version = await self._in_pool(self._service.resolve, reference)  # that there is none is said first
-                if isinstance(error, FieldError) and version.personal is not None:
+                if is_bare(scope):
+                    request = await self._in_pool(self._bare_request, reference, content)
+                elif isinstance(error, FieldError) and version.personal is not None:
                     raise error.without_value() from None
-                raise
+                else:
+                    raise
             trace, span = parse_traceparent(header(scope, b"traceparent"))
             asker = Asker(
                 rows=request.rows,
@@ -315,6 +319,15 @@ class App:
         self.measures.answered(name, time.perf_counter() - started)
         return _Reply(200, value, (_traceparent(reply.trace, reply.span),), tails)
 
+    def _bare_request(self, reference: str, content: bytes) -> _Request:
+        """Read a body without JSON: the model's only input."""
+        signature = self._service.ready(reference).signature
+        inputs = tensors.read_bare(None if signature is None else signature.inputs, memoryview(content))
+        rows = len(next(iter(inputs.values())))
+        if rows > self._limits.rows:
+            raise RequestError(f"{rows:,} rows in one request; at most {self._limits.rows:,}", status=413)
+        return _Request(None, inputs, rows, Wanted(names=None, binary={}, binary_otherwise=True))
+
     def _record(self, request: dict[str, Any], traceparent: str | None, caller: str) -> _Reply:
         trace, _ = parse_traceparent(traceparent)
         for field in ("system", "model", "inputs"):
@@ -323,6 +336,8 @@ class App:
         for field in ("system", "model", "model_version", "caller", "at"):
             if not isinstance(request.get(field), str | None):
                 raise FieldError(field, "a string", request[field])
+        if len(request.get("caller") or "") > _LONGEST_CALLER:
+            raise FieldError("caller", f"at most {_LONGEST_CALLER} characters", request["caller"])
         subject = request.get("subject")
         if not isinstance(subject, str | None) and not (
             isinstance(subject, list) and all(isinstance(item, str) for item in subject)

@@ -193,6 +193,11 @@ def split(scope: Scope, body: bytes) -> tuple[bytes, memoryview | None]:
     return body[: int(text)], memoryview(body)[int(text) :]
 
 
+def is_bare(scope: Scope) -> bool:
+    """Say whether a body is one tensor, without JSON (Triton's raw binary request)."""
+    return (header(scope, b"inference-header-content-length") or "").strip() == "0"
+
+
 async def send_json(
     send: Send,
     status: int,

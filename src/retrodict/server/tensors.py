@@ -85,6 +85,38 @@ def read_tensors(items: object, binary: memoryview | None = None) -> dict[str, n
     return tensors
 
 
+def read_bare(specs: Spec | None, data: memoryview) -> dict[str, np.ndarray[Any, Any]]:
+    """Return the only tensor that a model takes from a body that is nothing else; its shape follows from its size.
+
+    Source: Triton's binary tensor data extension, raw binary request. BYTES is one text, without its length before it.
+
+    Args:
+        specs: Of the model's inputs.
+
+    Raises:
+        RequestError: The model takes several tensors, it is not known which, or its shape does not follow.
+        FieldError: The bytes are not such a tensor.
+    """
+    described = describe(specs, "input")
+    if len(described) != 1:
+        found = f"this one takes {len(described)}" if described else "it is not known what this one takes"
+        raise RequestError(f"a body without JSON is for a model that takes one tensor, and {found}")
+    name, datatype, shape = (described[0][field] for field in ("name", "datatype", "shape"))
+    if not shape:
+        raise RequestError(f"{name} has no rows: send the JSON, too")
+    if datatype == "BYTES":
+        data = memoryview(len(data).to_bytes(4, "little") + bytes(data))
+        return {name: _from_binary(name, datatype, [1 if size < 0 else size for size in shape], data)}
+    if sum(size < 0 for size in shape) > 1:
+        shape = [1 if i == 0 else size for i, size in enumerate(shape)]  # one row of a varying size
+    if sum(size < 0 for size in shape) > 1 or not all(shape):
+        raise RequestError(f"the shape of {name} is {shape}, and does not follow from a size: send the JSON, too")
+    import numpy as np  # 80 ms
+
+    one = math.prod(size for size in shape if size >= 0) * np.dtype(_LITTLE_ENDIAN[datatype]).itemsize
+    return {name: _from_binary(name, datatype, [len(data) // one if size < 0 else size for size in shape], data)}
+
+
 def read_parameters(field: str, item: Mapping[str, Any]) -> dict[str, Any]:
     """Return the `parameters` of a request, an input or an output; {} where there are none.
 
