@@ -192,14 +192,42 @@ with ObjectStore.open(Path(sys.argv[1]), SystemClock(), cache_key=bytes(range(32
 """
 
 
-def test_four_processes_add_the_same_folders_and_one_is_killed(tmp_path: Path) -> None:
+# Reads the version that it is given over and over, each time to a new place, until its standard input ends.
+READER = """
+import select, shutil, sys
+from pathlib import Path
+from retrodict.kernel.clock import SystemClock
+from retrodict.objects import ObjectStore
+times = 0
+while not times or not select.select([sys.stdin], [], [], 0)[0]:
+    with ObjectStore.open(Path(sys.argv[1]), SystemClock(), cache_key=bytes(range(32))) as store:
+        store.checkout(sys.argv[2], Path(sys.argv[3]))
+    found = sorted((path.name, path.read_bytes()) for path in Path(sys.argv[3]).iterdir())
+    wanted = sorted((path.name, path.read_bytes()) for path in Path(sys.argv[4]).iterdir())
+    if found != wanted:
+        sys.exit("other bytes")
+    shutil.rmtree(sys.argv[3])
+    times += 1
+print(times)
+"""
+
+
+def test_four_processes_add_the_same_folders_one_is_killed_and_one_reads(tmp_path: Path) -> None:
     made = random.Random(1)
     folders = [tmp_path / f"data{i}" for i in range(3)]
-    for folder in folders:
+    for folder in [*folders, tmp_path / "held"]:
         folder.mkdir()
-        for i in range(1500):
+        for i in range(1500 if folder in folders else 100):
             (folder / f"{i}").write_bytes(made.randbytes(1000))
-    ObjectStore.create(tmp_path / "objects", SystemClock(), cache_key=CACHE_KEY).close()
+    with ObjectStore.create(tmp_path / "objects", SystemClock(), cache_key=CACHE_KEY) as store:
+        held = store.add(tmp_path / "held").digest
+    reading = [
+        sys.executable,
+        "-c",
+        READER,
+        *map(str, (tmp_path / "objects", held, tmp_path / "out", tmp_path / "held")),
+    ]
+    reader = subprocess.Popen(reading, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     adders = []
     for rounds in ("1000000", "3", "3", "3"):
         command = [sys.executable, "-c", ADDER, str(tmp_path / "objects"), rounds, *map(str, folders)]
@@ -208,6 +236,8 @@ def test_four_processes_add_the_same_folders_and_one_is_killed(tmp_path: Path) -
     adders[0].send_signal(signal.SIGKILL)
     said = [adder.communicate(timeout=120)[0].split() for adder in adders]
     assert [adder.returncode for adder in adders] == [-signal.SIGKILL, 0, 0, 0]
+    times, _ = reader.communicate(timeout=60)
+    assert (reader.returncode, int(times) > 1) == (0, True)
     assert said[1] == said[2] == said[3]
     assert said[0][:9] == said[1][: len(said[0])]
     assert bad(tmp_path / "objects") == []

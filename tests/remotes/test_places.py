@@ -93,11 +93,13 @@ def test_a_bucket_that_fails_for_good_is_named_and_the_next_push_goes_on(ada: Pe
 
 
 class Reordering:
-    """A place whose listings come in another order each time, and late: what was just written is not in them yet."""
+    """A place whose listings come in another order each time. (None is late: all buckets list what was written.)"""
+
+    draw = random.Random(SEED)
+    listings = 0
 
     def __init__(self, inner: Remote) -> None:
         self._inner = inner
-        self._draw = random.Random(SEED)
 
     @property
     def place(self) -> str:
@@ -116,8 +118,9 @@ class Reordering:
         return self._inner.parts(name)
 
     def list(self, prefix: str) -> dict[str, int]:
+        Reordering.listings += 1
         found = list(self._inner.list(prefix).items())
-        self._draw.shuffle(found)
+        self.draw.shuffle(found)
         return dict(found)
 
     def delete(self, name: str) -> None:
@@ -139,6 +142,11 @@ def test_the_order_of_listings_does_not_matter(ada: Person, bob: Person, monkeyp
         ada.push()
         bob.push()
         bob.pull()
+    assert Reordering.listings > 20
+    with ada.open() as workspace:
+        size = workspace.ledger.size()
+    with bob.open() as workspace:
+        assert [log.ledger.size() for log in workspace.logs.held()[1:]] == [size]
     bob.sound()
 
 
@@ -152,18 +160,27 @@ def start(person: Person, *words: str) -> subprocess.Popen[bytes]:
 
 @pytest.mark.parametrize("place", ["folder", "bucket"])
 def test_a_push_that_is_killed_leaves_nothing_that_the_next_does_not_use_or_clean(
-    ada: Person, bob: Person, s3: S3, place: str
+    ada: Person, bob: Person, hub: Path, s3: S3, place: str
 ) -> None:
     if place == "bucket":
         ada, bob = at(ada, s3.url("killed")), at(bob, s3.url("killed"))
     draw = random.Random(SEED)
     fill(ada)
-    for turn in range(6):
+    killed = 0
+    for turn, matching in enumerate((b"/packs/", b"/logs/", b"/heads/") * 2):
         ada.write(f"{turn}\n" * draw.randrange(1, 20_000))
+        if place == "bucket":  # while it waits for what it sends to be taken
+            s3.fault, s3.matching, s3.faults = "stall", matching, 1
+        before = set(hub.rglob("*"))
         process = start(ada, "push")
-        time.sleep(draw.uniform(0.2, 1.2))
+        while s3.faults if place == "bucket" else len(set(hub.rglob("*")) - before) <= turn // 2:
+            if process.poll() is not None:
+                break
+            time.sleep(0.001)
         process.send_signal(signal.SIGKILL)
-        process.wait()
+        killed += process.wait() == -signal.SIGKILL
+    s3.faults = 0
+    assert killed == 6 if place == "bucket" else killed > 0
     ada.push()
     assert ada.push().new_bytes == 0
     remote = open_remote(ada.url)
