@@ -67,6 +67,20 @@ def test_an_array_that_changes_a_little_is_a_tensor(retrodict: Command, workspac
     assert advice["recommended"] == "tensors"
     tensors = next(option for option in advice["options"] if option["strategy"] == "tensors")
     assert tensors["stored_bytes"] < 1.2 * Path("field.npy").stat().st_size
+    assert tensors["seconds"] > 0
+
+
+def test_what_is_a_tensor_or_a_stream_is_known_for_one(retrodict: Command, workspace: Path) -> None:
+    import numpy as np
+
+    np.save("field.npy", np.random.default_rng(1).random((64, 64)))
+    assert retrodict("tensor", "import", "field", "field.npy").code == 0
+    advice = retrodict("advise", "field", "--json").record
+    assert advice["recommended"] == "tensors"
+    assert {o["strategy"]: o["seconds"] is None for o in advice["options"]}["tensors"] is False
+    assert retrodict("stream", "create", "clicks", "--format", "jsonl", "--reason", "x").code == 0
+    told = retrodict("advise", "clicks")
+    assert (told.code, "is a stream" in told.err) == (2, True)
 
 
 def test_a_path_that_git_knows_is_judged_by_its_commits(retrodict: Command, workspace: Path) -> None:
