@@ -363,6 +363,9 @@ def test_the_command_line_goes_through_a_case(newcomer: dict[str, str], tmp_path
     told("tensor", "create", "z", "--shape", "5,5", "--dtype", "uint8")
     assert told("tensor", "read", "z", "0") == "0 0 0 0 0\n"
     assert "no part" in told("tensor", "read", "z", "9", code=2)
+    np.save(tmp_path / "narrow.npy", np.array([0.1, 1 / 3], "f4"))
+    told("tensor", "import", "narrow", "narrow.npy")
+    assert told("tensor", "read", "narrow") == "0.1 0.33333334\n"
     assert "Everything is as the record says" in told("verify")
 
 
