@@ -15,6 +15,8 @@ class RefusedRowsError(UsageError):
         without_values: The message without what stands in them; None: it shows nothing of that.
     """
 
+    slug = "refused-rows"
+
     def __init__(self, message: str, *, hint: str | None = None, without_values: str | None = None) -> None:
         super().__init__(message, hint=hint)
         self.without_values = without_values
