@@ -7,6 +7,7 @@ import json
 import subprocess
 import sys
 import textwrap
+import traceback
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -108,6 +109,14 @@ def test_an_empty_search_is_an_empty_table(project: Path) -> None:
     del project
     assert list(rd.search_predictions().columns)[:2] == ["reference", "date"]
     assert rd.search_predictions(form="arrow").num_rows == 0
+
+
+def test_an_error_says_what_to_do_in_a_traceback_too(project: Path) -> None:
+    with pytest.raises(UsageError) as caught:
+        rd.open_array("nothing")
+    shown = "".join(traceback.format_exception(caught.value))
+    assert caught.value.hint in shown
+    assert str(caught.value) == caught.value.message
 
 
 def test_an_explanation_shows_itself(trained: Any) -> None:

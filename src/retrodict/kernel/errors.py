@@ -14,7 +14,10 @@ from typing import ClassVar
 
 
 class RetrodictError(Exception):
-    """Anything that retrodict could not answer. Doors print `message` and `hint` on one line and exit 2."""
+    """Anything that retrodict could not answer. Doors print `message` and `hint` on one line and exit 2.
+
+    A traceback, as of somebody's own program, shows the hint below the message, as a note.
+    """
 
     slug: ClassVar[str] = "error"
     hint: str = ""
@@ -24,6 +27,8 @@ class RetrodictError(Exception):
         self.message = message
         if hint is not None:
             self.hint = hint
+        if self.hint:
+            self.add_note(self.hint)
 
 
 class UsageError(RetrodictError):
@@ -125,8 +130,9 @@ class MissingExtraError(UnavailableError):
 
     slug = "missing-extra"
 
-    def __init__(self, what: str, extra: str) -> None:
-        super().__init__(f"{what} needs packages that are not installed", hint=f"pip install 'retrodict[{extra}]'")
+    def __init__(self, what: str, extra: str, *, hint: str | None = None) -> None:
+        hint = hint or f"pip install 'retrodict[{extra}]'"
+        super().__init__(f"{what} needs packages that are not installed", hint=hint)
         self.extra = extra
 
 

@@ -230,9 +230,8 @@ def _load_function(folder: Path, function: Mapping[str, Any]) -> Any:
     try:
         from mlflow import pyfunc  # 2 s
     except ModuleNotFoundError as error:
-        missing = MissingExtraError(f"a model that {loader} loads, a part of MLflow,", "models")
-        missing.hint = "pip install mlflow"
-        raise missing from error
+        what = f"a model that {loader} loads, a part of MLflow,"
+        raise MissingExtraError(what, "models", hint="pip install mlflow") from error
     try:
         return pyfunc.load_model(str(folder))
     except (Exception, SystemExit) as error:
