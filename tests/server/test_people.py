@@ -124,6 +124,22 @@ def test_nothing_about_a_person_stands_in_a_refusal_or_in_the_log(
     assert "918273645" not in said
 
 
+def test_what_a_question_is_called_is_echoed_and_not_kept(running: Running) -> None:
+    """It may be named after whom it is about."""
+    start = running.workspace.ledger.size()
+
+    def ask(model: str, number: int) -> str:
+        named = {**asked(("ann", 30, "Rome")), "id": f"PLANTED/{number}"}
+        return str(running.infer(model, named, authorization="Bearer p").json()["id"])
+
+    with ThreadPoolExecutor(8) as pool:
+        for model in ("score", "together"):
+            assert list(pool.map(ask, [model] * 16, range(16))) == [f"PLANTED/{number}" for number in range(16)]
+    assert not any(
+        b"PLANTED" in running.workspace.ledger.entry(i) for i in range(start, running.workspace.ledger.size())
+    )
+
+
 def test_an_array_has_its_people_beside_it(running: Running) -> None:
     body = {
         "inputs": [

@@ -227,6 +227,12 @@ def _version(workspace: Workspace, reference: str, environment: Mapping[str, str
             hint = (
                 f"It names records of a stream: `retrodict stream read {reference}` gives them, `--out FILE` as a file."
             )
+            appended = workspace.logs.find(resolved.event)
+            if appended is not None and appended.event.body.get("table") is not None:
+                hint = (
+                    f"It names a version of a table: `retrodict table at {reference}` gives its records, "
+                    "`retrodict table diff FIRST SECOND` says what changed."
+                )
         raise UsageError(f"{reference} names no bytes", hint=hint)
     return Content(
         printed=named[0].label if named else resolved.printed,

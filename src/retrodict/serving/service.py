@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from retrodict.kernel import clock as clocks
@@ -336,6 +336,8 @@ class Service:
             call.is_open = False
         if call.owners is None and call.touched:  # a part of the answer was about somebody, so all of it is
             call.owners = Owners(rows=tuple(call.touched.values()), is_aligned=False)
+        if call.owners is not None:  # a question may be named after whom it is about
+            asker, parts = replace(asker, request_id=None), tuple(replace(part, request_id=None) for part in parts)
         inputs = self._payload(call, given, rows)
         raw_inputs = None if sent is None else self._payload(call, *sent)
         outputs = None if answered is None else self._payload(call, *answered, is_derived=True)
