@@ -10,9 +10,11 @@ from pathlib import Path
 
 import pytest
 
+from retrodict.actions import table_change
 from retrodict.actions.add import Added, add
 from retrodict.actions.checkout import checkout
 from retrodict.actions.personal_files import PersonalFileError
+from retrodict.actions.predict import predict, read_input
 from retrodict.actions.register import register
 from retrodict.actions.run import Ran, run
 from retrodict.actions.show import show
@@ -21,7 +23,8 @@ from retrodict.actions.verify import verify
 from retrodict.kernel.errors import UsageError
 from retrodict.objects import digest_of
 from retrodict.predictions.errors import SealedValuesError
-from retrodict.testing.workbench import make_workspace
+from retrodict.tables.changes import How
+from retrodict.testing.workbench import make_workspace, register_source
 from retrodict.workspace import Workspace, sealed_key
 
 ROWS = b"name,age\nPLANTED-PERSON,918273645\n"
@@ -140,6 +143,23 @@ def test_personal_files_are_not_kept_by_way_of_a_folder_or_as_code(workspace: Wo
     with pytest.raises(PersonalFileError, match="personal"):
         added(workspace, "data")
     assert added(workspace, "data/copy.csv").is_personal
+    assert in_the_clear(workspace) == []
+
+
+def test_rows_of_a_personal_file_are_not_kept_in_a_table_or_a_question_about_nobody(workspace: Workspace) -> None:
+    added(workspace, "people.csv", personal=True)
+    register_source(workspace, "model", "def predict(frame):\n    return frame\n")
+    path, how = workspace.root / "people.csv", How(verb="put")
+    with pytest.raises(PersonalFileError):
+        table_change.create(workspace, "rows", ["name"], source=path)
+    table_change.create(workspace, "rows", ["name"], types={"age": "int64"})
+    for change in (table_change.put, table_change.import_):
+        with pytest.raises(PersonalFileError):
+            change(workspace, "rows", path, how=how)
+    with pytest.raises(PersonalFileError):
+        predict(workspace, "model", read_input(path), source=path)
+    assert in_the_clear(workspace) == []
+    table_change.create(workspace, "people", ["name"], source=path, subject="name")
     assert in_the_clear(workspace) == []
 
 

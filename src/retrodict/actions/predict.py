@@ -43,6 +43,7 @@ def predict(
     *,
     caller: str | None = None,
     subject: str | None = None,
+    source: Path | None = None,
     traceparent: str | None = None,
     variables: Mapping[str, str] | None = None,
 ) -> Predicted:
@@ -52,6 +53,7 @@ def predict(
         data: Rows as the model takes them; see `read_input`.
         caller: Who asks.
         subject: Whom all rows are about, where `data` does not say it.
+        source: The file that `data` was read from.
         traceparent: The span that asks, as W3C Trace Context writes it; None: what `variables` have as TRACEPARENT,
             where that is well formed.
         variables: The environment variables, of which those that can change an answer are recorded.
@@ -60,14 +62,18 @@ def predict(
         UsageError: `traceparent` is malformed.
         UnknownReferenceError, AmbiguousReferenceError: See there.
         InputError: The model does not take such data; nothing is recorded.
+        PersonalFileError: `source` is personal, and the model about nobody.
         ModelFailedError: The model raised; that is on record.
     """
     trace, span = parse_traceparent((variables or {}).get("TRACEPARENT") if traceparent is None else traceparent)
     if traceparent is not None and trace is None:
         raise UsageError(f"{traceparent!r} names no span", hint="Write 00-TRACE-SPAN-01, of 32 and 16 hex digits.")
-    answer = Service(workspace, variables).predict(
-        reference, data, caller=caller, trace=trace, parent_span=span, subject=subject
-    )
+    service = Service(workspace, variables)
+    if source is not None and service.resolve(reference).personal is None:
+        from retrodict.actions.personal_files import PersonalFiles  # 30 ms
+
+        PersonalFiles(workspace).refuse(source)
+    answer = service.predict(reference, data, caller=caller, trace=trace, parent_span=span, subject=subject)
     assert answer.index is not None
     assert answer.leaf_hash is not None
     rows = payload.rows(data)

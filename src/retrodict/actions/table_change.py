@@ -66,6 +66,7 @@ def create(
     Raises:
         UsageError: There is a table or a stream of this name.
         BadCellError, BadKeyError: What is given cannot be its columns, key or records.
+        PersonalFileError: `source` is a personal file, and the table about nobody.
     """
     if not _NAME.fullmatch(name) or not name.isprintable() or name.startswith("-"):
         raise UsageError(
@@ -249,8 +250,12 @@ def import_(
 
 
 def _source(workspace: Workspace, path: Path, *, is_personal: bool) -> list[Edge]:
+    """Return the edge to a file with records. Raises `PersonalFileError` where they would be kept in the clear."""
     from retrodict.actions.held_source import source_of  # 30 ms
+    from retrodict.actions.personal_files import PersonalFiles
 
+    if not is_personal:
+        PersonalFiles(workspace).refuse(path)
     return source_of(workspace, path, is_personal=is_personal)
 
 

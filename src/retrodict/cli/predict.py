@@ -32,8 +32,15 @@ def command(
     from retrodict.render import text
 
     with door.workspace(writes=True) as workspace:
-        data = read_input(sys.stdin.buffer.read() if source == "-" else Path(source))
+        path = None if source == "-" else Path(source)
         record = predict(
-            workspace, model, data, caller=caller, subject=subject, traceparent=traceparent, variables=os.environ
+            workspace,
+            model,
+            read_input(sys.stdin.buffer.read() if path is None else path),
+            caller=caller,
+            subject=subject,
+            source=path,
+            traceparent=traceparent,
+            variables=os.environ,
         )
     door.show(record, as_json=as_json, text=text.predicted)
