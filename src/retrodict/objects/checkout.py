@@ -148,16 +148,23 @@ class Checkout:
             _set_executable(folder, name, code == b"x")
         if not planned.is_new:
             self._entries(folder, where, planned.entries, None, is_new=False)
-            _check_names(folder, where, [*planned.folders, *(entry[3] for entry in planned.entries)])
+            names = [*planned.folders, *(entry[3] for entry in planned.entries)]
+            if names:
+                _check_names(set(_standing(folder)), where, names)
             return
+        written = 0  # the sum of the names' hashes: a folder of a million files is listed once, not after each leaf
         for entries, found in planned.leaves or self._leaves(planned):
             below = [entry[3] for entry in entries if entry[0] == b"t"]
             for name in below:
                 _make_folder(folder, name, os.path.join(where, name))
             files = [entry for entry in entries if entry[0] != b"t"] if below else entries
             self._entries(folder, where, files, found, is_new=True)
-            _check_names(folder, where, [entry[3] for entry in entries])
+            written += _sum(_decoded([entry[3] for entry in entries]))
         planned.leaves.clear()
+        if _sum(_standing(folder)) != written:
+            standing = set(_standing(folder))
+            for entries, _ in self._leaves(planned):
+                _check_names(standing, where, [entry[3] for entry in entries])
 
     def _leaves(self, planned: _Planned) -> Iterator[_Leaf]:
         for _, payload in tree.leaves(planned.tree, self._reader.node):
@@ -406,23 +413,33 @@ class Checkout:
         return False
 
 
-def _check_names(folder: int, where: bytes, written: list[bytes]) -> None:
+def _check_names(standing: set[str], where: bytes, written: list[bytes]) -> None:
     """Check that what was written stands there, each under its own name.
 
     Raises:
         CheckoutConflictError: The file system takes different names for one (by letter case, or Unicode form).
     """
-    if not written:
-        return
-    anew = os.open(b".", _FOLDER, dir_fd=folder)  # btrfs lists what was there when a folder was opened
-    try:
-        standing = set(os.listdir(anew))
-    finally:
-        os.close(anew)
-    for name in os.fsdecode(b"/".join(written)).split("/"):
+    for name in _decoded(written):
         if name not in standing:
             path = display(os.path.join(where, os.fsencode(name)))
             raise CheckoutConflictError(f"the file system does not keep {path} apart from another name, or respells it")
+
+
+def _standing(folder: int) -> list[str]:
+    anew = os.open(b".", _FOLDER, dir_fd=folder)  # btrfs lists what was there when a folder was opened
+    try:
+        return os.listdir(anew)
+    finally:
+        os.close(anew)
+
+
+def _decoded(names: list[bytes]) -> list[str]:
+    return os.fsdecode(b"/".join(names)).split("/") if names else []
+
+
+def _sum(names: list[str]) -> int:
+    """Return a number that is the same for the same names in any order, and by chance for others hardly ever."""
+    return sum(map(hash, names))
 
 
 def _temporary() -> bytes:
