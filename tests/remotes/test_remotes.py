@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from contextlib import suppress
 from dataclasses import replace
@@ -89,6 +90,14 @@ def test_a_second_push_and_a_second_pull_do_nothing(ada: Person, bob: Person, hu
     assert (bob.pull().logs, bob.pull().new_packs) == ((), 0)
     with bob.open() as workspace:
         assert workspace.ledger.size() == size
+
+
+def test_progress_tells_how_much_has_travelled_and_how_fast(ada: Person) -> None:
+    ada.write("y\n" * 200_000, "big.csv")
+    told: list[tuple[int, int | None, str]] = []
+    with ada.open() as workspace:
+        push(workspace, progress=lambda done, total, what: told.append((done, total, what)))
+    assert any(done == total and re.search(r"[0-9.]+ MiB at [0-9,.]+ MiB/s", what) for done, total, what in told)
 
 
 def test_two_pushers_lose_nothing_and_see_the_same_order(ada: Person, bob: Person) -> None:
