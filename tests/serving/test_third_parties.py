@@ -386,7 +386,8 @@ def test_what_a_third_party_is_told_about_a_person_is_sealed(workspace: Workspac
 import retrodict
 
 def predict(rows):
-    return [retrodict.remote_step("scores", {party.url("/score")!r}, {{"x": float(x)}})["score"] for x in rows["x"]]
+    address = {party.url("/score")!r}
+    return [retrodict.remote_step("scores", f"{{address}}?of={{x}}", {{"x": float(x)}})["score"] for x in rows["x"]]
 """
     register_source(workspace, "about", source)
     register(workspace, f"{workspace.root / 'about.py'}:predict", "about", subject="who")
@@ -394,13 +395,19 @@ def predict(rows):
     answer = Service(workspace, os.environ).predict("about", FRAME.head(1).assign(x=planted, who="ann"))
     found = events(workspace, "prediction.fetched")[-1]
     assert found.event.body["keys"]
-    for role in ("request", "response"):
+    assert str(planted).encode() not in workspace.ledger.entry(found.index)
+    assert found.event.body["endpoint"] == party.url("").rstrip("/")
+    for role in ("request", "response", "address"):
         digest = Digest(str(found.event.body[role]))
         assert str(planted).encode() not in workspace.objects.get(digest)
     assert str(planted).encode() in personal.exchanged(workspace, found.event.body, "request")
+    assert personal.exchanged(workspace, found.event.body, "address").decode() == party.url(f"/score?of={planted}")
     again = replay(workspace, str(answer.index), variables=os.environ)
     assert again.verdict in {"replicated", "could not tell"}, again.reason
     assert "party" in again.reason or again.verdict == "replicated"
+    asked = replay(workspace, str(found.index), ask_third_parties=True, variables=os.environ).calls[0].third_party
+    assert asked is not None
+    assert (asked.endpoint, asked.now) == (found.event.body["endpoint"], asked.then)
     forgotten = forget(workspace, "ann")
     assert found.index in forgotten.reach.calls
     assert replay(workspace, str(answer.index), variables=os.environ).reason == f"erased by entry {forgotten.index}"

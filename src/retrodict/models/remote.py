@@ -71,6 +71,12 @@ class Question:
         """The address without what may be a secret."""
         return public_address(self.url)
 
+    @property
+    def host(self) -> str:
+        """The address without path and query, which may name whom a question is about."""
+        parts = urlsplit(self.endpoint)
+        return f"{parts.scheme}://{parts.netloc}"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Response:

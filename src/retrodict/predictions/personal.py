@@ -96,7 +96,7 @@ def exchanged(workspace: Workspace, body: Mapping[str, object], role: str) -> by
 
     Args:
         body: Of a `prediction.fetched`.
-        role: "request" or "response".
+        role: "request", "response" or "address".
     """
     digest, of = Digest(str(body[role])), body.get("keys")
     if not isinstance(of, list | tuple):

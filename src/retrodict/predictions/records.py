@@ -370,6 +370,7 @@ def fetched_body(
     *,
     name: str,
     endpoint: str,
+    address: Digest | None,
     method: str,
     claimed_version: str | None,
     header_names: Sequence[str],
@@ -394,7 +395,8 @@ def fetched_body(
     """Return the body of `prediction.fetched`: an answer of a third party, asked over HTTP.
 
     Args:
-        endpoint: The address without what may be a secret.
+        endpoint: The address without what may be a secret; of a question about people also without path and query.
+        address: The address with path and query, sealed as `request` is; None: `endpoint` has them.
         claimed_version: What the third party says it is.
         header_names: Of the request; their values are never recorded.
         keys: Of people whom it is about: `request` and `response` are sealed under all of them. None: nobody.
@@ -419,6 +421,7 @@ def fetched_body(
         "received": received,
         "duration_ns": duration_ns,
         "endpoint": endpoint,
+        "address": address,
         "method": method,
         "claimed_version": claimed_version,
         "header_names": list(header_names),

@@ -140,6 +140,7 @@ class _Recorded:
     error: str | None
     children: tuple[_Recorded, ...]
     exchange: Exchange | None = None
+    address: str | None = None  # of the third party that was asked, as far as it is on record
     is_remote: bool = False  # a registered third party: all that is here is its address
 
     @property
@@ -369,6 +370,9 @@ class _Again:
                 http_status=status if isinstance(status, int) else None,
                 error=error,
             ),
+            address=str(body.get("endpoint"))
+            if body.get("address") is None
+            else personal.exchanged(workspace, body, "address").decode(),
         )
 
     def _third_party(self, recorded: _Recorded, result: Replay) -> Replay:
@@ -382,7 +386,7 @@ class _Again:
         if self.ask_third_parties:
             asked = remote.Question(
                 name=recorded.model,
-                url=party.endpoint,
+                url=recorded.address or party.endpoint,
                 method=str(body["method"]),
                 version=party.claimed_version,
                 value=None,

@@ -240,7 +240,8 @@ class Service:
             rows = 1  # one question, one answer, whatever is in them
         body = fetched_body(
             name=asked.name,
-            endpoint=asked.endpoint,
+            endpoint=asked.endpoint if call.owners is None else asked.host,
+            address=None if call.owners is None else self._kept(call, asked.endpoint.encode()),
             method=asked.method,
             claimed_version=asked.version,
             header_names=sorted({name.lower() for name in asked.headers}),
