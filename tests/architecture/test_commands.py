@@ -73,9 +73,16 @@ def test_the_example_of_a_verb_parses(verb: str) -> None:
 def test_the_list_of_verbs_is_told_without_loading_them() -> None:
     result = CliRunner().invoke(cli, ["--help"], prog_name="retrodict")
     assert result.exit_code == 0
-    assert [
-        line.split()[0] for line in result.output.split("Commands:\n")[1].splitlines() if line.startswith("  ")
-    ] == [*VERBS]
+    assert [line.split()[0] for line in result.output.split("Begin:\n")[1].splitlines() if line.startswith("  ")] == [
+        *VERBS
+    ]
+
+
+def test_a_group_tells_each_command_with_its_whole_first_sentence() -> None:
+    for verb in VERBS:
+        result = CliRunner().invoke(cli, [verb, "--help"], prog_name="retrodict")
+        cut = [line for line in result.output.splitlines() if line.endswith("...") and "Usage:" not in line]
+        assert cut == [], f"{verb}: {cut}"
 
 
 def test_a_mistyped_verb_gets_near_matches() -> None:

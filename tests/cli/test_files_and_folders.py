@@ -227,6 +227,11 @@ def test_a_name_inside_another_is_found_first(images: Path, retrodict: Command) 
     assert retrodict("add", "data/images/labels.csv").code == 0
     assert retrodict("cat", "data/images/labels.csv").out == "id,label\n9,own\n"
     assert retrodict("cat", "data/images@v2/labels.csv").out.endswith("3,cow\n")
+    refused = retrodict("cat", "dataset:data/images/labels.csv@v9").err
+    assert (
+        "nothing is named 'dataset:data/images/labels.csv@v9'. Did you mean dataset:data/images/labels.csv@v1"
+        in refused
+    )
 
 
 def test_personal_folders_show_no_names(project: Path, retrodict: Command) -> None:

@@ -540,6 +540,9 @@ def test_a_mistyped_name_gets_near_matches(filled: Log) -> None:
         ask(filled, "credti@v1")
     assert caught.value.near == ("credit@v1",)
     assert "credit@v1" in caught.value.hint
+    with pytest.raises(UnknownReferenceError, match="999") as caught:
+        ask(filled, "999.0")
+    assert caught.value.hint.startswith("The last entry is ")
 
 
 def test_prov_names_every_node_and_every_link_once(log: Log) -> None:

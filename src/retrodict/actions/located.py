@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -91,8 +92,19 @@ def locate(workspace: Workspace, reference: str, *, environment: Mapping[str, st
         except UnknownReferenceError:
             end = text.rfind("/", 0, end)
             continue
-        return below(workspace, found, os.fsencode(tail))
+        try:
+            return below(workspace, found, os.fsencode(tail))
+        except UnknownReferenceError:
+            if "@" in tail and _is_known(workspace, text.rpartition("@")[0]):
+                raise unknown from None  # a dataset's name: it has no such version
+            raise
     raise unknown
+
+
+def _is_known(workspace: Workspace, name: str) -> bool:
+    with suppress(UsageError):
+        return names.resolve(workspace, name).event is not None
+    return False
 
 
 def below(workspace: Workspace, folder: Content, path: bytes) -> Content:

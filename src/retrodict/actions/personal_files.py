@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shlex
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -136,7 +137,11 @@ class PersonalFiles:
         """
         for file in _files(path, Ignored(self._workspace.root, path)) if self.is_any else ():
             if self.is_personal(file):
-                raise PersonalFileError(f"{file} is personal, or was made from personal files")
+                cleared = f"retrodict add {shlex.quote(str(file))} --not-personal --reason ..."
+                raise PersonalFileError(
+                    f"{file} is personal, or was made from personal files",
+                    hint=f"If it is about nobody: `{cleared}`, then again.",
+                )
 
     def refuse_forgotten(self, path: Path) -> None:
         """Do nothing, unless the very bytes of a file, or of one below a folder, were forgotten.

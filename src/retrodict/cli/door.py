@@ -30,68 +30,87 @@ if TYPE_CHECKING:
     from retrodict.kernel.protocols import Progress
     from retrodict.workspace import Workspace
 
-# A verb's module is loaded when the verb is asked for; its command is called `command` there.
-VERBS: dict[str, tuple[str, str]] = {
-    "init": ("init", "Make a workspace."),
-    "add": ("add", "Version files and folders."),
-    "run": ("run", "Run a command, and find what it read and wrote."),
-    "runs": ("runs", "List what was run."),
-    "tensor": ("tensor", "Keep arrays by version, and read slices of any."),
-    "stream": ("stream", "Append to streams, and read them by offset."),
-    "capture": ("capture", "Record what other programs change in their database."),
-    "table": ("table", "Keep records with their history."),
-    "show": ("show", "Show one thing, with its bytes, neighbours and history."),
-    "diff": ("diff", "Say what changed: names, rows, cells, numbers, lines."),
-    "ls": ("ls", "List what is versioned, or what lies in a version."),
-    "cat": ("cat", "Print the bytes of a file of any version."),
-    "history": ("history", "List the versions of a dataset."),
-    "tag": ("tag", "Give a version a name of its own."),
-    "untrack": ("untrack", "Follow a file or folder no longer."),
-    "import-url": ("import_url", "Version a file that lies at a URL."),
-    "attach": ("attach", "Pin a table or a versioned bucket where it lies."),
-    "get": ("get", "Fetch a file, with its origin on record."),
-    "import": ("import_", "Take over what another system has versioned."),
-    "lock": ("lock", "Pin what is tracked, for git to keep."),
-    "hooks": ("hooks", "Let git bring the data along."),
-    "status": ("status", "Say what has changed since it was versioned."),
-    "log": ("log", "List the entries of the log."),
-    "register": ("register", "Register a version of a model."),
-    "models": ("models", "List models, their metrics and their aliases."),
-    "alias": ("alias", "Point an alias at a version."),
-    "predict": ("predict", "Answer, and log the answer first."),
-    "serve": ("serve", "Answer over HTTP (Open Inference Protocol v2)."),
-    "predictions": ("predictions", "Search the audit trail; take over an old log."),
-    "dispute": ("dispute", "Record a complaint, or how it ended."),
-    "disputes": ("disputes", "List complaints."),
-    "explain": ("explain", "Answer the nine questions about a prediction."),
-    "replay": ("replay", "Make a prediction again, and compare."),
-    "lineage": ("lineage", "Walk to what caused something, or what it reached."),
-    "checkout": ("checkout", "Write any version back."),
-    "derive": ("derive", "Make a version by a recipe, and again."),
-    "audit": ("audit", "Look for answers beside the record."),
-    "forget": ("forget", "Destroy a person's keys; proofs stay whole."),
-    "export": ("export", "Write down what is held about a person."),
-    "keys": ("keys", "Share the keys of sealed values with another clone."),
-    "verify": ("verify", "Re-derive every claim of the record."),
-    "fsck": ("fsck", "Name altered and missing objects; mend them."),
-    "signers": ("signers", "Say whose keys sign whose events."),
-    "advise": ("advise", "Say which strategy fits some data."),
-    "du": ("du", "Say what the store's bytes are for."),
-    "why-kept": ("why_kept", "Say who needs an object."),
-    "gc": ("gc", "Let go of what nothing needs."),
-    "remote": ("remote", "Name the places that push and pull go to."),
-    "push": ("push", "Bring what is recorded here to a remote."),
-    "pull": ("pull", "Take what others have pushed."),
-    "fetch": ("fetch", "Take objects that are not held here."),
-    "clone": ("clone", "Make a workspace of what a remote holds."),
-    "bundle": ("bundle", "Carry logs and objects in one file."),
-    "settle": ("settle", "End a conflict of names."),
-    "backup": ("backup", "Copy the record to another place."),
-    "restore": ("restore", "Bring a workspace back from a backup."),
-    "rotate-key": ("rotate_key", "Let a new key sign the log."),
-    "demo": ("demo", "Do the main job on real data."),
-    "completion": ("completion", "Print the shell's completion script."),
+# By section of the help. A verb's module is loaded when the verb is asked for; its command is called `command` there.
+_SECTIONS: dict[str, dict[str, tuple[str, str]]] = {
+    "Begin": {
+        "init": ("init", "Make a workspace."),
+        "demo": ("demo", "Do the main job on real data."),
+        "completion": ("completion", "Print the shell's completion script."),
+    },
+    "Data": {
+        "add": ("add", "Version files and folders."),
+        "status": ("status", "Say what has changed since it was versioned."),
+        "diff": ("diff", "Say what changed: names, rows, cells, numbers, lines."),
+        "history": ("history", "List the versions of a dataset."),
+        "ls": ("ls", "List what is versioned, or what lies in a version."),
+        "cat": ("cat", "Print the bytes of a file of any version."),
+        "checkout": ("checkout", "Write any version back."),
+        "tag": ("tag", "Give a version a name of its own."),
+        "untrack": ("untrack", "Follow a file or folder no longer."),
+        "import-url": ("import_url", "Version a file that lies at a URL."),
+        "get": ("get", "Fetch a file, with its origin on record."),
+        "attach": ("attach", "Pin a table or a versioned bucket where it lies."),
+        "import": ("import_", "Take over what another system has versioned."),
+        "derive": ("derive", "Make a version by a recipe, and again."),
+        "lock": ("lock", "Pin what is tracked, for git to keep."),
+        "hooks": ("hooks", "Let git bring the data along."),
+        "advise": ("advise", "Say which strategy fits some data."),
+    },
+    "Data that change record by record": {
+        "table": ("table", "Keep records with their history."),
+        "stream": ("stream", "Append to streams, and read them by offset."),
+        "tensor": ("tensor", "Keep arrays by version, and read slices of any."),
+        "capture": ("capture", "Record what other programs change in their database."),
+    },
+    "Runs and models": {
+        "run": ("run", "Run a command, and find what it read and wrote."),
+        "runs": ("runs", "List what was run."),
+        "register": ("register", "Register a version of a model."),
+        "models": ("models", "List models, their metrics and their aliases."),
+        "alias": ("alias", "Point an alias at a version."),
+    },
+    "Predictions": {
+        "predict": ("predict", "Answer, and log the answer first."),
+        "serve": ("serve", "Answer over HTTP (Open Inference Protocol v2)."),
+        "predictions": ("predictions", "Search the audit trail; take over an old log."),
+        "explain": ("explain", "Answer the nine questions about a prediction."),
+        "replay": ("replay", "Make a prediction again, and compare."),
+        "dispute": ("dispute", "Record a complaint, or how it ended."),
+        "disputes": ("disputes", "List complaints."),
+        "audit": ("audit", "Look for answers beside the record."),
+    },
+    "The record": {
+        "log": ("log", "List the entries of the log."),
+        "show": ("show", "Show one thing, with its bytes, neighbours and history."),
+        "lineage": ("lineage", "Walk to what caused something, or what it reached."),
+        "verify": ("verify", "Re-derive every claim of the record."),
+        "fsck": ("fsck", "Name altered and missing objects; mend them."),
+        "signers": ("signers", "Say whose keys sign whose events."),
+    },
+    "People": {
+        "export": ("export", "Write down what is held about a person."),
+        "forget": ("forget", "Destroy a person's keys; proofs stay whole."),
+        "keys": ("keys", "Share the keys of sealed values with another clone."),
+    },
+    "Working with others": {
+        "remote": ("remote", "Name the places that push and pull go to."),
+        "push": ("push", "Bring what is recorded here to a remote."),
+        "pull": ("pull", "Take what others have pushed."),
+        "fetch": ("fetch", "Take objects that are not held here."),
+        "clone": ("clone", "Make a workspace of what a remote holds."),
+        "bundle": ("bundle", "Carry logs and objects in one file."),
+        "settle": ("settle", "End a conflict of names."),
+    },
+    "Upkeep": {
+        "du": ("du", "Say what the store's bytes are for."),
+        "why-kept": ("why_kept", "Say who needs an object."),
+        "gc": ("gc", "Let go of what nothing needs."),
+        "backup": ("backup", "Copy the record to another place."),
+        "restore": ("restore", "Bring a workspace back from a backup."),
+        "rotate-key": ("rotate_key", "Let a new key sign the log."),
+    },
 }
+VERBS = {name: verb for verbs in _SECTIONS.values() for name, verb in verbs.items()}
 
 
 _SIGN_WITH = "retrodict.sign_with"
@@ -120,9 +139,11 @@ class LazyGroup(click.Group):
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
-        """Write the list of verbs without loading them."""
-        with formatter.section("Commands"):
-            formatter.write_dl([(name, text) for name, (_, text) in VERBS.items()])
+        """Write the verbs by section without loading them."""
+        width = max(map(len, VERBS))
+        for title, verbs in _SECTIONS.items():
+            with formatter.section(title):
+                formatter.write_dl([(name.ljust(width), text) for name, (_, text) in verbs.items()])
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
@@ -190,6 +211,12 @@ class Worded(click.Command):
 
 class WordedGroup(Worded, click.Group):
     """The same, with commands below it."""
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the list of commands, each with its whole first sentence: click cuts it off at the line's end."""
+        commands = [(name, self.get_command(ctx, name)) for name in self.list_commands(ctx)]
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, one.get_short_help_str(1000)) for name, one in commands if one is not None])
 
 
 ANSWER_EXITS = {"yes": 0, "no": 1, "could not tell": 2}

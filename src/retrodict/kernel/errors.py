@@ -105,8 +105,11 @@ class UnknownReferenceError(UsageError):
 
     slug = "unknown-reference"
 
-    def __init__(self, reference: str, near: tuple[str, ...] = ()) -> None:
-        hint = f"Did you mean {', '.join(near)}?" if near else "`retrodict log` lists what there is."
+    hint = "`retrodict models`, `ls` and `log` list what there is."
+
+    def __init__(self, reference: str, near: tuple[str, ...] = (), *, hint: str | None = None) -> None:
+        if near:
+            hint = f"Did you mean {', '.join(near)}?"
         super().__init__(f"nothing is named {reference!r}", hint=hint)
         self.reference = reference
         self.near = near

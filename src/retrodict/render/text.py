@@ -5,6 +5,7 @@ Everything that names a thing is printed so that it can be pasted into the next 
 
 from __future__ import annotations
 
+import json
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
@@ -402,7 +403,7 @@ def _line(text: str) -> str:
 
 
 def _value(item: object) -> str:
-    text = str(item)
+    text = json.dumps(item, ensure_ascii=False, default=str) if isinstance(item, dict | list | tuple) else str(item)
     return text if len(text) <= 300 else text[:297] + "..."
 
 

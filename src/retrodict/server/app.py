@@ -330,9 +330,10 @@ class App:
 
     def _record(self, request: dict[str, Any], traceparent: str | None, caller: str) -> _Reply:
         trace, _ = parse_traceparent(traceparent)
-        for field in ("system", "model", "inputs"):
+        needed = {"system": "the name of what answered", "model": "the model's name there", "inputs": "what was asked"}
+        for field, expected in needed.items():
             if field not in request:
-                raise FieldError(field, "to be given", None)
+                raise FieldError(field, expected, None)
         for field in ("system", "model", "model_version", "caller", "at"):
             if not isinstance(request.get(field), str | None):
                 raise FieldError(field, "a string", request[field])

@@ -69,8 +69,19 @@ class _Hidden:
 HIDDEN = _Hidden()  # stands for a value that is personal
 
 
+class Described(str):
+    """Words that say what came, in place of a value."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return str(self)
+
+
 def _shown(value: object) -> str:
     """Return the start of a value's text, without making all of it: it may be long."""
+    if value is None:
+        return "nothing"
     if isinstance(value, list | dict) and len(value) > 20:
         return f"{'a list' if isinstance(value, list) else 'an object'} of {len(value)}"
     shown = repr(value[:80] if isinstance(value, str) else value)

@@ -17,7 +17,7 @@ from retrodict.kernel.errors import MissingExtraError
 from retrodict.models import ColumnSpec, Signature, TensorSpec
 from retrodict.models.signature import Spec
 from retrodict.predictions import media
-from retrodict.server.errors import FieldError, RequestError
+from retrodict.server.errors import Described, FieldError, RequestError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -77,7 +77,7 @@ def read_tensors(items: object, binary: memoryview | None = None) -> dict[str, n
             expected = f"a size in bytes, at most the {len(rest)} that follow the JSON and other tensors"
             raise FieldError(f"{name}.parameters.binary_data_size", expected, size)
         if item.get("data") is not None:
-            raise FieldError(f"{name}.data", "to be left out, since the tensor is binary", "values")
+            raise FieldError(f"{name}.data", "to be left out, since the tensor is binary", Described("values"))
         tensors[name] = _from_binary(name, datatype, shape, rest[:size])
         rest = rest[size:]
     if len(rest):
@@ -162,7 +162,7 @@ def _from_json(name: str, datatype: str, shape: list[int], data: object) -> np.n
     kinds = set(map(type, data))
     values = list(_flatten(data)) if list in kinds else data
     if len(values) != math.prod(shape):
-        raise FieldError(f"{name}.data", f"{math.prod(shape)} values for the shape {shape}", f"{len(values)} values")
+        raise FieldError(f"{name}.data", f"{math.prod(shape)} values for the shape {shape}", len(values))
     convert, dtype = _converter(datatype)
     try:
         is_plain = datatype in _FLOATS and kinds <= {float, int}  # the usual case, without a call for each value
@@ -201,7 +201,7 @@ def _from_binary(name: str, datatype: str, shape: list[int], data: memoryview) -
         expected = f"{count * kind.itemsize} bytes for the shape {shape} of {datatype}"
         raise FieldError(f"{name}.parameters.binary_data_size", expected, len(data))
     if datatype == "BOOL" and not set(bytes(data)) <= {0, 1}:
-        raise FieldError(f"{name}", "bytes of 0 and 1 (BOOL)", "others")
+        raise FieldError(f"{name}", "bytes of 0 and 1 (BOOL)", Described("others"))
     return np.frombuffer(data, kind).astype(kind.newbyteorder("="), copy=True).reshape(shape)
 
 
@@ -217,10 +217,10 @@ def _texts(name: str, count: int, data: memoryview) -> np.ndarray[Any, Any]:
         try:
             texts.append(str(data[at + 4 : end], "utf-8"))
         except UnicodeDecodeError:
-            raise FieldError(f"{name}[{len(texts)}]", "text in UTF-8 (BYTES)", "other bytes") from None
+            raise FieldError(f"{name}[{len(texts)}]", "text in UTF-8 (BYTES)", Described("other bytes")) from None
         at = end
     if len(texts) != count or at != len(data):
-        raise FieldError(f"{name}", f"{count} texts, each after its length in 4 bytes", f"{len(data)} bytes")
+        raise FieldError(f"{name}", f"{count} texts, each after its length in 4 bytes", Described(f"{len(data)} bytes"))
     array = np.empty(count, object)
     array[:] = texts
     return array
