@@ -342,7 +342,9 @@ class Index:
         [(pack,)] = db.execute("SELECT id FROM packs WHERE name=?", (key,)).fetchall()
         for batch in in_batches(sorted(places, key=_NAME)):  # many rows in a statement take a third less time
             marks = ",".join([f"(?,{pack:d},?,?,?,?,?)"] * len(batch))
-            values = [value for name, _, *rest in batch for value in (name, *rest)]
+            values: list[Value] = []
+            for p in batch:
+                values += (p.name, p.offset, p.kind, p.codec, p.stored, p.size)
             db.execute(f"INSERT OR IGNORE INTO objects VALUES {marks}", values)  # noqa: S608
         for recipe in recipes:
             self._add_recipe(recipe)
@@ -448,7 +450,7 @@ class Index:
             disk.rename(temporary, path)
             sync_folder(path.parent, disk)
             self.add(key, size, places, recipes)
-            if any(place.kind == Kind.RECIPE for place in places):
+            if Kind.RECIPE in {place.kind for place in places}:
                 self._adopt_recipes()
 
     def place(self, sealed: SealedPack, recipes: Iterable[Recipe], disk: Disk, *, anew: bool = True) -> None:

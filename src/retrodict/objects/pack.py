@@ -330,14 +330,14 @@ def records(data: Bytes) -> Generator[Place | str, None, tuple[int, int]]:
         yield "its header is altered"
     offset, count = len(HEADER), 0
     end = len(data) - FOOTER.size
-    unpack, head, last = RECORD.unpack_from, RECORD.size, end - RECORD.size
+    unpack, make, head, last = RECORD.unpack_from, Place._make, RECORD.size, end - RECORD.size
     while offset < end:
         # `_header_at`, without a call for each of many small records
         if offset <= last:
             magic, kind, codec, zero, stored, size, name = unpack(data, offset)
             after = offset + head + stored
             if magic == RECORD_MAGIC and not zero and kind in _KINDS and codec <= DELTA and after <= end:
-                yield Place(name, 0, offset, kind, codec, stored, size)
+                yield make((name, 0, offset, kind, codec, stored, size))
                 count += 1
                 offset = after
                 continue
