@@ -244,6 +244,7 @@ def test_what_is_not_there_is_said_as_json(running: Running, method: str, path: 
     answer = running.client.request(method, path, content=b"{}")
     assert answer.status_code == status
     assert list(answer.json()) == ["error"]
+    assert ("Did you mean credit@v" in answer.json()["error"]) == ("versions/9" in path)
 
 
 def test_a_model_that_takes_no_question_without_rows_refuses_it(running: Running) -> None:

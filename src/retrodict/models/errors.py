@@ -21,6 +21,9 @@ NO_COLUMN = "no such column"
 UNKNOWN_COLUMN = "a column that the model does not know"
 
 
+WHOLE = "the input"  # the field, where it is none of several
+
+
 class InputError(UsageError):
     """An input that does not fit the model's signature."""
 
@@ -28,7 +31,8 @@ class InputError(UsageError):
     hint = "`retrodict show MODEL` prints the signature."
 
     def __init__(self, field: str, expected: str, value: str) -> None:
-        super().__init__(f"input {field}: expected {expected}, got {value}")
+        where = field if field == WHOLE else f"input {field}"
+        super().__init__(f"{where}: expected {expected}, got {value}")
         self.field = field
         self.expected = expected
         self.value = value

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from retrodict.models.errors import NO_COLUMN, UNKNOWN_COLUMN, InputError
+from retrodict.models.errors import NO_COLUMN, UNKNOWN_COLUMN, WHOLE, InputError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -118,7 +118,7 @@ class Signature:
         if len(tensors) == 1 and tensors[0].name is None:
             return _check_tensor(tensors[0], data)
         if not isinstance(data, Mapping):
-            raise InputError("the input", f"arrays named {', '.join(str(spec.name) for spec in tensors)}", _kind(data))
+            raise InputError(WHOLE, f"arrays named {', '.join(str(spec.name) for spec in tensors)}", _kind(data))
         _check_names([str(spec.name) for spec in tensors], [], list(data))
         return {spec.name: _check_tensor(spec, data[spec.name]) for spec in tensors}
 
@@ -239,8 +239,8 @@ def _frame(data: Any, names: Sequence[str] = ()) -> Any:
         if isinstance(data, (list, tuple)) and all(isinstance(item, (list, tuple)) for item in data):
             return pd.DataFrame([list(item) for item in data], columns=list(names) or None)
     except (ValueError, TypeError) as error:
-        raise InputError("the input", "rows of one length", str(error).splitlines()[0]) from error
-    raise InputError("the input", "a frame, rows or columns", _kind(data))
+        raise InputError(WHOLE, "rows of one length", str(error).splitlines()[0]) from error
+    raise InputError(WHOLE, "a frame, rows or columns", _kind(data))
 
 
 def _check_names(required: Sequence[str], optional: Sequence[str], given: Sequence[object]) -> None:
@@ -406,7 +406,7 @@ def _type_of(column: pd.Series[Any]) -> str:
 def _check_tensor(spec: TensorSpec, data: Any) -> Any:
     import numpy as np  # 80 ms
 
-    field = "the input" if spec.name is None else f"input {spec.name!r}"
+    field = WHOLE if spec.name is None else repr(spec.name)
     expected = f"{spec.dtype} of shape {_shape(spec.shape)}"
     if not isinstance(data, np.ndarray):
         try:

@@ -452,6 +452,8 @@ def _refusal(error: RetrodictError) -> _Reply:
             status, headers = error.status, error.headers
         case UnknownReferenceError() | AmbiguousReferenceError():
             status = 404
+            if isinstance(error, UnknownReferenceError) and error.near:
+                value["error"] = f"{error.message}. {error.hint}"
         case UsageError():
             status = 400
         case ModelFailedError():

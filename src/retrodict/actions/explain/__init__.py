@@ -205,7 +205,7 @@ class _Explainer:
                 self._reader.value(self._top.inputs)  # what differs is shown with its values: a look at the whole call
             found = replay_prediction(self._reader.workspace, self._top.call.event, variables=self._variables)
         except RetrodictError as error:
-            return "could not tell", f"it could not be replayed: {error.message}", ()
+            return "could not tell", error.message, ()
         return found.verdict, found.reason, served.replayed_facts(found)
 
     def _two(self) -> Answer:

@@ -103,7 +103,7 @@ def protection(reader: Reader, sequenced: Sequenced) -> tuple[Fact, str]:
     try:
         checkpoint = decode_checkpoint(note)
         if index >= checkpoint.size:
-            says = f"entry {sequenced.index} is newer than the last signed checkpoint, which covers {checkpoint.size:,}"
+            says = f"entry {sequenced.index} is newer than the last signed checkpoint, of {checkpoint.size:,} entries"
             return gap(says), ""
         proof = log.ledger.inclusion_proof(index, checkpoint.size)
         is_included = verify_inclusion(index, checkpoint.size, sequenced.leaf_hash, proof, checkpoint.root)
