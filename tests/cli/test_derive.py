@@ -48,6 +48,14 @@ def derive(retrodict: Command, *more: str) -> dict[str, object]:
     return record
 
 
+def test_a_query_without_its_database_says_what_to_install(
+    loans: Path, retrodict: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "duckdb", None)
+    refused = retrodict("derive", "total", "--from", "loans.csv", "--sql", "select 1 as n")
+    assert (refused.code, "retrodict[sql]" in refused.err) == (2, True), loans
+
+
 def test_a_version_is_made_and_made_again(retrodict: Command, loans: Path) -> None:
     made = derive(retrodict, "--reason", "small loans are noise")
     assert (made["reference"], made["is_new"], made["warnings"]) == ("dataset:clean.csv@v1", True, [])

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from tests.remotes.conftest import Person
 
-from retrodict.actions import arriving
+from retrodict.actions import arriving, names
 from retrodict.actions.add import add
 from retrodict.actions.alias import alias
 from retrodict.actions.backup import backup
@@ -72,6 +72,11 @@ def test_what_was_pushed_is_cloned_whole(ada: Person, bob: Person) -> None:
     with bob.open() as workspace, ada.open() as original:
         (own, other) = workspace.logs.held()
         assert [s.data for s in other.ledger.read()] == [s.data for s in original.ledger.read()]
+        last = other.ledger.size() - 1
+        assert last >= own.ledger.size()
+        with pytest.raises(UnknownReferenceError) as caught:
+            names.resolve(workspace, f"{last}.0")
+        assert caught.value.near == (f"{other.hash}:{last}.0",)
         assert other.ledger.checkpoint() == original.ledger.checkpoint()
         assert workspace.objects.get(original.objects.put(b"x\n1\n")) == b"x\n1\n"
         assert own.ledger.event(2).event.kind == "log.pulled"

@@ -8,6 +8,7 @@ import shutil
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from importlib.util import find_spec
 from pathlib import Path
 
 from retrodict import capture, datasets
@@ -16,7 +17,7 @@ from retrodict.actions.keeping import code_tree
 from retrodict.actions.places import tools_stores, workspace_path
 from retrodict.capture import Capture, CodeFile
 from retrodict.datasets import DatasetVersion, DerivationError, Ingredient, Recipe
-from retrodict.kernel.errors import UsageError
+from retrodict.kernel.errors import MissingExtraError, UsageError
 from retrodict.kernel.types import Digest, Edge, EventId, Ref
 from retrodict.objects import display
 from retrodict.tables import queries as tables
@@ -85,6 +86,7 @@ def derive(
     Raises:
         DerivationError: The command fails, makes nothing, or reads what it was not given.
         UsageError: A source is no dataset, or is personal.
+        MissingExtraError: `sql` is given, and DuckDB is not installed.
     """
     datasets.check_name(name)
     datasets.refuse_attached(datasets.current(workspace.views.database(), name))
@@ -245,6 +247,8 @@ def _check_output(path: str) -> None:
 
 def _query(folder: Path, sql: str, inputs: Sequence[Ingredient], output: str) -> tuple[str, ...]:
     """Write what answers a query to `folder`; return the command."""
+    if find_spec("duckdb") is None:
+        raise MissingExtraError("a query over versions", "sql")
     tables: dict[str, str] = {}
     for item in inputs:
         stem = Path(item.path).name.partition(".")[0]

@@ -199,7 +199,7 @@ def _numbered(workspace: Workspace, log: ChangeLog, number: int) -> int:
         newest = lines.last_number(db, log)
         raise OffsetError(
             f"{log.table.name} has no version v{number}; the newest is v{newest}",
-            hint=f"retrodict table log {log.table.name}",
+            hint=f"`retrodict table log {log.table.name}` lists them.",
         )
     return found[0].stop
 

@@ -147,7 +147,9 @@ def _entry(logs: Logs, text: str, log: str | None, index: int, row: str | None) 
     try:
         sequenced = found[0].numbered(found[0].ledger.event(index))
     except UsageError:
-        raise UnknownReferenceError(text, hint=f"The last entry is {found[0].ledger.size() - 1}.") from None
+        others = logs.held()[1:] if log is None else []
+        elsewhere = tuple(f"{one.hash}:{text}" for one in others if index < one.ledger.size())
+        raise UnknownReferenceError(text, elsewhere, hint=f"The last entry is {found[0].ledger.size() - 1}.") from None
     event, number = sequenced.event, sequenced.index
     printed = str(number) if row is None else f"{number}.{int(row)}"
     return Resolved(event=event.id, object=None, row=None if row is None else int(row), printed=printed)

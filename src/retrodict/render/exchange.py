@@ -95,6 +95,7 @@ def cloned(record: Cloned) -> RenderableType:
             ),
             *_arrived(record),
             f"Its own log is {record.origin}; its public key: {record.key}",
+            *(["Versioned files are written there with:"] if record.paths else []),
             *(f"  retrodict checkout dataset:{path}" for path in record.paths[:10]),
         ]
     )
