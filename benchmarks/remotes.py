@@ -80,6 +80,16 @@ def s3_server() -> Iterator[dict[str, str]]:
         server.wait(30)
 
 
+def free_memory(path: Path, size: int) -> None:
+    """Write and remove a file: a virtual machine may have to ask for memory at each page, and whoever is next would."""
+    with path.open("wb") as file:
+        for _ in range(size >> 20):
+            file.write(bytes(1 << 20))
+        file.flush()
+        os.fsync(file.fileno())
+    path.unlink()
+
+
 def measured(folder: Path, what: str, env: dict[str, str], where: str, beside: str) -> None:
     """Push what lies in `folder` to a place in `where`, clone and pull it, beside a plain copy; print medians."""
     packs = [str(path) for path in sorted((folder / ".retrodict" / "objects").glob("*/*")) if path.suffix != ".json"]
@@ -91,6 +101,7 @@ def measured(folder: Path, what: str, env: dict[str, str], where: str, beside: s
         hub = f"{where}/{folder.name}{turn}"
 
         def spend(way: str, argv: list[str], cwd: Path) -> None:
+            free_memory(folder.parent / "free", size)
             ways.setdefault(way, []).append(command(argv, cwd=cwd, env=env))
 
         shutil.rmtree(scratch, ignore_errors=True)
