@@ -76,7 +76,8 @@ def test_what_was_pushed_is_cloned_whole(ada: Person, bob: Person) -> None:
         assert last >= own.ledger.size()
         with pytest.raises(UnknownReferenceError) as caught:
             names.resolve(workspace, f"{last}.0")
-        assert caught.value.near == (f"{other.tag}:{last}.0",)
+        assert caught.value.near == (f"{other.name}:{last}.0",)
+        assert names.resolve(workspace, caught.value.near[0]).printed == caught.value.near[0]
         assert other.ledger.checkpoint() == original.ledger.checkpoint()
         assert workspace.objects.get(original.objects.put(b"x\n1\n")) == b"x\n1\n"
         assert own.ledger.event(2).event.kind == "log.pulled"

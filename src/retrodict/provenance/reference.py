@@ -148,7 +148,7 @@ def _entry(logs: Logs, text: str, log: str | None, index: int, row: str | None) 
         sequenced = found[0].numbered(found[0].ledger.event(index))
     except UsageError:
         others = logs.held()[1:] if log is None else []
-        elsewhere = tuple(f"{one.tag}:{text}" for one in others if index < one.ledger.size())
+        elsewhere = tuple(f"{one.name}:{text}" for one in others if index < one.ledger.size())
         raise UnknownReferenceError(text, elsewhere, hint=f"The last entry is {found[0].ledger.size() - 1}.") from None
     event, number = sequenced.event, sequenced.index
     printed = str(number) if row is None else f"{number}.{int(row)}"
