@@ -75,8 +75,8 @@ def test_what_was_pushed_is_cloned_whole(ada: Person, bob: Person) -> None:
         last = other.ledger.size() - 1
         assert last >= own.ledger.size()
         with pytest.raises(UnknownReferenceError) as caught:
-            names.resolve(workspace, f"{last}.0")
-        assert caught.value.near == (f"{other.name}:{last}.0",)
+            names.resolve(workspace, f"{last}")
+        assert caught.value.near == (f"{other.name}:{last}",)
         assert names.resolve(workspace, caught.value.near[0]).printed == caught.value.near[0]
         assert other.ledger.checkpoint() == original.ledger.checkpoint()
         assert workspace.objects.get(original.objects.put(b"x\n1\n")) == b"x\n1\n"
