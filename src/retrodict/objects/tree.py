@@ -187,11 +187,12 @@ def decode(payload: bytes) -> Node:
 
 
 def _leaf(payload: bytes, count: int, size: int) -> Node:
-    entries = tuple(
-        TreeEntry(name=name, kind=_KINDS[code], digest=as_digest(content), size=below)
-        for code, below, content, name in _rows(payload, count)
-    )
-    return Node(count=count, size=size, entries=entries)
+    return Node(count=count, size=size, entries=tuple(map(_entry, _rows(payload, count))))
+
+
+def _entry(row: Row) -> TreeEntry:
+    code, size, content, name = row
+    return TreeEntry(name=name, kind=_KINDS[code], digest=as_digest(content), size=size)
 
 
 def _rows(payload: bytes, count: int) -> Iterator[Row]:
@@ -396,7 +397,13 @@ def differences(
         path, x, y = pending.pop()
         if x == y:
             continue
-        nodes = decode(load(x)), decode(load(y))
+        payloads = load(x), load(y)
+        if not any(map(is_branch, payloads)):
+            left_rows, right_rows = (set(rows(payload)) for payload in payloads)
+            a.update((row[3], _entry(row)) for row in left_rows - right_rows)
+            b.update((row[3], _entry(row)) for row in right_rows - left_rows)
+            continue
+        nodes = decode(payloads[0]), decode(payloads[1])
         left, right = ({slot[0]: slot for slot in node.slots} for node in nodes)
         shared = left.keys() & right.keys()
         for slot in shared:
