@@ -61,21 +61,17 @@ class FieldError(RequestError):
         return FieldError(self.field, self.expected, HIDDEN)
 
 
-class _Hidden:
-    def __repr__(self) -> str:
-        return "something else (not shown: it is personal)"
-
-
-HIDDEN = _Hidden()  # stands for a value that is personal
-
-
-class Described(str):
+class Described:
     """Words that say what came, in place of a value."""
 
-    __slots__ = ()
+    def __init__(self, words: str) -> None:
+        self._words = words
 
     def __repr__(self) -> str:
-        return str(self)
+        return self._words
+
+
+HIDDEN = Described("something else (not shown: it is personal)")
 
 
 def _shown(value: object) -> str:
