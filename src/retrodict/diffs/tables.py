@@ -22,9 +22,8 @@ if TYPE_CHECKING:
 
 SUFFIXES: Final = (".csv", ".tsv", ".jsonl", ".ndjson", ".parquet", ".arrow", ".feather")
 TABLE_BYTES: Final = 2 << 30  # larger files are not compared row by row
-LINE_BYTES: Final = (
-    64 << 20
-)  # nor is one with a longer line of JSON: each value of a line being read takes some 200 bytes
+# Nor is one with a longer line of JSON: each value of a line being read takes some 200 bytes.
+LINE_BYTES: Final = 64 << 20
 _WIDE: Final = 1000  # columns, from which on Arrow takes longer for a schema than for reading
 _WIDE_BYTES: Final = 256 << 20  # and such a table is read by cells, each of which takes 50 bytes more than its text
 _AT_ONCE: Final = 1 << 16  # rows of JSON, before they are packed
@@ -125,9 +124,8 @@ def _csv(data: bytes, delimiter: str) -> pa.Table:
     first = data.find(b"\n") + 1 or len(data)
     if first > LINE_BYTES:
         raise ValueError("a line of names that is longer than any line may be")
-    text = io.TextIOWrapper(
-        io.BytesIO(data), "utf-8", newline=""
-    )  # as a text at once it would take four times its bytes
+    # As a text at once it would take four times its bytes.
+    text = io.TextIOWrapper(io.BytesIO(data), "utf-8", newline="")
     reader = csv.reader(text, delimiter=delimiter, strict=True)
     limit = csv.field_size_limit(1 << 30)
     try:
