@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 
 from retrodict import datasets
 from retrodict.actions import names
@@ -14,6 +13,7 @@ from retrodict.actions.personal_files import PersonalFiles
 from retrodict.actions.reached import Derived, Reached
 from retrodict.datasets import DatasetVersion
 from retrodict.kernel.errors import UsageError
+from retrodict.kernel.lazy import dataclass
 from retrodict.kernel.types import Digest, Edge, EventId, Ref
 from retrodict.objects import display
 from retrodict.workspace import (

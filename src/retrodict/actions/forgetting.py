@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
+from retrodict.kernel.lazy import dataclass
 from retrodict.workspace import Workspace, agent_name, forgotten_by, open_text
 
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator
-from dataclasses import dataclass
 from typing import Final, Literal
 
 from retrodict import datasets, provenance
 from retrodict.actions.stream_people import RecordsAbout
 from retrodict.datasets import DatasetVersion
+from retrodict.kernel.lazy import dataclass
 from retrodict.kernel.types import Digest, Edge, EventId, Ref
 from retrodict.ledger import Sequenced
 from retrodict.models import records as models

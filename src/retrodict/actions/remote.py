@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 
 from retrodict.actions.remotes import (
@@ -14,6 +13,7 @@ from retrodict.actions.remotes import (
     write_remotes,
 )
 from retrodict.kernel.errors import ReadOnlyStoreError, UsageError
+from retrodict.kernel.lazy import dataclass
 from retrodict.objects import open_remote
 from retrodict.workspace import Workspace
 

@@ -8,7 +8,6 @@ import json
 import os
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +23,7 @@ from retrodict.kernel.errors import (
     UnknownReferenceError,
     UsageError,
 )
+from retrodict.kernel.lazy import dataclass
 from retrodict.kernel.types import Digest, Edge, EventId, Ref
 from retrodict.tensors import IDS, NoTensorError, TensorConflictError
 from retrodict.workspace import Batch, Workspace

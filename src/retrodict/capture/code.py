@@ -10,8 +10,9 @@ import os
 import re
 import subprocess
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
+
+from retrodict.kernel.lazy import dataclass
 
 _TIMEOUT_S = 60.0
 MOST_FILES = 20_000

@@ -8,7 +8,6 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
@@ -17,6 +16,7 @@ from rich.progress import track
 from rich.text import Text
 
 from retrodict.kernel.errors import RetrodictError
+from retrodict.kernel.lazy import dataclass
 
 T = TypeVar("T")
 

@@ -9,11 +9,12 @@ from __future__ import annotations
 import contextlib
 import re
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import Any, Final
 
 from retrodict.kernel.errors import MissingExtraError
+from retrodict.kernel.lazy import dataclass
 from retrodict.models import flavors as natives
 from retrodict.models.errors import UnloadableModelError, first_line
 from retrodict.models.isolation import CodeFolder

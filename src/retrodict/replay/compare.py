@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import io
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import TYPE_CHECKING, Any, Final, Literal
 
+from retrodict.kernel.lazy import dataclass
 from retrodict.predictions import media, tagged
 
 if TYPE_CHECKING:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from retrodict import streams
+from retrodict.kernel.lazy import dataclass
 from retrodict.tables import lines
 from retrodict.tables.appending import Rows, append_table, conflict, keep_policy, keeps_conflicts, unchanged
 from retrodict.tables.captured import is_next

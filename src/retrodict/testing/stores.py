@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +9,7 @@ import apsw
 
 from retrodict.kernel.clock import SystemClock
 from retrodict.kernel.durable import Disk
+from retrodict.kernel.lazy import dataclass
 from retrodict.kernel.types import Finding
 from retrodict.objects import ObjectStore
 
