@@ -43,7 +43,7 @@ else:
         assert slots
 
         def wrap(plain: type) -> type:
-            fields = [name for name, kind in plain.__annotations__.items() if not kind.startswith("ClassVar")]
+            fields = [name for name, kind in plain.__annotations__.items() if "ClassVar" not in str(kind)]
             inherited = {name for base in plain.__mro__[1:] for name in getattr(base, "__slots__", ())}
             body = {name: value for name, value in vars(plain).items() if name not in fields}
             body["__slots__"] = tuple(name for name in fields if name not in inherited)

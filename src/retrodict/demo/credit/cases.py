@@ -2,10 +2,9 @@
 
 import csv
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TypedDict
-
-from retrodict.kernel.lazy import dataclass
 
 # What `choose` answers for the data and parameters that ship (a test holds it to that): the complaint comes before the
 # second version exists, so the demonstration cannot ask `choose`.
