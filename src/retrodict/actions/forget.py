@@ -65,8 +65,9 @@ class Reach:
         unknown: The personal datasets of which it is not known whose rows they hold, wholly or in part.
         runs: The runs that read the person's records, files with rows of theirs, or what was made of these, by entry.
         derived: How many files they made that can be read; values of the person may stand in them.
-        derived_keys: How many keys of those files, and of what the runs printed, are destroyed too, where that is asked
-            for; the values of others in them go with them.
+        asked: The predictions that those runs asked, or processes that had read such rows and records, by entry.
+        derived_keys: How many keys of those files and predictions, and of what the runs printed, are destroyed too,
+            where that is asked for; the values of others in them go with them.
         made: The versions of datasets that are, or hold, what they made.
         trained: The model versions that were made of all that, through any chain of runs; what they learned stays.
         answers: How many predictions these have made.
@@ -91,6 +92,7 @@ class Reach:
     unknown: tuple[str, ...]
     runs: tuple[int, ...]
     derived: int
+    asked: tuple[int, ...]
     derived_keys: int
     made: tuple[str, ...]
     trained: tuple[str, ...]
@@ -132,6 +134,7 @@ class _Found:
     made: tuple[EventId, ...]
     trained: tuple[EventId, ...]
     runs: tuple[EventId, ...]
+    asked: tuple[EventId, ...]
 
 
 def reach(workspace: Workspace, identity: str, *, derived: bool = False) -> Reach:
@@ -190,6 +193,7 @@ def forget(
         *(Edge(ref=Ref(event), role="stream", evidence="observed") for event in found.appends),
         *(Edge(ref=Ref(held.event), role="dataset-version", evidence="observed") for held in found.reach.datasets),
         *(Edge(ref=Ref(event), role="run", evidence="observed") for event in found.runs),
+        *(Edge(ref=Ref(event), role="asked-prediction", evidence="observed") for event in found.asked),
         *(Edge(ref=Ref(event), role="made-dataset-version", evidence="observed") for event in found.made),
         *(Edge(ref=Ref(event), role="trained-model-version", evidence="observed") for event in found.trained),
     ]
@@ -255,7 +259,7 @@ def _find(workspace: Workspace, identity: str, with_derived: bool) -> _Found:
         sealed_key(workspace, item.ref) or "" for item in made_of_it if item.state == "destroyed"
     )
     if with_derived:
-        derived_keys |= dict.fromkeys(made.printed)
+        derived_keys |= dict.fromkeys([*made.printed, *made.asked_keys])
     keys += [key for key in derived_keys if key not in keys]
     holding = {version.version.event for version in held.versions}
     made_versions = [version for version in made.versions if version.event not in holding]
@@ -298,6 +302,7 @@ def _find(workspace: Workspace, identity: str, with_derived: bool) -> _Found:
         unknown=held.unknown,
         runs=tuple(run.index for run in made.runs),
         derived=sum(item.state in ("sealed", "in the clear") for item in made_of_it),
+        asked=tuple(sequenced.index for sequenced in made.asked),
         derived_keys=len(derived_keys),
         made=tuple(version.label for version in made_versions),
         trained=tuple(version.label for version in made.models),
@@ -317,6 +322,7 @@ def _find(workspace: Workspace, identity: str, with_derived: bool) -> _Found:
         made=tuple(version.event for version in made_versions),
         trained=tuple(version.event for version in made.models),
         runs=tuple(run.event.id for run in made.runs),
+        asked=tuple(sequenced.event.id for sequenced in made.asked) if with_derived else (),
     )
 
 

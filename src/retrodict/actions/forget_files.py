@@ -36,6 +36,8 @@ class FilesReach:
         files: How many files can never be read again; `keys` with those of listings, and of what goes with them.
         versions: The versions of datasets that they are in, all of them: others can share a file.
         runs: The runs that read them, or what was made of them, by entry.
+        asked: The predictions that those runs asked, or processes that had read the files, by entry.
+        is_derived_too: What was derived is destroyed, too, and so are these predictions.
         printed: How many texts those runs printed or figures they logged; destroyed with what was derived.
         models: The versions made from them: what a model learned stays in it.
         predictions: How many answers these models gave.
@@ -48,6 +50,8 @@ class FilesReach:
     versions: tuple[str, ...]
     runs: tuple[int, ...]
     derived: tuple[Derived, ...]
+    asked: tuple[int, ...]
+    is_derived_too: bool
     printed: int
     models: tuple[str, ...]
     predictions: int
@@ -72,6 +76,7 @@ class _Found:
     keys: tuple[str, ...]
     versions: tuple[EventId, ...]
     runs: tuple[EventId, ...]
+    asked: tuple[EventId, ...]
     models: tuple[EventId, ...]
 
 
@@ -119,6 +124,7 @@ def forget(
         for role, events in (
             ("dataset-version", found.versions),
             ("run", found.runs),
+            ("asked-prediction", found.asked),
             ("model-version", found.models),
         )
         for event in events
@@ -170,7 +176,7 @@ def _find(
             if item.state == "destroyed":
                 contents[item.ref] = None
                 keys[sealed_key(workspace, item.ref) or ""] = None
-        keys |= dict.fromkeys(graph.printed)
+        keys |= dict.fromkeys([*graph.printed, *graph.asked_keys])
     if not keys:
         raise UsageError(f"{reference} is {find_forgetting(workspace, gone[0]) if gone else 'empty'}")
     known = [version for version in datasets.versions(database) if version.key is not None]
@@ -183,6 +189,8 @@ def _find(
         versions=tuple(_label(version) for version in shared),
         runs=tuple(run.index for run in graph.runs),
         derived=derived,
+        asked=tuple(sequenced.index for sequenced in graph.asked),
+        is_derived_too=with_derived,
         printed=len(graph.printed),
         models=tuple(version.label for version in graph.models),
         predictions=graph.predictions,
@@ -195,6 +203,7 @@ def _find(
         keys=tuple(keys),
         versions=tuple(version.event for version in shared),
         runs=tuple(run.event.id for run in graph.runs),
+        asked=tuple(sequenced.event.id for sequenced in graph.asked) if with_derived else (),
         models=tuple(version.event for version in graph.models),
     )
 

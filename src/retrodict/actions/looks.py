@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Final, Literal
 
-from retrodict import predictions
+from retrodict import exposure, predictions
 from retrodict.kernel.types import Digest, Edge, EventId, Ref
 from retrodict.ledger import Sequenced
 from retrodict.predictions import Kept, Payload, SealedPayload, Segment, payload, personal
@@ -80,22 +80,27 @@ class Look:
         if not subjects:
             return
         batch = Batch(self._workspace)
+        run = _run(self._workspace)
+        is_read_here = bool(run) or self._what != "server"  # a server shows values to others
+        more = exposure.before(self._workspace) if is_read_here and not run else []
         for start in range(0, len(subjects), _IN_AN_EVENT):
             batch.event(
                 "personal.viewed",
                 uses=edges_or_list(
                     batch,
-                    [*(Edge(ref=Ref(e), role="prediction", evidence="observed") for e in predictions), *uses],
+                    [*(Edge(ref=Ref(e), role="prediction", evidence="observed") for e in predictions), *uses, *more],
                 ),
                 makes=(),
                 body={
                     "subjects": subjects[start : start + _IN_AN_EVENT],
                     "by": self._what,
                     "caller": None if self._caller is None else batch.agent(self._caller),
-                    **_run(self._workspace),
+                    **run,
                 },
             )
-        batch.append()
+        looked = batch.append()[-1].event.id
+        if is_read_here:
+            exposure.note(self._workspace, looked)
         self._subjects.clear()
 
     def _open(self, kept: Kept, row: int | None) -> None:
@@ -149,13 +154,17 @@ def record_file(workspace: Workspace, content: Digest, *, by: Literal["checkout"
     if workspace.read_only or not workspace.agent:
         raise SealedValuesError(NOT_POSSIBLE, hint="Open the workspace where it can be written.")
     batch = Batch(workspace)
+    run = _run(workspace)
     batch.event(
         "personal.viewed",
-        uses=(Edge(ref=Ref(content), role="dataset", evidence="observed"),),
+        uses=(
+            Edge(ref=Ref(content), role="dataset", evidence="observed"),
+            *([] if run else exposure.before(workspace)),
+        ),
         makes=(),
-        body={"subjects": [], "by": by, "caller": None, **_run(workspace)},
+        body={"subjects": [], "by": by, "caller": None, **run},
     )
-    batch.append()
+    exposure.note(workspace, batch.append()[-1].event.id)
 
 
 def _run(workspace: Workspace) -> dict[str, str]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from retrodict import datasets, predictions, provenance, runs
 from retrodict.kernel.errors import AmbiguousReferenceError, UnknownReferenceError, UsageError
-from retrodict.kernel.types import Digest, EventId
+from retrodict.kernel.types import Digest, EventId, is_event_id
 from retrodict.ledger import Sequenced
 from retrodict.models import records as models
 from retrodict.models.records import ModelVersion
@@ -306,7 +306,9 @@ def label(workspace: Workspace, sequenced: Sequenced) -> str:
 
 def _people(subjects: object) -> str:
     assert isinstance(subjects, list | tuple)
-    return str(subjects[0]) if len(subjects) == 1 else f"{len(subjects)} people"
+    named = [str(subject) for subject in subjects if not is_event_id(str(subject))]
+    derived = [] if len(named) == len(subjects) else ["what was derived"]
+    return ", ".join([*([named[0] if len(named) == 1 else f"{len(named)} people"] if named else []), *derived])
 
 
 def check_model(workspace: Workspace, name: str) -> None:

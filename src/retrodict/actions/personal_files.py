@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
-from retrodict import datasets
+from retrodict import datasets, exposure
 from retrodict.actions.forgetting import find_forgetting
 from retrodict.actions.places import Ignored, tools_stores, workspace_path
 from retrodict.kernel.errors import UsageError
@@ -28,6 +28,7 @@ from retrodict.workspace import Batch, UnwritableStateError, Workspace, forgotte
 
 _BLOCK: Final = 1 << 20
 _SMALL_BYTES, _TOGETHER_BYTES = 128 << 10, 32 << 20
+_TICK_NS: Final = 10**7  # file systems stamp with a clock this coarse
 _IN_A_LIST: Final = 20_000  # files of a sealed folder: what lists objects is small, for whoever looks what is needed
 _FILES: Final = frozenset({"file", "executable"})
 
@@ -75,11 +76,13 @@ class PersonalFiles:
         self._paths = {version.path for version in current if version.path}
         self._folders = tuple(version.path for version in current if version.path and version.type == "tree")
         self._fresh: dict[Digest, str] = {}  # what was sealed here and is not on record yet, and its key
+        exposed = exposure.find(workspace)
+        self._made_since_ns = None if exposed is None else exposed.since_ns
 
     @property
     def is_any(self) -> bool:
         """Whether there are any at all."""
-        return bool(self._sizes or self._paths)
+        return bool(self._sizes or self._paths or self._made_since_ns is not None)
 
     def find(self, path: Path) -> Digest | None:
         """Return the object of the personal file whose very bytes lie at `path`, or None."""
@@ -106,13 +109,23 @@ class PersonalFiles:
         return None if found is None else Digest(found)
 
     def is_personal(self, path: Path) -> bool:
-        """Say whether a file is, or was, personal: by its bytes, or because what lay at its path was declared so."""
-        if self.is_declared(path):
+        """Say whether a file is, or was, personal: by its bytes, or because what lay at its path was declared so.
+
+        So is what lies there since this run, which has read something personal, goes on: it may have been made of that.
+        """
+        if self.is_declared(path) or self._is_made_here(path):
             return True
         if self._keys is None or not self._is_likely(path):
             return False
         plain = self._plain(path)
         return self._known(plain) is not None or self._keys.find_forgotten_file(plain.encode()) is not None
+
+    def _is_made_here(self, path: Path) -> bool:
+        since_ns = self._made_since_ns
+        try:
+            return since_ns is not None and path.is_file() and os.stat(path).st_ctime_ns >= since_ns - _TICK_NS
+        except OSError:
+            return False
 
     def is_declared(self, path: Path) -> bool:
         """Say whether the current version of what lay at a path, or of a folder above it, is personal."""

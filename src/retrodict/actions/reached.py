@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Collection, Iterable, Iterator
 from typing import Final, Literal
 
-from retrodict import datasets, provenance
+from retrodict import datasets, predictions, provenance
+from retrodict.actions import people
 from retrodict.actions.stream_people import RecordsAbout
 from retrodict.datasets import DatasetVersion
 from retrodict.kernel.lazy import dataclass
-from retrodict.kernel.types import Digest, Edge, EventId, Ref
+from retrodict.kernel.types import Digest, Edge, EventId, Ref, is_event_id
 from retrodict.ledger import Sequenced
 from retrodict.models import records as models
+from retrodict.predictions import personal
 from retrodict.workspace import Workspace, forgotten_by, sealed_key, sealed_objects, sealed_text
 
 _ALL: Final = 1_000_000
 _LISTED: Final = 1_000  # neighbours of one thing that are named; predictions beyond are counted
 _DATASETS: Final = frozenset({"dataset.added", "dataset.derived"})
 _CALLS: Final = frozenset({"prediction.made", "prediction.declared"})
+_EXPOSING: Final = frozenset({"run.started", "run.read", "run.finished", "personal.viewed"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,22 +46,32 @@ class Reached:
 
     Attributes:
         versions: The versions of datasets that are, or hold, what was made.
+        asked: The predictions that runs, and processes, have asked and can be read, which had read what is forgotten:
+            they are sealed with what these made. `asked_keys` are the keys of them and of texts about them.
     """
 
     def __init__(self, workspace: Workspace, targets: Collection[Digest], records: Iterable[RecordsAbout] = ()) -> None:
         self._workspace = workspace
+        self._exposing: set[str] = set()
         database = workspace.views.database()
         runs: dict[int, Sequenced] = {}
         versions: dict[EventId, models.ModelVersion] = {}
         added: dict[EventId, DatasetVersion] = {}
         calls: set[int] = set()
+        asked: dict[int, people.About] = {}
         uncounted: dict[Ref, int] = {}
-        starts = dict.fromkeys([*map(Ref, targets), *_users_of(workspace, records)])
-        for start in starts:
-            graph = provenance.downstream(database, start, limit_per_node=_LISTED)
+        # What exposed runs and processes have asked leads to others that looked at the answers.
+        starts = deque(dict.fromkeys([*map(Ref, targets), *_users_of(workspace, records)]))
+        seen: set[Ref] = set(starts)
+        while starts:
+            graph = provenance.downstream(database, starts.popleft(), limit_per_node=_LISTED)
+            exposing: dict[str, None] = {}
             for node in graph.nodes:
                 if node.entry is None:
                     continue
+                if node.event_kind in _EXPOSING:
+                    event = workspace.logs.event(node.entry).event
+                    exposing[str(event.body.get("run", event.id))] = None
                 if node.event_kind == "run.finished":
                     runs[node.entry] = workspace.logs.event(node.entry)
                 elif node.event_kind == "model.registered":
@@ -69,12 +83,22 @@ class Reached:
                 elif node.event_kind in _CALLS:
                     calls.add(node.entry)
             for cut in graph.cuts:
-                if cut.what in _CALLS:
+                if cut.what in _CALLS and not is_event_id(cut.ref):
                     uncounted[cut.ref] = cut.total - cut.shown
+            found_calls = people.calls_about(workspace, set(exposing))
+            asked |= {about.sequenced.index: about for about in found_calls}
+            further = [*map(Ref, exposing), *(Ref(about.sequenced.event.id) for about in asked.values())]
+            starts += [ref for ref in further if ref not in seen]
+            seen.update(further)
+            self._exposing |= exposing.keys()
+        calls -= {entry for entry, about in asked.items() if about.sequenced.event.body.get("model") not in versions}
         self.runs = [runs[entry] for entry in sorted(runs)]
         self.models = sorted(versions.values(), key=lambda version: version.index)
         self.predictions = len(calls) + sum(uncounted.values())
         self.printed = list(self._printed())
+        keys = {entry: self._keys(about) for entry, about in sorted(asked.items())}
+        self.asked = [asked[entry].sequenced for entry, found_keys in keys.items() if found_keys]
+        self.asked_keys = list(dict.fromkeys(key for found_keys in keys.values() for key in found_keys))
         outputs = {*targets, *(item.ref for item in self.derived(is_destroyed=False))}
         for version in datasets.versions(database) if outputs else ():
             if version.content in outputs or outputs.intersection(self._parts(version)):
@@ -106,6 +130,15 @@ class Reached:
             return "erased"
         return "destroyed" if is_destroyed else "sealed"
 
+    def _keys(self, about: people.About) -> list[str]:
+        """Return the keys, not destroyed yet, that seal a prediction as derived, and texts about it."""
+        kept = predictions.payloads(about.sequenced.event)
+        segments = [s for one in kept for s in personal.segments(one, self._workspace.objects.get)]
+        pairs = [pair for s in segments for pair in zip(s.subjects, s.keys, strict=True)]
+        keys = [key for subject, key in pairs if subject in self._exposing]
+        keys += [key for text in about.texts for key in sorted(people.text_keys(text))]
+        return [key for key in dict.fromkeys(keys) if forgotten_by(self._workspace, key) is None]
+
     def _printed(self) -> Iterator[str]:
         """Yield the keys of what the runs printed, and of the figures that they logged."""
         for run in self.runs:
@@ -133,7 +166,7 @@ def _users_of(workspace: Workspace, records: Iterable[RecordsAbout]) -> Iterator
         entries |= {entry for how, entry in near if how == "used it"}
     for entry in sorted(entries):
         event = workspace.logs.event(entry).event
-        if event.makes or event.kind == "run.finished":  # neither a look nor what a run has read makes anything
+        if event.makes or event.kind in _EXPOSING:
             edges = provenance.edges(event.uses, workspace.objects.get)
             if any(_has_one(edge, about) for edge in edges for about in by_segment.get(Digest(edge.ref), ())):
                 yield Ref(event.id)

@@ -6,6 +6,7 @@ import re
 from collections.abc import Sequence
 from typing import Any, Final
 
+from retrodict import exposure
 from retrodict.actions import names, payloads
 from retrodict.kernel.clock import parse_rfc3339, rfc3339
 from retrodict.kernel.errors import UsageError
@@ -78,12 +79,13 @@ def record_prediction(
     if model_version is None:
         registered = names.model_version(workspace, model)
     inputs, owners = _people(workspace, registered, inputs, subject)
+    owners = owners or exposure.owners(workspace)
     rows = payload.rows(inputs)
     if outputs is not None and payload.rows(outputs) != rows:
         raise UsageError(f"rows of inputs: {rows}, and of outputs: {payload.rows(outputs)}")
     received = rfc3339(workspace.clock.now_ns() if at is None else parse_rfc3339(at))
     trace = trace or workspace.clock.random_bytes(16).hex()
-    uses = []
+    uses = exposure.edges(owners)
     if registered is not None:
         uses.append(Edge(ref=Ref(registered.content), role="model", evidence="declared", made_by=registered.event))
     event = batch.event(

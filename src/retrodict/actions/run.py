@@ -7,9 +7,9 @@ import os
 import shutil
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
-from retrodict import capture, datasets, provenance, runs
+from retrodict import capture, datasets, exposure, provenance, runs
 from retrodict.actions import attaching
 from retrodict.actions.keeping import code_tree, keep
 from retrodict.actions.personal_files import PersonalFiles, SealedFile
@@ -145,7 +145,7 @@ def begin(
     batch = Batch(workspace)
     started = batch.event(
         "run.started",
-        uses=(),
+        uses=exposure.before(workspace),
         makes=(),
         body=runs.started_body(name=name, argv=argv, cwd=str(cwd) if place is None else place, params=params),
         reason=reason,
@@ -180,6 +180,7 @@ def finish(
     files = PersonalFiles(workspace)
     reads = [workspace.logs.event(index).event for index in runs.reads(database, started)]
     reads_personal = any(read.kind == "personal.viewed" or read.body.get("personal") is True for read in reads)
+    reads_personal = reads_personal or exposure.find(workspace) is not None  # a run round it, or this very process
     sealed = _sealed(files, seen, warnings, reads_personal=reads_personal)
     kept = {path: item.stored.digest for path, item in sealed.items()}
     plain = [_held_at(access) for access in (*seen.inputs, *seen.outputs) if not access.lost]
@@ -230,6 +231,11 @@ def finish(
     environment_digest = batch.blob(_json(snapshot.as_json()))
     uses.append(Edge(ref=Ref(environment_digest), role="environment", evidence="observed"))
     details = {**seen.as_json(), "environment_files": len(seen.environment_files), "warnings": warnings}
+    if is_personal:  # what it has logged since it began may tell of people
+        begun = workspace.logs.find(started)
+        known: Any = {} if begun is None else begun.event.body["params"]
+        details["params"] = {key: value for key, value in params.items() if key not in known}
+        params = {key: value for key, value in params.items() if key in known}
     opens = {item.stored.digest: item.key for item in sealed.values()}
     figures = None
     if metrics is not None and is_personal:  # figures of people are personal, too

@@ -15,9 +15,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from retrodict.kernel.types import EventId, is_event_id
+from retrodict.runs import RUNNING, running_at
 from retrodict.workspace import Workspace
-
-_PREFIX = "run-"
 
 
 @contextlib.contextmanager
@@ -25,7 +24,7 @@ def running_folder(workspace: Workspace, started: EventId) -> Iterator[Path]:
     """Give a run a folder for what it keeps aside; it is gone afterwards."""
     unnamed = Path(tempfile.mkdtemp(prefix="new-run-", dir=workspace.folder))
     with _locked(unnamed):
-        folder = workspace.folder / f"{_PREFIX}{started}"
+        folder = running_at(workspace.folder, started)
         os.rename(unnamed, folder)
         try:
             yield folder
@@ -39,8 +38,8 @@ def left_behind(workspace: Workspace) -> Iterator[list[tuple[EventId, Path]]]:
     with contextlib.ExitStack() as locks:
         found = []
         for name in sorted(os.listdir(workspace.folder)):
-            started, folder = name.removeprefix(_PREFIX), workspace.folder / name
-            if name.startswith(_PREFIX) and is_event_id(started):
+            started, folder = name.removeprefix(RUNNING), workspace.folder / name
+            if name.startswith(RUNNING) and is_event_id(started):
                 with contextlib.suppress(OSError):  # it goes on, or is gone by now
                     locks.enter_context(_locked(folder))
                     found.append((EventId(started), folder))

@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from retrodict import provenance, streams
+from retrodict import exposure, provenance, streams
 from retrodict.actions.held_source import source_of
 from retrodict.actions.personal_files import PersonalFiles
 from retrodict.actions.streaming import stream_named
@@ -108,12 +108,15 @@ def append(
         UnknownReferenceError: There is no such stream.
         RecordError: Something in it is no record of the stream's format.
         PersonalFileError: The file is personal, and the stream is about nobody.
+        ExposedError: Likewise, and it is no file: this run has read personal values.
     """
     stream = stream_named(workspace, name)
     line = _own_line(workspace, stream)
-    parsed = _parsed(stream, source, line.schema_bytes(line.schema))
-    if path is not None and stream.personal is None:
+    if stream.personal is None and path is not None:
         PersonalFiles(workspace).refuse(path)
+    elif stream.personal is None:
+        exposure.refuse(workspace, f"the stream {stream.name}")
+    parsed = _parsed(stream, source, line.schema_bytes(line.schema))
     uses = [] if path is None else source_of(workspace, path, is_personal=stream.personal is not None)
     return _append(workspace, stream, parsed, reason=reason, uses=uses)
 
@@ -128,6 +131,8 @@ def append_lines(
     stream = stream_named(workspace, name)
     header: bytes | None = None
     for chunk in chunks:
+        if stream.personal is None:
+            exposure.refuse(workspace, f"the stream {stream.name}")
         line = _own_line(workspace, stream)
         if stream.format == "csv":
             if header is None:
@@ -147,6 +152,8 @@ def append_values(workspace: Workspace, name: str, values: Any, *, reason: str |
     Raises as `append` does.
     """
     stream = stream_named(workspace, name)
+    if stream.personal is None:
+        exposure.refuse(workspace, f"the stream {stream.name}")
     line = _own_line(workspace, stream)
     schema = line.schema_bytes(line.schema)
     try:

@@ -12,7 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
-from retrodict import runs, streams
+from retrodict import exposure, runs, streams
 from retrodict.actions.looks import NOT_POSSIBLE, Look
 from retrodict.actions.personal_files import PersonalFiles
 from retrodict.actions.places import workspace_path
@@ -353,4 +353,6 @@ def note_read(workspace: Workspace, found: Range, run: EventId) -> EventId:
         ),
     )
     batch.append()
+    if line.stream.personal is not None:
+        exposure.note(workspace, event.id)
     return event.id

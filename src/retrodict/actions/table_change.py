@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from retrodict import exposure
 from retrodict.actions.tabling import key_values, table_named, version_on
 from retrodict.kernel.errors import UsageError
 from retrodict.kernel.lazy import dataclass
@@ -68,11 +69,14 @@ def create(
         UsageError: There is a table or a stream of this name.
         BadCellError, BadKeyError: What is given cannot be its columns, key or records.
         PersonalFileError: `source` is a personal file, and the table about nobody.
+        ExposedError: Likewise, and it is values: this run has read personal ones.
     """
     if not _NAME.fullmatch(name) or not name.isprintable() or name.startswith("-"):
         raise UsageError(
             f"{name!r} cannot be a table's name", hint="Use printable characters without spaces, @, # and colons."
         )
+    if source is not None and not isinstance(source, Path) and subject is None:
+        exposure.refuse(workspace, f"the table {name}")
     how = how or How(verb="create")
     given = {column: files.type_named(text) for column, text in (types or {}).items()}
     with values_unshown(subject is not None):
@@ -165,6 +169,8 @@ def put(
         As `folding.append` does.
     """
     table = table_named(workspace, name)
+    if not isinstance(records_, Path):
+        _refuse_exposed(workspace, table)
     how = _since(workspace, table, how, if_version)
     called = records_.name if isinstance(records_, Path) else "what was given"
     if isinstance(records_, Path):
@@ -201,6 +207,7 @@ def update(
         And as `folding.append` does.
     """
     table = table_named(workspace, name)
+    _refuse_exposed(workspace, table)
     change = Change(op="update", key=_key(workspace, table, key), values=values)
     return folding.append(workspace, table, [change], _since(workspace, table, how, if_version))
 
@@ -215,6 +222,7 @@ def delete(
 ) -> ChangeSet:
     """Delete records; what they were stays in the history. Raises as `update` does."""
     table = table_named(workspace, name)
+    _refuse_exposed(workspace, table)
     made = [Change(op="delete", key=_key(workspace, table, key)) for key in keys]
     return folding.append(workspace, table, made, _since(workspace, table, how, if_version))
 
@@ -241,13 +249,21 @@ def import_(
     table = table_named(workspace, name)
     how = _since(workspace, table, how, if_version)
     called = "what was given"
-    if isinstance(source, Path):
+    if not isinstance(source, Path):
+        _refuse_exposed(workspace, table)
+    else:
         called = source.name
         how = _using(how, _source(workspace, source, is_personal=table.personal is not None))
         source = files.read_file(source)
     with values_unshown(table.personal is not None):
         found = files.from_values(source)
     return difference.bring_to(workspace, table, found, how, keep_missing=keep_missing, called=called)
+
+
+def _refuse_exposed(workspace: Workspace, table: Table) -> None:
+    """Raise `ExposedError` where a table is about nobody, and this run has read personal values."""
+    if table.personal is None:
+        exposure.refuse(workspace, f"the table {table.name}")
 
 
 def _source(workspace: Workspace, path: Path, *, is_personal: bool) -> list[Edge]:

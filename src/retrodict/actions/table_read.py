@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from retrodict import runs
+from retrodict import exposure, runs
 from retrodict.actions import table_files
 from retrodict.actions.tabling import TableVersion, key_values, log_of, never_had, note_look, table_named, version_of
 from retrodict.kernel.clock import parse_rfc3339
@@ -118,6 +118,8 @@ def note_read(workspace: Workspace, found: TableVersion, run: EventId) -> EventI
         ),
     )
     batch.append()
+    if found.table.personal is not None:
+        exposure.note(workspace, event.id)
     return event.id
 
 

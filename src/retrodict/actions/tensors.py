@@ -8,10 +8,11 @@ import json
 import os
 import re
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from retrodict import datasets, runs
+from retrodict import datasets, exposure, runs
 from retrodict.actions import looks, names
 from retrodict.actions.held_source import source_of
 from retrodict.actions.personal_files import PersonalFiles, sealed_body
@@ -180,8 +181,10 @@ def note_read(workspace: Workspace, version: datasets.DatasetVersion, run: Event
     edge = Edge(ref=Ref(version.content), role="tensor", evidence="observed", made_by=version.event)
     is_personal = version.key is not None
     body = runs.read_body(run=run, what=label(version), digest=version.content, is_personal=is_personal)
-    batch.event("run.read", uses=(edge,), makes=(), body=body)
+    event = batch.event("run.read", uses=(edge,), makes=(), body=body)
     batch.append()
+    if is_personal:
+        exposure.note(workspace, event.id)
 
 
 def list_tensors(workspace: Workspace) -> Tensors:
@@ -330,7 +333,7 @@ def write_array(
     if personal is False and not (reason or "").strip():
         raise UsageError("what was personal is declared clean for a reason", hint="Give `reason`.")
     if personal is None:
-        personal = any(head.key is not None for head in heads)
+        personal = any(head.key is not None for head in heads) or exposure.find(workspace) is not None
     base = heads[0] if len(heads) == 1 and _is_readable(workspace, heads[0]) else None
     try:
         array = np.asarray(values)
@@ -443,7 +446,9 @@ class Draft:
             objects = SealedObjects(workspace)
         if isinstance(objects, SealedObjects):
             self._sealed = objects
-        self._changes: Changes = Changes(objects, Files(objects, content))
+        # Chunks are stored as they come: what is read inside the block may be personal.
+        check = partial(exposure.refuse, workspace, f"the tensor {name}") if goes_on and self._sealed is None else None
+        self._changes: Changes = Changes(objects, Files(objects, content), check)
         self.store: ObjectsStore = ObjectsStore(objects, self._changes.files, self._changes)
 
     def take(self, folder: Path) -> None:

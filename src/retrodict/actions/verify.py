@@ -29,7 +29,7 @@ from retrodict.kernel.lazy import dataclass
 from retrodict.kernel.note import Checkpoint, SignatureError, decode_checkpoint, read_rotation, verify_note
 from retrodict.kernel.protocols import Progress, Verifier
 from retrodict.kernel.receipt import decode_kept
-from retrodict.kernel.types import EntryNumber, EventId, Finding, Ref
+from retrodict.kernel.types import EntryNumber, EventId, Finding, Ref, is_event_id
 from retrodict.kernel.words import count
 from retrodict.ledger import Sequenced
 from retrodict.objects import digest_of
@@ -556,7 +556,8 @@ def _subjects(workspace: Workspace, sequenced: Sequenced) -> Iterator[tuple[str,
     for name in ("inputs", "outputs", "raw"):
         with contextlib.suppress(RetrodictError, ValueError, KeyError, TypeError):  # what is altered is named elsewhere
             for segment in personal.segments(predictions.kept(sequenced.event.body.get(name)), workspace.objects.get):
-                yield from zip(segment.subjects, segment.keys, strict=True)
+                pairs = zip(segment.subjects, segment.keys, strict=True)
+                yield from ((subject, key) for subject, key in pairs if not is_event_id(subject))
 
 
 def _sealed(value: object, name: str) -> Iterator[tuple[str, str]]:

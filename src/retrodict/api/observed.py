@@ -31,7 +31,11 @@ _is_hooked = False
 
 
 class Observer:
-    """Collects records of this process from `start` to `stop`."""
+    """Collects records of this process from `start` to `stop`.
+
+    Attributes:
+        records: What was seen so far.
+    """
 
     def __init__(self, folder: Path, clock: Clock) -> None:
         """Hold originals of files that are overwritten in `folder`."""
@@ -44,7 +48,7 @@ class Observer:
         argv = [os.fsencode(argument) for argument in sys.orig_argv]
         program = os.path.realpath(os.fsencode(sys.executable))
         self._programs = 0
-        self._records: list[tuple[Any, ...]] = [
+        self.records: list[tuple[Any, ...]] = [
             (r.INVOKED, started, argv, self._cwd, [], started),
             (r.COMMAND, started, self._process),
             (r.THREAD, started, self._process, self._process, os.getppid()),
@@ -70,7 +74,7 @@ class Observer:
         with _lock:
             _observers = tuple(other for other in _observers if other is not self)
         usage, now = resource.getrusage(resource.RUSAGE_SELF), self._clock.now_ns()
-        self._records += [
+        self.records += [
             (r.EXIT, now, exit_code),
             (
                 r.USAGE,
@@ -85,7 +89,7 @@ class Observer:
         if self._programs:
             notes.append(f"programs that were started, and not observed: {self._programs}")
         rules = DEFAULT_IGNORE.within(self._cwd, os.environ)
-        return fold(self._records, ignore=rules, mode="audit-hook", completeness="in-process", notes=notes)
+        return fold(self.records, ignore=rules, mode="audit-hook", completeness="in-process", notes=notes)
 
     def saw(self, event: str, arguments: tuple[Any, ...]) -> None:
         """Take in one audit event of this process."""
@@ -134,7 +138,7 @@ class Observer:
 
     def _put(self, kind: str, *fields: Any) -> None:
         plain = [tuple(field) if isinstance(field, Status) else field for field in fields]
-        self._records.append((kind, self._clock.now_ns(), self._process, *plain))
+        self.records.append((kind, self._clock.now_ns(), self._process, *plain))
 
 
 def _place(path: str | bytes | os.PathLike[Any], *, follow: bool = False) -> bytes:

@@ -13,6 +13,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from retrodict import exposure
 from retrodict.actions import run as actions
 from retrodict.actions.register import Registered, register
 from retrodict.actions.running import running_folder
@@ -123,6 +124,7 @@ class Run:
         self._observer = Observer(folder, self._workspace.clock)
         self._observer.start()
         self._folder.enter_context(world.within_run(self._started))
+        self._folder.enter_context(exposure.observing(self._workspace, self._started, self._observer.records))
         self._is_open = True
         return self
 

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from retrodict.capture.errors import CaptureUnavailableError, InterpreterError, NoCommandError
     from retrodict.capture.facts import Access, Capture, Inherited, Program, Resources
     from retrodict.capture.ignore import DEFAULT_IGNORE, Ignore, is_device
+    from retrodict.capture.reads import Read, Reads
     from retrodict.capture.recorder import recover, supervise
     from retrodict.capture.seccomp import SPOOL_NAME
 
@@ -29,6 +30,8 @@ _HOMES = {
     "InterpreterError": "errors",
     "NoCommandError": "errors",
     "Program": "facts",
+    "Read": "reads",
+    "Reads": "reads",
     "Resources": "facts",
     "SPOOL_NAME": "seccomp",
     "interpreter": "environment",
@@ -54,6 +57,8 @@ __all__ = [
     "InterpreterError",
     "NoCommandError",
     "Program",
+    "Read",
+    "Reads",
     "Resources",
     "interpreter",
     "is_device",

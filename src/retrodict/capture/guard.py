@@ -64,7 +64,7 @@ _OPENAT = next(
     (number for (system, number), c in CALLS.items() if c.name == "openat" and system != AUDIT_ARCH_I386), -1
 )
 _NOT_PLAIN = r.ACCESS_MODE | r.CREATES | r.TRUNCATES | os.O_PATH | os.O_NOFOLLOW
-_NEVER_SOFTWARE = (b"/proc/", b"/dev/", JOIN)
+_NEVER_SOFTWARE = (b"/proc/", b"/dev/", JOIN, r.SO_FAR)
 _PATH_BYTES = 256  # nearly every path is shorter
 _SELF = (
     (b"/proc/self/", b""),
@@ -325,12 +325,16 @@ class Worker:
     # What was called ------------------------------------------------------------------------------------------
 
     def answer_join(self, notification: int, thread: int, token: bytes) -> None:
-        """Give a run inside the run a descriptor of the spool, with everything so far in it."""
+        """Let a run inside the run join this one, and give it the records, as `answer_records` does."""
         process = next(p for p, threads in self.processes.items() if thread in threads)
         now = self.now()
         self.known.clear()  # its record is whole by itself
         self.preserver.since_ns = now  # what the inner run destroys may have been made by the outer one
         self.spool.append(r.JOINED, now, thread, token, process)
+        self.answer_records(notification)
+
+    def answer_records(self, notification: int) -> None:
+        """Give a process of the run a descriptor of the spool, with everything so far in it."""
         self.spool.flush()
         descriptor = os.open(f"/proc/self/fd/{self.spool.descriptor}", os.O_RDONLY | os.O_CLOEXEC)
         try:
@@ -495,6 +499,9 @@ class Worker:
                 return None
             if text.startswith(JOIN):
                 self.answer_join(notification, thread, text[len(JOIN) :])
+                return -1
+            if text == r.SO_FAR:
+                self.answer_records(notification)
                 return -1
         elif not text:
             return None

@@ -33,6 +33,8 @@ EXECUTE, OPEN, TRUNCATE, DELETE, NODE, SYMLINK, MOVE, LINK = "x", "o", "t", "d",
 PRESERVED, CONNECT, VIEW, BLIND, TAKEOVER, EXIT, USAGE, LAST = "p", "c", "N", "B", "T", "E", "U", "Z"
 GUARD, REMOVE_FOLDER = "G", "r"
 
+SO_FAR = b"/.retrodict-so-far"  # opening this is how a process of the run reads the records up to now
+
 CREATES, TRUNCATES, EXCLUSIVE, APPENDS = os.O_CREAT, os.O_TRUNC, os.O_EXCL, os.O_APPEND
 ACCESS_MODE = os.O_ACCMODE  # 0 read, 1 write, 2 both
 UNKNOWN = 0

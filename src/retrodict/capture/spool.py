@@ -95,6 +95,17 @@ class Spool:
             os.write(self.poke, b".")
 
 
+def whole_bytes(data: bytes) -> int:
+    """Return how many bytes the whole records in `data` take."""
+    at = 0
+    while at + _LENGTH.size <= len(data):
+        end = at + _LENGTH.size + _LENGTH.unpack_from(data, at)[0]
+        if end > len(data):
+            break
+        at = end
+    return at
+
+
 def parse(data: bytes) -> Iterable[Record]:
     """Yield the whole records in `data`; what was cut off at the end is left."""
     at = 0

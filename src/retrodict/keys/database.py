@@ -86,6 +86,14 @@ class RingFile:
                 return []
             return db.execute(query, values).fetchall()
 
+    def version(self) -> tuple[int, int]:
+        """Return what changes whenever the file does, whoever changes it, as long as this is open."""
+        with self._lock, self._translated():
+            db = self._connect()
+            if db is None:
+                return 0, 0
+            return int(str(db.execute("PRAGMA data_version").fetchall()[0][0])), db.total_changes()
+
     def odd_schema(self) -> list[str]:
         """Return the names of tables and the like that are not as this format makes them."""
         with self._lock, self._translated():

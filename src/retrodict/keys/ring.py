@@ -502,6 +502,10 @@ class KeyRing:
                 db.executemany("DELETE FROM files WHERE tag = ?", tags)
                 db.executemany("DELETE FROM forgotten_files WHERE tag = ?", tags)
 
+    def version(self) -> tuple[int, int]:
+        """Return what changes whenever a key or a file is made known or unknown, by any process; cheap to ask."""
+        return self._file.version()
+
     def file_sizes(self) -> frozenset[int]:
         """Return the sizes, in bytes, of the files that are known: others need not be hashed to know them."""
         tables = ("files", "forgotten_files")

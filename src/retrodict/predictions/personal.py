@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from retrodict.kernel.errors import UnavailableError
 from retrodict.kernel.lazy import dataclass
-from retrodict.kernel.types import Digest
+from retrodict.kernel.types import Digest, is_event_id
 from retrodict.keys import KeyRing, Subject
 from retrodict.objects import ObjectStore, digest_of
 from retrodict.predictions import payload, sealing
@@ -199,7 +199,8 @@ def unopened(workspace: Workspace, segment: Segment) -> UnavailableError:
     entry = erased_by(workspace, segment)
     if entry is not None:
         return ErasedError(entry)
-    return SealedValuesError("sealed: the key of the person whom it is about is not held here")
+    whose = "what its run derived" if all(map(is_event_id, segment.subjects)) else "the person whom it is about"
+    return SealedValuesError(f"sealed: the key of {whose} is not held here")
 
 
 def erased_by(workspace: Workspace, segment: Segment) -> int | None:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from retrodict.kernel.errors import FormatError
 from retrodict.kernel.lazy import dataclass
-from retrodict.kernel.types import Digest, EntryNumber, Event, EventId
+from retrodict.kernel.types import Digest, EntryNumber, Event, EventId, is_event_id
 
 if TYPE_CHECKING:
     import apsw
@@ -60,7 +60,8 @@ class Segment:
     """What is sealed as one: the rows of one person, or of several where the value could not be cut.
 
     Attributes:
-        subjects: Their pseudonyms; `keys` the ids of their keys, in the same order: all of them open it.
+        subjects: Their pseudonyms; `keys` the ids of their keys, in the same order: all of them open it. Of what was
+            made by a run that had read personal values: its `run.started` (without a run, the look).
         sealed: The object, named by its ciphertext.
         rows: Which rows of the call: first row and count of each range.
     """
@@ -706,7 +707,8 @@ def subjects(db: apsw.Connection, entry: int) -> tuple[str, ...]:
 
 def people(db: apsw.Connection) -> set[str]:
     """Return the pseudonyms of everybody whom a call is about."""
-    return {str(row[0]) for row in db.execute("SELECT DISTINCT subject FROM predictions_subjects")}
+    found = {str(row[0]) for row in db.execute("SELECT DISTINCT subject FROM predictions_subjects")}
+    return {subject for subject in found if not is_event_id(subject)}
 
 
 def entries_about(db: apsw.Connection, subject: str) -> list[int]:

@@ -17,6 +17,7 @@ from rich.segment import Segment
 from rich.table import Table
 from rich.text import Text
 
+from retrodict.kernel.types import is_event_id
 from retrodict.kernel.words import count
 from retrodict.predictions import media
 from retrodict.render.printable import printable
@@ -603,7 +604,7 @@ def predictions(record: Predictions) -> RenderableType:
                 moment(row.date),
                 f"{row.model}@{row.version}",
                 row.caller,
-                *([row.subject] if people else []),
+                *([_about_whom(row.subject)] if people else []),
                 _output(row),
                 _values(row.inputs),
             )
@@ -614,6 +615,11 @@ def predictions(record: Predictions) -> RenderableType:
     if not record.is_cut:
         return drawn
     return Group(drawn, Text(f"There are more than these {len(record.rows)}; -n shows more.", style="dim"))
+
+
+def _about_whom(subject: str | None) -> str | None:
+    """Return pseudonyms; of what was sealed because its run had read personal values, that."""
+    return None if subject is None else ", ".join("derived" if is_event_id(s) else s for s in subject.split())
 
 
 def strangers(record: Predictions) -> str:
@@ -713,10 +719,11 @@ def _reach(record: Reach) -> list[RenderableType]:
         lines.append(f"captured from   {source}: delete it there, too, or it comes in again when it changes")
     if record.files:
         lines.append(f"files of them   {_numbers(record.files)}: sealed, and erased as a whole")
-    if record.datasets or record.runs or record.made or record.trained:
+    if record.datasets or record.runs or record.asked or record.made or record.trained:
         learned = ": what they learned stays in them" if record.trained else ""
         lines += [
             f"read by runs    {_numbers(record.runs)}",
+            f"asked there     {_numbers(record.asked)}",
             f"made of them    {', '.join([count(record.derived, 'file'), *record.made])}",
             f"models trained  {', '.join(record.trained) or 'none'}{learned}",
             f"their answers   {record.answers or 'none'}",
@@ -729,7 +736,7 @@ def _reach(record: Reach) -> list[RenderableType]:
     if record.derived_keys:
         derived = count(record.derived_keys, "key")
         parts.append(Text(f"What was made of them and printed goes, too, whoever else it is about: {derived}."))
-    elif record.derived:
+    elif record.derived or record.asked:
         parts.append(Text("Values may stand in what was made of them, too: --derived destroys what of that is sealed."))
     if record.datasets:
         held_rows = [(held.reference, held.rows, _fate(held.rows, held.shared_rows)) for held in record.datasets]
@@ -785,6 +792,7 @@ def _files_reach(record: FilesReach) -> list[RenderableType]:
         f"{', '.join(record.references)}: {count(record.files, 'file')}, {count(record.keys, 'key')}",
         f"versions        {', '.join(record.versions) or 'none'}",
         f"read by runs    {_numbers(record.runs)}",
+        f"asked by them   {_numbers(record.asked)}",
         f"printed texts   {record.printed or 'none'}",
         f"models          {', '.join(record.models) or 'none'}{learned}",
         f"predictions     {record.predictions or 'none'}",
@@ -794,8 +802,8 @@ def _files_reach(record: FilesReach) -> list[RenderableType]:
     if record.derived:
         made = [(item.path or "(sealed name)", item.entry, item.state) for item in record.derived]
         parts.append(table(["made of it", "by run", "state"], made, wrap=["made of it"]))
-        if any(item.state == "sealed" for item in record.derived):
-            parts.append(Text("What is sealed stays readable here; --derived destroys it, too."))
+    if not record.is_derived_too and (record.asked or any(item.state == "sealed" for item in record.derived)):
+        parts.append(Text("What is sealed stays readable here; --derived destroys it, too."))
     return parts
 
 

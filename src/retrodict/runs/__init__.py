@@ -2,6 +2,7 @@
 
 from retrodict.runs.records import (
     PROJECTION,
+    RUNNING,
     Run,
     command_line,
     declared_body,
@@ -9,12 +10,14 @@ from retrodict.runs.records import (
     finished_body,
     read_body,
     reads,
+    running_at,
     runs,
     started_body,
 )
 
 __all__ = [
     "PROJECTION",
+    "RUNNING",
     "Run",
     "command_line",
     "declared_body",
@@ -22,6 +25,7 @@ __all__ = [
     "finished_body",
     "read_body",
     "reads",
+    "running_at",
     "runs",
     "started_body",
 ]

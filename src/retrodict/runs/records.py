@@ -6,7 +6,8 @@ import base64
 import json
 import shlex
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
 
 from retrodict.kernel.lazy import dataclass
 from retrodict.kernel.types import Digest, EntryNumber, EventId
@@ -14,6 +15,9 @@ from retrodict.ledger import Sequenced
 
 if TYPE_CHECKING:
     import apsw
+
+
+RUNNING: Final = "run-"  # how the folders begin that runs have while they go on
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -282,6 +286,11 @@ def reads(db: apsw.Connection, run: EventId) -> list[int]:
     """Return the entries that say what a run has read, or looked at, by itself; by its `run.started`."""
     query = "SELECT entry FROM runs_reads WHERE run = ? ORDER BY entry"
     return [int(str(row[0])) for row in db.execute(query, (run,)).fetchall()]
+
+
+def running_at(folder: Path, started: EventId) -> Path:
+    """Return the folder that a run has in `.retrodict` while it goes on."""
+    return folder / f"{RUNNING}{started}"
 
 
 def command_line(argv: Sequence[str]) -> str:

@@ -15,6 +15,7 @@ from contextvars import ContextVar
 from dataclasses import replace
 from typing import Any
 
+from retrodict import exposure
 from retrodict.kernel import clock as clocks
 from retrodict.kernel import entry
 from retrodict.kernel.errors import ReadOnlyStoreError
@@ -226,6 +227,8 @@ class Service:
             caller=outer.caller if outer else None,
             owners=calls.everybody(outer) if outer is not None and outer.service is self else None,
         )
+        if call.owners is None:
+            call.owners = exposure.owners(self.workspace)
         inputs = self._payload(call, payload.encode(asked.value), payload.rows(asked.value))
         request = self._kept(call, asked.content)
         received, started = clock.now_ns(), time.perf_counter_ns()
@@ -272,7 +275,10 @@ class Service:
             kind="prediction.fetched",
             at=clocks.rfc3339(clock.now_ns()),
             agent=self._agent,
-            uses=tuple(Edge(ref=Ref(str(digest)), role=role, evidence="observed") for digest, role in kept),
+            uses=(
+                *(Edge(ref=Ref(str(digest)), role=role, evidence="observed") for digest, role in kept),
+                *exposure.edges(call.owners),
+            ),
             makes=(),
             body=body,
         )
@@ -338,6 +344,8 @@ class Service:
             call.is_open = False
         if call.owners is None and call.touched:  # a part of the answer was about somebody, so all of it is
             call.owners = Owners(rows=tuple(call.touched.values()), is_aligned=False)
+        if call.owners is None:  # asked now: the model may have read something, too
+            call.owners = exposure.owners(self.workspace)
         if call.owners is not None:  # a question may be named after whom it is about
             asker, parts = replace(asker, request_id=None), tuple(replace(part, request_id=None) for part in parts)
         inputs = self._payload(call, given, rows)
@@ -367,9 +375,9 @@ class Service:
             request_id=asker.request_id,
             parts=parts,
         )
-        uses: list[Edge | EdgeList] = [shared.edges]
+        uses: list[Edge | EdgeList] = [shared.edges, *exposure.edges(call.owners)]
         asked = [Edge(ref=Ref(child), role="prediction", evidence="observed") for child in call.children]
-        if len(asked) < MAX_EDGES:
+        if len(uses) + len(asked) <= MAX_EDGES:
             uses += asked
         else:
             listing = entry.encode_edge_list(asked)

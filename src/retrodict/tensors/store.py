@@ -7,7 +7,7 @@ change keep their name.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 from threading import RLock
 from typing import Protocol
 
@@ -90,8 +90,10 @@ class Files:
 class Changes:
     """Keys that differ from a version's files: what they hold now, or None where they are gone."""
 
-    def __init__(self, objects: Objects, files: Files) -> None:
+    def __init__(self, objects: Objects, files: Files, check: Callable[[], None] | None = None) -> None:
+        """Begin with none; `check` raises where nothing may be stored, and is asked each time."""
         self.files = files
+        self._check = check
         self.changed: dict[str, TreeEntry | None] = {}
         self._objects = objects
         self._pending: dict[Digest, bytes] = {}
@@ -129,6 +131,8 @@ class Changes:
 
     def flush(self) -> None:
         """Store what is new; durable when this returns."""
+        if self._check is not None:
+            self._check()
         with self._lock:
             self._objects.put_many(self._pending.values())
             self._pending, self._weight = {}, 0
