@@ -21,6 +21,7 @@ from hypothesis import strategies as st
 
 from retrodict.kernel.clock import SystemClock
 from retrodict.kernel.errors import FormatError, MissingObjectError, UsageError
+from retrodict.kernel.protocols import Clock
 from retrodict.kernel.types import Digest
 from retrodict.objects import ObjectStore, TreeEntry, digest_of, tree
 from retrodict.objects.errors import ChangedFileError, CheckoutConflictError, UnreadableFileError
@@ -193,7 +194,8 @@ def test_looking_one_entry_up_and_comparing_two_folders_are_as_with_the_whole_li
         assert list(tree.differences(root, beside, load)) == only
         assert tree.differences(root, root, load) == ({}, {})
         for name in {*a, *b}:
-            assert tree.find(root, name, load) == a.get(name)
+            assert list(tree.find(root, [name], load)) == ([a[name]] if name in a else [])
+        assert {entry.name: entry for entry in tree.find(root, {*b}, load)} == {n: e for n, e in a.items() if n in b}
     assert root in read or root == beside
 
 
@@ -203,7 +205,7 @@ def test_of_a_large_folder_only_what_differs_is_read() -> None:
     root, _ = tree.build(listing, keep)
     other, _ = tree.build(listing[1:], keep)
     assert tree.differences(root, other, load) == ({b"0": listing[0]}, {})
-    assert tree.find(root, b"0", load) == listing[0]
+    assert list(tree.find(root, [b"0"], load)) == [listing[0]]
     assert len(read) < 12 < len(kept)
 
 
@@ -472,18 +474,26 @@ _STOOD = {what: ("file", what) for what in (b"", b"one", b"two")} | {
 }
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(states=st.lists(_STATES, min_size=2, max_size=4), looks=st.booleans())
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    states=st.lists(_STATES, min_size=2, max_size=4),
+    edited=_STATES,
+    looks=st.booleans(),
+    clock=st.sampled_from([SystemClock(), LaterClock()]),  # by the first everything was changed just now
+    leaf=st.sampled_from([2, tree.LEAF]),
+)
 def test_a_version_beside_the_one_before_is_the_same_as_one_taken_anew(
-    tmp_path: Path, states: list[dict[bytes, bytes]], looks: bool
+    tmp_path: Path, states: list[dict[bytes, bytes]], edited: dict[bytes, bytes], looks: bool, clock: Clock, leaf: int
 ) -> None:
     top = tmp_path / os.urandom(6).hex()
     home = top / "home"
     home.mkdir(parents=True)
     with (
-        ObjectStore.create(top / "store", LaterClock(), cache_key=CACHE_KEY) as store,
-        ObjectStore.create(top / "anew", LaterClock()) as anew,
+        pytest.MonkeyPatch.context() as patch,
+        ObjectStore.create(top / "store", clock, cache_key=CACHE_KEY) as store,
+        ObjectStore.create(top / "anew", clock) as anew,
     ):
+        patch.setattr(tree, "LEAF", leaf)
         versions = []
         for state in states:
             bring_to(home, state)
@@ -495,12 +505,13 @@ def test_a_version_beside_the_one_before_is_the_same_as_one_taken_anew(
             assert store.hash_folder(home) == added.digest
             versions.append((added.digest, picture(home)))
         for digest, seen in versions:
-            for name in set(picture(home)) - set(seen):
-                path = home / os.fsdecode(name)
-                shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
-            store.checkout(digest, home)
-            assert picture(home) == seen
-            store.hash_folder(home)
+            stood, told = picture(home), list[bytes]()
+            store.checkout(digest, home, others=told.append)
+            assert sorted(told) == sorted(stood.keys() - seen.keys())
+            assert picture(home) == stood | seen
+            bring_to(home, edited)
+            if looks:
+                store.hash_folder(home)
     shutil.rmtree(top)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import groupby
 from pathlib import Path
 
 from retrodict import datasets, pins
@@ -112,9 +113,10 @@ def checkout(
     left_out: dict[str, Forgetting] = {}
     stay: tuple[str, ...] = ()
     if key is None:
-        size = workspace.objects.checkout(content, destination, allow=allow, progress=progress)
-        if found.kind == "tree" and found.home is not None and destination == workspace.root / found.home:
-            stay = tuple(_staying(workspace, found, destination))
+        others: list[bytes] = []
+        size = workspace.objects.checkout(content, destination, allow=allow, others=others.append, progress=progress)
+        if others and found.home is not None and destination == workspace.root / found.home:
+            stay = tuple(sorted(_staying(workspace, found, others)))
     else:
         from retrodict.actions import looks  # 10 ms, and seldom needed
 
@@ -141,27 +143,29 @@ def checkout(
     )
 
 
-def _staying(workspace: Workspace, found: Content, destination: Path) -> Iterator[str]:
-    """Yield what the current version of a folder has, the one that was written has not, and lies there still."""
-    objects = workspace.objects
+def _staying(workspace: Workspace, found: Content, others: Iterable[bytes]) -> Iterator[str]:
+    """Yield which of `others`, what lies in a folder and the version that was written has not, the current one has."""
     for version in datasets.versions(workspace.views.database()):
         if not version.is_current or version.path != found.home or version.type != "tree" or version.key is not None:
             continue
-        pending = [(b"", version.content, found.digest)] if objects.has(version.content) else []
-        while pending:
-            prefix, current, written = pending.pop()
-            if current == written:
-                continue
-            try:
-                theirs, ours = objects.tree_differences(current, written)
-            except (AlteredObjectError, MissingObjectError):
-                return  # what was asked for is written; `verify` names what is wrong with the other version
-            for name, entry in sorted(theirs.items()):
-                other, path = ours.get(name), prefix + name
-                if other is None and os.path.lexists(destination / os.fsdecode(path)):
-                    yield display(path) + ("/" if entry.kind == "tree" else "")
-                elif other is not None and entry.kind == other.kind == "tree":
-                    pending.append((path + b"/", entry.digest, other.digest))
+        try:
+            for folder, paths in groupby(others, os.path.dirname):
+                content = _folder(workspace, version.content, folder)
+                names = {os.path.basename(path) for path in paths}
+                for entry in workspace.objects.tree_entries(content, names) if content is not None else ():
+                    yield display(os.path.join(folder, entry.name)) + ("/" if entry.kind == "tree" else "")
+        except (AlteredObjectError, MissingObjectError):
+            return  # what was asked for is written; `verify` names what is wrong with the other version
+
+
+def _folder(workspace: Workspace, content: Digest, path: bytes) -> Digest | None:
+    """Return the tree of a folder inside of a version, or None where it has none there."""
+    for part in path.split(b"/") if path else ():
+        entry = workspace.objects.tree_entry(content, part)
+        if entry is None or entry.kind != "tree":
+            return None
+        content = entry.digest
+    return content
 
 
 def _not_behind_links(destination: Path, members: Iterable[Member]) -> Iterator[Path]:

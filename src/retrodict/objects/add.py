@@ -648,16 +648,16 @@ class Adder:
                     bases[name] = (item.base,)
             leaf, at = item.leaf, item.at
             leaf.contents[at] = name
-            kind, length, inode, size, mtime, ctime = RECORD.unpack_from(leaf.records[at])
+            short, record = leaf.names[at], leaf.records[at]
             if stat is None:
+                _, _, inode, _, mtime, ctime = RECORD.unpack_from(record)
                 size = len(data or b"")
             else:
                 size, mtime, ctime = stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns
                 inode = stat.st_ino if stat.st_dev == leaf.folder.stat.st_dev else 0
-            is_private = self._is_private is not None and self._is_private(item.path)
-            leaf.records[at] = (
-                RECORD.pack(kind, length, 0 if is_private else inode, size, mtime, ctime) + leaf.names[at]
-            )
+            if self._is_private is not None and self._is_private(item.path):
+                inode = 0
+            leaf.records[at] = RECORD.pack(record[:1], len(short), inode, size, mtime, ctime) + short
         if self._writer is not None:
             self._writer.keep_named(Kind.BLOB, small, bases)
         for item in batch:

@@ -30,7 +30,7 @@ from retrodict.kernel.types import Digest
 from retrodict.objects import tree
 from retrodict.objects.add import Listed, display, known_in_folder
 from retrodict.objects.errors import CheckoutConflictError, StoreWriteError
-from retrodict.objects.foldercache import RECORD, FolderCache, Row, parse
+from retrodict.objects.foldercache import RECORD, FolderCache, Row, lay_beside, parse
 from retrodict.objects.index import Found
 from retrodict.objects.names import Kind, as_digest, name_of
 from retrodict.objects.reader import Reader
@@ -72,15 +72,24 @@ class Checkout:
         self._files = files
         self._folders = folders
         self._progress = progress
+        self._others: Callable[[bytes], None] | None = None
         self._written = 0
         self._done = 0
         self._total: int | None = None
 
-    def write(self, name: bytes, destination: Path, allow: Callable[[Replaced], None] | None) -> int:
+    def write(
+        self,
+        name: bytes,
+        destination: Path,
+        allow: Callable[[Replaced], None] | None,
+        others: Callable[[bytes], None] | None,
+    ) -> int:
         """Write the file or folder `name` to `destination`; return the bytes written (0: all was there already).
 
-        `allow` is told, before anything is written, which files will be replaced, and may raise.
+        `allow` is told, before anything is written, which files will be replaced, and may raise; `others` of each path
+        in the folder that is there and not in the tree.
         """
+        self._others = others
         try:
             if self._reader.is_tree(name):
                 self._tree(name, destination, allow)
@@ -265,38 +274,51 @@ class Checkout:
         stat = os.stat(where, follow_symlinks=bool(not planned.path))
         present = Listed(where, stat)
         with os.scandir(where) as found:
-            for entry, seen in present.take(found):
-                if st.S_ISDIR(seen.st_mode):
+            for entry, its in present.take(found):
+                if st.S_ISDIR(its.st_mode):
                     present.take_folder(entry.name)
                 else:
                     present.take_special(entry.name)
         below: list[tuple[bytes, bytes]] = []
+        parts, seen = [], 0
         for part, payload in tree.leaves(planned.tree, self._reader.node):
-            here = present.within(part)
+            here = sorted(present.within(part))
+            parts.append(part)
+            seen += len(here)
+            records = dict(here)
             row = self._folders.row(stat.st_dev, stat.st_ino, part)
             is_same = row is not None and row.node == name_of(Kind.TREE, payload)
-            is_known = row is not None and row.entries == b"".join([record for _, record in sorted(here)])
-            if is_same and is_known and row is not None:
-                self._total = (self._total or 0) + row.files
-                self._tell(row.files)
-                continue
+            node = payload if is_same else None if row is None else self._held_node(row.node)
             known: dict[bytes, tuple[bytes, bytes]] = {}
-            if is_known and row is not None and (node := self._held_node(row.node)) is not None:
-                # What is there is that node: only in what it differs from the wanted one is there anything to do.
-                wanted, gone = tree.changes(node, payload)
-                records = dict(here)
-                known = {name: (records[name], content) for name, content in gone.items() if name in records}
-                same = row.files - len(gone)
+            if row is not None and node is not None:
+                # What is there is that node, but for `unsure`: else there is only to do what the wanted one differs in.
+                unsure = _unlike(row, here)
+                wanted, gone = ([], {}) if is_same else tree.changes(node, payload)
+                wanted += tree.pick(payload, unsure - {entry[3] for entry in wanted})
+                known = {name: (records[name], gone[name]) for name in gone.keys() & records.keys() - unsure}
+                same = tree.leaf_count(payload) - len(wanted)
                 self._total = (self._total or 0) + same
                 self._tell(same)
+                others = unsure | gone.keys()
+            else:
+                for old in [row] if row is not None else self._rows_near(stat, part):
+                    for i, (name, record) in enumerate(parse(old.entries)):
+                        known[name] = record, old.contents[32 * i : 32 * i + 32]
+                wanted, others = tree.rows(payload), set(records)
+            if wanted:
                 self._compare(planned, wanted, records, known, where, below)
-                continue
-            for old in [row] if row is not None else self._rows_near(stat, part):
-                for i, (name, record) in enumerate(parse(old.entries)):
-                    known[name] = record, old.contents[32 * i : 32 * i + 32]
-            self._compare(planned, tree.rows(payload), dict(here), known, where, below)
+            self._tell_others(planned, others & records.keys() - {entry[3] for entry in wanted})
+        if seen < len(present.found) + sum(present.counts):  # in a part of which the wanted one has nothing
+            listed = tuple(parts)
+            beside = {name for name, _ in present.within(b"") if not tree.digits(name).startswith(listed)}
+            self._tell_others(planned, beside)
         self._reader.require({content for _, _, content, _ in planned.entries})
         return below
+
+    def _tell_others(self, planned: _Planned, names: set[bytes]) -> None:
+        if self._others is not None:
+            for name in sorted(names):
+                self._others(b"/".join((*planned.path, name)))
 
     def _held_node(self, name: bytes) -> bytes | None:
         try:
@@ -411,6 +433,17 @@ class Checkout:
             pass  # copying may work; if not, it tells
         os.ftruncate(fd, 0)
         return False
+
+
+def _unlike(row: Row, here: list[tuple[bytes, bytes]]) -> set[bytes]:
+    """Return the names of what is there that are not as a row says, or of what it says and is not there."""
+    runs, before = lay_beside(row, here)
+    unlike, end = set(before), 0
+    for run in runs:
+        unlike.update(name for name, _ in here[end : run.start])
+        end = run.end
+    unlike.update(name for name, _ in here[end:])
+    return unlike
 
 
 def _check_names(standing: set[str], where: bytes, written: list[bytes]) -> None:

@@ -324,7 +324,7 @@ class Index:
         return [row[0] for row in cast("list[tuple[bytes]]", rows)]
 
     def add(
-        self, key: bytes, size_bytes: int, places: Sequence[Place], recipes: Iterable[Recipe], *, anew: bool = True
+        self, key: bytes, size_bytes: int, places: Sequence[PlaceRow], recipes: Iterable[Recipe], *, anew: bool = True
     ) -> None:
         """Insert the rows of a pack or raw file; inside `writing`. What is there already stays.
 
@@ -337,14 +337,14 @@ class Index:
         """
         db = self._db
         if anew and db.execute("SELECT 1 FROM doomed LIMIT 1").fetchone():
-            self.spare([place.name for place in places])
+            self.spare([place[0] for place in places])
         db.execute("INSERT OR IGNORE INTO packs (name, size) VALUES (?, ?)", (key, size_bytes))
         [(pack,)] = db.execute("SELECT id FROM packs WHERE name=?", (key,)).fetchall()
         for batch in in_batches(sorted(places, key=_NAME)):  # many rows in a statement take a third less time
             marks = ",".join([f"(?,{pack:d},?,?,?,?,?)"] * len(batch))
             values: list[Value] = []
-            for p in batch:
-                values += (p.name, p.offset, p.kind, p.codec, p.stored, p.size)
+            for name, _, offset, kind, codec, stored, size in batch:
+                values += (name, offset, kind, codec, stored, size)
             db.execute(f"INSERT OR IGNORE INTO objects VALUES {marks}", values)  # noqa: S608
         for recipe in recipes:
             self._add_recipe(recipe)

@@ -231,10 +231,10 @@ class Reader:
         self._check_tree(name)
         return tree.listing(name, self.node)
 
-    def entry(self, name: bytes, inside: bytes) -> TreeEntry | None:
-        """Return what one folder has under a name; None: nothing. Raises as `entries`."""
+    def find(self, name: bytes, inside: Collection[bytes]) -> Iterator[TreeEntry]:
+        """Yield what one folder has under some names. Raises as `entries`."""
         self._check_tree(name)
-        return tree.find(name, inside, self.node)
+        yield from tree.find(name, inside, self.node)
 
     def differences(self, one: bytes, other: bytes) -> tuple[dict[bytes, TreeEntry], dict[bytes, TreeEntry]]:
         """Return by name the entries of two folders that are not the same. Raises as `entries`."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Literal
@@ -378,7 +378,11 @@ class ObjectStore:
 
     def tree_entry(self, digest: Digest, name: bytes) -> TreeEntry | None:
         """Return what one folder has under a name; None: nothing. Raises as `list_tree`."""
-        return self._reader.entry(as_name(digest), name)
+        return next(self.tree_entries(digest, (name,)), None)
+
+    def tree_entries(self, digest: Digest, names: Collection[bytes]) -> Iterator[TreeEntry]:
+        """Yield what one folder has under some names. Raises as `list_tree`."""
+        return self._reader.find(as_name(digest), names)
 
     def tree_differences(self, one: Digest, other: Digest) -> tuple[dict[bytes, TreeEntry], dict[bytes, TreeEntry]]:
         """Return by name the entries of two folders that are not the same, at the cost of these. As `list_tree`."""
@@ -400,6 +404,7 @@ class ObjectStore:
         destination: Path,
         *,
         allow: Callable[[Replaced], None] | None = None,
+        others: Callable[[bytes], None] | None = None,
         progress: Progress | None = None,
     ) -> int:
         """Write a file or folder to `destination`; return how many bytes were written, or shared with the store.
@@ -412,6 +417,7 @@ class ObjectStore:
             destination: Where it is to stand.
             allow: Told once, before anything is written, of each file that will be replaced: its path, and the name of
                 its bytes where that is known. It raises to have nothing done.
+            others: Told of each path in the destination, from there, that the tree does not know; a folder alone.
             progress: Told of files.
 
         Raises:
@@ -421,7 +427,7 @@ class ObjectStore:
             StoreWriteError: The disk is full or refuses.
         """
         checkout = Checkout(self._reader, self._cache, self._folders, progress)
-        return checkout.write(as_name(digest), destination, allow)
+        return checkout.write(as_name(digest), destination, allow, others)
 
     def hash_file(self, path: Path, *, remember: bool = True) -> Digest:
         """Return the name of a file's bytes, through the stat cache; stores nothing. Raises as `put_file` does.

@@ -8,7 +8,7 @@ above it.
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal, TypeAlias
 
@@ -265,6 +265,29 @@ def changes(old: bytes, new: bytes) -> tuple[list[Row], dict[bytes, bytes]]:
     return found, gone
 
 
+def leaf_count(payload: bytes) -> int:
+    """Return how many entries a leaf claims to have."""
+    return _leaf_head(payload)[0]
+
+
+def pick(payload: bytes, names: Collection[bytes]) -> list[Row]:
+    """Return those entries of a leaf that has been checked whose names are in `names`."""
+    found: list[Row] = []
+    if not names:
+        return found
+    length_at, fixed, end = _NAME_LENGTH.unpack_from, _ENTRY.size, len(payload)
+    offset = _HEAD.size
+    while offset < end:
+        start = offset + fixed
+        after = start + length_at(payload, offset)[0]
+        name = payload[start:after]
+        if name in names:
+            code, _, below, content = _ENTRY.unpack_from(payload, offset)
+            found.append((code, below, content, name))
+        offset = after
+    return found
+
+
 def _pass_same(old: bytes, at: int, new: bytes, offset: int) -> tuple[int, int, int, int]:
     """Return where the two differ behind `at` and `offset`, how many entries do not, and where the last begins."""
     fixed, length_at, is_next, end = _ENTRY.size, _NAME_LENGTH.unpack_from, new.startswith, len(old)
@@ -365,21 +388,23 @@ def listing(root: bytes, load: Callable[[bytes], bytes]) -> list[TreeEntry]:
     return sorted(_below(node, 0, b"", load), key=lambda entry: entry.name)
 
 
-def find(root: bytes, name: bytes, load: Callable[[bytes], bytes]) -> TreeEntry | None:
-    """Return one entry of a folder, or None where there is none; of a large folder only the nodes on the way are read.
+def find(root: bytes, names: Collection[bytes], load: Callable[[bytes], bytes]) -> Iterator[TreeEntry]:
+    """Yield those entries of a folder whose names are in `names`; of a large one only the nodes on the way are read.
 
     Raises:
         FormatError: A node contradicts the one above it.
     """
-    node, depth = decode(load(root)), 0
-    while node.slots:
-        slot = next((slot for slot in node.slots if slot[0] == nibble(name, depth)), None)
-        if slot is None:
-            return None
-        node, depth = decode(load(slot[3])), depth + 1
-        if (node.count, node.size) != slot[1:3]:
+    pending: list[tuple[bytes, int, frozenset[bytes], tuple[int, int] | None]] = [(root, 0, frozenset(names), None)]
+    while pending:
+        name, depth, wanted, claim = pending.pop()
+        node = decode(load(name))
+        if claim is not None and (node.count, node.size) != claim:
             raise FormatError("a tree node does not have the entries that its branch claims")
-    return next((entry for entry in node.entries if entry.name == name), None)
+        yield from (entry for entry in node.entries if entry.name in wanted)
+        for slot, count, size, child in node.slots:
+            below = frozenset(name for name in wanted if nibble(name, depth) == slot)
+            if below:
+                pending.append((child, depth + 1, below, (count, size)))
 
 
 def differences(

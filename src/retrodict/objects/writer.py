@@ -103,7 +103,9 @@ class Writer:
         """
         chunk = kind == Kind.CHUNK
         fresh = self._fresh
-        wanted = [pair for pair in objects if (pair[0], False) not in fresh and (pair[0], chunk) not in fresh]
+        wanted = [
+            pair for pair in objects if (pair[0], False) not in fresh and not (chunk and (pair[0], True) in fresh)
+        ]
         held = self._index.held([name for name, _ in wanted], recipes=False, to_rely_on=True)
         # What is doomed goes; nothing may be made from it.
         sound = self._index.held({b for names in bases.values() for b in names}, recipes=False, to_rely_on=True)
