@@ -12,14 +12,13 @@ import contextlib
 import os
 import threading
 from collections.abc import Iterator, Sequence
-from dataclasses import field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from retrodict import datasets, runs
 from retrodict.kernel.clock import parse_rfc3339
 from retrodict.kernel.errors import RetrodictError, UsageError
-from retrodict.kernel.lazy import dataclass
 from retrodict.kernel.types import Edge, EventId, Ref, is_event_id
 from retrodict.keys import Subject
 from retrodict.predictions.personal import Owners

@@ -12,14 +12,13 @@ import json
 import os
 import stat
 from collections.abc import Mapping
-from dataclasses import field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Literal
 from urllib.parse import quote
 
 from retrodict.kernel.durable import write_file
 from retrodict.kernel.errors import UsageError
-from retrodict.kernel.lazy import dataclass
 from retrodict.kernel.types import Digest, is_digest
 
 FOLDER: Final = "retrodict.lock"

@@ -6,6 +6,7 @@ import os
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 from typing import Literal, TypeAlias
@@ -14,7 +15,6 @@ from retrodict import capture, datasets, provenance, runs
 from retrodict.actions.places import tools_stores, workspace_path
 from retrodict.datasets import DatasetVersion
 from retrodict.kernel.errors import UsageError
-from retrodict.kernel.lazy import dataclass
 from retrodict.kernel.types import Ref
 from retrodict.objects import ObjectStore
 from retrodict.streams import queries as streams

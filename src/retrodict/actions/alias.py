@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from retrodict.actions.names import model_version
 from retrodict.kernel.errors import UsageError
-from retrodict.kernel.lazy import dataclass
 from retrodict.kernel.types import Edge, EventId, Ref
 from retrodict.models import records as models
 from retrodict.workspace import Batch, Workspace

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 
@@ -15,7 +15,6 @@ from retrodict.actions.remotes import Transfer, is_first_key, signed_heads
 from retrodict.backups import Contents, DamagedBackupError, DamagedRemoteError, Depot, Head, side_by_side
 from retrodict.kernel import merkle
 from retrodict.kernel.errors import FormatError, IntegrityError, UsageError
-from retrodict.kernel.lazy import dataclass
 from retrodict.kernel.note import Checkpoint, SignatureError, decode_checkpoint, verify_note
 from retrodict.kernel.protocols import Clock, Progress
 from retrodict.kernel.types import EventId

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from itertools import chain
 from typing import Literal
 
@@ -13,7 +13,6 @@ from retrodict.buckets import PERIODS, Bucket, Change, Listing, Past, Period, St
 from retrodict.datasets import DatasetVersion
 from retrodict.kernel.clock import parse_rfc3339
 from retrodict.kernel.errors import UsageError
-from retrodict.kernel.lazy import dataclass
 from retrodict.kernel.protocols import Progress
 from retrodict.kernel.types import Digest, Edge, EventId, Ref
 from retrodict.workspace import Batch, Workspace

@@ -6,6 +6,7 @@ import json
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal
 
@@ -15,7 +16,6 @@ from retrodict.buckets import Bucket, Change, Listing, Pin, PinAlteredError, Sta
 from retrodict.datasets import DatasetVersion
 from retrodict.kernel import canonical
 from retrodict.kernel.errors import RetrodictError, UsageError
-from retrodict.kernel.lazy import dataclass
 from retrodict.kernel.protocols import Progress
 from retrodict.kernel.types import Digest, Edge, EventId, Ref
 from retrodict.kernel.words import count

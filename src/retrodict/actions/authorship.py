@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Literal
 
 from retrodict.kernel.clock import parse_rfc3339
 from retrodict.kernel.entry import SIGNATURE, authored_bytes
 from retrodict.kernel.errors import IntegrityError, MissingObjectError, RetrodictError, UnavailableError
-from retrodict.kernel.lazy import dataclass
 from retrodict.kernel.types import Digest, EntryNumber
 from retrodict.keys import AllowedSigner, SshPublicKey, principal, verify_ssh_signature
 from retrodict.ledger import Sequenced

@@ -6,6 +6,7 @@ import contextlib
 import fcntl
 import os
 from collections.abc import Iterator
+from dataclasses import dataclass
 from functools import partial
 
 from retrodict import backups
@@ -14,7 +15,6 @@ from retrodict.actions.sending import send_log
 from retrodict.backups import BackupAheadError, DamagedBackupError, Depot, Manifest, Part, Vault, hash_of
 from retrodict.kernel import clock as clocks
 from retrodict.kernel.errors import AlteredObjectError, UnavailableError
-from retrodict.kernel.lazy import dataclass
 from retrodict.kernel.note import decode_checkpoint
 from retrodict.kernel.protocols import Progress, Remote
 from retrodict.kernel.types import Finding

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from retrodict import backups
 from retrodict.actions.backing import BackupRecord, key_file_hash, refuse_workspace, sealed_keys
 from retrodict.backups import DamagedBackupError, Keys
 from retrodict.kernel import clock as clocks
 from retrodict.kernel.errors import UsageError
-from retrodict.kernel.lazy import dataclass
 from retrodict.kernel.protocols import Remote
 from retrodict.workspace import UnwritableStateError, Workspace, publish, refuse_writing
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from retrodict import backups as records
-from retrodict.kernel.lazy import dataclass
 from retrodict.workspace import Workspace, open_text
 
 

@@ -8,6 +8,7 @@ that was recorded, so nothing is lost and nothing comes twice.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -17,7 +18,6 @@ from retrodict.actions.table_alter import alter
 from retrodict.databases import Database, Description
 from retrodict.databases import feed as feeds
 from retrodict.kernel.errors import UsageError
-from retrodict.kernel.lazy import dataclass
 from retrodict.tables import captured, cells, creating, difference, folding, lines, queries
 from retrodict.tables.changes import Change, ChangeSet, How, Source
 from retrodict.tables.errors import values_unshown

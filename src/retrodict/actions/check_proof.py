@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Literal
 
 from retrodict.actions.public_keys import log_key, witness_keys
 from retrodict.kernel import entry
 from retrodict.kernel.clock import rfc3339
 from retrodict.kernel.errors import IntegrityError, UsageError
-from retrodict.kernel.lazy import dataclass
 from retrodict.kernel.merkle import leaf_hash
 from retrodict.kernel.note import Checkpoint, SignatureError, read_rotation, verify_note
 from retrodict.kernel.receipt import decode_receipt

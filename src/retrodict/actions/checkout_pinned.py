@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Collection, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -13,7 +14,6 @@ from retrodict.actions.personal_files import PersonalFiles
 from retrodict.actions.places import Ignored
 from retrodict.actions.ways import in_the_way, leads_out, wanted_places, would_be_lost
 from retrodict.kernel.errors import MissingObjectError, UsageError
-from retrodict.kernel.lazy import dataclass
 from retrodict.kernel.protocols import Progress
 from retrodict.kernel.types import Digest
 from retrodict.objects import display

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import shutil
+from dataclasses import dataclass
 from pathlib import Path
 
 from retrodict import datasets
@@ -13,7 +14,6 @@ from retrodict.actions.open import PROJECTIONS
 from retrodict.actions.remotes import NamedRemote, full_address, write_remotes
 from retrodict.backups import DamagedRemoteError, Depot
 from retrodict.kernel.errors import UsageError
-from retrodict.kernel.lazy import dataclass
 from retrodict.kernel.protocols import Clock, Progress
 from retrodict.models import records as models
 from retrodict.objects import open_remote

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Literal
 
 from retrodict import datasets
-from retrodict.kernel.lazy import dataclass
 from retrodict.kernel.types import EntryNumber, EventId
 from retrodict.models import records as models
 from retrodict.workspace import Workspace

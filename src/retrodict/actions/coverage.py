@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 
 from retrodict import predictions, provenance, runs
 from retrodict.actions import names
 from retrodict.kernel.errors import RetrodictError
-from retrodict.kernel.lazy import dataclass
 from retrodict.kernel.types import Digest, EventId, Evidence, Ref
 from retrodict.models import records as models
 from retrodict.models.records import ModelVersion

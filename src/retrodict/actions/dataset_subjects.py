@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -10,7 +11,6 @@ from retrodict import datasets
 from retrodict.actions.personal_files import PersonalFiles, SealedFile
 from retrodict.datasets import DatasetVersion, Declared, NoSubjectsError, subjects
 from retrodict.kernel.errors import RetrodictError, UsageError
-from retrodict.kernel.lazy import dataclass
 from retrodict.kernel.types import Digest, EventId
 from retrodict.models.subjects import identity_of
 from retrodict.workspace import Workspace, forgotten_by, sealed_objects, subject_indexes

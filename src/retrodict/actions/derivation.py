@@ -8,6 +8,7 @@ import os
 import shlex
 import tempfile
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 from retrodict import capture
@@ -15,7 +16,6 @@ from retrodict.actions.places import tools_stores
 from retrodict.capture import Access, Capture
 from retrodict.datasets import DatasetVersion, DerivationError, Ingredient, Recipe
 from retrodict.kernel.errors import RetrodictError
-from retrodict.kernel.lazy import dataclass
 from retrodict.kernel.types import Digest
 from retrodict.objects import display
 from retrodict.workspace import Workspace

@@ -7,7 +7,7 @@ import os
 import shutil
 import sys
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -18,7 +18,6 @@ from retrodict.actions.places import tools_stores, workspace_path
 from retrodict.capture import Capture, CodeFile
 from retrodict.datasets import DatasetVersion, DerivationError, Ingredient, Recipe
 from retrodict.kernel.errors import MissingExtraError, UsageError
-from retrodict.kernel.lazy import dataclass
 from retrodict.kernel.types import Digest, Edge, EventId, Ref
 from retrodict.objects import display
 from retrodict.tables import queries as tables

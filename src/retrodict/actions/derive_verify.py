@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, TypeAlias
 
@@ -14,7 +14,6 @@ from retrodict.actions import derivation, names
 from retrodict.actions.places import tools_stores
 from retrodict.datasets import DatasetVersion, DerivationError, Recipe
 from retrodict.kernel.errors import IntegrityError, UnavailableError, UsageError
-from retrodict.kernel.lazy import dataclass
 from retrodict.kernel.protocols import Progress
 from retrodict.kernel.types import Digest, Edge, Ref
 from retrodict.workspace import Batch, Workspace

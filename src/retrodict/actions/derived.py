@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Literal
 
 from retrodict import datasets
 from retrodict.actions import derivation
 from retrodict.kernel.errors import FormatError, UnavailableError
-from retrodict.kernel.lazy import dataclass
 from retrodict.workspace import Workspace
 
 

@@ -6,6 +6,7 @@ import functools
 import os
 import stat
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal
 
@@ -17,7 +18,6 @@ from retrodict.diffs import lines, tables, tensors
 from retrodict.diffs.tables import TableChange
 from retrodict.diffs.tensors import ArrayChange
 from retrodict.kernel.errors import UsageError
-from retrodict.kernel.lazy import dataclass
 from retrodict.kernel.types import Digest, EntryNumber, is_digest
 from retrodict.objects import digest_of, display
 from retrodict.workspace import Workspace, sealed_key

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from retrodict import predictions
 from retrodict.actions import looks, names
 from retrodict.actions.authorship import Authors, How
 from retrodict.actions.looks import Look
 from retrodict.kernel.errors import AmbiguousReferenceError, UsageError
-from retrodict.kernel.lazy import dataclass
 from retrodict.kernel.types import Edge, EventId, Ref
 from retrodict.workspace import Batch, Workspace, agent_name
 

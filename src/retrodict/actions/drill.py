@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -12,7 +13,6 @@ from retrodict.actions.backing import build, fetch_keys, last_backup
 from retrodict.backups import Manifest, Vault
 from retrodict.kernel.clock import NS, parse_rfc3339
 from retrodict.kernel.errors import IntegrityError
-from retrodict.kernel.lazy import dataclass
 from retrodict.kernel.protocols import Clock, Progress, Remote
 from retrodict.kernel.types import Finding
 from retrodict.keys import LogSigner

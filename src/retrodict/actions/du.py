@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+from dataclasses import dataclass
 
 from retrodict import datasets
 from retrodict.actions.needs import roots
 from retrodict.kernel.errors import RetrodictError
-from retrodict.kernel.lazy import dataclass
 from retrodict.kernel.protocols import Progress
 from retrodict.kernel.types import Digest
 from retrodict.models import records as models

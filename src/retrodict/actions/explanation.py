@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Literal
 
 from retrodict.actions.authorship import How
 from retrodict.diagnose.attribution import Attribution
 from retrodict.diagnose.versus import Contrast
-from retrodict.kernel.lazy import dataclass
 from retrodict.kernel.types import Digest, EventId, Evidence
 
 State = Literal["held", "missing", "altered", "erased", "sealed"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from retrodict import predictions
 from retrodict.actions import looks, people
@@ -16,7 +16,6 @@ from retrodict.actions.table_read import plain_value
 from retrodict.datasets import subjects as tables
 from retrodict.kernel import clock as clocks
 from retrodict.kernel.errors import RetrodictError
-from retrodict.kernel.lazy import dataclass
 from retrodict.kernel.types import Digest, EventId
 from retrodict.ledger import Sequenced
 from retrodict.models.subjects import identity_of

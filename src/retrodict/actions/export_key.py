@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
-from retrodict.kernel.lazy import dataclass
 from retrodict.workspace import UnwritableStateError, Workspace
 
 

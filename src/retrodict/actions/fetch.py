@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 
 from retrodict import provenance
 from retrodict.actions import attaching, located, names
@@ -10,7 +11,6 @@ from retrodict.actions.arriving import lacking_packs, some_contents, take_packs,
 from retrodict.actions.remotes import find_remote
 from retrodict.backups import Depot, side_by_side
 from retrodict.kernel.errors import RetrodictError, UsageError
-from retrodict.kernel.lazy import dataclass
 from retrodict.kernel.protocols import Progress
 from retrodict.kernel.types import Digest, Edge, EventId, Ref, is_digest
 from retrodict.ledger import Sequenced

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 from retrodict import datasets, origins
@@ -11,7 +12,6 @@ from retrodict.actions.personal_files import PersonalFileError, PersonalFiles
 from retrodict.actions.places import workspace_path
 from retrodict.actions.ways import in_the_way, would_be_lost
 from retrodict.kernel.errors import UsageError
-from retrodict.kernel.lazy import dataclass
 from retrodict.kernel.protocols import Progress
 from retrodict.kernel.types import Digest, Edge, Event, Ref
 from retrodict.objects import display

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 from retrodict.actions import people, replaying
@@ -10,7 +11,6 @@ from retrodict.actions.holding import Holder, Holders, confirm_destroyed, listed
 from retrodict.actions.personal_files import PersonalFiles
 from retrodict.actions.reached import Reached
 from retrodict.actions.stream_people import files_about, records_about
-from retrodict.kernel.lazy import dataclass
 from retrodict.kernel.protocols import Progress
 from retrodict.kernel.types import Digest, Edge, EventId, Ref
 from retrodict.objects import display

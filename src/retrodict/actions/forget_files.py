@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 from retrodict import datasets
 from retrodict.actions import names
@@ -13,7 +14,6 @@ from retrodict.actions.personal_files import PersonalFiles
 from retrodict.actions.reached import Derived, Reached
 from retrodict.datasets import DatasetVersion
 from retrodict.kernel.errors import UsageError
-from retrodict.kernel.lazy import dataclass
 from retrodict.kernel.types import Digest, Edge, EventId, Ref
 from retrodict.objects import display
 from retrodict.workspace import (

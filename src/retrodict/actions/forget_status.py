@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Literal
 
 from retrodict.actions import names
 from retrodict.actions.holding import Holder, Holders
 from retrodict.kernel.errors import UsageError
-from retrodict.kernel.lazy import dataclass
 from retrodict.kernel.types import EventId
 from retrodict.ledger import Sequenced
 from retrodict.workspace import Workspace, agent_name, forgettings, forgotten_keys

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -15,7 +15,6 @@ from retrodict.actions.needs import roots
 from retrodict.actions.references import References
 from retrodict.actions.remotes import full_address, read_remotes, unknown_remote
 from retrodict.kernel.errors import IntegrityError, UsageError
-from retrodict.kernel.lazy import dataclass
 from retrodict.kernel.protocols import Progress, Remote
 from retrodict.kernel.types import Digest, Finding, is_digest
 from retrodict.objects import BadFile, BundleRemote, Copies, Mender, open_remote

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from retrodict.actions.needs import roots
 from retrodict.kernel.clock import NS
-from retrodict.kernel.lazy import dataclass
 from retrodict.kernel.protocols import Progress
 from retrodict.objects import Weight
 from retrodict.workspace import Batch, Workspace, refuse_writing

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from retrodict import datasets
@@ -12,7 +13,6 @@ from retrodict.actions.authorship import Authors, How
 from retrodict.actions.looks import Look
 from retrodict.datasets import DatasetVersion
 from retrodict.kernel.errors import MissingObjectError, UnknownReferenceError, UsageError
-from retrodict.kernel.lazy import dataclass
 from retrodict.kernel.types import Digest, EventId
 from retrodict.objects import TreeEntry
 from retrodict.workspace import Workspace, agent_name, open_text, sealed_text

@@ -10,13 +10,12 @@ from __future__ import annotations
 import contextlib
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 from hmac import compare_digest
 from typing import Final, Literal
 
 from retrodict.kernel.errors import RetrodictError
-from retrodict.kernel.lazy import dataclass
 from retrodict.kernel.types import Digest, Edge, EntryNumber, EventId, Ref
 from retrodict.kernel.words import count
 from retrodict.keys import exchange

@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 import shlex
 import subprocess
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal
 
 from retrodict.kernel.durable import write_file
 from retrodict.kernel.errors import UnavailableError, UsageError
-from retrodict.kernel.lazy import dataclass
 from retrodict.workspace import Workspace
 
 _NAMES: Final = ("post-checkout", "post-merge")

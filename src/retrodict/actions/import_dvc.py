@@ -8,6 +8,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from retrodict import datasets, runs
@@ -16,7 +17,6 @@ from retrodict.dvc import Commit, DvcError, Out, Stage, Storage, read_history
 from retrodict.dvc.git import Repository
 from retrodict.dvc.storage import Held
 from retrodict.kernel.errors import RetrodictError, UsageError
-from retrodict.kernel.lazy import dataclass
 from retrodict.kernel.protocols import Progress
 from retrodict.kernel.types import Digest, Edge, EventId, Ref
 from retrodict.objects import Added

@@ -6,6 +6,7 @@ import csv
 import io
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from retrodict import predictions as records
@@ -14,7 +15,6 @@ from retrodict.actions import payloads
 from retrodict.actions.personal_files import PersonalFiles
 from retrodict.kernel.clock import parse_rfc3339, rfc3339
 from retrodict.kernel.errors import UsageError
-from retrodict.kernel.lazy import dataclass
 from retrodict.kernel.types import Digest, Edge, Ref
 from retrodict.workspace import Batch, Workspace
 

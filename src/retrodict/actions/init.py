@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
 from retrodict import workspace
 from retrodict.actions import pinning
 from retrodict.actions.open import PROJECTIONS
-from retrodict.kernel.lazy import dataclass
 from retrodict.kernel.protocols import Clock
 
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from retrodict.actions.people import found
 from retrodict.kernel.durable import write_file
 from retrodict.kernel.errors import UsageError
-from retrodict.kernel.lazy import dataclass
 from retrodict.kernel.types import EventId
 from retrodict.keys import KeyRing, exchange
 from retrodict.workspace import Batch, UnwritableStateError, Workspace, forgotten_by

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Literal
 
 from retrodict import datasets
 from retrodict.actions import names
-from retrodict.kernel.lazy import dataclass
 from retrodict.kernel.types import Ref
 from retrodict.models import records as models
 from retrodict.provenance import Graph

@@ -5,13 +5,12 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from retrodict import datasets
 from retrodict.actions import names
 from retrodict.kernel.errors import AmbiguousReferenceError, UnknownReferenceError, UsageError
-from retrodict.kernel.lazy import dataclass
 from retrodict.kernel.protocols import Progress
 from retrodict.kernel.types import Digest, EventId
 from retrodict.models import records as models

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Literal
 
 from retrodict import datasets, pins
 from retrodict.actions import pinning, worktree
 from retrodict.actions.pinning import pin_of
-from retrodict.kernel.lazy import dataclass
 from retrodict.workspace import Workspace
 
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 from retrodict import ledger
 from retrodict.actions import names
 from retrodict.actions.authorship import Authors, How
 from retrodict.actions.looks import people_in
 from retrodict.kernel.errors import UnknownReferenceError
-from retrodict.kernel.lazy import dataclass
 from retrodict.kernel.types import EntryNumber, EventId
 from retrodict.ledger import Sequenced
 from retrodict.workspace import Workspace, agent_name, open_text

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from retrodict.actions.cosigned import newest_checkpoint
-from retrodict.kernel.lazy import dataclass
 from retrodict.workspace import UnwritableStateError, Workspace
 
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 
 from retrodict.actions import names
 from retrodict.actions.authorship import Authors
 from retrodict.actions.cosigned import cosigned_checkpoints
 from retrodict.kernel.entry import SIGNATURE
 from retrodict.kernel.errors import UnavailableError, UnknownReferenceError, UsageError
-from retrodict.kernel.lazy import dataclass
 from retrodict.kernel.note import Checkpoint, decode_checkpoint
 from retrodict.kernel.receipt import Receipt
 from retrodict.kernel.types import EntryNumber, EventId

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
 from retrodict.actions.cosigned import NoCheckpointError, cosigned_checkpoints, newest_checkpoint
-from retrodict.kernel.lazy import dataclass
 from retrodict.kernel.protocols import Progress
 from retrodict.ledger.publication import publish_files
 from retrodict.workspace import Workspace

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from retrodict.actions.cosigned import cosigned_body, cosigned_checkpoints
 from retrodict.actions.public_keys import witness_keys
 from retrodict.kernel.clock import rfc3339
-from retrodict.kernel.lazy import dataclass
 from retrodict.kernel.note import Signature, SignatureError, decode_checkpoint
 from retrodict.kernel.types import Event, EventId
 from retrodict.keys import WitnessVerifier, time_of

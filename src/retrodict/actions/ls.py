@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 from retrodict import datasets
 from retrodict.actions import attaching, located
-from retrodict.kernel.lazy import dataclass
 from retrodict.kernel.types import Digest
 from retrodict.objects import display
 from retrodict.workspace import Workspace

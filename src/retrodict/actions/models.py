@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 from retrodict.actions import names
 from retrodict.actions.authorship import Authors, How
 from retrodict.actions.metrics import read_metrics
-from retrodict.kernel.lazy import dataclass
 from retrodict.kernel.types import Digest, EventId
 from retrodict.models import records
 from retrodict.workspace import Workspace, agent_name, open_text

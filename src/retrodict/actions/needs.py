@@ -9,9 +9,9 @@ from __future__ import annotations
 import contextlib
 import re
 from collections.abc import Collection, Iterable
+from dataclasses import dataclass
 
 from retrodict.kernel.errors import MissingObjectError
-from retrodict.kernel.lazy import dataclass
 from retrodict.kernel.protocols import Progress
 from retrodict.kernel.types import Digest
 from retrodict.workspace import Workspace

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 from retrodict import predictions, provenance
 from retrodict.actions import dataset_subjects, looks
 from retrodict.actions.dataset_subjects import PersonRows
 from retrodict.kernel.errors import UsageError
-from retrodict.kernel.lazy import dataclass
 from retrodict.kernel.types import Ref
 from retrodict.keys import Subject
 from retrodict.ledger import Sequenced

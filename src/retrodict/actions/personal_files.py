@@ -12,6 +12,7 @@ import json
 import os
 import shlex
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -19,7 +20,6 @@ from retrodict import datasets, exposure
 from retrodict.actions.forgetting import find_forgetting
 from retrodict.actions.places import Ignored, tools_stores, workspace_path
 from retrodict.kernel.errors import UsageError
-from retrodict.kernel.lazy import dataclass
 from retrodict.kernel.types import Digest
 from retrodict.keys import KeyRing, KnownFile, Member, MemberKind, decode_folder, encode_folder
 from retrodict.objects import Added, digest_of, display

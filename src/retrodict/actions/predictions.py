@@ -7,6 +7,7 @@ import io
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import apsw
@@ -16,7 +17,6 @@ from retrodict.actions import names, payloads, people
 from retrodict.actions.looks import NOT_POSSIBLE, Look
 from retrodict.kernel.clock import parse_rfc3339, rfc3339
 from retrodict.kernel.errors import RetrodictError, UsageError
-from retrodict.kernel.lazy import dataclass
 from retrodict.kernel.types import EventId
 from retrodict.predictions import Call, Kept, SealedPayload, Segment, media, payload, personal
 from retrodict.predictions.errors import ErasedError, SealedValuesError

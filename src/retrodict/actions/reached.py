@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Collection, Iterable, Iterator
+from dataclasses import dataclass
 from typing import Final, Literal
 
 from retrodict import datasets, predictions, provenance
 from retrodict.actions import people
 from retrodict.actions.stream_people import RecordsAbout
 from retrodict.datasets import DatasetVersion
-from retrodict.kernel.lazy import dataclass
 from retrodict.kernel.types import Digest, Edge, EventId, Ref, is_event_id
 from retrodict.ledger import Sequenced
 from retrodict.models import records as models

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, Final
 
 from retrodict import exposure
 from retrodict.actions import names, payloads
 from retrodict.kernel.clock import parse_rfc3339, rfc3339
 from retrodict.kernel.errors import UsageError
-from retrodict.kernel.lazy import dataclass
 from retrodict.kernel.types import Edge, EventId, Ref
 from retrodict.models.records import ModelVersion
 from retrodict.models.subjects import as_identities, missing, take_subjects

@@ -5,13 +5,13 @@ from __future__ import annotations
 import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from retrodict import models, provenance
 from retrodict.actions.personal_files import PersonalFiles
 from retrodict.actions.places import workspace_path
 from retrodict.kernel.errors import UsageError
-from retrodict.kernel.lazy import dataclass
 from retrodict.kernel.types import Digest, Edge, EventId, Ref
 from retrodict.models import records
 from retrodict.models.records import Personal

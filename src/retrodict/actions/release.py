@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from retrodict import datasets, predictions, provenance
 from retrodict.actions import names
 from retrodict.actions.needs import Named
 from retrodict.kernel.errors import UsageError
-from retrodict.kernel.lazy import dataclass
 from retrodict.kernel.protocols import Progress
 from retrodict.kernel.types import Digest, EventId, Ref
 from retrodict.models import records as models

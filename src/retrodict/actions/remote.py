@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
 from retrodict.actions.remotes import (
@@ -13,7 +14,6 @@ from retrodict.actions.remotes import (
     write_remotes,
 )
 from retrodict.kernel.errors import ReadOnlyStoreError, UsageError
-from retrodict.kernel.lazy import dataclass
 from retrodict.objects import open_remote
 from retrodict.workspace import Workspace
 

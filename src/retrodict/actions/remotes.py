@@ -10,7 +10,7 @@ import json
 import os
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from hashlib import sha256
 from pathlib import Path
 from threading import Lock
@@ -19,7 +19,6 @@ from time import monotonic
 from retrodict.backups import Depot, Head
 from retrodict.kernel.durable import write_file
 from retrodict.kernel.errors import FormatError, IntegrityError, RetrodictError, UnavailableError, UsageError
-from retrodict.kernel.lazy import dataclass
 from retrodict.kernel.note import decode_checkpoint, verify_note
 from retrodict.kernel.protocols import Progress
 from retrodict.keys import LogVerifier

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -11,7 +12,6 @@ from retrodict.actions import open as opening
 from retrodict.actions.backing import build, fetch_keys, last_backup
 from retrodict.backups import DamagedBackupError, ForeignBackupError, Keys, Manifest, Vault
 from retrodict.kernel.errors import UsageError
-from retrodict.kernel.lazy import dataclass
 from retrodict.kernel.note import SignatureError, decode_checkpoint, verify_note
 from retrodict.kernel.protocols import Clock, Progress, Remote
 from retrodict.ledger import Ledger

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from retrodict import keys
-from retrodict.kernel.lazy import dataclass
 from retrodict.kernel.note import sign_rotation
 from retrodict.kernel.types import EventId
 from retrodict.workspace import Batch, UnwritableStateError, Workspace, refuse_writing

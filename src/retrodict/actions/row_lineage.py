@@ -8,6 +8,7 @@ stream (`STREAM#OFFSET`) never changes; a table's changes are a stream, too, and
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from retrodict import datasets, provenance, runs
@@ -16,7 +17,6 @@ from retrodict.actions.lineages import Lineage, labelled
 from retrodict.actions.streaming import read_range
 from retrodict.actions.tabling import TableVersion, key_values, note_look, version_of
 from retrodict.kernel.errors import UsageError
-from retrodict.kernel.lazy import dataclass
 from retrodict.kernel.types import Digest, EventId, Ref
 from retrodict.rows import records as readings
 from retrodict.rows import sets

@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -18,7 +19,6 @@ from retrodict.actions.running import left_behind, running_folder
 from retrodict.capture import SPOOL_NAME, Access, Capture
 from retrodict.kernel import clock as clocks
 from retrodict.kernel.errors import RetrodictError, UnavailableError, UsageError
-from retrodict.kernel.lazy import dataclass
 from retrodict.kernel.types import Digest, Edge, Event, EventId, Ref
 from retrodict.objects import display
 from retrodict.workspace import Batch, Workspace, edges_or_list

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 from retrodict import runs as records
 from retrodict.actions import names
 from retrodict.actions.authorship import Authors, How
-from retrodict.kernel.lazy import dataclass
 from retrodict.kernel.types import EventId
 from retrodict.workspace import Workspace, agent_name
 

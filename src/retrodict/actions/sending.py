@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from retrodict import backups
 from retrodict.actions.remotes import Transfer, first_key, signed_heads
 from retrodict.backups import Contents, DamagedRemoteError, Depot, Head, Part, Stretch, side_by_side
 from retrodict.kernel import clock as clocks
 from retrodict.kernel.errors import AlteredObjectError, UnavailableError
-from retrodict.kernel.lazy import dataclass
 from retrodict.kernel.note import decode_checkpoint
 from retrodict.kernel.protocols import Progress
 from retrodict.kernel.types import Finding

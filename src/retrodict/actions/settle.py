@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from retrodict import datasets
 from retrodict.actions.conflicts import Claim, Conflict, find_conflicts
 from retrodict.kernel.errors import UnknownReferenceError, UsageError
-from retrodict.kernel.lazy import dataclass
 from retrodict.kernel.types import Edge, Event, EventId, Ref
 from retrodict.models import records as models
 from retrodict.workspace import Batch, Workspace

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from typing import Literal
 
 from retrodict import datasets, predictions, provenance
@@ -14,7 +15,6 @@ from retrodict.actions.forgetting import find_forgetting
 from retrodict.actions.holding import Holder, Holders
 from retrodict.actions.looks import Look
 from retrodict.kernel.errors import RetrodictError, UsageError
-from retrodict.kernel.lazy import dataclass
 from retrodict.kernel.types import Digest, Edge, EdgeList, EventId, Ref
 from retrodict.ledger import Sequenced
 from retrodict.models import records as models

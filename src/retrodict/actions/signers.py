@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from retrodict.actions import names
 from retrodict.actions.authorship import Authors, How
 from retrodict.kernel.errors import AmbiguousReferenceError, FormatError, UsageError
-from retrodict.kernel.lazy import dataclass
 from retrodict.kernel.types import Edge, EventId, Ref
 from retrodict.keys import AllowedSigner, SshPublicKey, principal
 from retrodict.workspace import Batch, RecordedSigner, Workspace, agent_name, recorded_signers

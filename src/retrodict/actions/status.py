@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -14,7 +15,6 @@ from retrodict.actions.personal_files import PersonalFiles
 from retrodict.actions.places import Ignored
 from retrodict.actions.unsaved import Unsaved, find_unsaved
 from retrodict.kernel.errors import RetrodictError
-from retrodict.kernel.lazy import dataclass
 from retrodict.kernel.note import decode_checkpoint
 from retrodict.models import records as models
 from retrodict.workspace import Workspace, forgotten_by

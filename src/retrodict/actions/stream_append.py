@@ -6,6 +6,7 @@ import csv
 import io
 import json
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -16,7 +17,6 @@ from retrodict.actions.personal_files import PersonalFiles
 from retrodict.actions.streaming import stream_named
 from retrodict.actions.streams import create
 from retrodict.kernel.errors import UsageError
-from retrodict.kernel.lazy import dataclass
 from retrodict.kernel.types import Digest, Edge, EventId, Ref
 from retrodict.models import records as models
 from retrodict.streams import kafka, queries, records

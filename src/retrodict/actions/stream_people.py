@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 from retrodict import provenance
 from retrodict.kernel.errors import RetrodictError
-from retrodict.kernel.lazy import dataclass
 from retrodict.kernel.types import Digest, EventId
 from retrodict.streams import Append, Line, personal, queries
 from retrodict.tables import lines

@@ -8,7 +8,7 @@ import io
 import json
 import os
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -18,7 +18,6 @@ from retrodict.actions.personal_files import PersonalFiles
 from retrodict.actions.places import workspace_path
 from retrodict.actions.streaming import Range, read_range, stream_named
 from retrodict.kernel.errors import UsageError
-from retrodict.kernel.lazy import dataclass
 from retrodict.kernel.types import Digest, Edge, EventId, Ref
 from retrodict.streams import ARROW, queries, records
 from retrodict.streams.formats import batch_of, fields, read_batch, read_schema

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 
 from retrodict.actions.names import near
 from retrodict.kernel.errors import AmbiguousReferenceError, UnknownReferenceError, UsageError
-from retrodict.kernel.lazy import dataclass
 from retrodict.streams import Line, queries, records
 from retrodict.workspace import Workspace
 

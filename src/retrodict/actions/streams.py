@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Literal
 
 from retrodict import streams
 from retrodict.actions.streaming import line_of, stream_named, version
 from retrodict.kernel import merkle
 from retrodict.kernel.errors import FormatError, UsageError
-from retrodict.kernel.lazy import dataclass
 from retrodict.kernel.types import EventId
 from retrodict.streams import queries, records
 from retrodict.workspace import Batch, Workspace, agent_name

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from retrodict.actions.tabling import table_named
 from retrodict.kernel.errors import UnknownReferenceError
-from retrodict.kernel.lazy import dataclass
 from retrodict.tables import proposals, queries
 from retrodict.tables.changes import ChangeSet
 from retrodict.tables.records import Proposal, Table

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
 
 from retrodict.actions.authorship import Authors, How
 from retrodict.actions.tabling import log_of, note_look, table_named
-from retrodict.kernel.lazy import dataclass
 from retrodict.tables import files, lines
 from retrodict.tables import history as histories
 from retrodict.tables.history import Cell

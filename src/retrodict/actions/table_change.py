@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from retrodict import exposure
 from retrodict.actions.tabling import key_values, table_named, version_on
 from retrodict.kernel.errors import UsageError
-from retrodict.kernel.lazy import dataclass
 from retrodict.kernel.types import Edge, EventId
 from retrodict.streams import type_name
 from retrodict.tables import checks, creating, difference, files, folding, lines, records

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from retrodict.actions.table_read import note_read, table_of
 from retrodict.actions.tabling import TableVersion, key_values, note_look, table_named, version_of, version_on
 from retrodict.kernel.errors import MissingExtraError, UsageError
-from retrodict.kernel.lazy import dataclass
 from retrodict.kernel.types import EventId
 from retrodict.tables import cells, checks, compare, conflicts, difference, lines, queries
 from retrodict.tables import history as histories

@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -15,7 +16,6 @@ from retrodict.actions.table_read import table_of
 from retrodict.actions.tabling import TableVersion, version_of
 from retrodict.kernel.durable import sync_folder
 from retrodict.kernel.errors import MissingExtraError, UsageError
-from retrodict.kernel.lazy import dataclass
 from retrodict.kernel.types import Digest
 from retrodict.tables import lines
 from retrodict.workspace import Workspace

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Literal
 
 from retrodict.actions.looks import Look
 from retrodict.actions.tabling import table_named
 from retrodict.kernel.errors import UsageError
-from retrodict.kernel.lazy import dataclass
 from retrodict.streams import queries as stream_queries
 from retrodict.tables import cells, checks, compare, folding, history, lines
 from retrodict.tables.changes import Change, ChangeSet, How

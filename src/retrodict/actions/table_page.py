@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from retrodict.actions.authorship import Authors
 from retrodict.actions.authorship import How as Known
 from retrodict.actions.tabling import key_values, log_of, never_had, note_look, table_named
 from retrodict.kernel.clock import parse_rfc3339, rfc3339
-from retrodict.kernel.lazy import dataclass
 from retrodict.tables import history as histories
 from retrodict.tables import lines, personal
 from retrodict.tables.history import RecordChange

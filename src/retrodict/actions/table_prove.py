@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import date, timedelta
 from typing import Any, Literal
 
@@ -12,7 +13,6 @@ from retrodict.actions.tabling import key_values, version_of
 from retrodict.kernel import merkle
 from retrodict.kernel.clock import rfc3339
 from retrodict.kernel.errors import FormatError, UsageError
-from retrodict.kernel.lazy import dataclass
 from retrodict.tables import history, lines, proofs, queries, records
 from retrodict.tables.errors import NoSuchRecordError
 from retrodict.workspace import Batch, Workspace, edges_or_list

@@ -8,6 +8,7 @@ import io
 import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -16,7 +17,6 @@ from retrodict.actions import table_files
 from retrodict.actions.tabling import TableVersion, key_values, log_of, never_had, note_look, table_named, version_of
 from retrodict.kernel.clock import parse_rfc3339
 from retrodict.kernel.errors import UsageError
-from retrodict.kernel.lazy import dataclass
 from retrodict.kernel.types import Digest, EventId
 from retrodict.tables import conflicts, lines, valid
 from retrodict.tables import history as histories

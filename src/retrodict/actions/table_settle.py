@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Literal
 
 from retrodict.actions.tabling import key_values, table_named
 from retrodict.kernel.errors import UnknownReferenceError, UsageError
-from retrodict.kernel.lazy import dataclass
 from retrodict.tables import conflicts, lines
 from retrodict.tables.changes import ChangeSet
 from retrodict.tables.conflicts import Standing, Taking

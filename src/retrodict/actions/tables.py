@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from retrodict.actions.tabling import log_of, table_named
-from retrodict.kernel.lazy import dataclass
 from retrodict.kernel.types import EventId
 from retrodict.streams import Branch
 from retrodict.streams import queries as streams

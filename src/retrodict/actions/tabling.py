@@ -5,11 +5,11 @@ from __future__ import annotations
 import csv
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 from retrodict.actions.names import near
 from retrodict.kernel.clock import parse_rfc3339
 from retrodict.kernel.errors import AmbiguousReferenceError, UnknownReferenceError, UsageError
-from retrodict.kernel.lazy import dataclass
 from retrodict.kernel.types import EventId
 from retrodict.streams import MAIN, OffsetError
 from retrodict.streams import queries as streams

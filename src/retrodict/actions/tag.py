@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from retrodict import datasets
 from retrodict.actions import names
 from retrodict.kernel.errors import UsageError
-from retrodict.kernel.lazy import dataclass
 from retrodict.kernel.types import Edge, EventId, Ref
 from retrodict.workspace import Batch, Workspace
 

@@ -8,6 +8,7 @@ import json
 import os
 import re
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,7 +25,6 @@ from retrodict.kernel.errors import (
     UnknownReferenceError,
     UsageError,
 )
-from retrodict.kernel.lazy import dataclass
 from retrodict.kernel.types import Digest, Edge, EventId, Ref
 from retrodict.tensors import IDS, NoTensorError, TensorConflictError
 from retrodict.workspace import Batch, Workspace

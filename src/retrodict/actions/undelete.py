@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from retrodict.kernel.lazy import dataclass
+from dataclasses import dataclass
+
 from retrodict.workspace import Workspace, refuse_writing
 
 

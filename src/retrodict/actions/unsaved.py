@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from retrodict import backups
 from retrodict.actions.remotes import read_remotes
 from retrodict.kernel.clock import NS, parse_rfc3339
-from retrodict.kernel.lazy import dataclass
 from retrodict.workspace import Workspace
 
 _DAY_S = 24 * 3600

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from retrodict import backups, keys, predictions, provenance
@@ -25,7 +25,6 @@ from retrodict.kernel.errors import (
     RetrodictError,
     UsageError,
 )
-from retrodict.kernel.lazy import dataclass
 from retrodict.kernel.note import Checkpoint, SignatureError, decode_checkpoint, read_rotation, verify_note
 from retrodict.kernel.protocols import Progress, Verifier
 from retrodict.kernel.receipt import decode_kept

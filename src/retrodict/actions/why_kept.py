@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import os
+from dataclasses import dataclass
 from typing import Literal
 
 from retrodict import datasets, provenance
 from retrodict.actions import names
 from retrodict.actions.needs import roots
 from retrodict.kernel.errors import RetrodictError, UsageError
-from retrodict.kernel.lazy import dataclass
 from retrodict.kernel.types import Digest, Ref
 from retrodict.models import records as models
 from retrodict.objects.names import as_name

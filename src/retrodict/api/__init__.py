@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -16,7 +17,6 @@ from retrodict.actions.init import Initialized
 from retrodict.actions.record import Recorded
 from retrodict.api import world
 from retrodict.kernel.errors import MissingExtraError, UsageError
-from retrodict.kernel.lazy import dataclass
 from retrodict.models import remote
 from retrodict.models.session import Predictor, current_loader
 from retrodict.serving import Answer, Service

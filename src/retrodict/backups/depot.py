@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from dataclasses import field
+from dataclasses import dataclass, field
 from itertools import islice
 from typing import TypeVar
 
@@ -19,7 +19,6 @@ from retrodict.backups.errors import DamagedRemoteError
 from retrodict.backups.layout import Part, hash_of, read_segment
 from retrodict.kernel import canonical
 from retrodict.kernel.errors import FormatError, IntegrityError
-from retrodict.kernel.lazy import dataclass
 from retrodict.kernel.protocols import Remote
 from retrodict.kernel.types import Digest
 from retrodict.ledger import Piece, key_hash

@@ -5,13 +5,12 @@ from __future__ import annotations
 import re
 import struct
 from collections.abc import Iterable, Iterator
-from dataclasses import field
+from dataclasses import dataclass, field
 from itertools import chain
 
 from retrodict.backups.errors import DamagedBackupError
 from retrodict.kernel import canonical
 from retrodict.kernel.errors import FormatError
-from retrodict.kernel.lazy import dataclass
 from retrodict.kernel.types import Digest
 from retrodict.ledger import Payload, Piece
 from retrodict.objects import digest_of

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, cast
 
-from retrodict.kernel.lazy import dataclass
 from retrodict.kernel.types import Digest, EntryNumber, Event, EventId, SealedText
 from retrodict.ledger import Sequenced
 

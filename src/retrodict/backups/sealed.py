@@ -9,11 +9,11 @@ from __future__ import annotations
 import base64
 import binascii
 import re
+from dataclasses import dataclass
 
 from retrodict.backups.errors import PassphraseError
 from retrodict.kernel import canonical
 from retrodict.kernel.errors import FormatError
-from retrodict.kernel.lazy import dataclass
 from retrodict.kernel.protocols import Clock
 
 _FORMAT, _VERSION = "retrodict keys", 1

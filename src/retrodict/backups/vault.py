@@ -9,11 +9,11 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 
 from retrodict.backups.errors import DamagedBackupError, ForeignBackupError
 from retrodict.backups.layout import Manifest, Part, Segment, hash_of, read_segment
 from retrodict.kernel.errors import FormatError, UsageError
-from retrodict.kernel.lazy import dataclass
 from retrodict.kernel.protocols import Progress, Remote
 from retrodict.ledger import Piece
 from retrodict.objects import checked

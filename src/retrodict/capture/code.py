@@ -10,9 +10,8 @@ import os
 import re
 import subprocess
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-
-from retrodict.kernel.lazy import dataclass
 
 _TIMEOUT_S = 60.0
 MOST_FILES = 20_000

@@ -14,12 +14,12 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from retrodict.capture.errors import InterpreterError
 from retrodict.capture.facts import Program
 from retrodict.kernel.durable import write_file
-from retrodict.kernel.lazy import dataclass
 
 _TIMEOUT_S = 60.0
 # What decides which folders an interpreter searches, and which C library it loads.

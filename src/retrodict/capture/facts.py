@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import base64
+from dataclasses import dataclass
 from typing import Literal
-
-from retrodict.kernel.lazy import dataclass
 
 Mode = Literal["seccomp", "strace", "audit-hook"]
 Completeness = Literal["os-trace", "in-process"]

@@ -10,7 +10,7 @@ import filecmp
 import os
 import stat
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from retrodict.capture import records as r
@@ -19,7 +19,6 @@ from retrodict.capture.files import Status, status
 from retrodict.capture.ignore import Ignore
 from retrodict.capture.spool import Record
 from retrodict.kernel.filesystems import keeps_times
-from retrodict.kernel.lazy import dataclass
 
 _CODE_SUFFIXES = (
     b".py", b".pyi", b".pyx", b".pth", b".so", b".sh", b".bash", b".zsh", b".r", b".R", b".jl", b".sql", b".pl", b".rb",

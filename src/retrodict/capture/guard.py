@@ -28,7 +28,7 @@ import signal
 import socket
 import struct
 from collections.abc import Sequence
-from dataclasses import field
+from dataclasses import dataclass, field
 from typing import NoReturn
 
 from retrodict.capture import records as r
@@ -47,7 +47,6 @@ from retrodict.capture.syscalls import (
     install_filter,
     libc,
 )
-from retrodict.kernel.lazy import dataclass
 from retrodict.kernel.protocols import Clock
 
 JOIN = b"/.retrodict-join/"  # opening this, and a token after it, is how a run inside a run finds the outer one

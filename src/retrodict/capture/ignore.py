@@ -5,9 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import replace
-
-from retrodict.kernel.lazy import dataclass
+from dataclasses import dataclass, replace
 
 _SHARED_OBJECT = re.compile(rb"\.so(\.[0-9]+)*$")
 # What a prefix such as a virtual environment owns; the rest of a project that lies in one is the project's.

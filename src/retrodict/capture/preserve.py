@@ -11,10 +11,9 @@ import contextlib
 import fcntl
 import os
 from collections.abc import Callable
-from dataclasses import field
+from dataclasses import dataclass, field
 
 from retrodict.capture.files import Status, of
-from retrodict.kernel.lazy import dataclass
 
 DEFAULT_LIMIT_BYTES = 1 << 30
 _FICLONE = 0x40049409

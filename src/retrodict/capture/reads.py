@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 
 from retrodict.capture import records as r
 from retrodict.capture.files import Status
 from retrodict.capture.spool import Record, parse, whole_bytes
-from retrodict.kernel.lazy import dataclass
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ import stat
 import threading
 import time
 from collections.abc import Iterable, Iterator
-from dataclasses import field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
@@ -23,7 +23,6 @@ from retrodict.capture.ignore import Ignore
 from retrodict.capture.preserve import Preserver
 from retrodict.capture.spool import Record
 from retrodict.capture.tee import Tee
-from retrodict.kernel.lazy import dataclass
 from retrodict.kernel.protocols import Clock
 
 GRACE_S = 2.0  # for processes that the command left behind

@@ -11,11 +11,11 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from retrodict.kernel.errors import FormatError, UsageError
-from retrodict.kernel.lazy import dataclass
 
 if TYPE_CHECKING:
     import pyarrow as pa

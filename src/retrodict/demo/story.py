@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
@@ -16,7 +17,6 @@ from rich.progress import track
 from rich.text import Text
 
 from retrodict.kernel.errors import RetrodictError
-from retrodict.kernel.lazy import dataclass
 
 T = TypeVar("T")
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from math import sqrt
 from typing import Any, Final
 
 from retrodict.diagnose.tables import as_outputs, same
-from retrodict.kernel.lazy import dataclass
 
 _Z95: Final = 1.959963984540054
 

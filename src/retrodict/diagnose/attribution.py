@@ -21,12 +21,11 @@ import math
 import sys
 import warnings
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any, Final, Literal
 
 from retrodict.diagnose.tables import Output, Predict, Rows, as_outputs, mix, numbers, stack, targets
 from retrodict.kernel.errors import MissingExtraError
-from retrodict.kernel.lazy import dataclass
 from retrodict.kernel.protocols import Progress
 from retrodict.predictions import media
 

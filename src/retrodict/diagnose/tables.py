@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from retrodict.diagnose.errors import NotTabularError, UnlikeInputsError
-from retrodict.kernel.lazy import dataclass
 from retrodict.predictions import payload
 
 Predict = Callable[[Any], object]  # n rows of inputs, in the container that the model takes -> n answers

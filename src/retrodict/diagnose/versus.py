@@ -7,12 +7,12 @@ values share the whole difference out: exactly for up to ten differences, else o
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from math import factorial
 from typing import Any, Final, Literal
 
 from retrodict.diagnose.attribution import by_class, name_of, plain
 from retrodict.diagnose.tables import Predict, Rows, as_outputs, mix, numbers, same, stack, targets
-from retrodict.kernel.lazy import dataclass
 
 MOST_DIFFERENCES_ENUMERATED: Final = 10
 _CITATION = "Shapley, A Value for n-Person Games, 1953"

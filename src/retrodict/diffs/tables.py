@@ -10,12 +10,12 @@ import csv
 import io
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from retrodict.diffs.align import opcodes
 from retrodict.kernel.errors import UsageError
-from retrodict.kernel.lazy import dataclass
 
 if TYPE_CHECKING:
     import pyarrow as pa

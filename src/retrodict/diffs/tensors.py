@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import io
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from retrodict.kernel.errors import MissingExtraError
-from retrodict.kernel.lazy import dataclass
 
 if TYPE_CHECKING:
     import numpy as np

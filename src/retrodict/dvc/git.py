@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 import subprocess
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
 from retrodict.kernel.errors import UnavailableError, UsageError
-from retrodict.kernel.lazy import dataclass
 
 _TIMEOUT_S = 600
 

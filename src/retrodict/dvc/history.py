@@ -5,12 +5,11 @@ from __future__ import annotations
 import posixpath
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import field
+from dataclasses import dataclass, field
 from typing import Any
 
 from retrodict.dvc.git import Entry, Repository
 from retrodict.kernel.clock import NS, rfc3339
-from retrodict.kernel.lazy import dataclass
 
 _MD5 = re.compile(r"[0-9a-f]{32}(\.dir)?\Z")
 _PERSON = re.compile(rb"(?P<name>.*) (?P<seconds>\d+) [+-]\d{4}\Z")

@@ -8,6 +8,7 @@ import json
 import os
 import re
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Protocol
 from urllib.parse import urlsplit, urlunsplit
@@ -15,7 +16,6 @@ from urllib.parse import urlsplit, urlunsplit
 from retrodict.dvc.git import Repository
 from retrodict.dvc.history import Out
 from retrodict.kernel.errors import UnavailableError
-from retrodict.kernel.lazy import dataclass
 
 _BLOCK: Final = 1 << 20
 _LARGE: Final = 64 << 20  # larger files are not read into memory

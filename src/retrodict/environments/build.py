@@ -14,12 +14,12 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 from retrodict.environments.difference import by_name
 from retrodict.environments.errors import EnvironmentUnavailableError
-from retrodict.kernel.lazy import dataclass
 from retrodict.kernel.protocols import Progress
 
 WORKER_NEEDS: Final = ("pyarrow", "pyyaml")  # what a replay's worker imports beside the model's own libraries

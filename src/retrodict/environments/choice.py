@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Literal
 
@@ -10,7 +11,6 @@ from retrodict import capture
 from retrodict.environments.build import build, find_uv
 from retrodict.environments.difference import Difference, compare
 from retrodict.environments.errors import EnvironmentUnavailableError
-from retrodict.kernel.lazy import dataclass
 from retrodict.kernel.protocols import Progress
 
 Mode = Literal["auto", "present", "rebuild"]

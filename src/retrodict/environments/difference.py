@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, Final, Literal
-
-from retrodict.kernel.lazy import dataclass
 
 # Where an environment lies says nothing of what it computes.
 _PLACES: Final = {"VIRTUAL_ENV", "CONDA_DEFAULT_ENV", "PYTHONHOME"}

@@ -10,10 +10,10 @@ import base64
 import binascii
 import re
 from collections.abc import Iterable
+from dataclasses import dataclass
 from hashlib import sha256
 
 from retrodict.kernel.errors import FormatError, IntegrityError, UsageError
-from retrodict.kernel.lazy import dataclass
 from retrodict.kernel.merkle import HASH_BYTES
 from retrodict.kernel.protocols import Signer, Verifier
 

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import base64
 import re
+from dataclasses import dataclass
 
 from retrodict.kernel.errors import FormatError
-from retrodict.kernel.lazy import dataclass
 from retrodict.kernel.merkle import HASH_BYTES, verify_inclusion
 from retrodict.kernel.note import MAX_NOTE_BYTES, Checkpoint, decode_checkpoint, unbase64
 

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import field
+from dataclasses import dataclass, field
 from typing import Literal, NewType
-
-from retrodict.kernel.lazy import dataclass
 
 Digest = NewType("Digest", str)  # an object: "b3-" and 64 hex digits
 EventId = NewType("EventId", str)  # a UUIDv7, lower case, with dashes

@@ -11,10 +11,10 @@ import base64
 import hmac
 import json
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Final
 
 from retrodict.kernel.errors import UsageError
-from retrodict.kernel.lazy import dataclass
 from retrodict.kernel.protocols import Clock
 from retrodict.keys.ring import SharedKey
 

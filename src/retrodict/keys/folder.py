@@ -8,10 +8,10 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Final, Literal
 
 from retrodict.kernel.errors import FormatError
-from retrodict.kernel.lazy import dataclass
 
 _FORMAT: Final = "retrodict folder 1"
 MemberKind = Literal["file", "executable", "symlink", "tree"]

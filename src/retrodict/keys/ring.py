@@ -13,11 +13,11 @@ import hmac
 import json
 import operator
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from retrodict.kernel.errors import IntegrityError, UnavailableError
-from retrodict.kernel.lazy import dataclass
 from retrodict.kernel.protocols import Clock
 from retrodict.kernel.types import Finding
 from retrodict.keys.database import RingFile

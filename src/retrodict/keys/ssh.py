@@ -12,12 +12,12 @@ import contextlib
 import hashlib
 import re
 import struct
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from retrodict.kernel.errors import FormatError, UnavailableError
-from retrodict.kernel.lazy import dataclass
 from retrodict.kernel.note import SignatureError
 from retrodict.keys.signing import is_weak
 

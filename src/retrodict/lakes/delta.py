@@ -11,13 +11,12 @@ import json
 import re
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import field
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from io import BytesIO
 from typing import Any, Final
 from urllib.parse import unquote, urlsplit
 
-from retrodict.kernel.lazy import dataclass
 from retrodict.lakes.states import TableState, Wanted
 from retrodict.lakes.store import LakeError, Store
 

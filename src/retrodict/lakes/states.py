@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Final, Literal, get_args
-
-from retrodict.kernel.lazy import dataclass
 
 Format = Literal["delta", "iceberg"]
 FORMATS: Final[tuple[Format, ...]] = get_args(Format)

@@ -5,13 +5,13 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit
 
 from retrodict.kernel.errors import MissingExtraError, UnavailableError, UsageError
-from retrodict.kernel.lazy import dataclass
 
 BUCKETS: Final = ("s3", "s3a", "gs", "az", "adl", "abfs", "abfss")
 _BLOCK: Final = 1 << 20

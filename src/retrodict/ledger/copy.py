@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
@@ -10,7 +11,6 @@ import apsw
 
 from retrodict.kernel import entry, merkle, note
 from retrodict.kernel.errors import FormatError
-from retrodict.kernel.lazy import dataclass
 from retrodict.kernel.note import Checkpoint, SignatureError, verify_note
 from retrodict.kernel.protocols import Verifier
 from retrodict.kernel.types import Digest, EventId

@@ -13,7 +13,7 @@ import contextlib
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -31,7 +31,6 @@ from retrodict.kernel.errors import (
     RetrodictError,
     UsageError,
 )
-from retrodict.kernel.lazy import dataclass
 from retrodict.kernel.note import Checkpoint
 from retrodict.kernel.protocols import Clock, Progress, Signer, Verifier
 from retrodict.kernel.types import Digest, Event, EventId, Finding, is_event_id

@@ -12,11 +12,11 @@ import fcntl
 import os
 import shutil
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 from retrodict.kernel.durable import REAL_DISK, Disk, sync_folder, write_file
 from retrodict.kernel.errors import UnavailableError, UsageError
-from retrodict.kernel.lazy import dataclass
 from retrodict.kernel.note import Checkpoint, decode_checkpoint
 from retrodict.kernel.protocols import Progress
 from retrodict.ledger.errors import ForkError, OldStoreError

@@ -10,13 +10,12 @@ import contextlib
 import itertools
 import json
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import field
+from dataclasses import dataclass, field
 
 import apsw
 
 from retrodict.kernel import entry, merkle, note, schema
 from retrodict.kernel.errors import FormatError, IntegrityError
-from retrodict.kernel.lazy import dataclass
 from retrodict.kernel.note import Checkpoint
 from retrodict.kernel.protocols import Progress, Verifier
 from retrodict.kernel.types import Digest, Finding

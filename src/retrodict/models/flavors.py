@@ -14,11 +14,11 @@ import sys
 import types
 import zipfile
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 from retrodict.kernel.errors import MissingExtraError, UsageError
-from retrodict.kernel.lazy import dataclass
 from retrodict.models.errors import UnloadableModelError, first_line
 from retrodict.models.isolation import CodeFolder
 from retrodict.models.pickles import PICKLES, Unpickler, load_object

@@ -9,12 +9,11 @@ from __future__ import annotations
 import contextlib
 import re
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
 from retrodict.kernel.errors import MissingExtraError
-from retrodict.kernel.lazy import dataclass
 from retrodict.models import flavors as natives
 from retrodict.models.errors import UnloadableModelError, first_line
 from retrodict.models.isolation import CodeFolder

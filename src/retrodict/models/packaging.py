@@ -11,11 +11,11 @@ import json
 import platform
 import shutil
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 from retrodict.kernel.errors import UsageError
-from retrodict.kernel.lazy import dataclass
 from retrodict.models import flavors as natives
 from retrodict.models import remote
 from retrodict.models import signature as signatures

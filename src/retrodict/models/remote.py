@@ -12,13 +12,12 @@ import re
 import time
 from collections.abc import Callable, Mapping
 from contextvars import ContextVar
-from dataclasses import field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 from retrodict.kernel.errors import MissingExtraError, UnavailableError, UsageError
-from retrodict.kernel.lazy import dataclass
 from retrodict.models.errors import first_line
 
 TIMEOUT_S: Final = 30.0

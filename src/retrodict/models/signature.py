@@ -10,9 +10,9 @@ import contextlib
 import json
 import math
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from retrodict.kernel.lazy import dataclass
 from retrodict.models.errors import NO_COLUMN, UNKNOWN_COLUMN, WHOLE, InputError
 
 if TYPE_CHECKING:

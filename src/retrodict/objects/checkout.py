@@ -18,13 +18,13 @@ import errno
 import os
 import stat as st
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 from blake3 import blake3
 
 from retrodict.kernel.durable import REAL_DISK
 from retrodict.kernel.errors import AlteredObjectError, FormatError, MissingObjectError, UsageError
-from retrodict.kernel.lazy import dataclass
 from retrodict.kernel.protocols import Progress
 from retrodict.kernel.types import Digest
 from retrodict.objects import tree

@@ -10,13 +10,13 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 from blake3 import blake3
 
 from retrodict.kernel.durable import Disk
 from retrodict.kernel.errors import FormatError, RetrodictError, UnavailableError
-from retrodict.kernel.lazy import dataclass
 from retrodict.kernel.protocols import Progress, Remote
 from retrodict.objects.errors import StoreReadError
 from retrodict.objects.index import Index

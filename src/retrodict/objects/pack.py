@@ -16,6 +16,7 @@ import os
 import struct
 from collections import OrderedDict
 from collections.abc import Callable, Generator, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
 from typing import NamedTuple
@@ -25,7 +26,6 @@ from blake3 import blake3
 
 from retrodict.kernel.durable import Disk
 from retrodict.kernel.errors import FormatError
-from retrodict.kernel.lazy import dataclass
 from retrodict.objects.errors import StoreReadError
 from retrodict.objects.names import Kind, name_of
 from retrodict.objects.recipe import MAX_CHUNK

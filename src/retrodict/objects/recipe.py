@@ -5,13 +5,13 @@ from __future__ import annotations
 import struct
 from bisect import bisect_right
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from itertools import accumulate, cycle
 from typing import TYPE_CHECKING
 
 from blake3 import blake3
 
 from retrodict.kernel.errors import FormatError
-from retrodict.kernel.lazy import dataclass
 from retrodict.objects.names import Kind, name_of
 
 if TYPE_CHECKING:

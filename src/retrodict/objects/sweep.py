@@ -9,13 +9,13 @@ dead records, and only then goes. A crash leaves at worst both, and the old one 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
 from typing import TypeAlias, cast
 
 from retrodict.kernel.durable import Disk
 from retrodict.kernel.errors import MissingObjectError
-from retrodict.kernel.lazy import dataclass
 from retrodict.kernel.protocols import Progress
 from retrodict.objects import tree
 from retrodict.objects.index import Index, in_batches

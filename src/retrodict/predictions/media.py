@@ -7,10 +7,8 @@ import struct
 import sys
 import zlib
 from collections.abc import Mapping
-from dataclasses import field
+from dataclasses import dataclass, field
 from typing import Any, Final
-
-from retrodict.kernel.lazy import dataclass
 
 _ENTRIES: Final = 5  # of a list or a mapping that are shown
 _COLUMNS: Final = 12  # of a row without names that are shown one by one

@@ -16,10 +16,10 @@ import functools
 import json
 import math
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from retrodict.kernel.errors import FormatError, MissingExtraError, RetrodictError
-from retrodict.kernel.lazy import dataclass
 from retrodict.predictions import media, tagged
 from retrodict.predictions.errors import UnsupportedPayloadError
 from retrodict.predictions.messages import KEY, Numbers, messages, storage

@@ -5,10 +5,10 @@ from __future__ import annotations
 import functools
 import json
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Final
 
 from retrodict.kernel.errors import UnavailableError
-from retrodict.kernel.lazy import dataclass
 from retrodict.kernel.types import Digest, is_event_id
 from retrodict.keys import KeyRing, Subject
 from retrodict.objects import ObjectStore, digest_of

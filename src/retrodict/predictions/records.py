@@ -9,10 +9,10 @@ from __future__ import annotations
 import json
 import random
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from retrodict.kernel.errors import FormatError
-from retrodict.kernel.lazy import dataclass
 from retrodict.kernel.types import Digest, EntryNumber, Event, EventId, is_event_id
 
 if TYPE_CHECKING:

@@ -10,10 +10,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from retrodict.kernel.errors import FormatError
-from retrodict.kernel.lazy import dataclass
 from retrodict.predictions import messages, payload
 from retrodict.predictions.payload import Encoded
 

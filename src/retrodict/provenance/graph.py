@@ -9,11 +9,11 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from retrodict.kernel.clock import rfc3339
 from retrodict.kernel.errors import UnknownReferenceError
-from retrodict.kernel.lazy import dataclass
 from retrodict.kernel.types import EntryNumber, EventId, Evidence, Ref, is_event_id
 from retrodict.provenance.projection import EVIDENCE, LISTED, MAKES, USES, key, ref_of
 

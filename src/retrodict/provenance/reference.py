@@ -13,10 +13,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from retrodict.kernel.errors import AmbiguousReferenceError, UnknownReferenceError, UsageError
-from retrodict.kernel.lazy import dataclass
 from retrodict.kernel.types import Digest, EntryNumber, EventId, is_digest
 from retrodict.ledger import Logs
 from retrodict.provenance.projection import ref_of

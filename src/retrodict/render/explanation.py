@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -20,7 +21,6 @@ from retrodict.actions.explanation import (
 )
 from retrodict.diagnose.attribution import Attribution
 from retrodict.diagnose.versus import Contrast, Share
-from retrodict.kernel.lazy import dataclass
 from retrodict.predictions import media
 
 if TYPE_CHECKING:

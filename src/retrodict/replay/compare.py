@@ -8,10 +8,9 @@ from __future__ import annotations
 
 import io
 from collections.abc import Mapping
-from dataclasses import field
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, Literal
 
-from retrodict.kernel.lazy import dataclass
 from retrodict.predictions import media, tagged
 
 if TYPE_CHECKING:

@@ -11,14 +11,13 @@ import os
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
 from retrodict import environments, provenance
 from retrodict.environments import Chosen, Difference, Mode
 from retrodict.kernel.errors import FormatError, RetrodictError, UnavailableError, UsageError
-from retrodict.kernel.lazy import dataclass
 from retrodict.kernel.merkle import verify_inclusion
 from retrodict.kernel.note import decode_checkpoint, verify_note
 from retrodict.kernel.protocols import Progress

@@ -31,12 +31,11 @@ import subprocess
 import sys
 import threading
 from collections.abc import Mapping, Sequence
-from dataclasses import field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Literal
 
 from retrodict.kernel.errors import FormatError, RetrodictError, UnavailableError
-from retrodict.kernel.lazy import dataclass
 from retrodict.models import remote
 from retrodict.models.loading import LoadedModel, load_model
 from retrodict.models.session import current_loader

@@ -12,10 +12,10 @@ Source of the idea: B. Glavic, G. Alonso, "Perm", ICDE 2009 (provenance by rewri
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from retrodict.kernel.errors import MissingExtraError
-from retrodict.kernel.lazy import dataclass
 
 if TYPE_CHECKING:
     from sqlglot import exp

@@ -11,6 +11,7 @@ import re
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor
+from dataclasses import dataclass
 from typing import Any, Final, NamedTuple, TypeVar
 
 import retrodict
@@ -23,7 +24,6 @@ from retrodict.kernel.errors import (
     UnknownReferenceError,
     UsageError,
 )
-from retrodict.kernel.lazy import dataclass
 from retrodict.models import records
 from retrodict.render.json import plain
 from retrodict.server import openapi, tensors

@@ -10,10 +10,10 @@ import contextlib
 import json
 import math
 from collections.abc import Hashable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from retrodict.kernel.errors import MissingExtraError
-from retrodict.kernel.lazy import dataclass
 from retrodict.models import ColumnSpec, Signature, TensorSpec
 from retrodict.models.signature import Spec
 from retrodict.predictions import media

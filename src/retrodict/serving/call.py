@@ -5,10 +5,9 @@ from __future__ import annotations
 import threading
 import traceback
 from collections.abc import Sequence
-from dataclasses import field
+from dataclasses import dataclass, field
 from typing import Any
 
-from retrodict.kernel.lazy import dataclass
 from retrodict.kernel.types import Digest, Event, EventId
 from retrodict.keys import Subject
 from retrodict.ledger import Sequenced

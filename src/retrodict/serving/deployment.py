@@ -7,11 +7,11 @@ import threading
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from pathlib import Path
 
 from retrodict import capture
 from retrodict.kernel import entry
-from retrodict.kernel.lazy import dataclass
 from retrodict.kernel.types import Digest, Edge, EdgeList, EventId, Ref
 from retrodict.models.errors import UnloadableModelError
 from retrodict.models.loading import LoadedModel, called, load_model

@@ -12,14 +12,13 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextvars import ContextVar
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from retrodict import exposure
 from retrodict.kernel import clock as clocks
 from retrodict.kernel import entry
 from retrodict.kernel.errors import ReadOnlyStoreError
-from retrodict.kernel.lazy import dataclass
 from retrodict.kernel.types import MAX_EDGES, Digest, Edge, EdgeList, Event, Ref
 from retrodict.keys import KeyNotHeldError
 from retrodict.ledger import Sequenced

@@ -16,6 +16,7 @@ import json
 import sys
 from array import array as words
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from decimal import Decimal
 from functools import lru_cache
 from json.scanner import make_scanner
@@ -23,7 +24,6 @@ from typing import Any, BinaryIO, Literal, NoReturn
 
 from retrodict.kernel import canonical
 from retrodict.kernel.errors import FormatError, UsageError
-from retrodict.kernel.lazy import dataclass
 from retrodict.streams.errors import RecordError
 
 Format = Literal["jsonl", "csv", "arrow", "changes"]

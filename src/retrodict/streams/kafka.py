@@ -10,10 +10,10 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from retrodict.kernel.errors import MissingExtraError
-from retrodict.kernel.lazy import dataclass
 from retrodict.streams.errors import KafkaError
 
 _TIMEOUT_S = 30.0

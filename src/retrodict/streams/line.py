@@ -14,12 +14,12 @@ import itertools
 import json
 import os
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, NamedTuple, TypeAlias
 
 from retrodict.kernel import merkle
 from retrodict.kernel.errors import UsageError
-from retrodict.kernel.lazy import dataclass
 from retrodict.kernel.merkle import EMPTY_ROOT, HASH_BYTES, node_hash
 from retrodict.kernel.types import Digest, Edge, EventId, Ref
 from retrodict.streams import formats, personal, queries, records

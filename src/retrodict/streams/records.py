@@ -7,8 +7,8 @@ of the log that appended to it; the main line is the branch "".
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
-from retrodict.kernel.lazy import dataclass
 from retrodict.kernel.types import Digest, EventId
 from retrodict.streams.formats import Format
 

@@ -12,13 +12,12 @@ from __future__ import annotations
 import bisect
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import field
+from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import Any, cast
 
 from retrodict.kernel import canonical
 from retrodict.kernel.errors import FormatError
-from retrodict.kernel.lazy import dataclass
 from retrodict.kernel.merkle import EMPTY_ROOT, HASH_BYTES, node_hash
 from retrodict.kernel.types import Digest, is_digest
 

@@ -9,12 +9,11 @@ recorded, or, where the table's policy says so, the record stays as it is and th
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import field, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from retrodict import streams
 from retrodict.kernel.errors import UsageError
-from retrodict.kernel.lazy import dataclass
 from retrodict.kernel.types import Digest, Edge, Event, Ref
 from retrodict.tables import lines, personal, queries, records
 from retrodict.tables.captured import note_position, with_captured

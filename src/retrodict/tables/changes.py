@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import field
+from dataclasses import dataclass, field
 from typing import Literal
 
-from retrodict.kernel.lazy import dataclass
 from retrodict.kernel.types import Edge, EventId
 
 Op = Literal["create", "put", "update", "delete", "truncate"]

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
-from retrodict.kernel.lazy import dataclass
 from retrodict.tables import lines
 from retrodict.tables.cells import unequal
 from retrodict.tables.history import Cell

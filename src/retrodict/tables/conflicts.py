@@ -6,10 +6,10 @@ The record stays as the first change made it: whatever reads the table reads tha
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Literal
 
 from retrodict.kernel.errors import UsageError
-from retrodict.kernel.lazy import dataclass
 from retrodict.kernel.types import Edge, Ref
 from retrodict.tables import folding, lines, queries
 from retrodict.tables.cells import is_same

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from retrodict import streams
-from retrodict.kernel.lazy import dataclass
 from retrodict.tables import lines
 from retrodict.tables.appending import Rows, append_table, conflict, keep_policy, keeps_conflicts, unchanged
 from retrodict.tables.captured import is_next

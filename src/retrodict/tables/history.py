@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 from bisect import bisect_right
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
-from retrodict.kernel.lazy import dataclass
 from retrodict.kernel.types import Digest, EventId, SealedText
 from retrodict.streams import MAIN
 from retrodict.tables import lines

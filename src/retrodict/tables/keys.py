@@ -15,13 +15,12 @@ from __future__ import annotations
 import hmac
 import json
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import apsw
 from blake3 import blake3
 
-from retrodict.kernel.lazy import dataclass
 from retrodict.kernel.types import Finding
 from retrodict.objects.cachefile import MARKED_BY, CacheFile
 from retrodict.objects.index import odd_schema

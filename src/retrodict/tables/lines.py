@@ -7,9 +7,9 @@ later one of them names as the one before it (`_prev`), and without deletes.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from retrodict.kernel.lazy import dataclass
 from retrodict.kernel.types import Digest
 from retrodict.streams import MAIN, Line, named_type, own_branch, read_batch
 from retrodict.streams import queries as streams

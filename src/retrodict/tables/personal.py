@@ -9,10 +9,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import field
+from dataclasses import dataclass, field
 from typing import Any
 
-from retrodict.kernel.lazy import dataclass
 from retrodict.keys import KeyRing
 from retrodict.streams.formats import rows
 from retrodict.streams.personal import TEXT_OR_WHOLE

@@ -7,10 +7,10 @@ A table is a stream whose records are changes. What was appended stands in the s
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Literal, cast
 
 from retrodict.kernel import canonical
-from retrodict.kernel.lazy import dataclass
 from retrodict.kernel.types import Digest, EventId
 
 INLINE_COLUMNS = 100  # the columns of wider tables are an object of their own

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from math import prod
 from typing import Any
@@ -14,7 +15,6 @@ import zarr
 from zarr.errors import BaseZarrError
 
 from retrodict.kernel.errors import FormatError, UsageError
-from retrodict.kernel.lazy import dataclass
 from retrodict.tensors import IDS
 from retrodict.tensors.errors import NoTensorError
 from retrodict.tensors.store import Files, ObjectsStore

@@ -18,11 +18,11 @@ import os
 import stat
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, TypeVar
 
 from retrodict.kernel.durable import REAL_DISK, Disk, RealDisk
-from retrodict.kernel.lazy import dataclass
 
 Step = Literal["create", "write", "clone", "sync", "rename", "unlink"]
 STEPS: tuple[Step, ...] = ("create", "write", "clone", "sync", "rename", "unlink")

@@ -28,7 +28,7 @@ import traceback
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from io import BytesIO
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -72,7 +72,6 @@ from retrodict.databases.sqlite import SQLite
 from retrodict.kernel.clock import SystemClock
 from retrodict.kernel.durable import RealDisk
 from retrodict.kernel.errors import RetrodictError
-from retrodict.kernel.lazy import dataclass
 from retrodict.kernel.types import Finding
 from retrodict.tables import upkeep
 from retrodict.tables.changes import How

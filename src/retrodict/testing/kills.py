@@ -23,7 +23,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import field
+from dataclasses import dataclass, field
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 
@@ -35,7 +35,6 @@ from retrodict.actions.register import register
 from retrodict.actions.run import run
 from retrodict.actions.verify import verify
 from retrodict.kernel.clock import SystemClock
-from retrodict.kernel.lazy import dataclass
 from retrodict.kernel.types import EventId
 from retrodict.testing.forks import rehearse
 from retrodict.workspace import Workspace, publish

@@ -15,6 +15,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 from retrodict.actions.add import add
@@ -25,7 +26,6 @@ from retrodict.actions.predictions import search
 from retrodict.actions.run import run
 from retrodict.actions.verify import verify
 from retrodict.kernel.clock import SystemClock
-from retrodict.kernel.lazy import dataclass
 from retrodict.testing.kills import AGENT, prepare
 from retrodict.workspace import Workspace, publish
 

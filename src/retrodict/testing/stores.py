@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,6 @@ import apsw
 
 from retrodict.kernel.clock import SystemClock
 from retrodict.kernel.durable import Disk
-from retrodict.kernel.lazy import dataclass
 from retrodict.kernel.types import Finding
 from retrodict.objects import ObjectStore
 

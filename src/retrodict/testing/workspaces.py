@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 from retrodict.actions.add import add
@@ -17,7 +18,6 @@ from retrodict.actions.open import open_workspace
 from retrodict.actions.predict import predict
 from retrodict.actions.register import register
 from retrodict.actions.run import run
-from retrodict.kernel.lazy import dataclass
 from retrodict.kernel.types import EventId
 from retrodict.testing.clock import FixedClock
 from retrodict.workspace import Workspace

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any, cast
 
 import apsw
-
-from retrodict.kernel.lazy import dataclass
 
 _RANK = {"null": 0, "integer": 1, "real": 1, "text": 2, "blob": 3}  # SQLite's order between types
 

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import islice
 from typing import Any, Protocol
 
 import apsw
 
 from retrodict.kernel.errors import FormatError, IntegrityError, UsageError
-from retrodict.kernel.lazy import dataclass
 from retrodict.kernel.merkle import HASH_BYTES
 from retrodict.kernel.types import Digest, EntryNumber
 from retrodict.ledger import Logs, Sequenced

@@ -10,12 +10,11 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import field
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from retrodict.kernel.durable import write_file
 from retrodict.kernel.errors import FormatError, NewerFormatError, NoWorkspaceError, UnavailableError
-from retrodict.kernel.lazy import dataclass
 from retrodict.ledger import key_hash
 
 FOLDER = ".retrodict"

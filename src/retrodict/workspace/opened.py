@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import field
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from retrodict.kernel.errors import ReadOnlyStoreError
-from retrodict.kernel.lazy import dataclass
 from retrodict.kernel.protocols import Clock
 from retrodict.keys import KeyRing, LogVerifier, SshSigner, StateDirectory
 from retrodict.ledger import HeldLog, Ledger, Logs, ReplacedKeyError

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+from dataclasses import dataclass
 from typing import Any
 
 from retrodict.kernel.errors import IntegrityError, RetrodictError
-from retrodict.kernel.lazy import dataclass
 from retrodict.kernel.types import Digest, EntryNumber, EventId
 from retrodict.keys import SshPublicKey
 from retrodict.workspace.opened import Workspace

@@ -10,6 +10,7 @@ import platform
 import re
 import sys
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, Final
 
 from retrodict import runs
@@ -18,7 +19,6 @@ from retrodict.actions.explain.upstream import Upstream, path_of
 from retrodict.actions.explanation import Fact
 from retrodict.environments.difference import by_name, compare, normalised
 from retrodict.kernel.errors import RetrodictError
-from retrodict.kernel.lazy import dataclass
 from retrodict.kernel.types import Digest
 from retrodict.kernel.words import count
 from retrodict.ledger import Sequenced

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Final
 
 from retrodict import runs
@@ -15,7 +16,6 @@ from retrodict.actions.explanation import Fact
 from retrodict.actions.metrics import read_metrics
 from retrodict.datasets import DatasetVersion
 from retrodict.kernel.errors import RetrodictError
-from retrodict.kernel.lazy import dataclass
 from retrodict.kernel.words import count
 from retrodict.models import records as models
 from retrodict.models.records import ModelVersion

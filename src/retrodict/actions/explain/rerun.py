@@ -6,6 +6,7 @@ import contextlib
 import io
 import warnings
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,6 @@ from retrodict.actions.explain.reading import Reader
 from retrodict.actions.explain.served import Served
 from retrodict.diagnose.tables import Predict
 from retrodict.kernel.errors import RetrodictError, UnavailableError, UnknownReferenceError
-from retrodict.kernel.lazy import dataclass
 from retrodict.kernel.types import EventId
 from retrodict.models import LoadedModel, current_loader, load_model, remote
 from retrodict.models import records as models

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
 from retrodict import predictions
@@ -12,7 +12,6 @@ from retrodict.actions.explain.reading import Reader, gap, listed, moment
 from retrodict.actions.explanation import Fact, State, Table
 from retrodict.actions.metrics import read_metrics
 from retrodict.kernel.errors import RetrodictError
-from retrodict.kernel.lazy import dataclass
 from retrodict.kernel.merkle import verify_inclusion
 from retrodict.kernel.note import decode_checkpoint, verify_note
 from retrodict.kernel.types import Digest, Evidence

@@ -7,6 +7,7 @@ import io
 import itertools
 import json
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any, Final
 
 from retrodict import datasets, provenance, runs
@@ -17,7 +18,6 @@ from retrodict.actions.explain.reading import Reader, gap, listed, moment
 from retrodict.actions.explanation import Fact
 from retrodict.datasets import DatasetVersion
 from retrodict.kernel.errors import RetrodictError
-from retrodict.kernel.lazy import dataclass
 from retrodict.kernel.types import Digest, Edge, EventId, Ref
 from retrodict.kernel.words import count
 from retrodict.ledger import Sequenced
