@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from retrodict.capture.spool import Record
 
 ROLE = "exposure"  # of the edge to the run, or the look, by which personal values had been read before
+WITHIN = "within"  # of the edge from a run to the run round it
 _MARK = "personal"  # in the folder of a run: something personal was read by it
 
 
@@ -192,7 +193,7 @@ def before(workspace: Workspace) -> list[Edge]:
         with state.lock:
             around = _around(workspace, state, run)
     if around is not None:
-        return [Edge(ref=Ref(around.chain[0]), role=ROLE, evidence="observed")]
+        return [Edge(ref=Ref(around.chain[0]), role=WITHIN, evidence="observed")]
     return [] if state.last is None else [state.last.edge]
 
 
@@ -248,7 +249,7 @@ def _around(workspace: Workspace, state: _State, run: str) -> _Runs | None:
                 break
             since_ns = since_ns or parse_rfc3339(found.event.at)
             chain.append(found.event.id)
-            asked = next((edge.ref for edge in found.event.uses if isinstance(edge, Edge) and edge.role == ROLE), "")
+            asked = next((edge.ref for edge in found.event.uses if isinstance(edge, Edge) and edge.role == WITHIN), "")
         marks = tuple(str(runs.running_at(workspace.folder, started) / _MARK) for started in chain)
         state.around[run] = _Runs(tuple(chain), marks, since_ns) if chain else None
     return state.around[run]

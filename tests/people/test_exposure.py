@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 
 import retrodict as rd
-from retrodict import predictions
+from retrodict import predictions, runs
 from retrodict.actions import forget, forget_files, table_change
 from retrodict.actions.add import add
 from retrodict.actions.dispute import dispute
@@ -251,8 +251,12 @@ def test_a_run_of_this_process_is_believed_about_what_it_opens(
             assert derived(own) == []
             Path("people.csv").read_bytes()
             first = service.predict("plain", question).index
+            done.log_params(oldest=AGE)
+        with rd.run("again", params={"oldest": AGE}, workspace=own):
+            pass
         second = service.predict("plain", question).index  # it has not unlearnt it
         assert derived(own) == [first, second]
+        assert [found.params for found in runs.runs(own.views.database())] == [{}, {}]
         found = forget_files.reach(own, "dataset:people.csv")
         assert done.record is not None
         assert (found.runs, found.asked) == ((done.record.entry,), (first, second))

@@ -143,6 +143,8 @@ def begin(
     """Record `run.started`."""
     place = workspace_path(workspace, cwd)
     batch = Batch(workspace)
+    if exposure.find(workspace) is not None:
+        params = {}  # they may tell of people: `finish` seals them
     started = batch.event(
         "run.started",
         uses=exposure.before(workspace),
