@@ -463,6 +463,8 @@ def test_an_altered_entry_does_not_stop_the_check(ledger: Ledger, tmp_path: Path
         ({"entries_x": "CREATE TABLE entries_y (x INTEGER PRIMARY KEY)"}, ()),
         ({"entries_x": "CREATE TABLE entries_x (x INTEGER PRIMARY KEY"}, ()),
         ({}, ("CREATE INDEX i ON nothing (x)",)),
+        ({}, ("CREATE INDEX i ON entries_x",)),
+        ({"entries_x": "CREATE TABLE entries_x (x INTEGER PRIMARY KEY)"}, ("CREATE INDEX i ON entries_x (y)",)),
     ],
 )
 def test_a_projection_that_breaks_the_rules_is_refused(
@@ -471,6 +473,6 @@ def test_a_projection_that_breaks_the_rules_is_refused(
     broken = Entries()
     broken.tables, broken.indexes = tables, indexes
     with pytest.raises(MalformedProjectionError):
-        Views.open(tmp_path / "views.db", ledger, no_blob, [broken])
+        Views.open(tmp_path / "views.db", ledger, no_blob, [broken]).database()
     with pytest.raises(MalformedProjectionError):
         Views.open(tmp_path / "views.db", ledger, no_blob, [Entries(), Entries()])

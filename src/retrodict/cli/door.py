@@ -598,7 +598,6 @@ def withhold_warnings() -> None:
 
 def main() -> None:
     """Run the command line; every failure ends in one line and exit 2 (`run`: 125)."""
-    gc.set_threshold(200_000, 20, 20)  # starting makes much and frees nothing: looking for garbage takes 25 ms
     _open_streams()
     warnings.showwarning = _warnings.show
     code: object = 2

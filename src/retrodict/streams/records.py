@@ -8,9 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from retrodict.kernel.types import Digest, EventId
-from retrodict.streams.formats import Format
+
+if TYPE_CHECKING:
+    from retrodict.streams.formats import Format
 
 MAIN = ""
 

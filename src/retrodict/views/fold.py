@@ -8,6 +8,7 @@ are folded in the order of all logs; where some arrive that come before what was
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -30,6 +31,7 @@ META_SQL = (
     f"CREATE TABLE {META} (projection TEXT PRIMARY KEY, version INTEGER NOT NULL, applied INTEGER NOT NULL, "
     "leaf BLOB NOT NULL) STRICT, WITHOUT ROWID"
 )
+_INDEX = re.compile(r"CREATE (UNIQUE )?INDEX (?P<name>\w+) ON (?P<table>\w+) \(")
 
 
 class Projection(Protocol):
@@ -59,7 +61,7 @@ class Projection(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """A projection that keeps the rules, and what the schema says of its tables and indexes."""
+    """A projection that keeps the rules, and the SQL of its tables and indexes by name."""
 
     projection: Projection
     schema: Mapping[str, str]
@@ -112,10 +114,10 @@ def _leaf(cursor: Mapping[str, tuple[int, bytes]], logs: Logs) -> bytes:
 
 
 def plan(projections: Sequence[Projection]) -> tuple[Plan, ...]:
-    """Try the projections' SQL in an empty database.
+    """Read the projections' SQL; SQLite keeps each statement as it is written, and tries it when tables are made.
 
     Raises:
-        MalformedProjectionError: A table without its prefix or without a primary key, a name given twice, wrong SQL.
+        MalformedProjectionError: A table without its prefix or without a primary key, a name given twice.
     """
     names = [*sorted(p.name for p in projections), "views"]
     for first, second in ((a, b) for i, a in enumerate(names) for b in names[i + 1 :]):
@@ -123,28 +125,34 @@ def plan(projections: Sequence[Projection]) -> tuple[Plan, ...]:
             raise MalformedProjectionError(f"the tables of {first} and {second} cannot be told apart by their names")
     plans = []
     for projection in projections:
-        db = apsw.Connection(":memory:")
-        try:
-            create(db, projection)
-        except apsw.Error as error:
-            raise MalformedProjectionError(f"the SQL of {projection.name} does not work: {error}") from error
-        made = {name for (name,) in db.execute("SELECT name FROM sqlite_schema WHERE type != 'index'")}
-        if made != set(projection.tables):
-            raise MalformedProjectionError(f"{projection.name} lists other tables than it makes: {sorted(made)}")
-        for table in made:
+        made = dict(projection.tables)
+        for table, sql in projection.tables.items():
             if not table.startswith(f"{projection.name}_"):
                 raise MalformedProjectionError(f"the table {table} must begin with {projection.name}_")
-            if not any(pk for (pk,) in db.execute("SELECT pk FROM pragma_table_info(?)", (table,))):
+            if not sql.startswith(f"CREATE TABLE {table} ("):
+                raise MalformedProjectionError(f"{projection.name} lists other tables than it makes: {sql}")
+            if "PRIMARY KEY" not in sql:
                 raise MalformedProjectionError(f"the table {table} has no PRIMARY KEY")
-        plans.append(Plan(projection=projection, schema=schema(db)))
-        db.close()
+        for sql in projection.indexes:
+            match = _INDEX.match(sql)
+            if match is None or match["table"] not in projection.tables:
+                raise MalformedProjectionError(f"{projection.name} lists an index of none of its tables: {sql}")
+            made[match["name"]] = sql
+        plans.append(Plan(projection=projection, schema=made))
     return tuple(plans)
 
 
-def create(db: apsw.Connection, projection: Projection) -> None:
-    """Make the tables and indexes of a projection."""
-    for statement in (*projection.tables.values(), *projection.indexes):
-        db.execute(statement)
+def create(db: apsw.Connection, wanted: Plan) -> None:
+    """Make the tables and indexes of a projection.
+
+    Raises:
+        MalformedProjectionError: Its SQL does not work.
+    """
+    for statement in wanted.schema.values():
+        try:
+            db.execute(statement)
+        except apsw.SQLError as error:
+            raise MalformedProjectionError(f"the SQL of {wanted.name} does not work: {error}: {statement}") from error
 
 
 def schema(db: apsw.Connection) -> dict[str, str]:
@@ -227,7 +235,7 @@ def prepare(db: apsw.Connection, plans: Sequence[Plan], logs: Logs) -> None:
         raise DamagedViewsError(f"it holds other tables or indexes than it should: {', '.join(schema(db))}")
     for name, missing in known.items():
         if name not in kept:
-            create(db, missing.projection)
+            create(db, missing)
             db.execute(f"INSERT INTO {META} VALUES (?, ?, 0, x'')", (name, missing.projection.version))  # noqa: S608
 
 

@@ -137,15 +137,20 @@ class Views:
 
     def _is_level(self, db: apsw.Connection) -> bool:
         """Cheap: what was found when this thread's connection was made is not looked at again."""
-        return getattr(self._local, "is_sound", False) and fold.is_current(db, self._plans, self._logs.size())
+        if not getattr(self._local, "is_sound", False):
+            return self._is_sound(db)
+        return fold.is_current(db, self._plans, self._logs.size())
 
     def _is_sound(self, db: apsw.Connection) -> bool:
-        size, states = self._logs.size(), fold.applied(db)
+        """Say whether there is nothing to catch up with, and remember that the tables are what they should be."""
+        with _transaction(db, "DEFERRED"):
+            size, schema, states = self._logs.size(), fold.schema(db), fold.applied(db)
         held = {META: fold.META_SQL} | {name: sql for plan in self._plans for name, sql in plan.schema.items()}
+        ends = {(state.count, state.leaf): state for state in states.values()}  # one, as a rule
         self._local.is_sound = (
-            fold.schema(db) == held
+            schema == held
             and {p.name: p.projection.version for p in self._plans} == {n: s.version for n, s in states.items()}
-            and all(state.count == size and fold.is_of(state, self._logs) for state in states.values())
+            and all(state.count == size and fold.is_of(state, self._logs) for state in ends.values())
         )
         return bool(self._local.is_sound)
 
