@@ -85,12 +85,13 @@ def test_what_is_done_all_day_loads_no_more_than_it_uses(tmp_path: Path) -> None
         "retrodict.models.loading",
         "retrodict.actions.explain",
     }
+    travelling = {"logging", "retrodict.streams.line", "retrodict.keys.ssh"}
     unused = {
         "add data.csv": drawing | rare,
         "checkout data.csv copy.csv": drawing | attached | rare | {"retrodict.actions.looks"},
         "status": drawing | attached | rare,
-        f"push {tmp_path / 'hub'}": drawing | attached | rare,
-        f"pull {tmp_path / 'hub'}": drawing | attached | rare,
+        f"push {tmp_path / 'hub'}": drawing | attached | rare | travelling,
+        f"pull {tmp_path / 'hub'}": drawing | attached | rare | travelling,
         "show data.csv": {"retrodict.serving", "retrodict.models.loading"},
         "show data.csv --json": drawing | {"retrodict.serving", "retrodict.models.loading"},
         "history data.csv --json": drawing,

@@ -334,6 +334,18 @@ def test_a_read_only_view_is_used_where_it_is_level_and_else_a_private_copy(ledg
     writer.close()
 
 
+def test_what_is_level_is_read_while_somebody_else_writes(ledger: Ledger, tmp_path: Path) -> None:
+    fill(ledger, 20)
+    path = tmp_path / "views.db"
+    opened(ledger, path).digest()
+    writer = apsw.Connection(str(path))
+    writer.execute("BEGIN IMMEDIATE")
+    ours = opened(ledger, path)
+    assert ours.digest() == rebuilt_digest(ledger, tmp_path)
+    ours.close()
+    writer.close()
+
+
 SCRIPT = """
 import os, sys
 sys.path.insert(0, {tests!r})

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from retrodict import backups, datasets, predictions, provenance, runs, workspace
 from retrodict.kernel.protocols import Clock
-from retrodict.keys import SshSigner, open_signer
 from retrodict.models import records as models
 from retrodict.rows import records as rows
 from retrodict.streams import projection as streams
@@ -16,7 +16,8 @@ from retrodict.tables import projection as tables
 from retrodict.views import Projection
 from retrodict.workspace import Workspace
 
-__all__ = ["PROJECTIONS", "open_signer", "open_workspace"]
+if TYPE_CHECKING:
+    from retrodict.keys import SshSigner
 
 PROJECTIONS: Sequence[Projection] = (
     backups.PROJECTION,

@@ -15,7 +15,6 @@ from __future__ import annotations
 import os
 import struct
 from collections.abc import Iterable, Iterator
-from pathlib import Path
 
 import apsw
 from blake3 import blake3
@@ -54,10 +53,6 @@ class StatCache(CacheFile):
     """Rows of (identity and times of a file, name of its content)."""
 
     called = "the stat cache"
-
-    def __init__(self, path: Path, key: bytes | None, *, read_only: bool = False) -> None:
-        super().__init__(path, key, read_only=read_only)
-        _ = self._db  # nearly every command asks
 
     def _settle(self, db: apsw.Connection) -> None:
         """Make the tables where they are not there, and empty them where another key has marked what they hold."""

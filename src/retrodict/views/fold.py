@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any, Protocol
@@ -202,6 +202,12 @@ def is_of(state: Applied, logs: Logs) -> bool:
         return True
 
 
+def are_of(states: Iterable[Applied], logs: Logs) -> dict[tuple[int, bytes], bool]:
+    """Say of each end that projections have come to, one for all as a rule, what `is_of` does."""
+    ends = {(state.count, state.leaf): state for state in states}
+    return {end: is_of(state, logs) for end, state in ends.items()}
+
+
 def is_current(db: apsw.Connection, plans: Sequence[Plan], size: int) -> bool:
     """Say, cheaply, whether every projection has applied `size` entries."""
     row = db.execute(f"SELECT count(*), min(applied), max(applied) FROM {META}").fetchall()[0]  # noqa: S608
@@ -218,8 +224,10 @@ def prepare(db: apsw.Connection, plans: Sequence[Plan], logs: Logs) -> None:
         DamagedViewsError: There are other tables or indexes than there should be.
     """
     states, known = applied(db), {plan.name: plan for plan in plans}
+    are_sound = are_of(states.values(), logs)
     for name, state in states.items():
-        if name not in known or known[name].projection.version != state.version or not is_of(state, logs):
+        is_sound = are_sound[state.count, state.leaf]
+        if name not in known or known[name].projection.version != state.version or not is_sound:
             _drop(db, name)
     held = db.execute("SELECT name, sql, tbl_name FROM sqlite_schema WHERE sql IS NOT NULL").fetchall()
     for name in applied(db):

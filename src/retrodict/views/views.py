@@ -146,11 +146,11 @@ class Views:
         with _transaction(db, "DEFERRED"):
             size, schema, states = self._logs.size(), fold.schema(db), fold.applied(db)
         held = {META: fold.META_SQL} | {name: sql for plan in self._plans for name, sql in plan.schema.items()}
-        ends = {(state.count, state.leaf): state for state in states.values()}  # one, as a rule
         self._local.is_sound = (
             schema == held
             and {p.name: p.projection.version for p in self._plans} == {n: s.version for n, s in states.items()}
-            and all(state.count == size and fold.is_of(state, self._logs) for state in ends.values())
+            and all(state.count == size for state in states.values())
+            and all(fold.are_of(states.values(), self._logs).values())
         )
         return bool(self._local.is_sound)
 

@@ -5,14 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from retrodict.kernel.errors import ReadOnlyStoreError
 from retrodict.kernel.protocols import Clock
-from retrodict.keys import KeyRing, LogVerifier, SshSigner, StateDirectory
+from retrodict.keys import KeyRing, LogVerifier, StateDirectory
 from retrodict.ledger import HeldLog, Ledger, Logs, ReplacedKeyError
 from retrodict.objects import ObjectStore
 from retrodict.views import Views
 from retrodict.workspace.errors import CopiedWorkspaceError, UnwritableStateError
+
+if TYPE_CHECKING:
+    from retrodict.keys import SshSigner
 
 
 def _no_run() -> None:

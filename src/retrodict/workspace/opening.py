@@ -14,6 +14,7 @@ import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from retrodict.kernel.durable import sync_folder, write_file
 from retrodict.kernel.errors import (
@@ -23,7 +24,7 @@ from retrodict.kernel.errors import (
     UsageError,
 )
 from retrodict.kernel.protocols import Clock
-from retrodict.keys import KeyRing, SshSigner, Standing, StateDirectory, StateDirectoryError
+from retrodict.keys import KeyRing, Standing, StateDirectory, StateDirectoryError
 from retrodict.ledger import HeldLog, Ledger, Logs
 from retrodict.objects import ObjectStore
 from retrodict.views import Projection, Views
@@ -33,6 +34,9 @@ from retrodict.workspace.layout import FOLDER, FORMAT, LOGS, Layout, format_file
 from retrodict.workspace.opened import Workspace, close
 from retrodict.workspace.projections import PERSONAL, PROJECTION
 from retrodict.workspace.texts import destroy_forgotten
+
+if TYPE_CHECKING:
+    from retrodict.keys import SshSigner
 
 
 def find_root(start: Path) -> Path:
