@@ -1,39 +1,81 @@
 """Versions of files and folders (strategies *copies*, *derived*, *attached*): their events, what is known of them."""
 
-from retrodict.datasets.errors import DerivationError
-from retrodict.datasets.marks import (
-    MARKS,
-    BucketFetched,
-    Fetched,
-    Tag,
-    bucket_fetched,
-    bucket_fetched_body,
-    check_label,
-    fetched,
-    fetched_body,
-    imported,
-    tagged_body,
-    tags,
-    untracked_body,
-)
-from retrodict.datasets.recipe import Ingredient, Recipe
-from retrodict.datasets.records import (
-    PROJECTION,
-    DatasetVersion,
-    added_body,
-    attached_body,
-    check_name,
-    current,
-    derived_body,
-    find,
-    next_version,
-    rederived_body,
-    refuse_attached,
-    released,
-    verdicts,
-    versions,
-)
-from retrodict.datasets.subjects import Declared, NoSubjectsError
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from retrodict.kernel import lazy
+
+if TYPE_CHECKING:
+    from retrodict.datasets.errors import DerivationError
+    from retrodict.datasets.marks import (
+        MARKS,
+        BucketFetched,
+        Fetched,
+        Tag,
+        bucket_fetched,
+        bucket_fetched_body,
+        check_label,
+        fetched,
+        fetched_body,
+        imported,
+        tagged_body,
+        tags,
+        untracked_body,
+    )
+    from retrodict.datasets.recipe import Ingredient, Recipe
+    from retrodict.datasets.records import (
+        PROJECTION,
+        DatasetVersion,
+        added_body,
+        attached_body,
+        check_name,
+        current,
+        derived_body,
+        find,
+        next_version,
+        rederived_body,
+        refuse_attached,
+        released,
+        verdicts,
+        versions,
+    )
+    from retrodict.datasets.subjects import Declared, NoSubjectsError
+
+_HOMES = {
+    "BucketFetched": "marks",
+    "DatasetVersion": "records",
+    "Declared": "subjects",
+    "DerivationError": "errors",
+    "Fetched": "marks",
+    "Ingredient": "recipe",
+    "MARKS": "marks",
+    "NoSubjectsError": "subjects",
+    "PROJECTION": "records",
+    "Recipe": "recipe",
+    "Tag": "marks",
+    "added_body": "records",
+    "attached_body": "records",
+    "bucket_fetched": "marks",
+    "bucket_fetched_body": "marks",
+    "check_label": "marks",
+    "check_name": "records",
+    "current": "records",
+    "derived_body": "records",
+    "fetched": "marks",
+    "fetched_body": "marks",
+    "find": "records",
+    "imported": "marks",
+    "next_version": "records",
+    "rederived_body": "records",
+    "refuse_attached": "records",
+    "released": "records",
+    "tagged_body": "marks",
+    "tags": "marks",
+    "untracked_body": "marks",
+    "verdicts": "records",
+    "versions": "records",
+}
 
 __all__ = [
     "MARKS",
@@ -69,3 +111,7 @@ __all__ = [
     "verdicts",
     "versions",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    return lazy.load(__name__, _HOMES, name)

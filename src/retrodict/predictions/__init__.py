@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 from retrodict.kernel import lazy
 
 if TYPE_CHECKING:
+    from retrodict.predictions.projection import PROJECTION
     from retrodict.predictions.records import (
         CSV_COLUMNS,
-        PROJECTION,
         Call,
         Dispute,
         Kept,
@@ -36,7 +36,7 @@ _HOMES = {
     "Call": "records",
     "Dispute": "records",
     "Kept": "records",
-    "PROJECTION": "records",
+    "PROJECTION": "projection",
     "Part": "records",
     "Payload": "records",
     "SealedPayload": "records",

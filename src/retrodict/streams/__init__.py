@@ -32,8 +32,8 @@ if TYPE_CHECKING:
         prepare,
     )
     from retrodict.streams.personal import Opened, column_names, open_records, seal
-    from retrodict.streams.projection import PROJECTION
-    from retrodict.streams.records import MAIN, Append, Branch, Personal, Position, Stream
+    from retrodict.streams.projection import MAIN, PROJECTION
+    from retrodict.streams.records import Append, Branch, Personal, Position, Stream
 
 _HOMES = {
     "ARROW": "line",
@@ -44,7 +44,7 @@ _HOMES = {
     "Format": "formats",
     "KafkaError": "errors",
     "Line": "line",
-    "MAIN": "records",
+    "MAIN": "projection",
     "OffsetError": "errors",
     "Opened": "personal",
     "PROJECTION": "projection",

@@ -25,7 +25,8 @@ from retrodict.kernel.types import Digest, Edge, EventId, Ref
 from retrodict.streams import formats, personal, queries, records
 from retrodict.streams.errors import CompactedError, OffsetError, StreamMismatchError
 from retrodict.streams.formats import BLOCK, Block
-from retrodict.streams.records import MAIN, Append, Stream
+from retrodict.streams.projection import MAIN
+from retrodict.streams.records import Append, Stream
 from retrodict.streams.segment import STEP, Part, Segment, grow, leaf_prefix, leaves, root_of
 from retrodict.workspace import Batch, Workspace, edges_or_list
 

@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Any, cast
 
 from retrodict.kernel.types import Digest
 from retrodict.ledger import Sequenced
-from retrodict.streams.queries import last
-from retrodict.streams.records import MAIN
 
 if TYPE_CHECKING:
     import apsw
+
+MAIN = ""  # the branch that is the main line
+_LAST = "SELECT stop FROM streams_appends WHERE stream = ? AND branch = ? ORDER BY start DESC LIMIT 1"
 
 
 class StreamProjection:
@@ -91,8 +92,8 @@ class StreamProjection:
         event, kafka, merged = entry.event, body["kafka"] or {}, body["merged"]
         branch = body["branch"]
         if branch == MAIN:
-            end = last(db, body["stream"], MAIN)
-            if body["start"] != (0 if end is None else end.stop):
+            last = db.execute(_LAST, (body["stream"], MAIN)).fetchall()
+            if body["start"] != (last[0][0] if last else 0):
                 branch = body["log"]  # two logs took themselves for the owner: what the other did not know is a branch
         where = (body["stream"], branch, body["start"], body["stop"])
         db.execute("INSERT INTO streams_places VALUES (?, ?, ?, ?, ?, ?, 0)", (*where, body["segment"], event.id))

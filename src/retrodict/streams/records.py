@@ -15,8 +15,6 @@ from retrodict.kernel.types import Digest, EventId
 if TYPE_CHECKING:
     from retrodict.streams.formats import Format
 
-MAIN = ""
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Personal:

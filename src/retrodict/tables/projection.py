@@ -10,10 +10,11 @@ from retrodict.kernel import canonical
 from retrodict.kernel.types import Digest, SealedText
 from retrodict.ledger import Sequenced
 from retrodict.streams import MAIN
-from retrodict.tables.queries import last
 
 if TYPE_CHECKING:
     import apsw
+
+_LAST = "SELECT stop FROM tables_versions WHERE stream = ? AND branch = ? ORDER BY start DESC, version DESC LIMIT 1"
 
 
 class TableProjection:
@@ -175,8 +176,8 @@ class TableProjection:
     def _appended(self, db: apsw.Connection, entry: Sequenced, body: Mapping[str, Any]) -> None:
         event, said, branch = entry.event, body["table"], body["branch"]
         if branch == MAIN:
-            end = last(db, body["stream"], MAIN)
-            if body["start"] != (0 if end is None else end.stop):
+            last = db.execute(_LAST, (body["stream"], MAIN)).fetchall()
+            if body["start"] != (last[0][0] if last else 0):
                 branch = body["log"]  # as the stream's own view has it: two logs took themselves for the owner
         how = said["how"]
         statement = how["statement"]
