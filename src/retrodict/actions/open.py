@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from retrodict import backups, datasets, predictions, provenance, runs, workspace
+from retrodict import backups, datasets, keys, predictions, provenance, runs, workspace
 from retrodict.kernel.protocols import Clock
 from retrodict.models import projection as models
 from retrodict.rows import records as rows
@@ -31,6 +31,11 @@ PROJECTIONS: Sequence[Projection] = (
     streams.PROJECTION,
     tables.PROJECTION,
 )
+
+
+def open_signer(named: str) -> SshSigner:
+    """Return the key by which events are signed. Raises as `keys.open_signer` does."""
+    return keys.open_signer(named)
 
 
 def open_workspace(

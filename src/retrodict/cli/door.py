@@ -348,18 +348,14 @@ def workspace(
         records: The command records what it found out, where the store can be written.
         is_silent: Do not say where the keys are not to be had.
     """
-    from retrodict.actions.open import open_workspace
+    from retrodict.actions.open import open_signer, open_workspace
     from retrodict.actions.places import RUN_VARIABLE
     from retrodict.kernel.clock import SystemClock
     from retrodict.workspace import refuse_without_keys, refuse_writing
 
     who = agent() if writes or records else ""
     own_key = sign_with() if writes or records else None
-    signer = None
-    if own_key is not None:
-        from retrodict.keys import open_signer
-
-        signer = open_signer(own_key)
+    signer = None if own_key is None else open_signer(own_key)
     is_done = False
 
     def open_here(*, read_only: bool) -> Workspace:
