@@ -184,11 +184,18 @@ def write(root: Path, pin: Pin) -> bool:
 
 
 def remove(root: Path, name: str) -> bool:
-    """Remove the pin of a name; say whether there was one."""
+    """Remove the pin of a name; say whether there was one.
+
+    Raises:
+        PinError: It cannot be removed.
+    """
     path = root / FOLDER / file_name(name)
     if not is_used(root) or not path.is_file():
         return False
-    path.unlink()
+    try:
+        path.unlink()
+    except OSError as error:
+        raise PinError(f"{path} cannot be removed: {error.strerror}") from error
     return True
 
 

@@ -16,14 +16,14 @@ from retrodict.actions.verify import verify
 from retrodict.kernel.clock import SystemClock
 from retrodict.kernel.durable import RealDisk
 from retrodict.kernel.errors import UnavailableError
-from retrodict.testing.faults import SCENARIOS
+from retrodict.testing.scenarios import SCENARIOS
 
-SAMPLED = (  # every so manieth step; of the longer scenarios, which have hundreds, half as many
-    (17, ("rotate", "register", "run", "push", "pull", "mend")),
-    (23, ("backup", "restore", "copy", "forget")),
-    (37, ("init", "record", "stream", "views")),
-    (37, ("publish", "sweep", "derive", "bundle", "capture")),
-    (67, ("files", "table", "tensor")),
+SAMPLED = (  # every so manieth step, the fewer the more a scenario has
+    (19, ("rotate", "register", "mend", "remake")),
+    (41, ("run", "replay", "push", "pull", "bundle", "backup", "url", "lock")),
+    (43, ("stream", "derive", "capture", "publish", "sweep", "attach", "witness", "export", "import")),
+    (61, ("forget", "files", "tensor", "name", "views", "record", "copy")),
+    (97, ("init", "restore", "table", "review", "clone", "merge")),
 )
 
 

@@ -23,11 +23,12 @@ from retrodict.actions import (
     table_settle,
     tables,
 )
+from retrodict.actions.show import show
 from retrodict.actions.tabling import How, Policy, table_named, version_of
 from retrodict.actions.verify import verify
 from retrodict.kernel.errors import RetrodictError, UnknownReferenceError, UsageError
 from retrodict.kernel.types import Edge, Ref
-from retrodict.tables import appending, conflicts, files, folding, lines, proposals
+from retrodict.tables import appending, conflicts, creating, files, folding, lines, proposals
 from retrodict.tables import queries as table_queries
 from retrodict.tables import records as table_records
 from retrodict.tables.changes import Change, ChangeSet, Source
@@ -91,6 +92,24 @@ def test_every_version_stays_readable_and_a_record_tells_its_history(workspace: 
     assert [row.why for row in tables.log(workspace, "loans").versions][:2] == ["start", "collateral was found"]
     assert tables.list_tables(workspace).rows[0].records == 3
     assert verify(workspace).answer != "no"
+
+
+def test_a_table_whose_first_records_were_cut_off_is_created_again(workspace: Workspace) -> None:
+    rows = [{"id": 1, "n": 0}]
+    creating.create(workspace, "t", ["id"], [("id", "int64"), ("n", "int64")])
+    assert show(workspace, "table:t").reference == "table:t"
+    for other in ([{"id": 1}], [{"id": 1, "n": "x"}]):
+        with pytest.raises(UsageError, match="already"):
+            table_change.create(workspace, "t", ["id"], source=other)
+    with pytest.raises(UsageError, match="already"):
+        table_change.create(
+            workspace, "t", ["id"], source=rows, policy=Policy(reason=True), how=How(verb="create", reason="r")
+        )
+    assert table_change.create(workspace, "t", ["id"], source=rows).first is not None
+    assert records(workspace, "t") == rows
+    assert {show(workspace, name).reference for name in ("t", "table:t", "t@v1", "stream:t@1")} == {"table:t@v1"}
+    with pytest.raises(UsageError, match="already"):
+        table_change.create(workspace, "t", ["id"], source=rows)
 
 
 def test_an_import_works_out_what_is_new_changed_and_gone(workspace: Workspace, loans: Path) -> None:

@@ -71,8 +71,10 @@ def clone(
         DamagedRemoteError: A pack is missing or altered. Nothing is left behind.
         RemoteError: It cannot be reached.
     """
-    if (into / FOLDER).exists():
-        raise UsageError(f"{into} is a workspace already", hint="Clone into another folder, or `retrodict pull` there.")
+    if (into / FOLDER / "format.json").exists():
+        raise UsageError(
+            f"{into} is a workspace already", hint=f"Clone into another folder, or `retrodict pull {url}` there."
+        )
     address = full_address(url, folder)
     depot = Depot(open_remote(address))
     contents = some_contents(depot)

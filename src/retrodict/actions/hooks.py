@@ -111,7 +111,7 @@ def install(workspace: Workspace, *, interpreter: str, chain: bool = False) -> H
         for name in _NAMES:
             write_file(folder / name, _script(workspace, name, interpreter).encode(), mode=0o755)
     except OSError as error:
-        raise UnavailableError(f"{folder} cannot be written: {error.strerror}", hint="Look at its rights.") from error
+        raise _unwritable(folder, error) from error
     return hooks(workspace)
 
 
@@ -120,15 +120,24 @@ def uninstall(workspace: Workspace) -> Hooks:
 
     Raises:
         UsageError: The workspace lies in no git repository.
+        UnavailableError: They cannot be removed.
     """
     folder = _folder(workspace)
-    for name in _NAMES:
-        path = folder / name
-        if _look(path).state == "installed":
-            path.unlink()
-            if _kept(path).exists():
-                _kept(path).rename(path)
+    try:
+        for name in _NAMES:
+            path = folder / name
+            if _look(path).state == "installed":
+                if os.path.lexists(_kept(path)):
+                    _kept(path).rename(path)  # at once, lest a crash leave neither
+                else:
+                    path.unlink()
+    except OSError as error:
+        raise _unwritable(folder, error) from error
     return hooks(workspace)
+
+
+def _unwritable(folder: Path, error: OSError) -> UnavailableError:
+    return UnavailableError(f"{folder} cannot be written: {error.strerror}", hint="Look at its rights.")
 
 
 def _script(workspace: Workspace, name: str, interpreter: str) -> str:

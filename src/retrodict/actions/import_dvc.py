@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -20,6 +21,7 @@ from retrodict.kernel.errors import RetrodictError, UsageError
 from retrodict.kernel.protocols import Progress
 from retrodict.kernel.types import Digest, Edge, EventId, Ref
 from retrodict.objects import Added
+from retrodict.objects.errors import StoreWriteError
 from retrodict.workspace import FOLDER, Batch, Workspace, edges_or_list
 
 _SYSTEM = "dvc"
@@ -200,6 +202,8 @@ class _Taking:
         try:
             datasets.check_name(out.path)
             stored = self._workspace.objects.add(self._laid.lay(out))
+        except StoreWriteError:  # it is not DVC that lacks something
+            raise
         except RetrodictError as error:
             self._miss(key, out.path, out.md5, commit, error.message)
             return None
@@ -323,6 +327,8 @@ class _Taking:
                 try:  # a script, say, which git keeps
                     content = self._workspace.objects.add(self._laid.lay(out)).digest
                     self._contents[out.md5] = content
+                except StoreWriteError:
+                    raise
                 except RetrodictError:
                     pass
             if content is None or out.path is None:
@@ -404,4 +410,6 @@ def _write(held: Held, place: Path) -> None:
     except OSError as error:
         if isinstance(error, FileExistsError | NotADirectoryError | IsADirectoryError):
             raise
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS):
+            raise StoreWriteError(str(place), error) from error
         raise DvcError(f"{os.fsdecode(place.name)} cannot be written: {error.strerror}") from error

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from retrodict import datasets, predictions, provenance, runs
@@ -13,7 +13,7 @@ from retrodict.models import records as models
 from retrodict.models.records import ModelVersion
 from retrodict.predictions import Call
 from retrodict.provenance.reference import Candidate, Resolved
-from retrodict.streams import MAIN
+from retrodict.streams import MAIN, Stream
 from retrodict.streams import queries as streams
 from retrodict.tables import queries as tables
 from retrodict.workspace import Workspace, agent_name, open_text, sealed_text
@@ -83,13 +83,20 @@ def _streams(
         if only_tables and stream.format != "changes":
             continue
         if version is None and end is None:
-            found.append(Candidate(event=stream.event, printed=f"stream:{name}"))
+            found.append(Candidate(event=stream.event, printed=_stream_name(stream)))
         elif version is not None and not version.isdigit():
             continue
         elif end is not None and 0 < (offset := end.stop if version is None else int(version)) <= end.stop:
             (append,) = streams.appends(database, stream.event, MAIN, start=offset - 1, stop=offset)
-            found.append(Candidate(event=append.event, printed=f"stream:{name}@{offset}"))
+            at = str(offset)
+            if stream.format == "changes":
+                at = f"v{tables.versions(database, stream.event, MAIN, start=offset - 1, stop=offset)[0].version}"
+            found.append(Candidate(event=append.event, printed=f"{_stream_name(stream)}@{at}"))
     return found
+
+
+def _stream_name(stream: Stream) -> str:
+    return f"{'table' if stream.format == 'changes' else 'stream'}:{stream.name}"
 
 
 def _models(database: object, name: str, version: str | None) -> list[ModelVersion]:
@@ -198,7 +205,7 @@ def written(workspace: Workspace, start: str, *, only_models: bool = False) -> S
         for dataset in datasets.versions(database):
             found |= {f"dataset:{dataset.name}", f"dataset:{dataset.name}@v{dataset.version}", dataset.name}
         found |= {run.name for run in runs.runs(database)}
-        found |= {f"stream:{stream.name}" for stream in streams.streams(database)}
+        found |= {_stream_name(stream) for stream in streams.streams(database)}
     return sorted(name for name in found if name.startswith(start))
 
 
@@ -227,10 +234,13 @@ def label(workspace: Workspace, sequenced: Sequenced) -> str:
             return f"{body['name']}@v{body['version']}"
         case "stream.appended" | "stream.compacted" | "stream.materialized" | "stream.positioned" | "stream.moved":
             (stream,) = streams.streams(workspace.views.database(), event=EventId(str(body["stream"])))
+            changes = body.get("table")
             offset = body.get("offset", body.get("stop"))
-            return f"stream:{stream.name}" + ("" if offset is None else f"@{offset}")
+            if stream.format == "changes":
+                offset = f"v{changes['version']}" if isinstance(changes, Mapping) else None
+            return _stream_name(stream) + ("" if offset is None else f"@{offset}")
         case "stream.created":
-            return f"stream:{body['name']}"
+            return f"{'table' if body['format'] == 'changes' else 'stream'}:{body['name']}"
         case "run.read":
             return str(body["what"])
         case "alias.set":

@@ -137,6 +137,13 @@ def as_pinned(workspace: Workspace, versions: Sequence[DatasetVersion]) -> list[
 
 
 def unpin(workspace: Workspace, name: str, path: str) -> None:
-    """Remove the pin of a name, and let git take in what lies at `path`."""
+    """Remove the pin of a name, and let git take in what lies at `path`.
+
+    Raises:
+        PinError: It cannot be removed, or git not be told.
+    """
     if pins.remove(workspace.root, name):
-        worktree.let_in(workspace.root, path)
+        try:
+            worktree.let_in(workspace.root, path)
+        except OSError as error:
+            raise pins.PinError(f"git cannot be told to take {path} in: {error.strerror}") from error

@@ -101,6 +101,7 @@ def create(
         subject=subject,
         named=personal or None,
         reason=how.reason,
+        goes_on=rows is not None,
     )
     first = None
     if rows is not None and rows.num_rows:

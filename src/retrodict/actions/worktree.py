@@ -8,8 +8,11 @@ from __future__ import annotations
 
 import os
 import re
+import stat
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+
+from retrodict.kernel.durable import write_file
 
 _AT_ONCE = 500  # paths in one command line
 _SPECIAL = re.compile(rb"([\\*?\[])")
@@ -66,7 +69,8 @@ def let_in(root: Path, path: str) -> None:
         lines = file.read_bytes().splitlines(keepends=True)
         left = [line for line in lines if line.rstrip(b"\r\n") != _line(prefix + path)]
         if len(left) < len(lines):
-            file.write_bytes(b"".join(left))
+            file = file.resolve()  # it may be a link; and most of what it says is others'
+            write_file(file, b"".join(left), mode=stat.S_IMODE(file.stat().st_mode))
 
 
 def _exclude(root: Path) -> tuple[Path, str] | None:

@@ -6,10 +6,11 @@ from collections.abc import Iterable, Sequence
 
 from retrodict import streams
 from retrodict.kernel.errors import UsageError
-from retrodict.kernel.types import Edge, Ref
+from retrodict.kernel.types import Edge, EventId, Ref
 from retrodict.tables import personal, queries, records
 from retrodict.tables.checks import check_columns
 from retrodict.tables.errors import BadCellError, BadKeyError
+from retrodict.tables.lines import last_number, own_log
 from retrodict.tables.records import Column, Table
 from retrodict.workspace import Batch, Workspace
 
@@ -32,6 +33,7 @@ def create(
     subject: str | None = None,
     named: Sequence[str] | None = None,
     reason: str | None = None,
+    goes_on: bool = False,
 ) -> Table:
     """Create an empty table, and the stream of its changes, owned by this workspace's log.
 
@@ -40,6 +42,7 @@ def create(
         columns: Names and types.
         subject: The column that says whom a record is about, under whose key its personal values are sealed.
         named: The other personal columns; None: all are.
+        goes_on: One that was created alike, and nothing was done with, will do: its first records were cut off.
 
     Raises:
         UsageError: There is a table or a stream of this name, or the columns cannot be a table's.
@@ -65,11 +68,32 @@ def create(
     elif named:
         raise UsageError("nothing says for whom personal columns are sealed", hint="Name the column with --subject.")
     with streams.locked(workspace):
-        db = workspace.views.database()
-        if streams.queries.streams(db, name):
-            raise UsageError(f"there is a table or a stream {name} already", hint="`retrodict table list` names them.")
         batch = Batch(workspace)
         origin = workspace.ledger.origin
+        value: object = records.columns_value(listed)
+        edges: list[Edge] = []
+        if len(listed) > records.INLINE_COLUMNS:
+            value = batch.blob(records.columns_blob(listed))
+            edges.append(Edge(ref=Ref(value), role="columns", evidence="observed"))
+
+        def body(stream: EventId) -> dict[str, object]:
+            return records.created_body(
+                name=name,
+                stream=stream,
+                owner=origin,
+                key=[ids[column] for column in key],
+                columns=value,
+                policy=policy or records.Policy(),
+                valid_from=None if valid_from is None else ids[valid_from],
+                personal=about,
+            )
+
+        db = workspace.views.database()
+        if streams.queries.streams(db, name):
+            for table in queries.tables(db, name) if goes_on else ():
+                if _is_untouched(workspace, table) and _said(workspace, table) == body(table.stream):
+                    return table
+            raise UsageError(f"there is a table or a stream {name} already", hint="`retrodict table list` names them.")
         stream = batch.event(
             "stream.created",
             uses=(),
@@ -77,26 +101,18 @@ def create(
             body=streams.records.created_body(name=name, format="changes", owner=origin),
             reason=reason,
         )
-        value: object = records.columns_value(listed)
-        edges: list[Edge] = []
-        if len(listed) > records.INLINE_COLUMNS:
-            value = batch.blob(records.columns_blob(listed))
-            edges.append(Edge(ref=Ref(value), role="columns", evidence="observed"))
-        batch.event(
-            "table.created",
-            uses=(),
-            makes=edges,
-            body=records.created_body(
-                name=name,
-                stream=stream.id,
-                owner=origin,
-                key=[ids[column] for column in key],
-                columns=value,
-                policy=policy or records.Policy(),
-                valid_from=None if valid_from is None else ids[valid_from],
-                personal=about,
-            ),
-            reason=reason,
-        )
+        batch.event("table.created", uses=(), makes=edges, body=body(stream.id), reason=reason)
         batch.append()
         return queries.tables(workspace.views.database(), stream=stream.id)[0]
+
+
+def _is_untouched(workspace: Workspace, table: Table) -> bool:
+    """Say whether nothing was done with a table since it was created."""
+    db = workspace.views.database()
+    log = own_log(workspace, table)
+    return log.size == 0 and last_number(db, log) == 0 and not queries.proposals(db, table.stream)
+
+
+def _said(workspace: Workspace, table: Table) -> object:
+    sequenced = workspace.ledger.find(table.event)
+    return None if sequenced is None else sequenced.event.body

@@ -23,7 +23,7 @@ from blake3 import blake3
 
 from retrodict.kernel.types import Finding
 from retrodict.objects.cachefile import MARKED_BY, CacheFile
-from retrodict.objects.index import odd_schema
+from retrodict.objects.index import odd_schema, translate
 from retrodict.streams.formats import rows
 from retrodict.tables import lines
 from retrodict.tables.errors import TableFoldError
@@ -125,7 +125,11 @@ class KeyIndex(CacheFile):
         return [blake3(text, key=secret).digest(HASH_BYTES) for text in texts]
 
     def found(self, log: ChangeLog, columns: Sequence[Column], hashes: Sequence[bytes]) -> list[Found | None]:
-        """Return what is known of keys, as of the end of a line."""
+        """Return what is known of keys, as of the end of a line.
+
+        Raises:
+            UnavailableError: The index cannot be written, or is busy.
+        """
         if self._read_only:
             db = apsw.Connection(":memory:")
             db.execute(_SCHEMA)
@@ -133,16 +137,18 @@ class KeyIndex(CacheFile):
         held = self._db
         assert held is not None
         try:
-            found = self._looked_up(held, log, hashes)
-            return self._caught_up(held, log, columns, hashes) if found is None else found
-        except (*_DAMAGES, _EditedError):
-            self._start_anew()
-        held = self._db
-        assert held is not None
-        try:
+            try:
+                found = self._looked_up(held, log, hashes)
+                return self._caught_up(held, log, columns, hashes) if found is None else found
+            except (*_DAMAGES, _EditedError):
+                self._start_anew()
+            held = self._db
+            assert held is not None
             return self._caught_up(held, log, columns, hashes)
         except _EditedError as error:
             raise TableFoldError("the index of keys is changed while it is made") from error
+        except apsw.Error as error:
+            raise translate(error, self.path) from error
 
     def _looked_up(self, db: apsw.Connection, log: ChangeLog, hashes: Sequence[bytes]) -> list[Found | None] | None:
         """Return what is known of keys; None: changes have to be taken in before."""
@@ -167,10 +173,11 @@ class KeyIndex(CacheFile):
             except _EditedError:
                 line = self._catch_up(db, log, columns, None)
                 found = self._entries_of(db, line, hashes)
+            db.execute("COMMIT")
         except BaseException:
-            db.execute("ROLLBACK")
+            if db.in_transaction:  # SQLite ends it by itself where the disk fails
+                db.execute("ROLLBACK")
             raise
-        db.execute("COMMIT")
         return found
 
     def _line(self, db: apsw.Connection, log: ChangeLog) -> _Line | None:
