@@ -40,6 +40,14 @@ def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.Tes
     return report
 
 
+@pytest.fixture(scope="session", autouse=True)
+def no_git_above(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Let git look no further than the tests' folders: they may lie in a clone."""
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path_factory.getbasetemp().resolve()))
+        yield
+
+
 def variables(folder: Path) -> dict[str, str]:
     """Return the environment of a person who has just installed retrodict, and whose keys lie in `folder`."""
     kept = {name: os.environ[name] for name in ("LANG", "TERM", "TMPDIR", "CI") if name in os.environ}

@@ -43,6 +43,26 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     world.close()
 
 
+def test_an_argument_of_another_kind_is_named(project: Path) -> None:
+    calls: list[tuple[Any, str]] = [
+        (lambda: rd.load(3), "load: reference is a text, not int"),
+        (lambda: rd.read(None), "read: reference is a text, not NoneType"),
+        (lambda: rd.explain(b"12"), "explain: reference is a text"),
+        (lambda: rd.table(["t"]), "table: name is a text"),
+        (lambda: rd.add("a.csv", name=1.5), "add: name is a text"),
+        (lambda: rd.search_predictions(since=2026), "since is a text"),
+        (lambda: rd.search_predictions(limit=None), "limit is a whole number"),
+        (
+            lambda: rd.load("credit", workspace="here"),
+            r"workspace is a workspace, as `retrodict.open` returns it, not str",
+        ),
+    ]
+    for call, says in calls:
+        with pytest.raises(UsageError, match=says):
+            call()
+    assert len(rd.search_predictions(limit=np.int64(3), workspace=None)) == 0
+
+
 def train(**options: Any) -> Any:
     with rd.run("train", params={"C": 0.5}, reason="a test", **options) as run:
         frame = pd.read_csv("data.csv")

@@ -35,6 +35,7 @@ from retrodict.kernel.types import Finding
 from retrodict.ledger import ForkError, OldStoreError
 from retrodict.objects import ObjectStore, RemoteError, digest_of, open_remote
 from retrodict.objects.pack import raw_key
+from retrodict.render import text
 from retrodict.testing.clock import FixedClock
 from retrodict.testing.workspaces import AGENT, Built, build
 from retrodict.workspace import Workspace
@@ -192,7 +193,10 @@ def test_a_backup_older_than_what_was_signed_is_never_signed_over(built: Built, 
 
 def test_a_backup_of_a_workspace_that_still_stands_is_a_copy(built: Built, tmp_path: Path) -> None:
     save(built, tmp_path / "backup")
-    assert bring_back(built, tmp_path / "backup", tmp_path / "copy").standing == "copy"
+    ask(built, 3)
+    copy = bring_back(built, tmp_path / "backup", tmp_path / "copy")
+    assert copy.standing == "copy"
+    assert "`retrodict verify` in it says no: 3 entries were signed there since" in str(text.restored(copy))
     with pytest.raises(UsageError, match="already"):
         bring_back(built, tmp_path / "backup", tmp_path / "copy")
 

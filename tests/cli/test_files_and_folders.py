@@ -65,6 +65,26 @@ def test_diff_without_a_second_version_looks_at_the_working_copy(images: Path, r
     assert [f["change"] for f in retrodict("diff", "data/images", "--json").record["files"]] == ["removed"]
 
 
+def test_of_two_a_bare_path_means_what_lies_there(images: Path, retrodict: Command) -> None:
+    path = images / "train" / "two.txt"
+    path.write_text("a\nB\nC\n")
+    asked = {  # before and after: which lines went, and came
+        ("data/images@v2", "data/images"): "-c +C",
+        ("data/images", "data/images@v2"): "-C +c",
+        ("data/images@v2/train/two.txt", "data/images/train/two.txt"): "-c +C",
+        ("data/images@v2", "dataset:data/images"): "",
+        ("data/images/train/three.txt", path): "-new +a +B +C",
+    }
+    for words, told in asked.items():
+        done = retrodict("diff", *words, "--exit-code")
+        assert done.code == (told != ""), (words, done.err)
+        assert set(told.split()) <= set(done.out.splitlines()), words
+        assert ("in the working copy" in done.out) == (told != "")
+    path.unlink()
+    told = retrodict("diff", "data/images@v2/train/two.txt", "data/images/train/two.txt").out
+    assert told == "dataset:data/images@v2/train/two.txt and dataset:data/images@v2/train/two.txt: the same\n"
+
+
 def test_a_same_size_edit_with_its_time_put_back_is_seen(images: Path, retrodict: Command) -> None:
     path = images / "train" / "three.txt"
     before = path.stat()

@@ -7,11 +7,14 @@ import io
 import json
 import os
 import re
+import shlex
 import sys
 from pathlib import Path
 
 import pytest
 from tests.cli.conftest import Command
+
+from retrodict.testing.commandline import parse
 
 TRAIN = """
 import csv, json
@@ -221,6 +224,20 @@ def test_a_tolerance_is_a_number_from_0_on(retrodict: Command, trained: Path, to
     assert "--tolerance" in outcome.err
 
 
+def test_an_alias_that_points_there_already_and_metrics_that_say_nothing_are_not_recorded(
+    retrodict: Command, trained: Path
+) -> None:
+    retrodict("register", "model.py", "credit")
+    assert retrodict("alias", "credit@champion", "v1", "--reason", "first").code == 0
+    before = retrodict("log", "--json").out
+    assert "is already credit@v1" in retrodict("alias", "credit@champion", "1", "--reason", "again").out
+    for text in ("name,value\naccuracy,0.9\n", "[0.9]"):
+        (trained / "metrics.csv").write_text(text)
+        refused = retrodict("register", "model.py", "credit", "--metrics", "metrics.csv")
+        assert (refused.code, "metrics.csv says no metrics" in refused.err) == (2, True)
+    assert retrodict("log", "--json").out == before
+
+
 def test_an_alias_does_not_move_without_a_reason(retrodict: Command, trained: Path) -> None:
     retrodict("register", "model.py", "credit")
     assert retrodict("alias", "credit@champion", "v1", "--reason", " ").code == 2
@@ -230,9 +247,10 @@ def test_an_alias_does_not_move_without_a_reason(retrodict: Command, trained: Pa
 def test_tables_call_a_name_a_claim_and_lists_of_nothing_say_so(retrodict: Command, project: Path) -> None:
     retrodict("init")
     assert "by (claimed)" in retrodict("log").out
-    for verb, says in (("runs", "No runs."), ("models", "No models."), ("disputes", "No complaints.")):
-        assert says in retrodict(verb).out
-    assert "No predictions." in retrodict("predictions").out
+    lists = "ls derive tensor stream table capture runs models predictions disputes backup signers remote"
+    for verb in lists.split():
+        (makes_one,) = re.findall(r"`retrodict ([^`]+)`", retrodict(verb).out)
+        parse(shlex.split(makes_one))
 
 
 def test_a_script_whose_name_is_not_utf8_runs(retrodict: Command, project: Path) -> None:

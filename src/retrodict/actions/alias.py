@@ -13,17 +13,24 @@ from retrodict.workspace import Batch, Workspace
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Aliased:
-    """An alias and where it points now and pointed before (the label; None: it is new)."""
+    """An alias and where it points now and pointed before (the label; None: it is new).
+
+    Attributes:
+        event, index: What says so; `is_new`: it was recorded now. It pointed there already, otherwise.
+    """
 
     reference: str
     version: str
     before: str | None
     event: EventId
     index: int
+    is_new: bool
 
 
 def alias(workspace: Workspace, reference: str, version: str, *, reason: str | None = None) -> Aliased:
     """Let `reference` (NAME@ALIAS) point at `version` (`2`, `v2`, `NAME@v2`, or another alias of the model).
+
+    Where it does so already, nothing is recorded.
 
     Raises:
         UsageError: It is not NAME@ALIAS, the alias looks like a version, or the reason is blank.
@@ -40,6 +47,15 @@ def alias(workspace: Workspace, reference: str, version: str, *, reason: str | N
         raise UsageError(f"{version} is a version of {target.name!r}, not of {name!r}")
     database = workspace.views.database()
     heads = [move for move in models.aliases(database, name, alias_name) if move.is_current]
+    if len(heads) == 1 and heads[0].version_event == target.event:
+        return Aliased(
+            reference=reference,
+            version=target.label,
+            before=target.label,
+            event=heads[0].event,
+            index=heads[0].index,
+            is_new=False,
+        )
     before = [found.label for move in heads for found in models.find(database, event=move.version_event)]
     batch = Batch(workspace)
     event = batch.event(
@@ -52,5 +68,10 @@ def alias(workspace: Workspace, reference: str, version: str, *, reason: str | N
     )
     index = batch.append()[-1].index
     return Aliased(
-        reference=reference, version=target.label, before=" and ".join(before) or None, event=event.id, index=index
+        reference=reference,
+        version=target.label,
+        before=" and ".join(before) or None,
+        event=event.id,
+        index=index,
+        is_new=True,
     )

@@ -6,6 +6,7 @@ import functools
 import os
 import stat
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal
@@ -17,7 +18,7 @@ from retrodict.actions.places import Ignored
 from retrodict.diffs import lines, tables, tensors
 from retrodict.diffs.tables import TableChange
 from retrodict.diffs.tensors import ArrayChange
-from retrodict.kernel.errors import UsageError
+from retrodict.kernel.errors import UnknownReferenceError, UsageError
 from retrodict.kernel.types import Digest, EntryNumber, is_digest
 from retrodict.objects import digest_of, display
 from retrodict.workspace import Workspace, sealed_key
@@ -104,9 +105,13 @@ def diff(
     only_names: bool = False,
     context: int = 3,
     limit: int | None = 40,
+    folder: Path | None = None,
     environment: Mapping[str, str] | None = None,
 ) -> Diff:
     """Compare two references; one and the working copy; or everything that is versioned and the working copy.
+
+    Of two, a bare name (no `@`) that is a path below `folder` means what lies there now, as it does to git; a name that
+    is none means the current version.
 
     Args:
         workspace: Where they are.
@@ -116,6 +121,7 @@ def diff(
         only_names: Do not look into the files.
         context: Equal lines round those of a text that differ.
         limit: Rows and lines that are shown of each file; None: all.
+        folder: Where paths begin; None: no name is one.
         environment: Where the credentials for an attached table are looked for; None: only what is held is read.
 
     Raises:
@@ -128,37 +134,20 @@ def diff(
     if before is None:
         old, new = _everything(workspace)
         titles = ("the current versions", WORKING_COPY)
-    else:
+    elif after is None:
         one = located.locate(workspace, before)
-        name = os.fsencode(os.path.basename(one.name))
-        if after is None:
-            if one.home is None:
-                raise UsageError(f"{before} has no place in the working copy", hint="Name a second version.")
-            place = workspace.root / one.home
-            is_folder, title = place.is_dir() and not place.is_symlink(), WORKING_COPY
-            load: Callable[[], _Side] = lambda: _on_disk(workspace, place, name, one)  # noqa: E731
-            if not os.path.lexists(place):
-                is_folder = one.kind == "tree"
-        else:
-            other = located.locate(workspace, after)
-            title = other.printed
-            load = lambda: _stored(workspace, other, name)  # noqa: E731
-            if (one.attached is None) != (other.attached is None):
-                one, other = (_held(workspace, side) for side in (one, other))
-            is_folder = other.kind in _FOLDERS
-            if one.attached is not None and other.attached is not None and not (one.inside or other.inside):
-                tabular, rows = attached_rows.compare(
-                    workspace, one.attached, other.attached, only_names=only_names, limit=limit, environment=environment
-                )
-                key = key or attached_rows.key_of(other.attached)
-        if (one.kind in _FOLDERS) != is_folder:
-            kinds = ("a folder", "a file")
-            raise UsageError(f"{one.printed} is {kinds[one.kind not in _FOLDERS]}, {title} is {kinds[not is_folder]}")
-        if after is not None and one.kind == other.kind == "tree" and one.key is None and other.key is None:
-            old, new = _changed_folders(workspace, one.digest, other.digest)
-        else:
-            old, new = _stored(workspace, one, name), load()
-        titles = (one.printed, title)
+        if one.home is None:
+            raise UsageError(f"{before} has no place in the working copy", hint="Name a second version.")
+        old, new, titles = _compared(workspace, one, _Here(workspace.root / one.home, WORKING_COPY))
+    else:
+        first, second = (_here(workspace, name, folder) or located.locate(workspace, name) for name in (before, after))
+        old, new, titles = _compared(workspace, first, second)
+        earlier, later = (None if isinstance(side, _Here) or side.inside else side.attached for side in (first, second))
+        if earlier is not None and later is not None:
+            tabular, rows = attached_rows.compare(
+                workspace, earlier, later, only_names=only_names, limit=limit, environment=environment
+            )
+            key = key or attached_rows.key_of(later)
     pairs = _pairs(old, new)
     is_strict = len(pairs) == 1  # of many files only some have the key's columns
     changes = tuple(_change(pair, key, only_names, context, limit, is_strict) for pair in pairs)
@@ -170,6 +159,60 @@ def diff(
         table=tabular,
         rows=rows,
     )
+
+
+@dataclass(frozen=True, slots=True)
+class _Here:
+    """What lies at a place of the working copy now, and what it is called."""
+
+    place: Path
+    printed: str
+
+
+def _here(workspace: Workspace, name: str, folder: Path | None) -> _Here | None:
+    """Return what a bare name means that is a path; None: it is none, or the name of what is attached."""
+    if folder is None or "@" in name or not os.path.lexists(folder / name):
+        return None
+    with suppress(UnknownReferenceError, UsageError):
+        if located.locate(workspace, name).attached is not None:
+            return None
+    return _Here(Path(os.path.normpath(folder / name)), f"{name} in {WORKING_COPY}")
+
+
+def _compared(
+    workspace: Workspace, one: located.Content | _Here, other: located.Content | _Here
+) -> tuple[_Side, _Side, tuple[str, str]]:
+    """Return the files on both sides, and what the sides are called.
+
+    Raises:
+        UsageError: One is a folder, and the other a file.
+    """
+    titles = (one.printed, other.printed)
+    named = next((side for side in (one, other) if not isinstance(side, _Here)), None)
+    if isinstance(one, _Here) or isinstance(other, _Here) or (one.attached is None) != (other.attached is None):
+        one, other = (side if isinstance(side, _Here) else _held(workspace, side) for side in (one, other))
+    is_folder = [_is_folder(side, named) for side in (one, other)]
+    if is_folder[0] != is_folder[1]:
+        kinds = ("a file", "a folder")
+        raise UsageError(f"{titles[0]} is {kinds[is_folder[0]]}, {titles[1]} is {kinds[is_folder[1]]}")
+    trees = [side for side in (one, other) if not isinstance(side, _Here) and side.kind == "tree" and side.key is None]
+    if len(trees) == 2:
+        return *_changed_folders(workspace, trees[0].digest, trees[1].digest), titles
+    # A single file is called alike on both sides.
+    name = os.fsencode(os.path.basename(one.place if isinstance(one, _Here) else one.name))
+    old, new = (
+        _on_disk(workspace, side.place, name, named) if isinstance(side, _Here) else _stored(workspace, side, name)
+        for side in (one, other)
+    )
+    return old, new, titles
+
+
+def _is_folder(side: located.Content | _Here, named: located.Content | None) -> bool:
+    if not isinstance(side, _Here):
+        return side.kind in _FOLDERS
+    if named is not None and not os.path.lexists(side.place):
+        return named.kind == "tree"  # it is gone
+    return side.place.is_dir() and not side.place.is_symlink()
 
 
 def _everything(workspace: Workspace) -> tuple[_Side, _Side]:
@@ -258,20 +301,20 @@ def _changed_folders(workspace: Workspace, before: Digest, after: Digest) -> tup
     return old, new
 
 
-def _on_disk(workspace: Workspace, place: Path, name: bytes, of: located.Content) -> _Side:
+def _on_disk(workspace: Workspace, place: Path, name: bytes, of: located.Content | None) -> _Side:
     """Return the files at a place of the working copy, through the stat cache; a single one is called `name`.
 
     Args:
         workspace: Whose working copy it is.
         place: Where they lie.
         name: Of a single file.
-        of: The version that they are compared with.
+        of: The version that they are compared with, if it is one.
     """
     personal = PersonalFiles(workspace)
     found: dict[bytes, _File] = {}
     if not os.path.lexists(place):
         return found
-    if of.kind == "tree" and of.key is not None:
+    if of is not None and of.kind == "tree" and of.key is not None:
         known = personal.find_folder(place) if place.is_dir() else None
         found[name] = _File(known or Digest(""), "tree", 0, bytes, is_personal=True)
         return found

@@ -14,8 +14,20 @@ def read_metrics(workspace: Workspace, digest: Digest | None) -> dict[str, objec
     if digest is None:
         return {}
     try:
-        value = json.loads(workspace.objects.get(digest))
-    except (RetrodictError, ValueError):
+        return flattened(workspace.objects.get(digest))
+    except RetrodictError:
+        return {}
+
+
+def flattened(data: bytes) -> dict[str, object]:
+    """Return what the bytes of a metrics file say, flattened to dotted names; empty where they are not JSON.
+
+    >>> flattened(b'{"test": {"auc": 0.9}}')
+    {'test.auc': 0.9}
+    """
+    try:
+        value = json.loads(data)
+    except (ValueError, RecursionError):
         return {}
     flat: dict[str, object] = {}
     _flatten(value, "", flat)

@@ -223,7 +223,7 @@ def _wanted(workspace: Workspace, model: str | None, version: str | None) -> tup
     if model is None or "@" not in model:
         return model, number
     if version is not None:
-        raise UsageError(f"{model} names a version already", hint="Leave --version out.")
+        raise UsageError(f"{model} names a version already", hint="Give the version once.")
     meant = names.model_version(workspace, model)
     return meant.name, str(meant.version)
 
@@ -387,7 +387,7 @@ class _Condition:
             except apsw.Error as error:
                 unknown = _NO_COLUMN.match(str(error))
                 if unknown is None or unknown["name"].lower() in self._absent:
-                    raise UsageError(f"--where is not an SQL condition: {error}", hint=self._hint()) from error
+                    raise UsageError(f"`where` is not an SQL condition: {error}", hint=self._hint()) from error
                 # A column that only other calls have: nothing, here. `check` says so if nobody has it.
                 self._absent.add(unknown["name"].lower())
 
@@ -395,12 +395,14 @@ class _Condition:
         """Raise UsageError if the condition names a column that no row has."""
         unknown = sorted(self._absent - set(self._columns))
         if unknown:
-            raise UsageError(f"--where: there is no column {', '.join(unknown)}", hint=self._hint())
+            raise UsageError(f"`where`: there is no column {', '.join(unknown)}", hint=self._hint())
 
     def _hint(self) -> str:
         shown = list(self._columns.values())
         more = f" and {len(shown) - 40} more" if len(shown) > 40 else ""
-        sealed = " Personal ones are opened by --subject and --unseal." if self._is_sealed else ""
+        sealed = (
+            " Personal ones are opened by --subject and --unseal (`subject=`, `unseal=`)." if self._is_sealed else ""
+        )
         return f"The columns are {', '.join(shown[:40])}{more}.{sealed}"
 
     def _cells(self, row: PredictionRow) -> dict[str, object]:

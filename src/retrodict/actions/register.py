@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from retrodict import models, provenance
+from retrodict.actions.metrics import flattened
 from retrodict.actions.personal_files import PersonalFiles
 from retrodict.actions.places import workspace_path
 from retrodict.kernel.errors import UsageError
@@ -67,7 +68,7 @@ def register(
     Args:
         path: A pickled model, a file of XGBoost, LightGBM, ONNX or PyTorch, a folder with an `MLmodel` file, or
             `FILE.py` or `FILE.py:CALLABLE`.
-        metrics: A file that says how good it is; its bytes are kept as they are.
+        metrics: A JSON file that says how good it is; its bytes are kept as they are.
         example: A CSV, JSON or Parquet file with an input; the signature is taken from it.
         method: For a pickled estimator: which of its methods answers.
         row_wise: Whether a row's answer depends on that row alone, so that a server may score the rows of several
@@ -80,13 +81,18 @@ def register(
         is_personal: False: questions of this version are about nobody, whatever earlier versions said.
 
     Raises:
-        UsageError: The path, the metrics or the example does not exist.
+        UsageError: The path, the metrics or the example does not exist; the metrics say nothing.
         UnloadableModelError: It cannot be read as a model.
     """
     records.check_name(name, "model")
     declared = _personal(workspace, name, subject, personal, is_personal)
     if metrics is not None and not metrics.is_file():
         raise UsageError(f"there is no metrics file {metrics}")
+    if metrics is not None and not flattened(metrics.read_bytes()):
+        raise UsageError(
+            f"{metrics} says no metrics: it is not a JSON object of names and figures",
+            hint='Write them as {"accuracy": 0.93}.',
+        )
     if example is not None and not example.is_file():
         raise UsageError(f"there is no example {example}")
     file, _, attribute = path.partition(":")

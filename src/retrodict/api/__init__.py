@@ -16,6 +16,7 @@ from retrodict.actions.add import Added
 from retrodict.actions.init import Initialized
 from retrodict.actions.record import Recorded
 from retrodict.api import world
+from retrodict.api.arguments import checked
 from retrodict.kernel.errors import MissingExtraError, UsageError
 from retrodict.models import remote
 from retrodict.models.session import Predictor, current_loader
@@ -105,6 +106,7 @@ class Model:
         return self.service.predict(self.reference, data, caller=caller, trace=trace, parent_span=span, subject=subject)
 
 
+@checked
 def init(path: StrPath = ".", *, agent: str | None = None) -> Initialized:
     """Make a workspace in the folder `path`.
 
@@ -116,6 +118,7 @@ def init(path: StrPath = ".", *, agent: str | None = None) -> Initialized:
     return action.init(Path(path).absolute(), world.state_root(), world.CLOCK, agent=agent or world.agent())
 
 
+@checked
 def open(path: StrPath | None = None, *, agent: str | None = None) -> Workspace:  # noqa: A001 - the word of the API
     """Open the workspace that `path` lies in, to be given to the other functions; close it with `with`.
 
@@ -136,6 +139,7 @@ def open(path: StrPath | None = None, *, agent: str | None = None) -> Workspace:
     )
 
 
+@checked
 def add(
     *paths: StrPath,
     name: str | None = None,
@@ -182,6 +186,7 @@ def add(
     return added
 
 
+@checked
 def run(
     name: str | None = None,
     *,
@@ -203,6 +208,7 @@ def run(
     return Run(world.current(workspace, writes=True), name, params, reason)
 
 
+@checked
 def append_stream(
     name: str, records: Any, *, reason: str | None = None, workspace: Workspace | None = None
 ) -> StreamAppended:
@@ -226,6 +232,7 @@ def append_stream(
     return done
 
 
+@checked
 def read(
     reference: str,
     *,
@@ -256,6 +263,7 @@ def read(
     return readings.read(world.current(workspace), reference, form, branch)
 
 
+@checked
 def read_stream(
     reference: str,
     *,
@@ -284,6 +292,7 @@ def read_stream(
     return action.values(found, form)
 
 
+@checked
 def table(name: str, *, branch: str | None = None, workspace: Workspace | None = None) -> Table:
     """Return a table: its records at any version, the history of each, and what changes them.
 
@@ -298,6 +307,7 @@ def table(name: str, *, branch: str | None = None, workspace: Workspace | None =
     return Table(world.current(workspace, writes=True), name, branch)
 
 
+@checked
 def open_array(reference: str, *, path: str = "", workspace: Workspace | None = None) -> Any:
     """Return a version of a tensor as a Zarr v3 array, read-only: slices are read without a checkout, and verified.
 
@@ -317,6 +327,7 @@ def open_array(reference: str, *, path: str = "", workspace: Workspace | None = 
     return opened(world.current(workspace), reference, path)
 
 
+@checked
 def new_version(
     name: str,
     *,
@@ -340,6 +351,7 @@ def new_version(
     return NewVersion(world.current(workspace, writes=True), name, ids, reason)
 
 
+@checked
 def write_array(
     name: str,
     values: Any,
@@ -372,6 +384,7 @@ def write_array(
     return done
 
 
+@checked
 def samples(reference: str, *, workspace: Workspace | None = None) -> Samples:
     """Return a version of a tensor as a sequence of numpy arrays, one for each sample; `.torch()` for PyTorch.
 
@@ -382,6 +395,7 @@ def samples(reference: str, *, workspace: Workspace | None = None) -> Samples:
     return made(workspace, reference)
 
 
+@checked
 def load(reference: str, *, workspace: Workspace | None = None) -> Model | Predictor:
     """Return a registered model: `credit` (its newest version), `credit@v2`, `credit@champion`.
 
@@ -399,6 +413,7 @@ def load(reference: str, *, workspace: Workspace | None = None) -> Model | Predi
     return Model(service, reference)
 
 
+@checked
 def remote_step(
     name: str,
     url: str,
@@ -439,6 +454,7 @@ def remote_step(
     return remote.ask(exchange, asked)
 
 
+@checked
 def record_prediction(
     *,
     system: str,
@@ -482,6 +498,7 @@ def record_prediction(
     )
 
 
+@checked
 def explain(
     reference: str,
     *,
@@ -516,6 +533,7 @@ def explain(
     return displayed(found)
 
 
+@checked
 def search_predictions(
     where: str | None = None,
     *,

@@ -185,7 +185,8 @@ class Git:
         self._command = [program, "-c", "core.fsmonitor=false", "-c", "core.quotePath=false", "--no-optional-locks"]
         self._folder = folder
         self._environment = {
-            **{k: v for k, v in environment.items() if not k.startswith("GIT_")},
+            # A hook of git's sets variables that name another repository; how far up to look stays said.
+            **{k: v for k, v in environment.items() if not k.startswith("GIT_") or k == "GIT_CEILING_DIRECTORIES"},
             "GIT_TERMINAL_PROMPT": "0",
             "LC_ALL": "C",
         }

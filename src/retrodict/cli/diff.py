@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from dataclasses import replace
+from pathlib import Path
 
 import click
 
@@ -41,10 +42,12 @@ def command(
 ) -> None:
     """Compare two versions, one version with the working copy, or everything versioned with the working copy.
 
-    Of tensors it says which samples changed. After a folder's reference may stand a path in it:
-    data/images@v3/train. Rows are found by --key; else by their order, round rows that are the same.
+    Of two, a name without @ that is a path means what lies there now; dataset:NAME means its current version.
+
+    Of tensors it says which samples changed. After a folder's reference may stand a path in it: data/images@v3/train.
+    Rows are found by --key; else by their order, round rows that are the same.
     """
-    from retrodict.actions.diff import diff
+    from retrodict.actions.diff import WORKING_COPY, diff
     from retrodict.actions.tensors import compared
     from retrodict.render import versions
 
@@ -57,9 +60,11 @@ def command(
             only_names=names_only,
             context=context,
             limit=limit or None,
+            folder=Path.cwd(),
             environment=dict(os.environ),
         )
-        if record.is_changed and before is not None and after is not None and not names_only:
+        is_of_versions = not any(side.endswith(WORKING_COPY) for side in (record.before, record.after))
+        if record.is_changed and before is not None and after is not None and is_of_versions and not names_only:
             record = replace(record, samples=compared(workspace, before, after))
     door.show(record, as_json=as_json, text=versions.diff)
     sys.exit(1 if exit_code and record.is_changed else 0)

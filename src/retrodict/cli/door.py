@@ -15,7 +15,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TextIO, TypeVar
+from typing import TYPE_CHECKING, Any, TextIO, TypeVar, cast
 
 import click
 from click.shell_completion import CompletionItem
@@ -471,12 +471,21 @@ def progress(title: str) -> Iterator[Progress]:
             bar.stop()
 
 
-def show(record: object, *, as_json: bool, text: Callable[[Any], RenderableType]) -> None:
-    """Print a record: as JSON, or as `text` renders it."""
+def show(record: object, *, as_json: bool, text: Callable[[Any], RenderableType] | str) -> None:
+    """Print a record: as JSON, or as `text` renders it.
+
+    Args:
+        text: A renderer, or where it is below `render` ("text.log"): rich, 20 ms, is loaded only for a text then.
+    """
     if as_json:
         show_json(record)
-    else:
-        draw(text(record))
+        return
+    if isinstance(text, str):
+        module, _, name = text.partition(".")
+        text = cast(
+            "Callable[[Any], RenderableType]", getattr(importlib.import_module(f"retrodict.render.{module}"), name)
+        )
+    draw(text(record))
 
 
 def show_json(record: object) -> None:

@@ -18,9 +18,4 @@ def command(name: str, as_json: bool) -> None:
 
     with door.workspace(records=True, is_silent=True) as workspace:
         record = history(workspace, name)
-    if as_json:
-        door.show_json(record)
-    else:
-        from retrodict.render import versions  # rich, 20 ms
-
-        door.draw(versions.history(record))
+    door.show(record, as_json=as_json, text="versions.history")

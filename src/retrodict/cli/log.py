@@ -23,12 +23,7 @@ def command(context: click.Context, limit: int, kind: str | None, of: str | None
 
     with door.workspace() as workspace:
         record = log(workspace, limit=limit, kind=kind, of=of)
-    if as_json:
-        door.show_json(record)
-    else:
-        from retrodict.render import text  # rich, 20 ms
-
-        door.draw(text.log(record))
+    door.show(record, as_json=as_json, text="text.log")
 
 
 @door.subverb(command, "proof", example="retrodict log proof 41.0 --out decision.tlog-proof")

@@ -16,7 +16,7 @@ from retrodict.cli import door
 @click.argument("path", type=click.Path())
 @click.argument("name")
 @click.option("--reason", help="Why this version.")
-@click.option("--metrics", type=click.Path(path_type=Path), help="A file that says how good it is.")
+@click.option("--metrics", type=click.Path(path_type=Path), help="A JSON file that says how good it is.")
 @click.option(
     "--example", type=click.Path(path_type=Path), help="An input (CSV, JSON, Parquet) to take the signature from."
 )

@@ -15,9 +15,4 @@ def command(reference: str, as_json: bool) -> None:
 
     with door.workspace(records=True) as workspace:
         record = show(workspace, reference)
-    if as_json:
-        door.show_json(record)
-    else:
-        from retrodict.render import text  # rich, 20 ms
-
-        door.draw(text.shown(record))
+    door.show(record, as_json=as_json, text="text.shown")

@@ -26,6 +26,7 @@ TABLE_BYTES: Final = 2 << 30  # larger files are not compared row by row
 LINE_BYTES: Final = 64 << 20
 _WIDE: Final = 1000  # columns, from which on Arrow takes longer for a schema than for reading
 _WIDE_BYTES: Final = 256 << 20  # and such a table is read by cells, each of which takes 50 bytes more than its text
+_SHORT: Final = 100  # rows, up to which the columns of a type are taken together
 _AT_ONCE: Final = 1 << 16  # rows of JSON, before they are packed
 _AT_ONCE_BYTES: Final = 1 << 28
 _END, _NONE, _ESCAPE = "\x1f", "\x1e", "\x1d"  # between cells; for a null; before a literal one of the three
@@ -254,8 +255,7 @@ def compare(old: pa.Table, new: pa.Table, *, key: Sequence[str] = (), limit: int
     columns_a = dict(zip(old.column_names, old.columns, strict=True))
     columns_b = dict(zip(new.column_names, new.columns, strict=True))
     shared = [name for name in columns_a if name in columns_b]
-    texts_a = {name: _texts(column) for name, column in columns_a.items()}
-    texts_b = {name: _texts(column) for name, column in columns_b.items()}
+    texts_a, texts_b = _all_texts(columns_a, old.num_rows), _all_texts(columns_b, new.num_rows)
     rows_a, rows_b = _joined(texts_a, shared, old.num_rows), _joined(texts_b, shared, new.num_rows)
     coded = pa.chunked_array([rows_a, rows_b]).combine_chunks().dictionary_encode().indices
     codes_a, codes_b = coded[: len(rows_a)], coded[len(rows_a) :]
@@ -265,10 +265,10 @@ def compare(old: pa.Table, new: pa.Table, *, key: Sequence[str] = (), limit: int
         pairs, removed, added = _by_order(codes_a.to_pylist(), codes_b.to_pylist())
         is_in_order = None
     by_column: dict[str, int] = {}
-    take_a, take_b = pa.array([i for i, _ in pairs], pa.int64()), pa.array([j for _, j in pairs], pa.int64())
+    take_a, take_b = ([pair[side] for pair in pairs] for side in (0, 1))
     differing: dict[str, list[bool]] = {}
     for name in shared if pairs else ():
-        a, b = texts_a[name].take(take_a).to_pylist(), texts_b[name].take(take_b).to_pylist()
+        a, b = _taken(texts_a[name], take_a), _taken(texts_b[name], take_b)
         others = [x != y for x, y in zip(a, b, strict=True)]
         if any(others):
             differing[name] = others
@@ -362,6 +362,37 @@ def _by_order(a: list[int], b: list[int]) -> tuple[list[tuple[int, int]], list[i
     return pairs, removed, added
 
 
+def _taken(texts: Any, rows: list[int]) -> list[str | None]:
+    """Return the texts of some rows."""
+    import pyarrow as pa
+
+    if len(texts) > _SHORT:
+        taken: list[str | None] = texts.take(pa.array(rows, pa.int64())).to_pylist()
+        return taken
+    values = texts.to_pylist()
+    return [values[row] for row in rows]
+
+
+def _all_texts(columns: Mapping[str, Any], rows: int) -> dict[str, Any]:
+    """Return `_texts` of every column; of a table with few rows and many columns those of a type at once."""
+    import pyarrow as pa
+
+    if rows > _SHORT:
+        return {name: _texts(column) for name, column in columns.items()}
+    alike: dict[Any, list[str]] = {}
+    for name, column in columns.items():
+        alike.setdefault(column.type, []).append(name)
+    found: dict[str, Any] = {}
+    for kind, names in alike.items():
+        chunks = [chunk for name in names for chunk in columns[name].chunks]
+        found.update(zip(names, _cut(_texts(pa.chunked_array(chunks, kind)), rows, len(names)), strict=True))
+    return found
+
+
+def _cut(whole: Any, rows: int, count: int) -> list[Any]:
+    return [whole.slice(n * rows, rows) for n in range(count)]
+
+
 def _texts(column: Any) -> Any:
     """Return a column as texts, one for each value; different values have different texts."""
     import pyarrow as pa
@@ -371,12 +402,12 @@ def _texts(column: Any) -> Any:
         column = column.cast(kind.value_type)
         kind = kind.value_type
     is_exact = pa.types.is_integer, pa.types.is_boolean, pa.types.is_temporal, pa.types.is_decimal
-    if pa.types.is_string(kind):
+    if pa.types.is_large_string(kind):
         texts = column
-    elif pa.types.is_large_string(kind) or any(is_kind(kind) for is_kind in is_exact):
-        texts = column.cast(pa.string())
+    elif pa.types.is_string(kind) or any(is_kind(kind) for is_kind in is_exact):
+        texts = column.cast(pa.large_string())
     else:  # Python prints a float in its shortest form, in every version; lists and bytes print what they hold
-        texts = pa.array([None if value is None else str(value) for value in column.to_pylist()], pa.string())
+        texts = pa.array([None if value is None else str(value) for value in column.to_pylist()], pa.large_string())
     return texts.combine_chunks() if isinstance(texts, pa.ChunkedArray) else texts
 
 
@@ -387,11 +418,18 @@ def _joined(texts: Mapping[str, Any], names: Sequence[str], rows: int) -> Any:
 
     if not names:
         return pa.array([""] * rows, pa.large_string())
-    columns = []
-    for name in names:
-        column = texts[name].cast(pa.large_string())
-        if pc.any(pc.match_substring_regex(column, "[\x1d-\x1f]")).as_py():
-            for mark, letter in ((_ESCAPE, "a"), (_NONE, "b"), (_END, "c")):
-                column = pc.replace_substring(column, mark, _ESCAPE + letter)
-        columns.append(pc.fill_null(column, _NONE))
+    columns = [texts[name] for name in names]
+    if rows > _SHORT:
+        columns = [_escaped(column) for column in columns]
+    else:
+        columns = _cut(_escaped(pa.concat_arrays(columns)), rows, len(columns))
     return pc.binary_join_element_wise(*columns, pa.scalar(_END, pa.large_string()))
+
+
+def _escaped(column: Any) -> Any:
+    import pyarrow.compute as pc
+
+    if pc.any(pc.match_substring_regex(column, "[\x1d-\x1f]")).as_py():
+        for mark, letter in ((_ESCAPE, "a"), (_NONE, "b"), (_END, "c")):
+            column = pc.replace_substring(column, mark, _ESCAPE + letter)
+    return pc.fill_null(column, _NONE)

@@ -10,7 +10,9 @@ An answer is a value; only being unable to answer is an error. Every class names
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import ClassVar, Final
+
+PERSONAL: Final = "not shown: it is personal"  # what an error says in place of a value
 
 
 class RetrodictError(Exception):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from retrodict.kernel.errors import UnavailableError, UsageError
+from retrodict.kernel.errors import PERSONAL, UnavailableError, UsageError
 
 
 class UnloadableModelError(UnavailableError):
@@ -41,7 +41,7 @@ class InputError(UsageError):
         """Return the same refusal of somebody's values: errors end up in logs, so it does not show them."""
         if self.value in (NO_COLUMN, UNKNOWN_COLUMN):
             return self
-        return InputError(self.field, self.expected, "something else (not shown: it is personal)")
+        return InputError(self.field, self.expected, f"something else ({PERSONAL})")
 
 
 def first_line(error: BaseException) -> str:

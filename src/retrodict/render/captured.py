@@ -24,7 +24,10 @@ def sources(record: CapturedSources) -> RenderableType:
     """Render what is captured."""
     rows = [[row.source, row.reference] for row in record.rows]
     return listing(
-        "Nothing is captured.", ["table of another program", "is here"], rows, wrap=["table of another program"]
+        "Nothing is captured: `retrodict capture db DATABASE` records what others change in it.",
+        ["table of another program", "is here"],
+        rows,
+        wrap=["table of another program"],
     )
 
 

@@ -51,7 +51,7 @@ def _about(personal: Personal | None) -> str:
 def listed(record: Streams) -> RenderableType:
     """Render `stream list`."""
     return listing(
-        "No streams.",
+        "No streams: `retrodict stream create NAME` makes one.",
         ["version", "format", "appends", "digest", "last append", "owner", "branches to merge"],
         [
             (

@@ -44,7 +44,7 @@ def created(record: TableCreated) -> RenderableType:
 def listed(record: Tables) -> RenderableType:
     """Render `table list`."""
     return listing(
-        "No tables.",
+        "No tables: `retrodict table create NAME --key COLUMN --from FILE` makes one.",
         ["version", "key", "records", "changes", "digest", "last change", "owner", "branches to merge"],
         [
             (

@@ -22,7 +22,7 @@ _SHOWN = 40
 def listed(record: Tensors) -> RenderableType:
     """Render `tensor list`."""
     return listing(
-        "No tensors.",
+        "No tensors: `retrodict tensor import NAME FILE` makes one.",
         ["version", "shape", "dtype", "chunks", "sample ids", "size"],
         [
             (

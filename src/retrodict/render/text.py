@@ -180,7 +180,7 @@ def derived(record: Derived) -> RenderableType:
 def derived_versions(record: DerivedVersions) -> RenderableType:
     """Render `derive`."""
     return listing(
-        "Nothing was derived.",
+        "Nothing was derived: `retrodict derive NAME --from INPUT -- COMMAND` makes a version by a recipe.",
         ["reference", "made", "bytes", "CPU to make", "made again", "bytes are", "command"],
         [
             (
@@ -214,7 +214,7 @@ def runs(record: Runs) -> RenderableType:
     """Render `runs`."""
     heading, agents = by([(row.agent, row.authorship) for row in record.rows])
     return listing(
-        "No runs.",
+        "No runs: `retrodict run -- COMMAND` records one.",
         ["entry", "run", "started", "took", "exit", "seen", heading, "command"],
         [
             (
@@ -288,7 +288,7 @@ def models(record: Models) -> RenderableType:
     heading, agents = by([(row.agent, row.authorship) for row in record.versions])
     parts: list[RenderableType] = [
         listing(
-            "No models.",
+            "No models: `retrodict register FILE NAME` registers one.",
             ["model", "aliases", "object", "run", "registered", heading, "why"],
             [
                 (
@@ -337,6 +337,8 @@ def _number(value: object) -> str:
 
 def aliased(record: Aliased) -> RenderableType:
     """Render `alias`."""
+    if not record.is_new:
+        return Text(f"{record.reference} is already {record.version}  (entry {record.index})")
     before = "new" if record.before is None else f"before: {record.before}"
     return Text(f"{record.reference} -> {record.version}  ({before})  entry {record.index}")
 
@@ -453,7 +455,7 @@ def rotated(record: Rotated) -> RenderableType:
 def backups(record: Backups) -> RenderableType:
     """Render `backup`."""
     return listing(
-        "No backup was ever made.",
+        "No backup was ever made: `retrodict backup to ADDRESS` makes one.",
         ["entry", "at", "what", "entries", "where"],
         [(row.entry, moment(row.at), row.what, row.size, row.destination) for row in record.rows],
         wrap=["where"],
@@ -534,6 +536,9 @@ def restored(record: Restored) -> RenderableType:
     ]
     if record.standing == "begins a log" and record.lost:
         lines.append(f"{count(record.lost, 'entry', 'entries')} that the old key signed are lost; the log names them.")
+    if record.standing == "copy" and record.lost:
+        since = count(record.lost, "entry was", "entries were")
+        lines.append(f"`retrodict verify` in it says no: {since} signed there since this backup.")
     if record.are_texts_sealed:
         lines.append(
             "Reasons, names and other sealed texts cannot be read: their keys are where `backup keys` put them."
@@ -574,7 +579,7 @@ def disputes(record: Disputes) -> RenderableType:
     """Render `disputes`."""
     heading, agents = by([(row.by, row.authorship) for row in record.rows])
     return listing(
-        "No complaints.",
+        "No complaints: `retrodict dispute PREDICTION --reason WHY` records one.",
         ["entry", "about", "at", heading, "complaint", "outcome", "fixed by"],
         [
             (
@@ -596,7 +601,7 @@ def predictions(record: Predictions) -> RenderableType:
     """Render `predictions`."""
     people = any(row.subject is not None for row in record.rows)
     drawn = listing(
-        "No predictions.",
+        "No predictions, or none that fit: `retrodict predict MODEL --input FILE` makes one.",
         ["prediction", "date", "model", "caller", *(["about"] if people else []), "output", "inputs"],
         [
             (

@@ -87,7 +87,12 @@ def signers(record: Signers) -> RenderableType:
         for row in record.rows
     ]
     columns = ["entry", "agent", "key", "", "added", "by", "state"]
-    return listing("No keys of agents are on record.", columns, rows, wrap=["agent", "by", "state", "key"])
+    return listing(
+        "No keys of agents are on record: `retrodict signers add NAME KEY` records one.",
+        columns,
+        rows,
+        wrap=["agent", "by", "state", "key"],
+    )
 
 
 def signer_added(record: SignerChanged) -> RenderableType:

@@ -175,7 +175,7 @@ def listed(record: Listing) -> RenderableType:
     """Render `ls`."""
     if record.of is None:
         return listing(
-            "Nothing is versioned.",
+            "Nothing is versioned: `retrodict add PATH` versions a file or a folder.",
             ["version", "size", "files", "tags", ""],
             [
                 (

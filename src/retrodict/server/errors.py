@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from retrodict.kernel.errors import RetrodictError, UnavailableError, UsageError
+from retrodict.kernel.errors import PERSONAL, RetrodictError, UnavailableError, UsageError
 
 _REASONS = {
     401: "no-token", 403: "no-right", 404: "not-found", 405: "method", 408: "too-slow", 413: "too-large",
@@ -71,7 +71,7 @@ class Described:
         return self._words
 
 
-HIDDEN = Described("something else (not shown: it is personal)")
+HIDDEN = Described(f"something else ({PERSONAL})")
 
 
 def _shown(value: object) -> str:

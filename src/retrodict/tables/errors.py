@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 
-from retrodict.kernel.errors import IntegrityError, UnavailableError, UsageError
+from retrodict.kernel.errors import PERSONAL, IntegrityError, UnavailableError, UsageError
 
 
 class RefusedRowsError(UsageError):
@@ -30,7 +30,7 @@ def values_unshown(of_people: bool) -> Iterator[None]:
     except RefusedRowsError as error:
         if not of_people or error.without_values is None:
             raise
-        raise type(error)(f"{error.without_values} (not shown: it is personal)", hint=error.hint) from None
+        raise type(error)(f"{error.without_values} ({PERSONAL})", hint=error.hint) from None
 
 
 class BadCellError(RefusedRowsError):
