@@ -26,10 +26,14 @@ class SystemClock:
         return os.urandom(n)
 
 
-def event_id(clock: Clock) -> EventId:
-    """Return a new UUIDv7 (RFC 9562 section 5.7): 48 bits of milliseconds, 12 + 62 random bits."""
+def event_id(clock: Clock, random: bytes | None = None) -> EventId:
+    """Return a new UUIDv7 (RFC 9562 section 5.7): 48 bits of milliseconds, 12 + 62 random bits.
+
+    Args:
+        random: 10 bytes that `clock` drew for it.
+    """
     ms = clock.now_ns() // 1_000_000
-    value = (ms & (1 << 48) - 1) << 80 | int.from_bytes(clock.random_bytes(10), "big")
+    value = (ms & (1 << 48) - 1) << 80 | int.from_bytes(clock.random_bytes(10) if random is None else random, "big")
     value = value & ~(0xF << 76) | 0x7 << 76
     value = value & ~(0x3 << 62) | 0x2 << 62
     h = f"{value:032x}"

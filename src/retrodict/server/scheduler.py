@@ -4,8 +4,10 @@ Questions wait in a lane for each name that is served. A lane of a row-wise mode
 it scored is scored by the next call, without a timer, and recorded as the call that it was. Other models are asked
 question by question. As long as each answer takes less than `QUICK_S`, one thread asks them too: threads that compute
 in Python only take the interpreter from each other. For the same reason it asks all that wait, for a turn, before it
-puts that on record in one append: meanwhile those who asked wait, and leave it the interpreter. A model that is slower,
-since it waits for others or computes outside Python, is asked by several threads at once.
+puts that on record in one append: meanwhile those who asked wait, and leave it the interpreter. The event loop is woken
+as rarely as can be until then: whatever it wants, it gets the interpreter late, and each time that a call gives it up
+for an instant it is woken to find it taken again. A model that is slower, since it waits for others or computes outside
+Python, is asked by several threads at once.
 
 A call of several questions that fails, or whose answer does not have a row for each row asked, stays on record as what
 happened; each of its questions is then asked alone, so that nobody's row can spoil another's answer.
@@ -39,6 +41,8 @@ MOST_QUESTIONS = 128  # likewise; an entry holds what is to be said of each
 TURN_S = 0.05  # how long one thread asks before it puts on record what was answered
 THREADS = 8
 QUICK_S = 0.002  # a call that takes longer is worth a thread beside it; twice what small models and their record take
+HELD_UP_S = 0.005  # a call that takes longer keeps others waiting; the processor is not taken from a thread for so long
+WATCH_S = 0.1  # the longest between two looks whether one does: each takes the interpreter from the calls
 _FORGETS = 1.1  # by how much what the quickest of the last calls took grows with each call
 
 
@@ -97,7 +101,7 @@ class _Turn:
     def is_held_up(self) -> bool:
         """Say whether the thread has been in a call that is not quick, or waits for the disk."""
         since = self.since
-        return since is not None and time.perf_counter() - since > QUICK_S
+        return since is not None and time.perf_counter() - since > HELD_UP_S
 
 
 @dataclass(slots=True, kw_only=True)
@@ -113,6 +117,7 @@ class _Lane:
     quickest_s: float = 0.0  # of the last calls; 0 where there was none
     turns: set[_Turn] = field(default_factory=set)  # that are under way
     is_watched: bool = False
+    watch_s: float = HELD_UP_S  # from one look to the next
 
     def may_start(self) -> bool:
         """Say whether another thread would help what waits; the lock is held."""
@@ -205,7 +210,7 @@ class Scheduler:
         if lane is None:
             lane = self._lanes[reference] = _Lane(reference=reference)
         question = Question(inputs=inputs, asker=asker, form=tensors.form(inputs), answer=self._loop.create_future())
-        self._queue(lane, [question])
+        self._queue(lane, [question], self._loop.call_soon)
         return question.answer
 
     def forget(self, reference: str) -> None:
@@ -214,30 +219,37 @@ class Scheduler:
         if lane is not None and not lane.threads and not lane.waiting:
             del self._lanes[reference]
 
-    def _queue(self, lane: _Lane, questions: list[Question]) -> None:
-        """Let questions wait in a lane, and see to it that a thread asks them; callable from any thread."""
+    def _queue(self, lane: _Lane, questions: list[Question], call_soon: Callable[..., object]) -> None:
+        """Let questions wait in a lane, and see to it that a thread asks them.
+
+        Args:
+            call_soon: Has the event loop call something; may be called in this thread.
+        """
         with lane.lock:
             lane.waiting.extend(questions)
             starts = lane.may_start()
-            watches = not (lane.is_watched or lane.is_row_wise)
+            # A thread of its own keeps nobody waiting.
+            watches = not (starts or lane.is_watched or lane.is_row_wise)
             lane.threads += starts
             lane.is_watched |= watches
         if starts or watches:
-            assert self._loop is not None
-            self._loop.call_soon_threadsafe(self._see_to, lane, starts, watches)
+            call_soon(self._see_to, lane, starts, len(lane.waiting))
 
-    def _see_to(self, lane: _Lane, starts: bool, watches: bool) -> None:
-        """Start a thread after what else has arrived was queued, so that it is asked in the same turn; and a watch."""
+    def _see_to(self, lane: _Lane, starts: bool, waiting: int) -> None:
+        """Start a thread, after what else has arrived was queued so that it is asked in the same turn; or a watch."""
         assert self._loop is not None
-        if starts:
+        if starts and waiting < len(lane.waiting) < MOST_QUESTIONS:
+            self._loop.call_soon(self._see_to, lane, starts, len(lane.waiting))
+        elif starts:
             self._pool.submit(self._work, lane)
-        if watches:
-            self._loop.call_later(QUICK_S, self._watch, lane)
+        else:
+            self._loop.call_later(lane.watch_s, self._watch, lane)
 
     def _watch(self, lane: _Lane) -> None:
         """See again and again to those who wait for a call that is not quick, while there are any.
 
-        Another thread asks what waits, and what was answered in the same turn is put on record.
+        Another thread asks what waits, and what was answered in the same turn is put on record. The longer no call was
+        found that holds others up, the longer until the next look.
         """
         answered: list[tuple[Ready, list[_Call]]] = []
         with lane.lock:
@@ -247,6 +259,7 @@ class Scheduler:
                 if turn.calls and turn.is_held_up:
                     answered.append((turn.ready, turn.calls))
                     turn.calls = []
+            lane.watch_s = HELD_UP_S if starts or answered else min(2 * lane.watch_s, WATCH_S)
             lane.is_watched = not lane.is_row_wise and bool(lane.waiting or lane.turns)
         if starts:
             self._pool.submit(self._work, lane)
@@ -254,7 +267,7 @@ class Scheduler:
             self._pool.submit(self._record, lane, ready, calls)
         if lane.is_watched:
             assert self._loop is not None
-            self._loop.call_later(QUICK_S, self._watch, lane)
+            self._loop.call_later(lane.watch_s, self._watch, lane)
 
     def _work(self, lane: _Lane) -> None:
         """Answer what waits in a lane, until nothing does."""
@@ -269,9 +282,10 @@ class Scheduler:
                 self._ask_all(lane, turn)
                 with lane.lock:
                     calls, turn.calls = turn.calls, []
-                    # Nobody waits: then a change of thread would only cost. Else the next are asked while these are
-                    # committed.
-                    is_lone = not lane.waiting and lane.threads == 1
+                    # To change the thread would cost more than to wait for the disk: whoever waits now is asked
+                    # afterwards, together with those who come back with another question. What is scored together
+                    # takes so little that it is worth it.
+                    is_lone = lane.threads == 1 and not (lane.is_row_wise and lane.waiting)
                     if is_lone:
                         turn.since = 0.0  # whoever comes meanwhile needs another thread
                 if calls:
@@ -296,7 +310,7 @@ class Scheduler:
             turn.since = None
             ended = time.perf_counter()
             lane.took(ended - began)
-            if not is_alone or ended - began > QUICK_S or ended > until:
+            if not is_alone or ended - began > HELD_UP_S or ended > until:
                 break
 
     def _record(self, lane: _Lane, ready: Ready, calls: list[_Call], *, here: bool = False) -> None:
@@ -368,7 +382,8 @@ class Scheduler:
     def _again_alone(self, lane: _Lane, questions: list[Question]) -> None:
         for question in questions:
             question.form = None
-        self._queue(lane, questions)
+        assert self._loop is not None
+        self._queue(lane, questions, self._loop.call_soon_threadsafe)
 
     def _deliver(self, results: list[tuple[Question, Any]]) -> None:
         """Wake those who asked, in the event loop: once for all that became durable together."""

@@ -315,11 +315,13 @@ class Service:
         if raw is None and was_changed:
             raw = data
         asker, parts = self._parts(askers)
+        # At once: while it is drawn, another thread may take the interpreter.
+        random = clock.random_bytes(34)
         call = Call(
             service=self,
-            id=clocks.event_id(clock),
-            trace=asker.trace or (outer.trace if outer else clock.random_bytes(16).hex()),
-            span=clock.random_bytes(8).hex(),
+            id=clocks.event_id(clock, random[:10]),
+            trace=asker.trace or (outer.trace if outer else random[10:26].hex()),
+            span=random[26:].hex(),
             caller=outer.caller if outer and asker.caller is None else self._caller(asker.caller),
             owners=owners,
         )
