@@ -25,6 +25,7 @@ from retrodict.workspace import Workspace
 
 PUBLISH_EVERY_S = 1.0
 GRACE_S = 10  # for answers under way when the server is told to stop
+GIVE_UP_EVERY_S = 0.5  # how late who waits for too long may be told
 RELOAD_EVERY_S = 0.25  # how soon a version that an alias was moved to is loaded, asked for or not
 
 _log = logging.getLogger("retrodict.server")
@@ -56,6 +57,7 @@ class Server:
             raise OpenServerError(host)
         self._workspace = workspace
         self._stop = threading.Event()
+        self._wake: Callable[[], object] = lambda: None
         self._limits = limits or Limits()
         self._socket = _listen(host, port)
         try:
@@ -80,6 +82,8 @@ class Server:
     def stop(self) -> None:
         """Finish what is under way, then return from `run`; callable from any thread."""
         self._stop.set()
+        with contextlib.suppress(RuntimeError):  # the loop has ended
+            self._wake()
 
     def run(self, ready: Callable[[str], None] | None = None) -> None:
         """Answer requests; `ready` is told the URL as soon as they are answered."""
@@ -101,7 +105,15 @@ class Server:
 
         from retrodict.server.protocol import protocol  # uvicorn
 
+        loop, stopping = asyncio.get_running_loop(), asyncio.Event()
+        self._wake = lambda: loop.call_soon_threadsafe(stopping.set)
+
         class Uvicorn(uvicorn.Server):
+            async def main_loop(self) -> None:
+                # Uvicorn's own wakes the loop ten times a second: each time takes the interpreter from the models.
+                while not (await self.on_tick(0) or stopping.is_set()):  # sets the date that answers bear
+                    await _pause(stopping, 1.0)
+
             @contextlib.contextmanager
             def capture_signals(self):  # type: ignore[no-untyped-def]
                 # Uvicorn's own would raise the signal again at the end, before the last checkpoint is published.
@@ -119,10 +131,9 @@ class Server:
             ws="none",
         )
         server = Uvicorn(config)
-        loop = asyncio.get_running_loop()
         if threading.current_thread() is threading.main_thread():
             for number in (signal.SIGTERM, signal.SIGINT):
-                loop.add_signal_handler(number, self._stop.set)
+                loop.add_signal_handler(number, self.stop)
         serving = asyncio.create_task(server.serve(sockets=[self._socket]))
         beside = [asyncio.create_task(self._publish()), asyncio.create_task(self._reload())]
         try:
@@ -131,11 +142,12 @@ class Server:
             if server.started and ready is not None:
                 ready(self.url)
             while not serving.done() and not self._stop.is_set():
-                await asyncio.sleep(0.05)
+                await _pause(stopping, GIVE_UP_EVERY_S)
                 self._app.give_up()
         finally:
             self._app.is_stopping = True
             server.should_exit = True
+            stopping.set()
             await serving
             for task in beside:
                 task.cancel()
@@ -198,6 +210,12 @@ def log_to_stderr() -> None:
             log.addHandler(to_stderr)
             log.setLevel(level)
             log.propagate = False
+
+
+async def _pause(event: asyncio.Event, seconds: float) -> None:
+    """Wait for some time, or until the event is set."""
+    with contextlib.suppress(TimeoutError):
+        await asyncio.wait_for(event.wait(), seconds)
 
 
 def _is_loopback(host: str) -> bool:
