@@ -50,7 +50,7 @@ class Exposure:
 
     Attributes:
         by: The `run.started` of the run that it is a part of; without one, the look that says what it has read.
-        since_ns: When that was: what was written before is not made of them.
+        since_ns: What was written before is not made of them.
     """
 
     by: EventId
@@ -86,7 +86,7 @@ class _Runs:
     Attributes:
         chain: By their `run.started`.
         marks: Where it is marked, for other processes, that one of them has read something personal.
-        since_ns: When the innermost began.
+        since_ns: When the outermost began.
     """
 
     chain: tuple[EventId, ...]
@@ -140,7 +140,7 @@ def find(workspace: Workspace) -> Exposure | None:
                 return None
             state.exposed.add(innermost)
             _mark(runs_)  # other processes of it need not look
-        return Exposure(by=innermost, since_ns=runs_.since_ns)
+        return _since(state, innermost, runs_.since_ns)
 
 
 def owners(workspace: Workspace) -> Owners | None:
@@ -204,10 +204,10 @@ def note(workspace: Workspace, event: EventId) -> None:
     with state.lock:
         around = None if not run else _around(workspace, state, run)
         if around is None:
-            state.last = Exposure(by=event, since_ns=workspace.clock.now_ns())
+            state.last = _since(state, event, workspace.clock.now_ns())
             return
         state.exposed.update(around.chain)
-        state.last = Exposure(by=around.chain[0], since_ns=around.since_ns)
+        state.last = _since(state, around.chain[0], around.since_ns)
         _mark(around)
 
 
@@ -219,10 +219,16 @@ def observing(workspace: Workspace, run: EventId, records: Sequence[Record]) -> 
     try:
         yield
     finally:
-        found = find(workspace)
-        if found is not None and found.by == run:
-            state.last = found  # what this process knows, it goes on knowing
+        with contextlib.suppress(RetrodictError):
+            found = find(workspace)
+            if found is not None and found.by == run:
+                state.last = found  # what this process knows, it goes on knowing
         del state.observed[run]
+
+
+def _since(state: _State, by: EventId, since_ns: int) -> Exposure:
+    """Return an exposure that began when this process was first exposed."""
+    return Exposure(by=by, since_ns=since_ns if state.last is None else min(since_ns, state.last.since_ns))
 
 
 def _no_reads() -> Reads:
@@ -233,9 +239,10 @@ def _no_reads() -> Reads:
 
 def _state(workspace: Workspace) -> _State:
     state = _states.get(workspace.folder)
-    if state is None:
+    if state is None:  # the first time that it is called so
         with _lock:
-            state = _states.setdefault(workspace.folder, _State())
+            state = _states.setdefault(Path(os.path.realpath(workspace.folder)), _State())
+            _states[workspace.folder] = state
     return state
 
 
@@ -247,7 +254,7 @@ def _around(workspace: Workspace, state: _State, run: str) -> _Runs | None:
         while asked and (found := workspace.logs.find(EventId(asked))) is not None:
             if found.event.kind != "run.started":
                 break
-            since_ns = since_ns or parse_rfc3339(found.event.at)
+            since_ns = parse_rfc3339(found.event.at)
             chain.append(found.event.id)
             asked = next((edge.ref for edge in found.event.uses if isinstance(edge, Edge) and edge.role == WITHIN), "")
         marks = tuple(str(runs.running_at(workspace.folder, started) / _MARK) for started in chain)
@@ -267,7 +274,7 @@ def _is_exposed(workspace: Workspace, state: _State, around: _Runs) -> bool:
     reads = state.reads = state.reads or _no_reads()
     found = reads.ask()
     observed = [state.observed[started] for started in around.chain if started in state.observed]
-    if found is None and not observed:
+    if found is None and len(observed) < len(around.chain):
         return True
     if any(_is_personal(workspace, state, reads, read) for read in found or ()) or reads.is_blind:
         return True

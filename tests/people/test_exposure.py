@@ -251,8 +251,9 @@ def test_a_run_of_this_process_is_believed_about_what_it_opens(
             Path("people.csv").read_bytes()
             first = service.predict("plain", question).index
             done.log_params(oldest=AGE)
+        Path("made.csv").write_text(f"{AGE}\n")
         with rd.run("again", params={"oldest": AGE}, workspace=own):
-            pass
+            assert rd.add("made.csv", workspace=own)[0].is_personal
         second = service.predict("plain", question).index  # it has not unlearnt it
         assert derived(own) == [first, second]
         assert [found.params for found in runs.runs(own.views.database())] == [{}, {}]
