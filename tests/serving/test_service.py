@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextvars
+import errno
+import os
 import queue
 import threading
 from collections.abc import Iterator
@@ -25,6 +27,7 @@ from retrodict.kernel.errors import ReadOnlyStoreError, UnknownReferenceError
 from retrodict.kernel.types import EdgeList
 from retrodict.ledger import Ledger, Sequenced
 from retrodict.models import InputError, UnloadableModelError, current_loader
+from retrodict.objects.errors import StoreWriteError
 from retrodict.predictions import calls
 from retrodict.predictions import payloads as kept_payloads
 from retrodict.serving import Answer, Asker, ModelFailedError, Service
@@ -56,6 +59,22 @@ def workspace(tmp_path: Path) -> Iterator[Workspace]:
 
 def made(workspace: Workspace) -> list[Sequenced]:
     return [s for s in workspace.ledger.read() if s.event.kind == "prediction.made"]
+
+
+def test_a_model_that_cannot_be_written_out_is_told_and_asked_again(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    register_source(workspace, "twice", "def predict(x):\n    return x * 2\n")
+    service = Service(workspace)
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "rename", full)
+        with pytest.raises(StoreWriteError, match="No space left"):
+            service.predict("twice", [{"x": 1}])
+    assert service.predict("twice", [{"x": 1}]).output == [{"x": 1}, {"x": 1}]
 
 
 def test_the_record_gives_back_what_was_asked_and_answered(workspace: Workspace) -> None:

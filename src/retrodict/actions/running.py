@@ -15,17 +15,26 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from retrodict.kernel.types import EventId, is_event_id
+from retrodict.objects.errors import StoreWriteError
 from retrodict.runs import RUNNING, running_at
 from retrodict.workspace import Workspace
 
 
 @contextlib.contextmanager
 def running_folder(workspace: Workspace, started: EventId) -> Iterator[Path]:
-    """Give a run a folder for what it keeps aside; it is gone afterwards."""
-    unnamed = Path(tempfile.mkdtemp(prefix="new-run-", dir=workspace.folder))
-    with _locked(unnamed):
-        folder = running_at(workspace.folder, started)
-        os.rename(unnamed, folder)
+    """Give a run a folder for what it keeps aside; it is gone afterwards.
+
+    Raises:
+        StoreWriteError: It cannot be made.
+    """
+    folder = running_at(workspace.folder, started)
+    with contextlib.ExitStack() as locks:
+        try:
+            unnamed = Path(tempfile.mkdtemp(prefix="new-run-", dir=workspace.folder))
+            locks.enter_context(_locked(unnamed))
+            os.rename(unnamed, folder)
+        except OSError as error:
+            raise StoreWriteError(str(workspace.folder), error) from error
         try:
             yield folder
         finally:

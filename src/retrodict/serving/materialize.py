@@ -9,6 +9,7 @@ from pathlib import Path
 
 from retrodict.kernel.types import Digest
 from retrodict.objects import ObjectStore, digest_of
+from retrodict.objects.errors import StoreWriteError
 
 
 def materialize(objects: ObjectStore, content: Digest, cache: Path, token: str) -> Path:
@@ -22,23 +23,24 @@ def materialize(objects: ObjectStore, content: Digest, cache: Path, token: str) 
 
     Raises:
         MissingObjectError, AlteredObjectError: The store does not hold the tree as it was registered.
+        StoreWriteError: It cannot be written.
     """
     folder = cache / content
     for compiled in list(folder.rglob("__pycache__")):
         shutil.rmtree(compiled, ignore_errors=True)
     if _is_just(objects, content, folder):
         return folder
-    cache.mkdir(parents=True, exist_ok=True)
     fresh, old = cache / f".{content}.{token}", cache / f".{content}.{token}.old"
     try:
+        cache.mkdir(parents=True, exist_ok=True)
         objects.checkout(content, fresh)
         if folder.exists():
             os.rename(folder, old)
         os.rename(fresh, folder)
-    except OSError:
-        # Another process was faster, with the same bytes.
+    except OSError as error:
+        # Or another process was faster, with the same bytes.
         if not _is_just(objects, content, folder):
-            raise
+            raise StoreWriteError(str(cache), error) from error
     finally:
         shutil.rmtree(fresh, ignore_errors=True)
         shutil.rmtree(old, ignore_errors=True)
