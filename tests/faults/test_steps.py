@@ -23,7 +23,7 @@ SAMPLED = (  # every so manieth step, the fewer the more a scenario has
     (41, ("run", "replay", "push", "pull", "bundle", "backup", "url", "lock")),
     (43, ("stream", "derive", "capture", "publish", "sweep", "attach", "witness", "export", "import")),
     (61, ("forget", "files", "tensor", "name", "views", "record", "copy")),
-    (97, ("init", "restore", "table", "review", "clone", "merge")),
+    (97, ("init", "observe", "restore", "table", "review", "clone", "merge")),
 )
 
 

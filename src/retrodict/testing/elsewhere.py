@@ -10,6 +10,7 @@ import json
 import os
 import signal
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -39,11 +40,13 @@ def elsewhere(folder: Path, log_key: str) -> Iterator[None]:
     servers = [serve(witness), ThreadingHTTPServer(("127.0.0.1", 0), _Handler)]
     told = {"witness": servers[0].server_port, "key": witness.key, "files": servers[1].server_port}
     (folder / "elsewhere.json").write_text(json.dumps(told))
-    pid = os.fork()
+    parent, pid = os.getpid(), os.fork()
     if pid == 0:
         try:
-            threading.Thread(target=servers[0].serve_forever, daemon=True).start()
-            servers[1].serve_forever()
+            for server in servers:
+                threading.Thread(target=server.serve_forever, daemon=True).start()
+            while os.getppid() == parent:  # it may be killed
+                time.sleep(1)
         finally:
             os._exit(1)
     try:

@@ -165,7 +165,6 @@ def prepare(folder: Path, scenarios: Sequence[str] = tuple(SCENARIOS)) -> None:
     (folder / _ALL).mkdir()
     rehearse(lambda: make(folder / _ALL))
     (folder / _NOTHING).mkdir()
-
     for name in scenarios:
         rehearse(partial(_prepare_one, folder, name))
 

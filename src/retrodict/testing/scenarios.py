@@ -24,7 +24,7 @@ import apsw
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from retrodict import datasets, pins, streams
+from retrodict import api, datasets, pins, streams
 from retrodict.actions import hooks, keys, names, table_approve, table_change, table_read, table_settle, tables, tensors
 from retrodict.actions import lock as locks
 from retrodict.actions.add import add
@@ -222,6 +222,16 @@ def _run(folder: Path, tell: Tell) -> None:
     with opened(folder) as workspace:
         command = ["sh", "-c", "echo 1 > out.txt"]
         run(workspace, command, cwd=workspace.root, environment={"PATH": os.defpath})
+        tell(workspace)
+
+
+def _observe(folder: Path, tell: Tell) -> None:
+    """A run of this process, which reports figures and logs a model."""
+    with opened(folder) as workspace:
+        with api.run("job", params={"a": 1}, workspace=workspace) as job:
+            (workspace.root / "out.txt").write_text("1")
+            job.log_metrics(accuracy=0.5)
+            job.log_model(f"{workspace.root / 'twice.py'}:predict", "thrice")
         tell(workspace)
 
 
@@ -960,6 +970,7 @@ SCENARIOS: Final[dict[str, Scenario]] = {
     "rotate": Scenario(work=_rotate),
     "register": Scenario(work=_register),
     "run": Scenario(work=_run),
+    "observe": Scenario(work=_observe),
     "replay": Scenario(work=_replay),
     "name": Scenario(before=_named, work=_name, after=_renamed),
     "stream": Scenario(work=_stream),
