@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from retrodict import backups, datasets, keys, predictions, provenance, runs, workspace
 from retrodict.kernel.protocols import Clock
 from retrodict.models import projection as models
-from retrodict.rows import records as rows
+from retrodict.rows import projection as rows
 from retrodict.streams import projection as streams
 from retrodict.tables import projection as tables
 from retrodict.views import Projection

@@ -16,15 +16,14 @@ if TYPE_CHECKING:
         PassphraseError,
     )
     from retrodict.backups.layout import Manifest, Part, Segment, hash_of, read_segment, segments
+    from retrodict.backups.projection import PROJECTION, restored_entries
     from retrodict.backups.records import (
-        PROJECTION,
         MadeBackup,
         count_from,
         last,
         made,
         made_body,
         of_number,
-        restored_entries,
         restored_size,
     )
     from retrodict.backups.sealed import Keys, open_keys, seal_keys
@@ -41,7 +40,7 @@ _HOMES = {
     "Keys": "sealed",
     "MadeBackup": "records",
     "Manifest": "layout",
-    "PROJECTION": "records",
+    "PROJECTION": "projection",
     "Part": "layout",
     "PassphraseError": "errors",
     "Segment": "layout",
@@ -55,7 +54,7 @@ _HOMES = {
     "of_number": "records",
     "open_keys": "sealed",
     "read_segment": "layout",
-    "restored_entries": "records",
+    "restored_entries": "projection",
     "restored_size": "records",
     "seal_keys": "sealed",
     "segments": "layout",

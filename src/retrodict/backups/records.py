@@ -1,13 +1,12 @@
-"""`backup.made`: its body, its projection, its queries."""
+"""`backup.made`: its body, its queries."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, cast
 
-from retrodict.kernel.types import Digest, EntryNumber, Event, EventId, SealedText
-from retrodict.ledger import Sequenced
+from retrodict.kernel.types import Digest, EntryNumber, EventId, SealedText
 
 if TYPE_CHECKING:
     import apsw
@@ -63,54 +62,6 @@ def made_body(
     }
 
 
-class BackupProjection:
-    """Table `backups_made`, a row for each backup, and `backups_restored`, one for each time the log came from one."""
-
-    name = "backups"
-    version = 2
-    tables: Mapping[str, str] = {
-        "backups_made": "CREATE TABLE backups_made (event TEXT PRIMARY KEY, entry INTEGER NOT NULL, "
-        "what TEXT NOT NULL, is_own INTEGER NOT NULL, "
-        "number INTEGER, size INTEGER NOT NULL, at TEXT NOT NULL, destination TEXT NOT NULL, key TEXT NOT NULL"
-        ") WITHOUT ROWID",
-        "backups_restored": "CREATE TABLE backups_restored (event TEXT PRIMARY KEY, size INTEGER NOT NULL"
-        ") WITHOUT ROWID",
-    }
-    indexes: Sequence[str] = (
-        "CREATE INDEX backups_by_size ON backups_made (what, size)",
-        "CREATE INDEX backups_by_number ON backups_made (number)",
-        "CREATE INDEX backups_by_entry ON backups_made (entry)",
-    )
-
-    def apply(self, db: apsw.Connection, entry: Sequenced, blob: Callable[[Digest], bytes]) -> None:
-        """Fold one entry."""
-        del blob
-        event = entry.event
-        is_own = not EntryNumber(entry.index).is_of_another_log
-        if is_own and (size := restored_entries(event)):
-            db.execute("INSERT INTO backups_restored VALUES (?, ?)", (event.id, size))
-        if event.kind == "backup.made":
-            body = event.body
-            destination = cast("Mapping[str, str]", body["destination"])
-            db.execute(
-                "INSERT INTO backups_made VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
-                (
-                    event.id,
-                    entry.index,
-                    str(body["what"]),
-                    is_own,
-                    body["number"],
-                    body["size"],
-                    event.at,
-                    destination["sealed"],
-                    destination["key"],
-                ),
-            )
-
-
-PROJECTION = BackupProjection()
-
-
 def made(db: apsw.Connection) -> list[MadeBackup]:
     """Return every backup, oldest first: where copies of the log and of keys may lie."""
     return [_made(row) for row in db.execute("SELECT * FROM backups_made ORDER BY at, entry")]
@@ -138,12 +89,6 @@ def count_from(db: apsw.Connection, entry: int) -> int:
 def restored_size(db: apsw.Connection) -> int:
     """Return how many entries came from a backup, whose keys may be older than they are; 0 where none did."""
     return cast("int", db.execute("SELECT ifnull(max(size), 0) FROM backups_restored").fetchall()[0][0])
-
-
-def restored_entries(event: Event) -> int:
-    """Return how many entries came from a backup, as an event says; 0 for every other event."""
-    size = event.body.get("size") if event.kind == "log.restored" else 0
-    return size if isinstance(size, int) else 0
 
 
 def _made(row: tuple[object, ...]) -> MadeBackup:

@@ -9,7 +9,6 @@ from retrodict.kernel import lazy
 if TYPE_CHECKING:
     from retrodict.datasets.errors import DerivationError
     from retrodict.datasets.marks import (
-        MARKS,
         BucketFetched,
         Fetched,
         Tag,
@@ -23,9 +22,9 @@ if TYPE_CHECKING:
         tags,
         untracked_body,
     )
+    from retrodict.datasets.projection import MARKS, PROJECTION
     from retrodict.datasets.recipe import Ingredient, Recipe
     from retrodict.datasets.records import (
-        PROJECTION,
         DatasetVersion,
         added_body,
         attached_body,
@@ -49,9 +48,9 @@ _HOMES = {
     "DerivationError": "errors",
     "Fetched": "marks",
     "Ingredient": "recipe",
-    "MARKS": "marks",
+    "MARKS": "projection",
     "NoSubjectsError": "subjects",
-    "PROJECTION": "records",
+    "PROJECTION": "projection",
     "Recipe": "recipe",
     "Tag": "marks",
     "added_body": "records",

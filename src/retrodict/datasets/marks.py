@@ -7,17 +7,16 @@ system's record: their bodies, their projection, its queries.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from retrodict.kernel.errors import UsageError
-from retrodict.kernel.types import Digest, Edge, EventId
+from retrodict.kernel.types import Digest, EventId
 
 if TYPE_CHECKING:
     import apsw
 
-    from retrodict.ledger import Sequenced
 
 _LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}\Z")
 _LOOKS_LIKE_A_VERSION = re.compile(r"v?\d+(\.\d+)*\Z|\d{4}-\d{2}(-\d{2})?", re.IGNORECASE)
@@ -102,62 +101,6 @@ def fetched_body(
 def bucket_fetched_body(*, version: EventId, objects: Digest, files: int, size_bytes: int) -> dict[str, object]:
     """Return the body of `bucket.fetched`; `objects` is the list of keys, VersionIds and contents."""
     return {"version": version, "objects": objects, "files": files, "size_bytes": size_bytes}
-
-
-class MarkProjection:
-    """Tables `marks_tags`, `marks_untracked`, `marks_fetched`, `marks_buckets` and `marks_imported`."""
-
-    name = "marks"
-    version = 2
-    tables: Mapping[str, str] = {
-        "marks_tags": "CREATE TABLE marks_tags (event TEXT PRIMARY KEY, entry INTEGER NOT NULL, name TEXT NOT NULL, "
-        "label TEXT NOT NULL, version TEXT NOT NULL, is_current INTEGER NOT NULL) WITHOUT ROWID",
-        "marks_untracked": "CREATE TABLE marks_untracked (version TEXT PRIMARY KEY, entry INTEGER NOT NULL) "
-        "WITHOUT ROWID",
-        "marks_fetched": "CREATE TABLE marks_fetched (entry INTEGER PRIMARY KEY, event TEXT NOT NULL, "
-        "path BLOB NOT NULL, content TEXT NOT NULL)",
-        "marks_buckets": "CREATE TABLE marks_buckets (entry INTEGER PRIMARY KEY, event TEXT NOT NULL, "
-        "version TEXT NOT NULL, objects TEXT NOT NULL)",
-        "marks_imported": "CREATE TABLE marks_imported (entry INTEGER PRIMARY KEY, event TEXT NOT NULL, "
-        "system TEXT NOT NULL, key TEXT NOT NULL)",
-    }
-    indexes: Sequence[str] = (
-        "CREATE INDEX marks_tags_by_name ON marks_tags (name, label)",
-        "CREATE INDEX marks_fetched_by_path ON marks_fetched (path, entry)",
-        "CREATE INDEX marks_imported_by_key ON marks_imported (system, key)",
-    )
-
-    def apply(self, db: apsw.Connection, entry: Sequenced, blob: Callable[[Digest], bytes]) -> None:
-        """Fold one entry."""
-        del blob
-        event, body = entry.event, entry.event.body
-        match event.kind:
-            case "dataset.tagged":
-                for replaced in event.replaces:
-                    db.execute("UPDATE marks_tags SET is_current = 0 WHERE event = ?", (replaced,))
-                values = (event.id, entry.index, str(body["name"]), str(body["label"]), str(body["version"]))
-                db.execute("INSERT INTO marks_tags VALUES (?, ?, ?, ?, ?, 1)", values)
-            case "dataset.untracked":
-                versions = body["versions"]
-                assert isinstance(versions, list | tuple)
-                rows = [(str(version), entry.index) for version in versions]
-                db.executemany("INSERT OR IGNORE INTO marks_untracked VALUES (?, ?)", rows)
-            case "origin.fetched":
-                path = next((e.path for e in event.makes if isinstance(e, Edge) and e.path is not None), "")
-                place = path.encode("utf-8", "surrogateescape")
-                fetched = (entry.index, event.id, place, str(body["content"]))
-                db.execute("INSERT INTO marks_fetched VALUES (?, ?, ?, ?)", fetched)
-            case "bucket.fetched":
-                row = (entry.index, event.id, str(body["version"]), str(body["objects"]))
-                db.execute("INSERT INTO marks_buckets VALUES (?, ?, ?, ?)", row)
-            case "dataset.added" | "run.declared":
-                match body.get("imported"):
-                    case {"system": str(system), "key": str(key)}:
-                        imported = (entry.index, event.id, system, key)
-                        db.execute("INSERT INTO marks_imported VALUES (?, ?, ?, ?)", imported)
-
-
-MARKS = MarkProjection()
 
 
 def tags(db: apsw.Connection, name: str | None = None) -> list[Tag]:

@@ -1,15 +1,14 @@
-"""`dataset.added`, `dataset.derived` and `dataset.attached`: their bodies, their projection, its queries."""
+"""`dataset.added`, `dataset.derived` and `dataset.attached`: their bodies, their queries."""
 
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, cast
+from typing import TYPE_CHECKING, Literal
 
 from retrodict.kernel.errors import UsageError
 from retrodict.kernel.types import Digest, EntryNumber, EventId
-from retrodict.ledger import Sequenced
 
 if TYPE_CHECKING:
     import apsw
@@ -209,84 +208,10 @@ def rederived_body(
     }
 
 
-class DatasetProjection:
-    """A row for each version, for each time that one was made again, and for each object that was let go."""
-
-    name = "datasets"
-    version = 8
-    tables: Mapping[str, str] = {
-        "datasets_versions": "CREATE TABLE datasets_versions (event TEXT PRIMARY KEY, entry INTEGER NOT NULL, "
-        "name TEXT NOT NULL, version INTEGER NOT NULL, content TEXT NOT NULL, type TEXT NOT NULL, "
-        "files INTEGER NOT NULL, size_bytes INTEGER NOT NULL, path TEXT NOT NULL, at TEXT NOT NULL, "
-        "agent TEXT NOT NULL, is_current INTEGER NOT NULL, key TEXT, recipe TEXT, cpu_us INTEGER) WITHOUT ROWID",
-        "datasets_rederived": "CREATE TABLE datasets_rederived (entry INTEGER PRIMARY KEY, version TEXT NOT NULL, "
-        "verdict TEXT NOT NULL, at TEXT NOT NULL)",
-        "datasets_released": "CREATE TABLE datasets_released (content TEXT PRIMARY KEY, entry INTEGER NOT NULL) "
-        "WITHOUT ROWID",
-    }
-    indexes: Sequence[str] = (
-        "CREATE INDEX datasets_by_name ON datasets_versions (name, version)",
-        "CREATE INDEX datasets_by_content ON datasets_versions (content)",
-        "CREATE INDEX datasets_rederived_by_version ON datasets_rederived (version, entry)",
-    )
-
-    def apply(self, db: apsw.Connection, entry: Sequenced, blob: Callable[[Digest], bytes]) -> None:
-        """Fold one entry."""
-        del blob
-        event = entry.event
-        body = event.body
-        if event.kind == "dataset.rederived":
-            row = (entry.index, str(body["version"]), str(body["verdict"]), event.at)
-            db.execute("INSERT INTO datasets_rederived VALUES (?, ?, ?, ?)", row)
-            return
-        if event.kind == "evidence.released":
-            if EntryNumber(entry.index).is_of_another_log:
-                return  # what others need no more may be needed here
-            contents = body.get("contents", (body["content"],))
-            rows = [(str(content), entry.index) for content in cast("Sequence[str]", contents)]
-            db.executemany("REPLACE INTO datasets_released VALUES (?, ?)", rows)
-            return
-        if event.kind not in ("dataset.added", "dataset.derived", "dataset.attached"):
-            return
-        for replaced in event.replaces:
-            db.execute("UPDATE datasets_versions SET is_current = 0 WHERE event = ?", (replaced,))
-        path = next((e.path for e in event.makes if hasattr(e, "path") and e.path), "")
-        db.execute(
-            "INSERT INTO datasets_versions VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-            (
-                event.id,
-                entry.index,
-                str(body["name"]),
-                body["version"],
-                str(body["content"]),
-                str(body["type"]),
-                body["files"],
-                body["size_bytes"],
-                _column(path),
-                event.at,
-                event.agent,
-                int(body.get("superseded_by") is None),
-                sealed["key"] if isinstance(sealed := body.get("sealed"), Mapping) else None,
-                body.get("recipe"),
-                took["user_us"] + took["system_us"] if isinstance(took := body.get("resources"), Mapping) else None,
-            ),
-        )
-
-
-PROJECTION = DatasetProjection()
 _COLUMNS = (
     "event, entry, name, version, content, type, files, size_bytes, path, at, agent, is_current, key, recipe, cpu_us, "
     "NOT EXISTS (SELECT 1 FROM marks_untracked WHERE marks_untracked.version = event)"
 )
-
-
-def _column(path: str) -> str | bytes:
-    """Return a path as a column holds it: one that is not UTF-8 as its bytes."""
-    raw = path.encode("utf-8", "surrogateescape")
-    try:
-        return raw.decode()
-    except UnicodeDecodeError:
-        return raw
 
 
 def _rows(db: apsw.Connection, where: str, parameters: tuple[object, ...]) -> list[DatasetVersion]:
