@@ -173,16 +173,20 @@ class Server:
         known = {model.requested: model.version for model in self.models}
         while True:
             await asyncio.sleep(RELOAD_EVERY_S)
-            for requested, before in list(known.items()):
-                try:
-                    version = await asyncio.to_thread(self._service.resolve, requested)
-                    if version.label == before:
-                        continue
-                    known[requested] = version.label
-                    await asyncio.to_thread(self._service.load, requested)
-                    _log.info("loaded", extra={"fields": {"requested": requested, "version": version.label}})
-                except RetrodictError as error:
-                    _log.error("not loaded", extra={"fields": {"requested": requested, "reason": error.slug}})
+            await asyncio.to_thread(self._load_moved, known)
+
+    def _load_moved(self, known: dict[str, str]) -> None:
+        """Load the versions that names mean now, where they are not those in `known`, and note them there."""
+        for requested, before in known.items():
+            try:
+                version = self._service.resolve(requested)
+                if version.label == before:
+                    continue
+                known[requested] = version.label
+                self._service.load(requested)
+                _log.info("loaded", extra={"fields": {"requested": requested, "version": version.label}})
+            except RetrodictError as error:
+                _log.error("not loaded", extra={"fields": {"requested": requested, "reason": error.slug}})
 
 
 def serve(
