@@ -1,6 +1,6 @@
 """Fail every durable step of every write path, one after the other, and look what a restarted process sees.
 
-    python -m retrodict.testing.faults             # every step, every way: about an hour of processor time
+    python -m retrodict.testing.faults             # every step, every way: an hour and a half of processor time
     python -m retrodict.testing.faults --every 20  # a sample
 
 With TMPDIR=/dev/shm it waits for no disk: what was not synced is no concern here (see HAZARD).
