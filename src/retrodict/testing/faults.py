@@ -225,6 +225,7 @@ def attempt(prepared: Path, folder: Path, scenario: str, number: int, way: Way) 
             leaves = [[s.index, s.leaf_hash.hex()] for s in workspace.ledger.read()]
             os.write(1, json.dumps([leaves, facts]).encode() + b"\n")
 
+        tempfile.tempdir = str(folder)  # what lies there when it dies goes with it
         steps.install()
         try:
             SCENARIOS[scenario].work(folder, tell)
