@@ -85,7 +85,7 @@ def test_what_is_done_all_day_loads_no_more_than_it_uses(tmp_path: Path) -> None
         "retrodict.models.loading",
         "retrodict.actions.explain",
     }
-    travelling = {"logging", "retrodict.streams.line", "retrodict.keys.ssh"}
+    travelling = {"retrodict.streams.line", "retrodict.keys.ssh"}
     unused = {
         "add data.csv": drawing | rare,
         "checkout data.csv copy.csv": drawing | attached | rare | {"retrodict.actions.looks"},
