@@ -186,16 +186,15 @@ def test_a_pipe_that_takes_the_place_of_a_file_stops_nobody(
     home = tmp_path / "home"
     home.mkdir()
     (home / "a").write_bytes(b"a")
-    from retrodict.objects import add
+    true = os.open
 
-    true = add.read_small
+    def meddle(path: bytes | Path, flags: int, *rest: int) -> int:
+        if path == os.fsencode(home / "a"):
+            os.unlink(path)
+            os.mkfifo(path)
+        return true(path, flags, *rest)
 
-    def meddle(path: bytes | Path, *, follow: bool = False) -> object:
-        os.unlink(path)
-        os.mkfifo(path)
-        return true(path, follow=follow)
-
-    monkeypatch.setattr(add, "read_small", meddle)
+    monkeypatch.setattr(os, "open", meddle)
     with pytest.raises(UsageError, match="pipe"):
         store.add(home)
 

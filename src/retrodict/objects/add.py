@@ -182,6 +182,28 @@ def read_small(path: bytes | Path, *, follow: bool = False) -> tuple[os.stat_res
     raise ChangedFileError(display(path))
 
 
+def read_as_listed(path: bytes, record: bytes, device: int) -> bytes | None:
+    """Return the bytes of a small file that is what its folder was listed with, as of one moment.
+
+    None: it is not, or is no file, or cannot be read. Then it is looked at with more care, and that says what is wrong.
+    """
+    _, _, inode, size, mtime, ctime = RECORD.unpack_from(record)
+    try:
+        fd = os.open(path, _READ_ITSELF)
+    except OSError:
+        return None
+    try:
+        data = os.read(fd, size + 1)
+        now = os.fstat(fd)
+    except OSError:
+        return None
+    finally:
+        os.close(fd)
+    is_it = now.st_ino == inode and now.st_dev == device
+    is_still = len(data) == size == now.st_size and now.st_mtime_ns == mtime and now.st_ctime_ns == ctime
+    return data if is_it and is_still else None
+
+
 def hash_path(path: bytes | Path, *, follow: bool = True) -> tuple[os.stat_result, bytes]:
     """Return a file's stat data and the name of its bytes; nothing is stored."""
     for _ in range(_ATTEMPTS):
@@ -388,6 +410,15 @@ class _Item(NamedTuple):
     is_link: bool
     size: int
     base: bytes | None  # what it was before
+
+
+def _record_of(stat: os.stat_result | None, listed: bytes, name: bytes, data: bytes | None, device: int) -> bytes:
+    """Return the record of what was read and is not as it was listed; of a link there is no `stat`."""
+    kind, length, inode, _, mtime, ctime = RECORD.unpack_from(listed)
+    if stat is None:
+        return RECORD.pack(kind, length, inode, len(data or b""), mtime, ctime) + name
+    inode = stat.st_ino if stat.st_dev == device else 0
+    return RECORD.pack(kind, length, inode, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns) + name
 
 
 class Adder:
@@ -641,23 +672,23 @@ class Adder:
         small: list[tuple[bytes, bytes]] = []
         bases: dict[bytes, tuple[bytes, ...]] = {}
         for item in batch:
-            stat, name, data = self._read(item)
+            leaf, at = item.leaf, item.at
+            short, record = leaf.names[at], leaf.records[at]
+            is_small = item.size < CUT_FROM and not item.is_link
+            data = read_as_listed(item.path, record, leaf.folder.stat.st_dev) if is_small else None
+            if data is not None:
+                name = blake3(data).digest()
+            else:
+                stat, name, data = self._read(item)
+                leaf.records[at] = record = _record_of(stat, record, short, data, leaf.folder.stat.st_dev)
             if data is not None:
                 small.append((name, data))
                 if item.base is not None:
                     bases[name] = (item.base,)
-            leaf, at = item.leaf, item.at
             leaf.contents[at] = name
-            short, record = leaf.names[at], leaf.records[at]
-            if stat is None:
-                _, _, inode, _, mtime, ctime = RECORD.unpack_from(record)
-                size = len(data or b"")
-            else:
-                size, mtime, ctime = stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns
-                inode = stat.st_ino if stat.st_dev == leaf.folder.stat.st_dev else 0
             if self._is_private is not None and self._is_private(item.path):
-                inode = 0
-            leaf.records[at] = RECORD.pack(record[:1], len(short), inode, size, mtime, ctime) + short
+                kind, length, _, *rest = RECORD.unpack_from(record)
+                leaf.records[at] = RECORD.pack(kind, length, 0, *rest) + short
         if self._writer is not None:
             self._writer.keep_named(Kind.BLOB, small, bases)
         for item in batch:
