@@ -150,22 +150,16 @@ def _staying(workspace: Workspace, found: Content, others: Iterable[bytes]) -> I
             continue
         try:
             for folder, paths in groupby(others, os.path.dirname):
-                content = _folder(workspace, version.content, folder)
-                names = {os.path.basename(path) for path in paths}
-                for entry in workspace.objects.tree_entries(content, names) if content is not None else ():
+                content = version.content
+                if folder:
+                    inside = located.entry_in(workspace, version, folder)
+                    if inside is None or inside.kind != "tree":
+                        continue
+                    content = inside.digest
+                for entry in workspace.objects.tree_entries(content, {os.path.basename(path) for path in paths}):
                     yield display(os.path.join(folder, entry.name)) + ("/" if entry.kind == "tree" else "")
         except (AlteredObjectError, MissingObjectError):
             return  # what was asked for is written; `verify` names what is wrong with the other version
-
-
-def _folder(workspace: Workspace, content: Digest, path: bytes) -> Digest | None:
-    """Return the tree of a folder inside of a version, or None where it has none there."""
-    for part in path.split(b"/") if path else ():
-        entry = workspace.objects.tree_entry(content, part)
-        if entry is None or entry.kind != "tree":
-            return None
-        content = entry.digest
-    return content
 
 
 def _not_behind_links(destination: Path, members: Iterable[Member]) -> Iterator[Path]:

@@ -173,24 +173,13 @@ def _changes(
     last: TreeEntry | None = None
     for version in found:
         try:
-            entry = _entry(workspace, version, os.fsencode(path))
+            entry = located.entry_in(workspace, version, os.fsencode(path))
         except MissingObjectError:
             not_held.append(version.label)
             continue
         if entry != last:
             changed[version.event] = last = entry
     return changed, tuple(not_held)
-
-
-def _entry(workspace: Workspace, version: DatasetVersion, path: bytes) -> TreeEntry | None:
-    entry: TreeEntry | None = None
-    digest, is_folder = version.content, version.type == "tree"
-    for part in path.split(b"/"):
-        entry = workspace.objects.tree_entry(digest, part) if is_folder else None
-        if entry is None:
-            return None
-        digest, is_folder = entry.digest, entry.kind == "tree"
-    return entry
 
 
 def _whole(version: DatasetVersion) -> Mapping[str, Any]:

@@ -107,6 +107,18 @@ def _is_known(workspace: Workspace, name: str) -> bool:
     return False
 
 
+def entry_in(workspace: Workspace, version: datasets.DatasetVersion, path: bytes) -> TreeEntry | None:
+    """Return what lies at a path in a version; None: nothing, or the version is a file."""
+    entry: TreeEntry | None = None
+    digest, is_folder = version.content, version.type == "tree"
+    for part in path.split(b"/"):
+        entry = workspace.objects.tree_entry(digest, part) if is_folder else None
+        if entry is None:
+            return None
+        digest, is_folder = entry.digest, entry.kind == "tree"
+    return entry
+
+
 def below(workspace: Workspace, folder: Content, path: bytes) -> Content:
     """Return what lies at `path` in a folder.
 

@@ -13,7 +13,7 @@ from retrodict.models import records as models
 from retrodict.models.records import ModelVersion
 from retrodict.predictions import Call
 from retrodict.provenance.reference import Candidate, Resolved
-from retrodict.streams import MAIN, Stream
+from retrodict.streams import MAIN
 from retrodict.streams import queries as streams
 from retrodict.tables import queries as tables
 from retrodict.workspace import Workspace, agent_name, open_text, sealed_text
@@ -83,7 +83,7 @@ def _streams(
         if only_tables and stream.format != "changes":
             continue
         if version is None and end is None:
-            found.append(Candidate(event=stream.event, printed=_stream_name(stream)))
+            found.append(Candidate(event=stream.event, printed=_stream_name(stream.name, stream.format)))
         elif version is not None and not version.isdigit():
             continue
         elif end is not None and 0 < (offset := end.stop if version is None else int(version)) <= end.stop:
@@ -91,12 +91,13 @@ def _streams(
             at = str(offset)
             if stream.format == "changes":
                 at = f"v{tables.versions(database, stream.event, MAIN, start=offset - 1, stop=offset)[0].version}"
-            found.append(Candidate(event=append.event, printed=f"{_stream_name(stream)}@{at}"))
+            found.append(Candidate(event=append.event, printed=f"{_stream_name(stream.name, stream.format)}@{at}"))
     return found
 
 
-def _stream_name(stream: Stream) -> str:
-    return f"{'table' if stream.format == 'changes' else 'stream'}:{stream.name}"
+def _stream_name(name: str, form: str) -> str:
+    """Return how a stream is called; that of a table's changes is the table."""
+    return f"{'table' if form == 'changes' else 'stream'}:{name}"
 
 
 def _models(database: object, name: str, version: str | None) -> list[ModelVersion]:
@@ -205,7 +206,7 @@ def written(workspace: Workspace, start: str, *, only_models: bool = False) -> S
         for dataset in datasets.versions(database):
             found |= {f"dataset:{dataset.name}", f"dataset:{dataset.name}@v{dataset.version}", dataset.name}
         found |= {run.name for run in runs.runs(database)}
-        found |= {_stream_name(stream) for stream in streams.streams(database)}
+        found |= {_stream_name(stream.name, stream.format) for stream in streams.streams(database)}
     return sorted(name for name in found if name.startswith(start))
 
 
@@ -238,9 +239,9 @@ def label(workspace: Workspace, sequenced: Sequenced) -> str:
             offset = body.get("offset", body.get("stop"))
             if stream.format == "changes":
                 offset = f"v{changes['version']}" if isinstance(changes, Mapping) else None
-            return _stream_name(stream) + ("" if offset is None else f"@{offset}")
+            return _stream_name(stream.name, stream.format) + ("" if offset is None else f"@{offset}")
         case "stream.created":
-            return f"{'table' if body['format'] == 'changes' else 'stream'}:{body['name']}"
+            return _stream_name(str(body["name"]), str(body["format"]))
         case "run.read":
             return str(body["what"])
         case "alias.set":

@@ -182,7 +182,7 @@ def read_small(path: bytes | Path, *, follow: bool = False) -> tuple[os.stat_res
     raise ChangedFileError(display(path))
 
 
-def read_as_listed(path: bytes, record: bytes, device: int) -> bytes | None:
+def _read_as_listed(path: bytes, record: bytes, device: int) -> bytes | None:
     """Return the bytes of a small file that is what its folder was listed with, as of one moment.
 
     None: it is not, or is no file, or cannot be read. Then it is looked at with more care, and that says what is wrong.
@@ -675,7 +675,7 @@ class Adder:
             leaf, at = item.leaf, item.at
             short, record = leaf.names[at], leaf.records[at]
             is_small = item.size < CUT_FROM and not item.is_link
-            data = read_as_listed(item.path, record, leaf.folder.stat.st_dev) if is_small else None
+            data = _read_as_listed(item.path, record, leaf.folder.stat.st_dev) if is_small else None
             if data is not None:
                 name = blake3(data).digest()
             else:
