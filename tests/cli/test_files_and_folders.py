@@ -82,7 +82,9 @@ def test_of_two_a_bare_path_means_what_lies_there(images: Path, retrodict: Comma
         assert ("in the working copy" in " ".join(done.out.split())) == (told != "")
     path.unlink()
     printed = retrodict("diff", "data/images@v2/train/two.txt", "data/images/train/two.txt").out.split()
-    assert " ".join(printed) == "dataset:data/images@v2/train/two.txt and dataset:data/images@v2/train/two.txt: the same"
+    assert (
+        " ".join(printed) == "dataset:data/images@v2/train/two.txt and dataset:data/images@v2/train/two.txt: the same"
+    )
 
 
 def test_a_same_size_edit_with_its_time_put_back_is_seen(images: Path, retrodict: Command) -> None:
