@@ -189,8 +189,8 @@ class Tool:
 def put_aside(folder: Path) -> None:
     """Take a folder of many files out of the way, without its bytes.
 
-    HAZARD: ext4 looks at every inode that was freed in the last minutes before it gives out a new one: right after
-    100,000 files were removed, making as many takes many times the CPU, whichever tool makes them.
+    HAZARD: ext4 looks at every inode that was freed in the last six minutes before it gives out a new one: until then
+    making as many files as were removed takes many times the CPU, whichever tool makes them.
     """
     if not folder.exists():
         return
@@ -231,6 +231,7 @@ def tools(folder: Path, *, peers: bool, large: bool = False) -> list[Tool]:
                     ["git", "init", "-q"],
                     ["git", "config", "user.email", "a@b"],
                     ["git", "config", "user.name", "a"],
+                    ["git", "config", "gc.auto", "0"],  # it would go on in the background, beside the next tool
                 ],
                 add=lambda n: [
                     ["git", "add", "data"],

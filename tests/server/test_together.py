@@ -284,6 +284,38 @@ def test_who_was_answered_before_a_call_hangs_is_told(workspace: Workspace) -> N
     assert len(calls(workspace.views.database())) == 57
 
 
+@pytest.mark.parametrize(
+    "source",
+    [
+        "import numpy as np\nKEPT = np.zeros(1)\ndef predict(x):\n    KEPT[:] = x * 2\n    return KEPT\n",
+        "import numpy as np\nKEPT = np.zeros(9)\ndef predict(x):\n    KEPT[3:4] = x * 2\n    return KEPT[3:4]\n",
+        "KEPT = {'y': [0.0]}\ndef predict(x):\n    KEPT['y'][0] = float(x[0] * 2)\n    return KEPT\n",
+    ],
+    ids=["array", "view", "dict"],
+)
+def test_an_answer_is_what_was_recorded_though_the_model_reuses_what_it_returned(
+    workspace: Workspace, source: str
+) -> None:
+    register_source(workspace, "m", source)
+
+    async def ask_all(pool: ThreadPoolExecutor) -> list[Reply]:
+        scheduler = Scheduler(Service(workspace), pool)
+        for _ in range(20):  # it is known to be quick, and asked by one thread
+            await scheduler.ask("m", {"x": np.array([-1.0])}, Asker(rows=1))
+        asked = [scheduler.ask("m", {"x": np.array([float(value)])}, Asker(rows=1)) for value in range(40)]
+        return list(await asyncio.gather(*asked))
+
+    with ThreadPoolExecutor(8) as pool:
+        replies = asyncio.run(ask_all(pool))
+    for value, reply in enumerate(replies):
+        told = reply.answer.output
+        assert (told["y"][0] if isinstance(told, dict) else told[0]) == 2.0 * value
+        assert reply.answer.index is not None
+        _, outputs, _ = kept_payloads(workspace.ledger.event(reply.answer.index).event)
+        assert outputs is not None
+        np.testing.assert_equal(told, payloads.load(workspace, outputs))
+
+
 def test_a_frame_of_many_callers_is_kept_as_sent_and_as_seen(workspace: Workspace) -> None:
     register_object(workspace, "credit", LogisticRegression().fit(FRAME, TARGET), example=FRAME.head(3))
     served = Running(workspace, ["credit"])

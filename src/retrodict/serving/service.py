@@ -162,6 +162,8 @@ class Service:
     ) -> Asked:
         """Let a model answer once for all `askers`; nobody may be told before `record` has.
 
+        The output is a copy: until then the model may have used again what it returned.
+
         Args:
             ready: The version that answers.
             data: The rows of all askers, in their order.
@@ -171,7 +173,8 @@ class Service:
         Raises:
             InputError: As `predict`; a failure of the model is an outcome, which `record` returns.
         """
-        return self._ask(ready.reference, self._deployments.of(ready.version), data, askers, raw, subject)
+        deployment = self._deployments.of(ready.version)
+        return self._ask(ready.reference, deployment, data, askers, raw, subject, copies=True)
 
     def record(self, asked: Sequence[Asked]) -> list[Answer | ModelFailedError]:
         """Put calls on record in one append; return their answers, in order: they are durable.
@@ -300,6 +303,8 @@ class Service:
         askers: Sequence[Asker],
         raw: Any,
         subject: str | Sequence[str] | None = None,
+        *,
+        copies: bool = False,
     ) -> Asked:
         """Let the model answer, and make the events of its family."""
         version = deployment.version
@@ -336,6 +341,8 @@ class Service:
             with self._answering():
                 output = deployment.model.predict(seen)
             answered = payload.encode(output), payload.rows(output)
+            if copies:
+                output = calls.copied(output)
         except (Exception, SystemExit) as error:  # noqa: BLE001 - a failure of any kind is an outcome to record
             output, failure = None, error
         finally:
