@@ -21,12 +21,12 @@ from retrodict.kernel.clock import parse_rfc3339
 from retrodict.kernel.errors import RetrodictError, UsageError
 from retrodict.kernel.types import Edge, EventId, Ref, is_event_id
 from retrodict.keys import Subject
-from retrodict.predictions.personal import Owners
 from retrodict.workspace import UnwritableStateError, Workspace
 
 if TYPE_CHECKING:
     from retrodict.capture import Read, Reads
     from retrodict.capture.spool import Record
+    from retrodict.predictions.personal import Owners
 
 ROLE = "exposure"  # of the edge to the run, or the look, by which personal values had been read before
 WITHIN = "within"  # of the edge from a run to the run round it
@@ -161,6 +161,8 @@ def owners(workspace: Workspace) -> Owners | None:
         known = state.keys.get(found.by)
         if known is None or not workspace.keys.holds(known.key):  # forgotten meanwhile
             known = state.keys[found.by] = Subject(subject=found.by, key=workspace.keys.make_keys(1)[0])
+    from retrodict.predictions.personal import Owners  # 15 ms, for a command that adds files
+
     return Owners(rows=(known,), is_aligned=False)
 
 

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 
 from retrodict.actions.alias import alias
@@ -388,3 +389,22 @@ def test_what_another_system_answered_is_shown_with_its_gaps(bank: Bank) -> None
     known = record_prediction(bank.workspace, system="mainframe", model="credit@v1", inputs=person, outputs=output)
     found = explain(bank.workspace, known.reference)
     assert "data/raw.csv (160 rows): dataset:data/raw.csv@v1" in said(found.answers[3])
+
+
+def test_a_model_that_reuses_what_it_returned_is_explained_as_one_that_does_not(tmp_path: Path) -> None:
+    answers = {
+        "anew": "def predict(frame):\n    return np.array(2 * frame.a + frame.b)\n",
+        "again": "KEPT = np.zeros(1)\ndef predict(frame):\n"
+        "    if len(frame) == 1:\n        KEPT[:] = 2 * frame.a + frame.b\n        return KEPT\n"
+        "    return np.array(2 * frame.a + frame.b)\n",
+    }
+    with make_workspace(tmp_path) as workspace:
+        service = Service(workspace)
+        said_by: dict[str, list[tuple[float, object, object, float]]] = {}
+        for name, source in answers.items():
+            register_source(workspace, name, "import numpy as np\n" + source)
+            asked = [service.predict(name, pd.DataFrame({"a": [a], "b": [b]})) for a, b in ((1.0, 5.0), (3.0, 7.0))]
+            found = explain(workspace, f"{asked[0].index}.0", versus=f"{asked[1].index}.0", replay=True).versus
+            assert found is not None
+            said_by[name] = [(c.first, c.first_said, c.second_said, s.value) for c in found.contrasts for s in c.shares]
+    assert said_by["again"] == said_by["anew"] == [(7.0, 7.0, 13.0, 4.0), (7.0, 7.0, 13.0, 2.0)]

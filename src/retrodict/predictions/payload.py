@@ -12,6 +12,7 @@ costs one Arrow buffer, not 40. The layout ("C", "F", or strides in bytes) stand
 from __future__ import annotations
 
 import base64
+import copy
 import functools
 import json
 import math
@@ -112,6 +113,13 @@ def decode(codec: str, schema: bytes, batch: bytes, meta: Mapping[str, object]) 
     except Exception as error:
         text = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise FormatError(f"a payload ({codec}) cannot be decoded: {text}") from error
+
+
+def copied(value: Any) -> Any:
+    """Return what a model returned so that nothing the model does later changes it: it may use that again."""
+    if type(value).__module__ == "numpy" and not value.dtype.hasobject:
+        return value.copy()  # a fifth of the time
+    return copy.deepcopy(value)
 
 
 def _encode_table(value: Any, where: str) -> Encoded | None:

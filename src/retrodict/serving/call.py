@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import threading
 import traceback
 from collections.abc import Sequence
@@ -131,13 +130,6 @@ def outcome(finished: Asked, sequenced: Sequenced | None) -> Answer | ModelFaile
         span=call.span,
         parts=finished.parts,
     )
-
-
-def copied(output: Any) -> Any:
-    """Return what a model returned so that nothing the model does later changes it."""
-    if type(output).__module__ == "numpy" and not output.dtype.hasobject:
-        return output.copy()  # a fifth of the time
-    return copy.deepcopy(output)
 
 
 def everybody(call: Call) -> Owners | None:

@@ -342,7 +342,7 @@ class Service:
                 output = deployment.model.predict(seen)
             answered = payload.encode(output), payload.rows(output)
             if copies:
-                output = calls.copied(output)
+                output = payload.copied(output)
         except (Exception, SystemExit) as error:  # noqa: BLE001 - a failure of any kind is an outcome to record
             output, failure = None, error
         finally:

@@ -19,7 +19,7 @@ from retrodict.kernel.types import EventId
 from retrodict.models import LoadedModel, current_loader, load_model, remote
 from retrodict.models import records as models
 from retrodict.models.records import ModelVersion
-from retrodict.predictions import personal
+from retrodict.predictions import payload, personal
 from retrodict.serving.materialize import materialize
 
 
@@ -84,7 +84,7 @@ class Cast:
             try:
                 # What is on record went through the recorded version's own signature already.
                 fits = data if is_recorded or model.signature is None else model.signature.check(data)
-                return model.predict(fits)
+                return payload.copied(model.predict(fits))
             except RetrodictError:
                 raise
             except (Exception, SystemExit) as error:
