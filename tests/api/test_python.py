@@ -258,6 +258,41 @@ def test_inputs_are_not_compared_with_a_table_that_the_model_does_not_answer(pro
     assert attributed.result.output == pytest.approx(answers[0].output[0])
 
 
+def test_a_background_is_what_training_read_though_the_model_writes_into_what_it_is_given(project: Path) -> None:
+    FRAME.to_csv("data.csv", index=False)
+    rd.add("data.csv")
+    carried = []
+    for name, body in (("reads", "a = frame.a / 10"), ("writes", "frame['a'] /= 10\n    a = frame.a")):
+        with rd.run("train") as run:
+            pd.read_csv("data.csv")
+            Path(f"{name}.py").write_text(f"def predict(frame):\n    {body}\n    return (a + frame.b).to_numpy()\n")
+            run.log_model(f"{name}.py", name)
+        answer = rd.load(name).ask(FRAME[["a", "b"]].iloc[[0]])
+        (attributed,) = rd.explain(f"{answer.index}", replay=True).answers[7].attributions
+        assert "data.csv" in attributed.background
+        carried.append(attributed.result.values)
+    assert carried[1] == pytest.approx(carried[0])
+
+
+def test_every_model_that_a_run_logs_is_a_version(project: Path) -> None:
+    one, other = (LinearRegression().fit(FRAME[["a"]], slope * FRAME["a"]) for slope in (1.0, 10.0))
+    with rd.run("train") as run:
+        first = run.log_model(one, "credit", example=FRAME[["a"]].head(1))
+        second = run.log_model(other, "credit", example=FRAME[["a"]].head(1))
+        run.log_model(second, "other")
+        saved = project / "saved.pkl"
+        saved.write_bytes(first.read_bytes())
+        run.log_model(saved, "saved")
+        saved.write_bytes(second.read_bytes() + b" ")
+        with pytest.raises(UsageError, match="has changed since it was logged"):
+            run.log_model("saved.pkl", "saved")
+    assert first.name == "credit.pkl"
+    assert second != first
+    assert [version.reference for version in run.models] == ["credit@v1", "credit@v2", "other@v1", "saved@v1"]
+    asked = pd.DataFrame({"a": [2.0]})
+    assert [rd.load(f"credit@v{n}").predict(asked)[0] for n in (1, 2)] == pytest.approx([2.0, 20.0])
+
+
 def test_threads_share_the_workspace(trained: Any) -> None:
     with ThreadPoolExecutor(8) as pool:
         shapes = list(pool.map(lambda i: rd.load("credit@v1").predict(FRAME.iloc[i : i + 1]).shape, range(40)))

@@ -27,8 +27,8 @@ from retrodict.kernel.errors import ReadOnlyStoreError, UnknownReferenceError
 from retrodict.kernel.types import EdgeList
 from retrodict.ledger import Ledger, Sequenced
 from retrodict.models import InputError, UnloadableModelError, current_loader
-from retrodict.objects.errors import StoreWriteError
-from retrodict.predictions import calls
+from retrodict.objects.errors import ChangedFileError, StoreWriteError
+from retrodict.predictions import calls, payload
 from retrodict.predictions import payloads as kept_payloads
 from retrodict.serving import Answer, Asker, ModelFailedError, Service
 from retrodict.testing.workbench import make_workspace, register_object, register_source
@@ -396,3 +396,43 @@ class Absent:
 
     def predict(self, data: object) -> object:
         raise LookupError(data)
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "KEPT = np.zeros(1)\ndef predict(x):\n    KEPT[:] = x * 2\n    return KEPT\n",
+        "KEPT = {'y': [0.0]}\ndef predict(x):\n    KEPT['y'][0] = float(x[0] * 2)\n    return KEPT\n",
+        "KEPT = pd.DataFrame({'y': [0.0]})\ndef predict(x):\n    KEPT.loc[0, 'y'] = float(x[0] * 2)\n    return KEPT\n",
+    ],
+    ids=["array", "dict", "frame"],
+)
+def test_an_answer_stays_what_it_was_when_the_model_is_asked_again(workspace: Workspace, source: str) -> None:
+    register_source(workspace, "m", "import numpy as np\nimport pandas as pd\n" + source)
+    service = Service(workspace)
+    answers = [service.predict("m", np.array([float(value)])) for value in range(3)]
+    for value, answer in enumerate(answers):
+        told = answer.output
+        assert (told if isinstance(told, np.ndarray) else told["y"])[0] == 2.0 * value
+        assert answer.index is not None
+        _, outputs, _ = kept_payloads(workspace.ledger.event(answer.index).event)
+        assert outputs is not None
+        assert payload.row(told, 0) == payload.row(payloads.load(workspace, outputs), 0)
+
+
+def test_who_writes_into_an_answer_changes_nobody_elses(workspace: Workspace) -> None:
+    register_source(workspace, "m", "import numpy as np\nSCORE = np.array([0.5])\ndef predict(x):\n    return SCORE\n")
+    service = Service(workspace)
+    first = service.predict("m", np.array([1.0])).output
+    first *= 100
+    assert service.predict("m", np.array([1.0])).output[0] == 0.5
+
+
+def test_a_model_that_changes_while_it_is_registered_is_refused(workspace: Workspace, tmp_path: Path) -> None:
+    path = tmp_path / "m.py"
+    path.write_text(
+        f"from pathlib import Path\nPath({str(path)!r}).write_text('def predict(x): return 2')\n"
+        "def predict(x): return 1\n"
+    )
+    with pytest.raises(ChangedFileError, match=r"m\.py"):
+        register(workspace, str(path), "m")

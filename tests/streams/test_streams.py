@@ -20,6 +20,7 @@ import retrodict as rd
 from retrodict import provenance
 from retrodict import streams as rooms
 from retrodict.actions import stream_append, stream_read, streams
+from retrodict.actions.add import add
 from retrodict.actions.lineage import lineage
 from retrodict.actions.run import run
 from retrodict.actions.show import show
@@ -27,6 +28,7 @@ from retrodict.actions.verify import verify
 from retrodict.kernel import merkle
 from retrodict.kernel.errors import AlteredObjectError, FormatError, UnknownReferenceError, UsageError
 from retrodict.kernel.types import Digest
+from retrodict.objects.errors import ChangedFileError
 from retrodict.render.json import to_json
 from retrodict.streams import queries, records
 from retrodict.streams.formats import BLOCK, cells
@@ -515,3 +517,27 @@ def test_the_command_line_goes_through_a_case(newcomer: dict[str, str], tmp_path
     assert "no-such-file" in told("stream", "append", "s", "no-such-file", code=2)
     assert "Did you mean" in told("stream", "read", "ss", code=2)
     assert "Everything is as the record says" in told("verify")
+
+
+class _Edited(io.FileIO):
+    """A file that grows to `after` when it has been read."""
+
+    after = b""
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        data = super().read(-1 if size is None else size)
+        Path(os.fsdecode(self.name)).write_bytes(self.after)
+        return data
+
+
+def test_records_are_from_no_file_that_was_another_when_they_were_read(workspace: Workspace) -> None:
+    streams.create(workspace, "s")
+    path, held = workspace.root / "a.jsonl", workspace.root / "held.jsonl"
+    path.write_bytes(lines(2))
+    held.write_bytes(b'{"id":7}\n')
+    add(workspace, [held])
+    source = _Edited(path)
+    source.after = held.read_bytes()
+    with source, pytest.raises(ChangedFileError, match=r"a\.jsonl"):
+        stream_append.append(workspace, "s", source, path=path)
+    assert read(workspace, "s") == []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+from collections.abc import Callable
 from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
@@ -23,11 +24,13 @@ from retrodict.actions import (
     table_settle,
     tables,
 )
+from retrodict.actions.add import add
 from retrodict.actions.show import show
 from retrodict.actions.tabling import How, Policy, table_named, version_of
 from retrodict.actions.verify import verify
 from retrodict.kernel.errors import RetrodictError, UnknownReferenceError, UsageError
 from retrodict.kernel.types import Edge, Ref
+from retrodict.objects.errors import ChangedFileError
 from retrodict.tables import appending, conflicts, creating, files, folding, lines, proposals
 from retrodict.tables import queries as table_queries
 from retrodict.tables import records as table_records
@@ -463,3 +466,47 @@ def test_a_change_that_nobody_else_has_approved_is_named(workspace: Workspace) -
         "other changes were approved",
     ]
     assert verify(workspace).answer == "no"
+
+
+class _Edited(type(Path())):  # type: ignore[misc]  # PosixPath
+    """A file that becomes another just before it is read, or just after."""
+
+    is_early = False
+
+    def read_bytes(self) -> bytes:
+        before = Path(self).read_bytes()
+        self.write_bytes(Path(self.with_name("other.csv")).read_bytes())
+        return Path(self).read_bytes() if self.is_early else before
+
+
+@pytest.mark.parametrize(("verb", "is_early"), [("create", False), ("put", True), ("import", True)])
+def test_records_are_from_no_file_that_was_another_when_they_were_read(
+    workspace: Workspace, loans: Path, verb: str, is_early: bool
+) -> None:
+    other = loans.with_name("other.csv")
+    other.write_text(LOANS.replace("4500.00", "4600.00"))
+    add(workspace, [loans, other])
+    path = _Edited(loans)
+    path.is_early = is_early
+    if verb != "create":
+        table_change.create(workspace, "loans", ["InquiryID"], source=[{"InquiryID": 1, "Note": ""}])
+    takes: dict[str, Callable[[], object]] = {
+        "create": lambda: table_change.create(workspace, "loans", ["InquiryID"], source=path),
+        "put": lambda: table_change.put(workspace, "loans", path, how=PUT),
+        "import": lambda: table_change.import_(workspace, "loans", path, how=PUT),
+    }
+    with pytest.raises(ChangedFileError, match=r"loans\.csv"):
+        takes[verb]()
+
+
+def test_what_was_read_of_an_arrow_file_stays_when_the_file_is_edited(tmp_path: Path) -> None:
+    path, table = tmp_path / "t.arrow", pa.table({"a": [1, 2, 3]})
+    with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, table.schema) as writer:
+        writer.write_table(table)
+    found = files.read_file(path)
+    at = path.read_bytes().index(table["a"].chunk(0).buffers()[1].to_pybytes()[:24])
+    with path.open("r+b") as file:
+        file.seek(at)
+        file.write(b"\7")
+    assert files.read_file(path)["a"].to_pylist() == [7, 2, 3]
+    assert found["a"].to_pylist() == [1, 2, 3]

@@ -21,6 +21,7 @@ from retrodict.actions.lineage import lineage
 from retrodict.actions.run import run
 from retrodict.actions.verify import verify
 from retrodict.kernel.errors import AlteredObjectError, UnknownReferenceError, UsageError
+from retrodict.objects.errors import ChangedFileError
 from retrodict.tensors import NoTensorError, TensorConflictError
 from retrodict.testing.stores import patch
 from retrodict.workspace import Workspace
@@ -387,3 +388,25 @@ def test_what_is_no_array_is_refused_without_advice_to_unpickle(workspace: Works
     with pytest.raises(NoTensorError) as caught:
         tensors.import_array(workspace, "t", table)
     assert "pickle" not in caught.value.message
+
+
+class _Edited(type(Path())):  # type: ignore[misc]  # PosixPath
+    """A file that becomes `after` when it has been read: before its edge is asked for."""
+
+    after: Path
+    looks = 0
+
+    def is_dir(self, **more: Any) -> bool:
+        self.looks += 1
+        if self.looks == 2:
+            self.write_bytes(self.after.read_bytes())
+        return Path(self).is_dir(**more)
+
+
+def test_a_tensor_is_from_no_file_that_was_another_when_it_was_read(workspace: Workspace) -> None:
+    path, held = _Edited(saved(workspace, np.zeros(3))), saved(workspace, np.ones(3), "held.npy")
+    add(workspace, [held])
+    path.after = held
+    with pytest.raises(ChangedFileError, match=r"a\.npy"):
+        tensors.import_array(workspace, "a", path)
+    assert path.looks == 2

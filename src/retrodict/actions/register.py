@@ -18,6 +18,7 @@ from retrodict.models import records
 from retrodict.models.records import Personal
 from retrodict.models.remote import Address as Address  # for the doors
 from retrodict.models.remote import public_address
+from retrodict.objects.errors import ChangedFileError
 from retrodict.workspace import Batch, Workspace
 
 
@@ -83,6 +84,7 @@ def register(
     Raises:
         UsageError: The path, the metrics or the example does not exist; the metrics say nothing.
         UnloadableModelError: It cannot be read as a model.
+        ChangedFileError: A file of it changed meanwhile.
     """
     records.check_name(name, "model")
     declared = _personal(workspace, name, subject, personal, is_personal)
@@ -105,6 +107,10 @@ def register(
     for given in (source, metrics, None if declared is not None else example):
         if given is not None:
             files.refuse(given)
+    artifacts = [source] if source.is_file() else []
+    if remote is None and not artifacts:
+        artifacts = sorted(p for p in source.rglob("*") if _is_content(p))
+    then = {artifact: workspace.objects.hash_file(artifact) for artifact in artifacts}
     batch = Batch(workspace)
     folder = Path(tempfile.mkdtemp(prefix="register-", dir=workspace.folder))
     try:
@@ -131,13 +137,12 @@ def register(
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     database = workspace.views.database()
-    artifacts = [source] if source.is_file() else []
-    if remote is None and not artifacts:
-        artifacts = sorted(p for p in source.rglob("*") if _is_content(p))
     edges: list[Edge] = []
     for artifact in artifacts:
         relative = workspace_path(workspace, artifact)
         digest = workspace.objects.put_file(artifact)
+        if digest != then[artifact]:  # what was packaged may be neither
+            raise ChangedFileError(str(artifact))
         maker = provenance.maker(database, Ref(digest), relative)
         edges.append(Edge(ref=Ref(digest), role="artifact", evidence="observed", path=relative, made_by=maker))
     run = next((_run(workspace, edge.made_by) for edge in edges if edge.made_by is not None), None)

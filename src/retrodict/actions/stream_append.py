@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -109,6 +110,7 @@ def append(
         RecordError: Something in it is no record of the stream's format.
         PersonalFileError: The file is personal, and the stream is about nobody.
         ExposedError: Likewise, and it is no file: this run has read personal values.
+        ChangedFileError: The file changed meanwhile, and its bytes are known here.
     """
     stream = stream_named(workspace, name)
     line = _own_line(workspace, stream)
@@ -116,9 +118,14 @@ def append(
         PersonalFiles(workspace).refuse(path)
     elif stream.personal is None:
         exposure.refuse(workspace, f"the stream {stream.name}")
+    then = None if path is None else os.fstat(source.fileno())
     parsed = _parsed(stream, source, line.schema_bytes(line.schema))
-    uses = [] if path is None else source_of(workspace, path, is_personal=stream.personal is not None)
-    return _append(workspace, stream, parsed, reason=reason, uses=uses)
+
+    def uses() -> Iterator[Edge]:  # asked for when everything has been read
+        if path is not None and then is not None:
+            yield from source_of(workspace, path, then, is_personal=stream.personal is not None)
+
+    return _append(workspace, stream, parsed, reason=reason, uses=uses())
 
 
 def append_lines(
@@ -220,7 +227,10 @@ def _append(
     merged: Mapping[str, object] | None = None,
     subjects: Sequence[str] | None = None,
 ) -> StreamAppended:
-    """Append records; `subjects` is whom they are about, where they are sealed already."""
+    """Append records; `subjects` is whom they are about, where they are sealed already.
+
+    `uses` is gone through once the records have been read.
+    """
     people: Iterable[str] | None = subjects
     if stream.personal is not None and subjects is None:
         if workspace.keys is None:

@@ -137,8 +137,8 @@ def _rows(
     if source is None:
         return None, [], ""
     if isinstance(source, Path):
-        found, called = files.read_file(source), source.name
-        uses = _source(workspace, source, is_personal=is_personal)
+        called = source.name
+        found, uses = _read(workspace, source, is_personal=is_personal)
     else:
         found, called, uses = files.from_values(source), "what was given", []
     files.names_once(found.schema.names, called)
@@ -174,8 +174,8 @@ def put(
     how = _since(workspace, table, how, if_version)
     called = records_.name if isinstance(records_, Path) else "what was given"
     if isinstance(records_, Path):
-        how = _using(how, _source(workspace, records_, is_personal=table.personal is not None))
-        records_ = files.read_file(records_)
+        records_, uses = _read(workspace, records_, is_personal=table.personal is not None)
+        how = _using(how, uses)
     elif isinstance(records_, Mapping):
         return folding.append(workspace, table, [Change(op="put", values=records_)], how)
     with values_unshown(table.personal is not None):
@@ -253,8 +253,8 @@ def import_(
         _refuse_exposed(workspace, table)
     else:
         called = source.name
-        how = _using(how, _source(workspace, source, is_personal=table.personal is not None))
-        source = files.read_file(source)
+        source, uses = _read(workspace, source, is_personal=table.personal is not None)
+        how = _using(how, uses)
     with values_unshown(table.personal is not None):
         found = files.from_values(source)
     return difference.bring_to(workspace, table, found, how, keep_missing=keep_missing, called=called)
@@ -266,14 +266,21 @@ def _refuse_exposed(workspace: Workspace, table: Table) -> None:
         exposure.refuse(workspace, f"the table {table.name}")
 
 
-def _source(workspace: Workspace, path: Path, *, is_personal: bool) -> list[Edge]:
-    """Return the edge to a file with records. Raises `PersonalFileError` where they would be kept in the clear."""
+def _read(workspace: Workspace, path: Path, *, is_personal: bool) -> tuple[Any, list[Edge]]:
+    """Return the records in a file, and the edge to it.
+
+    Raises:
+        PersonalFileError: They would be kept in the clear.
+        ChangedFileError: It changed meanwhile.
+    """
     from retrodict.actions.held_source import source_of  # 30 ms
     from retrodict.actions.personal_files import PersonalFiles
 
     if not is_personal:
         PersonalFiles(workspace).refuse(path)
-    return source_of(workspace, path, is_personal=is_personal)
+    then = path.stat() if path.exists() else None
+    found = files.read_file(path)
+    return found, [] if then is None else source_of(workspace, path, then, is_personal=is_personal)
 
 
 def _key(workspace: Workspace, table: Table, key: Any) -> dict[str, object]:

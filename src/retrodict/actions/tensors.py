@@ -290,7 +290,7 @@ def import_array(
         if not personal:
             files.refuse(path)
     base = heads[0] if len(heads) == 1 and _is_readable(workspace, heads[0]) else None
-    given = None if ids is None else read_ids(ids)
+    given, then = None if ids is None else read_ids(ids), path.stat()
     if path.is_dir():
         if chunks is not None:
             raise UsageError("the chunks of a Zarr folder stay as they are", hint="Leave --chunks out.")
@@ -308,7 +308,7 @@ def import_array(
 
         before = ids_of(open_store(workspace, base))
         given = before if before is not None and len(before) == draft.samples() else None
-    return draft.save(ids=given, reason=reason, uses=source_of(workspace, path, is_personal=personal))
+    return draft.save(ids=given, reason=reason, uses=source_of(workspace, path, then, is_personal=personal))
 
 
 def write_array(

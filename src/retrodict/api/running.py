@@ -48,6 +48,7 @@ class Run:
         self.record: actions.Ran | None = None
         self.models: tuple[Registered, ...] = ()
         self._pending: list[dict[str, Any]] = []
+        self._logged: dict[Path, tuple[int, ...] | None] = {}  # what was at the paths of models when they were logged
         self._is_open = False
         self.log_params(params or {})
 
@@ -96,21 +97,29 @@ class Run:
             Where it lies.
 
         Raises:
-            UsageError: The name cannot be one, or the run has ended.
+            UsageError: The name cannot be one, the run has ended, or another model was logged at the path.
         """
         if not self._is_open:
             raise UsageError("a model is logged inside `with retrodict.run(...)`")
         check_name(name, "model")
+        count = 1 + sum(pending["name"] == name for pending in self._pending)
+        stem = name if count == 1 else f"{name}~{count}"  # one that was logged before stays until it is registered
         if isinstance(model, str | os.PathLike):
             path = Path(model)
+            if (then := self._logged.get(path.absolute())) is not None and then != _state(path):
+                raise UsageError(
+                    f"{path} has changed since it was logged, and a model is registered as it is when the run ends",
+                    hint="Save each model to a file of its own.",
+                )
         else:
-            path = self._workspace.root / folder / f"{name}.pkl"
+            path = self._workspace.root / folder / f"{stem}.pkl"
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(_pickled(model))
         given = None
         if example is not None:
-            given = path.parent / f"{name}.example.parquet"
+            given = path.parent / f"{stem}.example.parquet"
             example.to_parquet(given)
+        self._logged.setdefault(path.absolute(), _state(path))
         self._pending.append({"path": path, "name": name, "example": given, "method": method, "reason": reason})
         return path
 
@@ -158,6 +167,14 @@ class Run:
         finally:
             self._folder.close()
             world.publish(self._workspace)
+
+
+def _state(path: Path) -> tuple[int, ...] | None:
+    """Return what changes when a file does; its bytes are not read, which would make it an input of the run."""
+    if not path.is_file():
+        return None
+    stat = path.stat()
+    return stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns
 
 
 def _pickled(model: object) -> bytes:

@@ -143,7 +143,10 @@ class Service:
     ) -> Answer:
         """See `ServedModel.predict`."""
         asker = Asker(rows=payload.rows(data), caller=caller, trace=trace, parent_span=parent_span)
-        finished = self._ask(reference, self._deployments.of(self.resolve(reference)), data, (asker,), raw, subject)
+        deployment, outer = self._deployments.of(self.resolve(reference)), _running.get()
+        # A part of an answer gets the output itself, as in a replay: a copy may be laid out otherwise in memory.
+        copies = outer is None or outer.service is not self
+        finished = self._ask(reference, deployment, data, (asker,), raw, subject, copies=copies)
         sequenced = None
         if not self._is_adopted(finished.call):
             family = finished.call

@@ -107,7 +107,7 @@ def read_file(path: Path) -> Any:
 
                 return parquet.read_table(path, partitioning=None)
             case ".arrow" | ".feather" | ".ipc":
-                with pa.memory_map(str(path)) as source:
+                with pa.OSFile(str(path)) as source:  # no map: what is read must stay when the file is edited
                     return pa.ipc.open_file(source).read_all()
     except OSError as error:
         raise UsageError(f"{path} cannot be read: {error.strerror or error}") from error

@@ -111,7 +111,7 @@ def _trained(reader: Reader, row: Rows, up: Upstream | None, seed: int) -> tuple
 def _answers(predict: Predict, rows: Rows) -> bool:
     try:
         with quiet():
-            predict(rows.restore(rows.frame))
+            predict(rows.restore(rows.frame.copy()))  # a model may write into what it is given
     except RerunError:
         return False
     return True
