@@ -27,7 +27,7 @@ from retrodict.actions.register import register
 from retrodict.actions.replay import replay
 from retrodict.kernel.types import EventId
 from retrodict.models import load_model
-from retrodict.predictions import calls
+from retrodict.predictions import calls, payload
 from retrodict.predictions import payloads as kept_payloads
 from retrodict.server.scheduler import Reply, Scheduler
 from retrodict.serving import Asker, Service
@@ -290,8 +290,9 @@ def test_who_was_answered_before_a_call_hangs_is_told(workspace: Workspace) -> N
         "import numpy as np\nKEPT = np.zeros(1)\ndef predict(x):\n    KEPT[:] = x * 2\n    return KEPT\n",
         "import numpy as np\nKEPT = np.zeros(9)\ndef predict(x):\n    KEPT[3:4] = x * 2\n    return KEPT[3:4]\n",
         "KEPT = {'y': [0.0]}\ndef predict(x):\n    KEPT['y'][0] = float(x[0] * 2)\n    return KEPT\n",
+        "import pandas as pd\nKEPT = [0]\ndef predict(x):\n    KEPT[0] = x[0] * 2\n    return pd.Series([KEPT])\n",
     ],
-    ids=["array", "view", "dict"],
+    ids=["array", "view", "dict", "cell"],
 )
 def test_an_answer_is_what_was_recorded_though_the_model_reuses_what_it_returned(
     workspace: Workspace, source: str
@@ -309,11 +310,12 @@ def test_an_answer_is_what_was_recorded_though_the_model_reuses_what_it_returned
         replies = asyncio.run(ask_all(pool))
     for value, reply in enumerate(replies):
         told = reply.answer.output
-        assert (told["y"][0] if isinstance(told, dict) else told[0]) == 2.0 * value
+        said = payload.row(told, 0)
+        assert np.ravel(list(said.values())).tolist() == [2.0 * value]
         assert reply.answer.index is not None
         _, outputs, _ = kept_payloads(workspace.ledger.event(reply.answer.index).event)
         assert outputs is not None
-        np.testing.assert_equal(told, payloads.load(workspace, outputs))
+        assert said == payload.row(payloads.load(workspace, outputs), 0)
 
 
 def test_a_frame_of_many_callers_is_kept_as_sent_and_as_seen(workspace: Workspace) -> None:
