@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 import threading
+import types
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -29,6 +31,7 @@ from retrodict.kernel.types import EventId
 from retrodict.models import load_model
 from retrodict.predictions import calls, payload
 from retrodict.predictions import payloads as kept_payloads
+from retrodict.server import scheduler
 from retrodict.server.scheduler import Reply, Scheduler
 from retrodict.serving import Asker, Service
 from retrodict.testing.workbench import make_workspace, register_object, register_source
@@ -417,6 +420,48 @@ def test_an_alias_moves_under_load_without_a_lost_request(workspace: Workspace) 
         _, outputs, _ = kept_payloads(event)
         assert outputs is not None
         assert payloads.load(workspace, outputs).tolist()[0] == 7 * int(call.model_version)
+
+
+def test_who_asks_after_an_alias_was_moved_is_answered_by_the_new_version_within_a_turn_too(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("HELD_UP_S", "TURN_S"):  # what takes long here is the move of the alias
+        monkeypatch.setattr(scheduler, name, 60.0)
+    hook = types.SimpleNamespace(called=lambda: None)
+    monkeypatch.setitem(sys.modules, "hook", hook)
+    source = "def predict(x):\n    import hook\n    hook.called()\n    return x * {}\n"
+    for version in (1, 2):
+        register_source(workspace, "m", source.format(version))
+    alias(workspace, "m@live", "1", reason="first")
+
+    async def ask_all(pool: ThreadPoolExecutor) -> list[Reply]:
+        asks = Scheduler(Service(workspace), pool)
+        loop, later = asyncio.get_running_loop(), list[asyncio.Future[Reply]]()
+        is_asked = threading.Event()
+
+        def ask() -> asyncio.Future[Reply]:
+            return asks.ask("m@live", {"x": np.array([1.0])}, Asker(rows=1))
+
+        for _ in range(20):  # it is known to be quick, and asked by one thread
+            await ask()
+
+        def ask_later() -> None:
+            later.append(ask())
+            is_asked.set()
+
+        def moves() -> None:
+            if not is_asked.is_set():
+                alias(workspace, "m@live", "2", reason="next")
+                loop.call_soon_threadsafe(ask_later)
+                is_asked.wait(60)
+
+        hook.called = moves
+        return [await ask(), *[await answer for answer in later]]
+
+    with ThreadPoolExecutor(8) as pool:
+        replies = asyncio.run(ask_all(pool))
+    assert [reply.answer.version.version for reply in replies] == [1, 2]
+    assert [reply.answer.output.tolist() for reply in replies] == [[1.0], [2.0]]
 
 
 def test_a_span_that_asked_and_is_not_on_record_is_missing(workspace: Workspace) -> None:

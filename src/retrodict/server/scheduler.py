@@ -25,7 +25,7 @@ from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from retrodict.kernel.errors import UsageError
+from retrodict.kernel.errors import RetrodictError, UsageError
 from retrodict.kernel.types import EventId
 from retrodict.models.subjects import take_subjects
 from retrodict.server import tensors
@@ -54,12 +54,14 @@ class Question:
         inputs: Its tensors; their first axis is rows.
         form: What another question must have in common to be scored with it; None: it is asked alone.
         answer: Done, in the event loop, when the answer is durable.
+        number: How many had come to its lane when it did.
     """
 
     inputs: Mapping[str, np.ndarray[Any, Any]] = field(repr=False)  # values are never logged
     asker: Asker
     form: Hashable
     answer: asyncio.Future[Reply]
+    number: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,9 +93,11 @@ class _Turn:
     Attributes:
         calls: With the questions of each; the lane's lock is held by who takes or adds some.
         since: When the call began that is under way (0: the thread waits for the disk); None: there is none.
+        arrived: How many questions had come before it was looked up which version answers.
     """
 
     ready: Ready
+    arrived: int
     calls: list[_Call] = field(default_factory=list)
     since: float | None = None
 
@@ -111,6 +115,7 @@ class _Lane:
     reference: str
     lock: threading.Lock = field(default_factory=threading.Lock)
     waiting: deque[Question] = field(default_factory=deque)
+    arrived: int = 0  # how many questions have come
     threads: int = 0
     is_row_wise: bool = False
     not_row_wise: set[EventId] = field(default_factory=set)  # versions that did not keep what they promised
@@ -137,9 +142,9 @@ class _Lane:
         return self.threads - sum(turn.is_held_up for turn in self.turns)
 
     @contextlib.contextmanager
-    def turn(self, ready: Ready) -> Iterator[_Turn]:
+    def turn(self, ready: Ready, arrived: int) -> Iterator[_Turn]:
         """A turn of the thread that asks."""
-        turn = _Turn(ready=ready)
+        turn = _Turn(ready=ready, arrived=arrived)
         with self.lock:
             self.turns.add(turn)
         try:
@@ -226,6 +231,9 @@ class Scheduler:
             call_soon: Has the event loop call something; may be called in this thread.
         """
         with lane.lock:
+            for question in questions:
+                lane.arrived += 1
+                question.number = lane.arrived
             lane.waiting.extend(questions)
             starts = lane.may_start()
             # A thread of its own keeps nobody waiting.
@@ -272,13 +280,14 @@ class Scheduler:
     def _work(self, lane: _Lane) -> None:
         """Answer what waits in a lane, until nothing does."""
         while lane.keeps_thread():
+            arrived = lane.arrived
             try:
                 ready = self._service.ready(lane.reference)  # a new version is loaded before it answers
             except BaseException as error:  # noqa: BLE001 - handed to who asked
                 self._deliver([(question, error) for question in lane.take()])
                 continue
             lane.is_row_wise = ready.is_row_wise and ready.version.event not in lane.not_row_wise
-            with lane.turn(ready) as turn:
+            with lane.turn(ready, arrived) as turn:
                 self._ask_all(lane, turn)
                 with lane.lock:
                     calls, turn.calls = turn.calls, []
@@ -295,6 +304,10 @@ class Scheduler:
         """Let the model answer what waits, as long as it is quick and the turn lasts."""
         until = time.perf_counter() + TURN_S
         while questions := lane.take():
+            if not self._is_for(lane, turn, questions):
+                with lane.lock:
+                    lane.waiting.extendleft(reversed(questions))
+                break
             is_alone = not lane.is_row_wise or questions[0].form is None
             began = turn.since = time.perf_counter()
             try:
@@ -312,6 +325,19 @@ class Scheduler:
             lane.took(ended - began)
             if not is_alone or ended - began > HELD_UP_S or ended > until:
                 break
+
+    def _is_for(self, lane: _Lane, turn: _Turn, questions: list[Question]) -> bool:
+        """Say whether questions are for the version that answers: an alias may have moved before one of them came."""
+        if max(question.number for question in questions) > turn.arrived:
+            arrived = lane.arrived
+            try:
+                version = self._service.resolve(lane.reference)
+            except RetrodictError:
+                return False  # the next turn says so
+            if version.event != turn.ready.version.event:
+                return False
+            turn.arrived = arrived
+        return True
 
     def _record(self, lane: _Lane, ready: Ready, calls: list[_Call], *, here: bool = False) -> None:
         """Put calls on record in one append, which this thread commits itself if `here`, and hand out the answers."""
