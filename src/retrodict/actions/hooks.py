@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal
 
-from retrodict.kernel.durable import write_file
+from retrodict.kernel.durable import sync_folder, write_file
 from retrodict.kernel.errors import UnavailableError, UsageError
 from retrodict.workspace import Workspace
 
@@ -73,6 +73,28 @@ def _kept(path: Path) -> Path:
     return path.with_name(path.name + _KEPT)
 
 
+def _is_linked(path: Path) -> bool:
+    """Say whether somebody else's hook has both names."""
+    try:
+        one, two = path.lstat(), _kept(path).lstat()
+    except OSError:
+        return False
+    return (one.st_dev, one.st_ino) == (two.st_dev, two.st_ino)
+
+
+def _keep(path: Path) -> None:
+    """Give somebody else's hook its other name, too: git runs it under the first until ours is there whole."""
+    if _is_linked(path):
+        return
+    try:
+        os.link(path, _kept(path), follow_symlinks=False)
+    except FileExistsError:
+        raise
+    except OSError:  # not every file system has links, and not every file of others may be linked
+        path.rename(_kept(path))
+    sync_folder(path.parent)  # before the first name is given away
+
+
 def _folder(workspace: Workspace) -> Path:
     """Return where git looks for hooks."""
     command = ["git", "rev-parse", "--git-path", "hooks"]
@@ -104,10 +126,10 @@ def install(workspace: Workspace, *, interpreter: str, chain: bool = False) -> H
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for path in foreign:
-            if os.path.lexists(_kept(path)):
+            if os.path.lexists(_kept(path)) and not _is_linked(path):
                 raise UsageError(f"{_kept(path)} is there already", hint="Remove one of the two hooks.")
         for path in foreign:
-            path.rename(_kept(path))
+            _keep(path)
         for name in _NAMES:
             write_file(folder / name, _script(workspace, name, interpreter).encode(), mode=0o755)
     except OSError as error:
@@ -131,6 +153,8 @@ def uninstall(workspace: Workspace) -> Hooks:
                     _kept(path).rename(path)  # at once, lest a crash leave neither
                 else:
                     path.unlink()
+            elif _is_linked(path):  # an install was cut off before ours took the name
+                _kept(path).unlink()
     except OSError as error:
         raise _unwritable(folder, error) from error
     return hooks(workspace)

@@ -6,11 +6,11 @@
 With TMPDIR=/dev/shm it waits for no disk: what was not synced is no concern here (see HAZARD).
 
 A step is a system call that makes something durable, or part of it: what `kernel.durable` does to files (create, write,
-unlink), whoever syncs or renames one, and what SQLite does (write, sync, truncate, delete). A scenario (`scenarios`)
-runs in a process of its own, which says what was acknowledged to it. At step n it dies, before the step took effect
-("lost"), after it ("landed"), or half-way through ("torn", writes only); or the step is refused once with EIO and the
-process goes on ("refused"). After that every acknowledged entry must be there, the store must verify, it must take a
-new entry, and what lies beside the log must be whole or absent.
+unlink), whoever syncs, renames or links one, and what SQLite does (write, sync, truncate, delete). A scenario
+(`scenarios`) runs in a process of its own, which says what was acknowledged to it. At step n it dies, before the step
+took effect ("lost"), after it ("landed"), or half-way through ("torn", writes only); or the step is refused once with
+EIO and the process goes on ("refused"). After that every acknowledged entry must be there, the store must verify, it
+must take a new entry, and what lies beside the log must be whole or absent.
 
 HAZARD: the processor and the kernel survive these deaths. What the loss of power leaves of unsynced bytes is `disk`'s.
 """
@@ -99,7 +99,7 @@ class Steps:
         counted(RealDisk, "create")
         counted(RealDisk, "write", half)
         counted(RealDisk, "unlink")
-        for name in ("fsync", "rename", "replace"):  # whoever calls them
+        for name in ("fsync", "rename", "replace", "link"):  # whoever calls them
             counted(os, name)
         self._vfs = _Files(self)  # kept: SQLite knows it by name only
         sys.excepthook = lambda *_: None  # apsw prints what was refused while it closed a file

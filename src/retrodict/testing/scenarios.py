@@ -862,10 +862,17 @@ def _imported(folder: Path, workspace: Workspace, told: Collection[str]) -> Iter
         yield "the answers were not taken over"
 
 
+_THEIRS: Final = b"#!/bin/sh\ntrue\n"
+
+
 def _in_git(folder: Path) -> None:
     _git(folder / "project", "init", "-q")
     with (folder / "project" / ".git" / "info" / "exclude").open("ab") as file:
         file.write(b"mine\n")
+    hook = folder / "project" / ".git" / "hooks" / "post-merge"
+    hook.parent.mkdir(exist_ok=True)
+    hook.write_bytes(_THEIRS)
+    hook.chmod(0o755)
     for name in ("a", "b"):
         (folder / "project" / f"{name}.csv").write_text(name)
 
@@ -877,7 +884,7 @@ def _lock(folder: Path, tell: Tell) -> None:
         tell(workspace, "pinned")
         untrack(workspace, "b.csv")
         tell(workspace, "untracked")
-        hooks.install(workspace, interpreter=sys.executable)
+        hooks.install(workspace, interpreter=sys.executable, chain=True)
         tell(workspace, "hooks")
         locks.off(workspace)
         tell(workspace, "off")
@@ -902,12 +909,20 @@ def _locked(folder: Path, workspace: Workspace, told: Collection[str]) -> Iterat
         yield "what git was told by others is gone"
     if "pinned" in told and b"/a.csv" not in ignored:
         yield "git was not told to leave the data alone"
-    states = {hook.state for hook in hooks.hooks(workspace).hooks}
-    if ("hooks" in told and "on" not in told and states != {"installed"}) or "foreign" in states:
+    states = {hook.name: hook.state for hook in hooks.hooks(workspace).hooks}
+    is_installed = set(states.values()) == {"installed"}
+    if ("hooks" in told and "on" not in told and not is_installed) or states["post-checkout"] == "foreign":
         yield f"the hooks are {states}"
-    if "no hooks" in told and "installed" in states:
+    if "no hooks" in told and "installed" in states.values():
         yield "there are hooks still"
-    hooks.install(workspace, interpreter=sys.executable)
+    merged = root / ".git" / "hooks" / "post-merge"
+    if states["post-merge"] == "none":
+        yield "git runs no hook, and somebody else had one"
+    hooks.install(workspace, interpreter=sys.executable, chain=True)
+    hooks.uninstall(workspace)
+    if merged.read_bytes() != _THEIRS or len(list(merged.parent.glob("post-merge*"))) != 1:
+        yield "somebody else's hook is not as it was"
+    hooks.install(workspace, interpreter=sys.executable, chain=True)
     locks.lock(workspace)
     current = datasets.versions(workspace.views.database())
     tracked = {version.name for version in current if version.is_current and version.is_tracked and version.path}
