@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 import json
+import os
 import random
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import apsw
 import pytest
 
+from retrodict.actions.init import init
 from retrodict.actions.open import open_workspace
+from retrodict.actions.run import run
 from retrodict.actions.verify import Verification, unreadable, verify
 from retrodict.cli import main
 from retrodict.kernel.clock import SystemClock, event_id, rfc3339
 from retrodict.kernel.errors import IntegrityError
-from retrodict.kernel.types import Event
+from retrodict.kernel.types import Digest, Event
 from retrodict.ledger import Ledger
 from retrodict.testing.clock import FixedClock
 from retrodict.testing.flips import files, flip, rows_of
@@ -46,6 +52,41 @@ def store(original: Built, tmp_path: Path) -> Iterator[Path]:
     shutil.rmtree(original.state)
     shutil.copytree(tmp_path / "kept", folder, symlinks=True)
     shutil.copytree(tmp_path / "state", original.state)
+
+
+@pytest.mark.skipif(shutil.which("git") is None, reason="git is not installed")
+def test_uncommitted_changes_of_a_run_that_are_lost_are_named(tmp_path: Path) -> None:
+    root, state = tmp_path / "project", tmp_path / "state"
+    init(root, state, SystemClock(), agent="Ada")
+    (root / "train.py").write_text("print(1)\n")
+    identity = ["-c", "user.name=Ada", "-c", "user.email=ada@example.org", "-c", "commit.gpgsign=false"]
+    for words in (["init", "-q"], ["add", "train.py"], [*identity, "commit", "-qm", "first"]):
+        subprocess.run(["git", *words], cwd=root, check=True)
+    (root / "train.py").write_text("print(2)\n")
+    with open_workspace(root, state, SystemClock(), agent="Ada") as workspace:
+        ran = run(workspace, [sys.executable, "train.py"], cwd=root, environment=dict(os.environ))
+        body = workspace.ledger.event(ran.entry).event.body
+        diff = json.loads(workspace.objects.get(Digest(str(body["code_facts"]))))["diff"]
+        assert b"+print(2)" in workspace.objects.get(diff)
+        assert verify(workspace).answer == "yes"
+    index = root / ".retrodict" / "objects" / "index.db"
+    db = apsw.Connection(str(index))
+    name = bytes.fromhex(diff.removeprefix("b3-"))
+    rows: list[Any] = db.execute(
+        "SELECT p.id, p.name, (SELECT count(*) FROM objects WHERE pack = p.id) FROM packs p "
+        "WHERE p.id = (SELECT pack FROM objects WHERE name = ?)",
+        (name,),
+    ).fetchall()
+    [(pack, key, count)] = rows
+    assert count == 1
+    (index.parent / "packs" / f"{key.hex()}.pack").unlink()
+    db.execute("DELETE FROM objects WHERE pack = ?", (pack,))
+    db.execute("DELETE FROM packs WHERE id = ?", (pack,))
+    db.close()
+    with open_workspace(root, state, SystemClock(), read_only=True) as workspace:
+        found = verify(workspace)
+    assert found.answer == "no"
+    assert [finding.what for finding in found.findings] == [diff]
 
 
 def answer(built: Built, **options: str) -> Verification:
