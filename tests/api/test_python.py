@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import importlib
 import json
+import os
 import subprocess
 import sys
 import textwrap
@@ -21,6 +23,7 @@ from sklearn.linear_model import LinearRegression, LogisticRegression
 import retrodict as rd
 from retrodict import provenance, runs
 from retrodict.api import world
+from retrodict.kernel.durable import RealDisk
 from retrodict.kernel.errors import NoWorkspaceError, UsageError
 from retrodict.kernel.types import Ref
 from retrodict.models import InputError
@@ -349,3 +352,24 @@ def test_a_script_needs_no_more_than_this_and_publishes_at_its_end(trained: Any,
     tree = event.body["serving_code"]
     names = [name for name, _ in workspace.objects.walk(str(tree))]  # type: ignore[arg-type]
     assert names == [b"__main__.py"]
+
+
+def test_a_model_whose_writing_fails_half_way_leaves_the_file_that_was_there(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (project / "models").mkdir()
+    old = {name: project / "models" / f"m.{name}" for name in ("pkl", "example.parquet")}
+    for path in old.values():
+        path.write_bytes(b"old")
+    write = RealDisk.write
+
+    def half(disk: RealDisk, fd: int, data: bytes | memoryview) -> None:
+        write(disk, fd, memoryview(data)[:10])
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with rd.run("full") as run, monkeypatch.context() as patched:
+        patched.setattr(RealDisk, "write", half)
+        with pytest.raises(OSError, match="No space"):
+            run.log_model({"a": 1}, "m", example=FRAME.head(1))
+    assert {path.read_bytes() for path in old.values()} == {b"old"}
+    assert sorted(os.listdir(project / "models")) == ["m.example.parquet", "m.pkl"]

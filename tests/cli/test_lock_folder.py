@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shutil
@@ -14,6 +15,7 @@ import pytest
 from tests.cli.conftest import Command
 
 from retrodict import pins
+from retrodict.kernel.durable import RealDisk
 from retrodict.kernel.types import Digest
 
 pytestmark = pytest.mark.skipif(shutil.which("git") is None, reason="git is not installed")
@@ -270,6 +272,49 @@ def test_a_hook_of_somebody_elses_is_left_alone_unless_asked(repository: Path, r
     assert (repository / "data" / "a.txt").read_text() == "a 2\n"
     assert retrodict("hooks", "uninstall").code == 0
     assert "theirs-ran" in hook.read_text()
+
+
+def test_an_install_that_was_cut_off_can_be_done_again_or_undone(repository: Path, retrodict: Command) -> None:
+    hook, kept = (repository / ".git" / "hooks" / name for name in ("post-merge", "post-merge.before-retrodict"))
+    hook.parent.mkdir(exist_ok=True)
+    hook.write_text("theirs")
+    os.link(hook, kept)
+    assert retrodict("hooks", "install").code == 2
+    assert retrodict("hooks", "uninstall").code == 0
+    assert (hook.read_text(), kept.exists()) == ("theirs", False)
+    os.link(hook, kept)
+    assert retrodict("hooks", "install", "--chain").code == 0
+    assert kept.read_text() == "theirs"
+    assert retrodict("hooks", "uninstall").code == 0
+    assert (hook.read_text(), kept.exists()) == ("theirs", False)
+    hook.unlink()
+    hook.symlink_to("their-script")  # whether it leads anywhere is theirs to know
+    assert retrodict("hooks", "install", "--chain").code == 0
+    assert os.readlink(kept) == "their-script"
+    assert retrodict("hooks", "uninstall").code == 0
+    assert os.readlink(hook) == "their-script"
+
+
+def test_what_git_was_told_by_others_stays_when_it_cannot_be_told_more(
+    repository: Path, retrodict: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    exclude = repository / ".git" / "info" / "exclude"
+    before = exclude.read_bytes()
+    write = RealDisk.write
+
+    def half(disk: RealDisk, fd: int, data: bytes | memoryview) -> None:
+        if os.path.dirname(os.readlink(f"/proc/self/fd/{fd}")) == str(exclude.parent):
+            write(disk, fd, memoryview(data)[: len(data) // 2])
+            raise OSError(errno.ENOSPC, "No space left on device")
+        write(disk, fd, data)
+
+    (repository / "data" / "new.txt").write_text("new")
+    with monkeypatch.context() as patched:
+        patched.setattr(RealDisk, "write", half)
+        assert retrodict("add", "data/new.txt").code != 0
+    assert exclude.read_bytes() == before
+    assert retrodict("add", "data/new.txt").code == 0
+    assert exclude.read_bytes() == before + b"/data/new.txt\n"
 
 
 def test_a_pin_never_leads_out_of_the_project(repository: Path, retrodict: Command) -> None:

@@ -404,6 +404,17 @@ def test_a_branch_of_an_empty_stream(workspace: Workspace) -> None:
     assert read(workspace, "s") == [{"id": 0}, {"id": 1}, {"id": 2}]
 
 
+def test_no_pipe_takes_the_place_of_a_file_that_is_on_record(workspace: Workspace) -> None:
+    streams.create(workspace, "s")
+    append(workspace, "s", lines(3))
+    pipe = workspace.root / "pipe"
+    os.mkfifo(pipe)
+    for out in (pipe, Path(os.devnull)):
+        with pytest.raises(UsageError, match="is no file"):
+            stream_read.write(workspace, stream_read.read(workspace, "s"), out)
+        assert not out.is_file()
+
+
 def test_a_file_that_was_read_from_a_stream_leads_to_its_records(workspace: Workspace) -> None:
     streams.create(workspace, "s")
     source = workspace.root / "day.jsonl"

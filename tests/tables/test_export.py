@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 from decimal import Decimal
 from pathlib import Path
 
@@ -111,3 +113,33 @@ def test_what_is_not_ours_or_does_not_fit_is_refused(workspace: Workspace, tmp_p
     deltalake.write_deltalake(str(tmp_path / "mine"), pa.table({"id": ["1"]}), mode="append")
     with pytest.raises(UsageError, match="not a Delta table as an export left it"):
         table_export.export(workspace, "v", "delta", tmp_path / "mine", overwrite=True)
+
+
+def test_an_export_that_fails_half_way_leaves_the_one_that_was_there(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    table_change.create(workspace, "it's", ["id"], source=ROWS, how=how_of(workspace, "create"))
+    path = workspace.root / "out" / "lake"
+    table_export.export(workspace, "it's", "delta", path)
+    rename = Path.rename
+
+    def failing(source: Path, target: Path) -> Path:
+        if target == path and source.suffix == ".tmp":
+            raise OSError(errno.EIO, "Input/output error")
+        return rename(source, target)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "rename", failing)
+        with pytest.raises(UsageError, match="Input/output error"):
+            table_export.export(workspace, "it's", "delta", path, overwrite=True)
+    assert values(read_back("delta", path)[0].sort_by("id")) == values(ROWS)
+    assert os.listdir(path.parent) == ["lake"]
+
+
+def test_no_pipe_takes_the_place_of_a_file_that_is_on_record(workspace: Workspace) -> None:
+    table_change.create(workspace, "it's", ["id"], source=ROWS, how=how_of(workspace, "create"))
+    pipe = workspace.root / "pipe"
+    os.mkfifo(pipe)
+    with pytest.raises(UsageError, match="is no file"):
+        table_read.write(workspace, version_of(workspace, "it's"), pipe, "csv")
+    assert pipe.is_fifo()

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import pickle
+import resource
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -65,6 +68,64 @@ def test_an_array_comes_back_bit_for_bit(workspace: Workspace, values: Any) -> N
     assert array.dtype == values.dtype
     assert np.asarray(array[...]).tobytes() == np.ascontiguousarray(values).tobytes()
     assert not put(workspace, values).is_new
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        np.arange(24, dtype=np.int16).reshape(2, 3, 4),
+        np.array(3.5),
+        np.zeros((0, 5), np.float32),
+        np.arange(3, dtype=">f8"),
+        np.array(["2026-11-26"], "datetime64[s]"),
+    ],
+    ids=lambda v: f"{v.dtype}{list(v.shape)}",
+)
+def test_a_slice_that_is_written_is_what_numpy_would_save(workspace: Workspace, values: Any) -> None:
+    put(workspace, values)
+    tensors.read(workspace, "a", out=workspace.root / "out.npy")
+    np.save(workspace.root / "numpy.npy", np.asarray(rd.open_array("a", workspace=workspace)[...]))
+    assert (workspace.root / "out.npy").read_bytes() == (workspace.root / "numpy.npy").read_bytes()
+
+
+def test_a_slice_whose_writing_fails_half_way_leaves_the_file_that_was_there(workspace: Workspace) -> None:
+    put(workspace, np.arange(1_000_000))
+    out = workspace.root / "out" / "out.npy"
+    out.parent.mkdir()
+    out.write_bytes(b"old")
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, limits[1]))
+    try:
+        with pytest.raises(UsageError, match="File too large"):
+            tensors.read(workspace, "a", out=out)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert out.read_bytes() == b"old"
+    assert os.listdir(out.parent) == ["out.npy"]
+
+
+@pytest.mark.filterwarnings("ignore::zarr.errors.UnstableSpecificationWarning")
+def test_what_no_npy_file_can_hold_is_refused_and_the_file_that_was_there_stays(workspace: Workspace) -> None:
+    path, out = workspace.root / "a.zarr", workspace.root / "out.npy"
+    zarr.create_array(str(path), shape=(2,), dtype=str, zarr_format=3)[...] = np.array(
+        ["a", "b"], np.dtypes.StringDType()
+    )
+    tensors.import_array(workspace, "a", path)
+    out.write_bytes(b"old")
+    with pytest.raises(UsageError, match="cannot hold StringDType"):
+        tensors.read(workspace, "a", out=out)
+    assert out.read_bytes() == b"old"
+
+
+def test_a_slice_goes_into_a_pipe(workspace: Workspace) -> None:
+    put(workspace, np.arange(100_000))
+    pipe = workspace.root / "pipe"
+    os.mkfifo(pipe)
+    with ThreadPoolExecutor() as pool:
+        read = pool.submit(pipe.read_bytes)
+        tensors.read(workspace, "a", "5:90000", out=pipe)
+        assert np.array_equal(np.load(io.BytesIO(read.result())), np.arange(5, 90_000))
+    assert pipe.is_fifo()
 
 
 def test_a_small_change_of_a_large_tensor_costs_little(workspace: Workspace) -> None:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Callable
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
-from retrodict.kernel.durable import write_file
+from retrodict.kernel.durable import write_file, write_named
 from retrodict.testing.disk import STEPS, Crash, Fault, FlakyDisk, Step
 
 # What `write_file` does, in this order: create, write, sync the file, rename, sync the folder.
@@ -120,3 +123,45 @@ def test_a_dead_process_does_nothing_more(tmp_path: Path, step: Step) -> None:
         calls[step]()
     os.close(folder)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_what_is_interrupted_leaves_the_old_bytes_and_no_temporary_file(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(b"old")
+
+    def parts() -> Iterator[memoryview]:
+        yield memoryview(b"new")
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        write_named(path, parts())
+    assert path.read_bytes() == b"old"
+    assert os.listdir(tmp_path) == ["file"]
+
+
+def test_a_pipe_that_was_named_is_written_to(tmp_path: Path) -> None:
+    path, link = tmp_path / "pipe", tmp_path / "link"
+    os.mkfifo(path)
+    link.symlink_to(path)
+    for named in (path, link):
+        with ThreadPoolExecutor() as pool:
+            read = pool.submit(path.read_bytes)
+            write_named(named, (memoryview(b"a"), memoryview(b"b" * 100_000)))
+            assert read.result() == b"a" + b"b" * 100_000
+    assert path.is_fifo()
+    assert link.is_symlink()
+    write_named(Path(os.devnull), (memoryview(b"a"),))
+
+
+def test_the_output_that_was_named_is_written_to_unless_it_is_a_file(tmp_path: Path) -> None:
+    code = "from pathlib import Path; from retrodict.kernel import durable; durable.write_named(Path({!r}), [b'x'])"
+    for name in ("/dev/stdout", "/dev/fd/1", "/proc/self/fd/1"):
+        command = [sys.executable, "-c", code.format(name)]
+        assert subprocess.run(command, stdout=subprocess.PIPE, check=True).stdout == b"x"
+        with (tmp_path / "file").open("wb") as file:
+            file.write(b"before")
+            file.flush()
+            done = subprocess.run(command, stdout=file, stderr=subprocess.PIPE, text=True, check=False)
+        assert "open already" in done.stderr
+        assert (tmp_path / "file").read_bytes() == b"before"
+    assert Path("/dev/stdout").is_symlink()

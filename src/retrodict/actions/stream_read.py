@@ -17,6 +17,7 @@ from retrodict.actions.looks import NOT_POSSIBLE, Look
 from retrodict.actions.personal_files import PersonalFiles
 from retrodict.actions.places import workspace_path
 from retrodict.actions.streaming import Range, read_range, stream_named
+from retrodict.kernel.durable import is_special, sync_folder
 from retrodict.kernel.errors import UsageError
 from retrodict.kernel.types import Digest, Edge, EventId, Ref
 from retrodict.streams import ARROW, queries, records
@@ -256,6 +257,8 @@ def write(workspace: Workspace, found: Range, out: Path, *, reason: str | None =
     Raises:
         UsageError: It cannot be written.
     """
+    if is_special(out):
+        raise UsageError(f"{out} is no file", hint="What is to be printed is asked for without --out.")
     temporary = out.with_name(f".{out.name}.{os.getpid()}.tmp")
     try:
         with temporary.open("wb") as file:
@@ -283,6 +286,7 @@ def write(workspace: Workspace, found: Range, out: Path, *, reason: str | None =
         else:
             content, sealed = workspace.objects.put_file(temporary), None
         temporary.replace(out)
+        sync_folder(out.parent)
     except OSError as error:
         raise UsageError(f"{out} cannot be written: {error.strerror}") from error
     finally:

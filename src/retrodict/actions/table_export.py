@@ -14,7 +14,7 @@ from typing import Any, Literal
 from retrodict.actions import table_files
 from retrodict.actions.table_read import table_of
 from retrodict.actions.tabling import TableVersion, version_of
-from retrodict.kernel.durable import sync_folder
+from retrodict.kernel.durable import is_special, sync_folder
 from retrodict.kernel.errors import MissingExtraError, UsageError
 from retrodict.kernel.types import Digest
 from retrodict.tables import lines
@@ -137,7 +137,7 @@ def _refuse_what_is_there(path: Path, form: Form, *, overwrite: bool) -> None:
         # What others have added to it since would be lost.
         if len(log) != 1 or "retrodict.digest" not in log[0].read_text(errors="replace"):
             raise UsageError(f"{path} is not a Delta table as an export left it", hint="Name another place.")
-    elif not path.is_file():
+    elif is_special(path) or not path.is_file():
         raise UsageError(f"{path} is no file", hint="Name another place.")
 
 
@@ -164,7 +164,12 @@ def _put_folder(temporary: Path, path: Path) -> None:
     old = temporary.with_suffix(".old")
     with contextlib.suppress(FileNotFoundError):
         path.rename(old)
-    temporary.rename(path)
+    try:
+        temporary.rename(path)
+    except OSError:
+        with contextlib.suppress(OSError):
+            old.rename(path)
+        raise
     shutil.rmtree(old, ignore_errors=True)
 
 

@@ -16,6 +16,7 @@ from retrodict import exposure, runs
 from retrodict.actions import table_files
 from retrodict.actions.tabling import TableVersion, key_values, log_of, never_had, note_look, table_named, version_of
 from retrodict.kernel.clock import parse_rfc3339
+from retrodict.kernel.durable import is_special, sync_folder
 from retrodict.kernel.errors import UsageError
 from retrodict.kernel.types import Digest, EventId
 from retrodict.tables import conflicts, lines, valid
@@ -237,6 +238,8 @@ def write(
     """
     made = table_of(found, true_at=true_at)
     data = text_of(made, form)
+    if is_special(out):
+        raise UsageError(f"{out} is no file", hint="What is to be printed is asked for without --out.")
     temporary = out.with_name(f".{out.name}.{os.getpid()}.tmp")
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
@@ -246,6 +249,7 @@ def write(
             os.fsync(file.fileno())
         kept = table_files.keep(workspace, found, temporary)
         temporary.replace(out)
+        sync_folder(out.parent)
     except OSError as error:
         raise UsageError(f"{out} cannot be written: {error.strerror}") from error
     finally:

@@ -51,8 +51,7 @@ def keep_out(root: Path, paths: Iterable[str]) -> tuple[str | None, list[str]]:
     if lines:
         file.parent.mkdir(exist_ok=True)
         before = file.read_bytes() if file.exists() else b""
-        with file.open("ab") as opened:
-            opened.write((b"" if not before or before.endswith(b"\n") else b"\n") + lines)
+        _replace(file, before + (b"" if not before or before.endswith(b"\n") else b"\n") + lines)
     return str(file) if lines else None, sorted(kept)
 
 
@@ -69,8 +68,13 @@ def let_in(root: Path, path: str) -> None:
         lines = file.read_bytes().splitlines(keepends=True)
         left = [line for line in lines if line.rstrip(b"\r\n") != _line(prefix + path)]
         if len(left) < len(lines):
-            file = file.resolve()  # it may be a link; and most of what it says is others'
-            write_file(file, b"".join(left), mode=stat.S_IMODE(file.stat().st_mode))
+            _replace(file, b"".join(left))
+
+
+def _replace(file: Path, data: bytes) -> None:
+    """Write `info/exclude` anew, in one step: most of what it says is others'."""
+    file = file.resolve()  # it may be a link
+    write_file(file, data, mode=stat.S_IMODE(file.stat().st_mode) if file.exists() else 0o644)
 
 
 def _exclude(root: Path) -> tuple[Path, str] | None:

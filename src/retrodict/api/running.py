@@ -19,6 +19,7 @@ from retrodict.actions.register import Registered, register
 from retrodict.actions.running import running_folder
 from retrodict.api import world
 from retrodict.api.observed import Observer
+from retrodict.kernel.durable import write_file
 from retrodict.kernel.errors import UsageError
 from retrodict.models.records import check_name
 from retrodict.workspace import Workspace, refuse_writing
@@ -114,11 +115,11 @@ class Run:
         else:
             path = self._workspace.root / folder / f"{stem}.pkl"
             path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(_pickled(model))
+            write_file(path, _pickled(model))
         given = None
         if example is not None:
             given = path.parent / f"{stem}.example.parquet"
-            example.to_parquet(given)
+            write_file(given, example.to_parquet())
         self._logged.setdefault(path.absolute(), _state(path))
         self._pending.append({"path": path, "name": name, "example": given, "method": method, "reason": reason})
         return path
@@ -144,7 +145,7 @@ class Run:
         if error is None and self.metrics:
             for pending in self._pending:  # before the observer stops: they are outputs of the run
                 pending["metrics"] = pending["path"].parent / f"{pending['name']}.metrics.json"
-                pending["metrics"].write_text(json.dumps(self.metrics, sort_keys=True))
+                write_file(pending["metrics"], json.dumps(self.metrics, sort_keys=True).encode())
         world.ended(self._started)
         seen = self._observer.stop(_exit_code(error))
         try:

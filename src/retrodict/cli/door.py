@@ -557,16 +557,16 @@ def read(path: Path) -> bytes:
 
 
 def write(path: Path, text: str, mode: int = 0o644) -> None:
-    """Write a file that was asked for, whole or not at all.
+    """Write a file that was asked for, whole or not at all; a pipe or a device is written to.
 
     Raises:
         UsageError: It cannot be written.
     """
-    from retrodict.kernel.durable import write_file
+    from retrodict.kernel.durable import write_named
     from retrodict.kernel.errors import UsageError
 
     try:
-        write_file(path, text.encode(), mode=mode)
+        write_named(path, (memoryview(text.encode()),), mode=mode)
     except OSError as error:
         raise UsageError(f"{path} cannot be written: {error.strerror}") from error
 

@@ -8,8 +8,10 @@ whose fsync failed is never renamed into place and never synced again: it is wri
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import os
+import stat
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Protocol
@@ -156,8 +158,37 @@ def write_parts(path: Path, parts: Iterable[memoryview], *, mode: int = 0o644, d
             disk.rename(temporary, path)
         finally:
             os.close(fd)
-    except Exception:
+    except (Exception, KeyboardInterrupt):
         with contextlib.suppress(OSError):
             disk.unlink(temporary)
         raise
     sync_folder(path.parent, disk)
+
+
+def is_special(path: Path) -> bool:
+    """Say whether a path leads to what cannot be replaced: a pipe, a device, or what is open already (/dev/stdout)."""
+    try:
+        mode = path.stat().st_mode
+    except OSError:
+        return False
+    folder = os.path.realpath(path.parent)
+    return not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)) or folder == "/dev" or folder.startswith("/proc/")
+
+
+def write_named(path: Path, parts: Iterable[memoryview], *, mode: int = 0o644, disk: Disk = REAL_DISK) -> None:
+    """Put what `parts` yields at a path that a person named: as `write_parts` does; a pipe or a device is written to.
+
+    Raises:
+        OSError: It cannot be written. And what `parts` raises.
+    """
+    if not is_special(path):
+        write_parts(path, parts, mode=mode, disk=disk)
+        return
+    fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
+    try:
+        if stat.S_ISREG(os.fstat(fd).st_mode):  # whoever has it open would write over what is written here
+            raise OSError(errno.EBUSY, "it leads to a file that is open already")
+        for part in parts:
+            disk.write(fd, part)
+    finally:
+        os.close(fd)
