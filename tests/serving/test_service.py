@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import contextvars
 import errno
+import importlib
 import os
 import queue
+import sys
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -304,6 +306,34 @@ def test_code_that_runs_beside_the_models_is_kept(
     names = {path.decode(): entry for path, entry in workspace.objects.walk(str(tree))}  # type: ignore[arg-type]
     assert workspace.objects.get(names["rules_for_serving.py"].digest) == b"LIMIT = 3\n"
     assert not any("sklearn" in name or name.startswith("retrodict") for name in names)
+
+
+def test_code_that_runs_beside_the_models_is_kept_as_it_was_loaded(
+    workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(str(tmp_path))
+    rules, more = tmp_path / "rules_as_loaded.py", tmp_path / "more_rules_as_loaded.py"
+    rules.write_text("LIMIT = 3\n")
+    more.write_text("")
+    register_source(
+        workspace,
+        "ruled",
+        "def predict(x):\n    import rules_as_loaded\n    return rules_as_loaded.LIMIT\n",
+    )
+    service = Service(workspace)
+
+    def code() -> tuple[Any, bytes]:
+        output = service.predict("ruled", [1]).output
+        tree = made(workspace)[-1].event.body["serving_code"]
+        names = dict(workspace.objects.walk(str(tree)))  # type: ignore[arg-type]
+        return output, workspace.objects.get(names[b"rules_as_loaded.py"].digest)
+
+    assert code() == (3, b"LIMIT = 3\n")
+    rules.write_text("LIMIT = 44\n")
+    importlib.import_module(more.stem)  # everything is looked at again
+    assert code() == (3, b"LIMIT = 3\n")
+    importlib.reload(sys.modules[rules.stem])
+    assert code() == (44, b"LIMIT = 44\n")
 
 
 def test_a_models_folder_that_was_altered_is_not_run(workspace: Workspace) -> None:
