@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -12,22 +14,29 @@ import pandas as pd
 import pytest
 
 import retrodict as rd
-from retrodict import predictions, runs
+from retrodict import predictions, provenance, runs
 from retrodict.actions import forget, forget_files, table_change
 from retrodict.actions.add import add
 from retrodict.actions.dispute import dispute
 from retrodict.actions.explain import explain
+from retrodict.actions.import_log import import_log
 from retrodict.actions.predictions import search
-from retrodict.actions.register import register
+from retrodict.actions.register import Address, register
 from retrodict.actions.replay import replay
 from retrodict.actions.run import Ran, run
 from retrodict.actions.stream_append import append_values
 from retrodict.actions.streams import create
+from retrodict.actions.table_alter import alter
+from retrodict.actions.tensors import import_array
 from retrodict.actions.verify import verify
 from retrodict.exposure import ExposedError
+from retrodict.kernel.errors import UsageError
+from retrodict.kernel.types import Ref
+from retrodict.predictions import personal
 from retrodict.serving import Service
+from retrodict.tables.changes import How
 from retrodict.testing.workbench import make_workspace
-from retrodict.workspace import Workspace
+from retrodict.workspace import Workspace, sealed_key
 
 WORD = "PLANTED" + "VALUE"  # in two: the code that runs beside a model is kept, and this is it
 AGE = 604_821_937  # of this file alone: the code of all tests that are loaded is kept
@@ -252,12 +261,240 @@ def test_a_run_of_this_process_is_believed_about_what_it_opens(
             first = service.predict("plain", question).index
             done.log_params(oldest=AGE)
         Path("made.csv").write_text(f"{AGE}\n")
-        with rd.run("again", params={"oldest": AGE}, workspace=own):
+        with rd.run("again", params={"oldest": AGE}, workspace=own) as again:
             assert rd.add("made.csv", workspace=own)[0].is_personal
         second = service.predict("plain", question).index  # it has not unlearnt it
         assert derived(own) == [first, second]
         assert [found.params for found in runs.runs(own.views.database())] == [{}, {}]
         found = forget_files.reach(own, "dataset:people.csv")
         assert done.record is not None
-        assert (found.runs, found.asked) == ((done.record.entry,), (first, second))
+        assert again.record is not None
+        assert (found.runs, found.asked) == ((done.record.entry, again.record.entry), (first, second))
         assert in_the_clear(own) == []
+
+
+LOOKS = {
+    "command": 'words = ["predictions", "--where", "age > 100", "--unseal", "--json"]\n',
+    "export": 'words = ["export", "--subject", word, "--out", "shown.json"]\n',
+}
+SHOWN = """
+words = [sys.executable, "-m", "retrodict", *words]
+text = subprocess.run(words, capture_output=True, text=True, check=True).stdout
+text = open("shown.json").read() if "export" in words else text
+age = max(map(int, re.findall('"age": ([0-9]+)', text)))
+open("made.txt", "w").write(f"{word} {age}")
+asked(word, age)
+"""
+
+
+@pytest.mark.parametrize("look", ["search", "command", "export"])
+def test_what_was_made_of_predictions_that_a_look_showed_is_forgotten_with_the_person(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch, look: str
+) -> None:
+    register(workspace, f"{workspace.root / 'plain.py'}:predict", "about", subject="word")
+    service = Service(workspace)
+    asked = [[(WORD, AGE)], [(WORD, AGE), ("bob", 7)], [("bob", 8)]]
+    answers = [service.predict("about", pd.DataFrame(rows, columns=["word", "age"])) for rows in asked]
+    calls = [answer.index for answer in answers if answer.index is not None]
+    if look == "search":
+        monkeypatch.chdir(workspace.root)
+        monkeypatch.setenv("RETRODICT_STATE", str(workspace.root.parent / "state"))
+        with rd.open(workspace.root, agent="Ada <ada@example.org>") as own, rd.run("r", workspace=own) as under_way:
+            age = rd.search_predictions("age > 100", unseal=True, workspace=own)["input.age"][0]
+            Path("made.txt").write_text(f"{WORD} {age}")
+            rd.load("plain", workspace=own).predict(pd.DataFrame({"age": [age], "word": [WORD]}))
+        assert under_way.record is not None
+        done = under_way.record
+    else:
+        word = f"import re\nword = {WORD[:7]!r} + {WORD[7:]!r}\n"
+        done = scripted(workspace, BEGIN, word, LOOKS[look], SHOWN)
+    assert (workspace.root / "made.txt").read_text() == f"{WORD} {AGE}"
+    sealed = tuple(entry for entry in derived(workspace) if entry not in calls)
+    assert len(sealed) == (1 if look == "search" else 4)
+    assert in_the_clear(workspace) == []
+
+    looks = [e.event for e in map(workspace.ledger.event, range(workspace.ledger.size()))]
+    (looked,) = [event for event in looks if event.kind == "personal.viewed"]
+    for event in (looked, workspace.logs.event(done.entry).event):
+        named = [edge.ref for edge in provenance.edges(event.uses, workspace.objects.get) if edge.role == "prediction"]
+        assert sorted(named) == sorted(Ref(workspace.logs.event(entry).event.id) for entry in calls[:2])
+
+    assert (forget.reach(workspace, "bob").runs, forget.reach(workspace, "bob").asked) == ((), ())
+    found = forget.reach(workspace, WORD)
+    assert (found.runs, found.asked, found.derived_keys) == ((done.entry,), sealed, 0)
+    gone = forget.forget(workspace, WORD, derived=True)
+    assert (gone.reach.runs, gone.reach.asked) == ((done.entry,), sealed)
+    (made,) = [file for file in done.outputs if file.path == "made.txt"]
+    keys = [str(sealed_key(workspace, made.digest))]
+    keys += [
+        key
+        for entry in sealed
+        for kept in predictions.payloads(workspace.logs.event(entry).event)
+        for segment in personal.segments(kept, workspace.objects.get)
+        for key in segment.keys
+    ]
+    assert len(keys) > len(sealed)
+    assert workspace.keys is not None
+    assert [key for key in keys if workspace.keys.holds(key)] == []
+    (workspace.root / "made.txt").unlink()
+    assert in_the_clear(workspace) == []
+    assert verify(workspace).answer == "yes"
+
+
+@pytest.mark.parametrize(("count", "named"), [(65, 65), (1001, 0)])
+def test_a_look_at_many_predictions_names_them_up_to_a_bound_and_is_found_all_the_same(
+    workspace: Workspace, count: int, named: int
+) -> None:
+    register(workspace, f"{workspace.root / 'plain.py'}:predict", "about", subject="word")
+    service = Service(workspace)
+    question = pd.DataFrame({"word": [WORD], "age": [AGE]})
+    entries = [service.predict("about", question).index for _ in range(count)]
+    calls = [Ref(workspace.logs.event(entry).event.id) for entry in entries if entry is not None]
+    search(workspace, unseal=True, limit=count)
+    looked = workspace.ledger.event(workspace.ledger.size() - 1).event
+    found = [edge.ref for edge in provenance.edges(looked.uses, workspace.objects.get) if edge.role == "prediction"]
+    assert (len(looked.uses), sorted(found)) == (min(named, 1), sorted(calls) if named else [])
+    asked = service.predict("plain", pd.DataFrame({"age": [AGE], "word": [WORD]})).index
+    assert forget.reach(workspace, WORD).asked == (asked,)
+
+
+LOG = {"date": "date", "model": "=m", "version": "=1", "inputs": "age", "outputs": "age"}
+
+
+def write_old(workspace: Workspace) -> None:
+    """Write what there is before anybody has read of people: tables, and files that are about nobody."""
+    table_change.create(workspace, "people", ["key"], types={"key": "text", "age": "int64"}, subject="key")
+    for name, key in (("t", {"age": 5}), ("people", {"key": "5"})):
+        table_change.put(workspace, name, key, how=How(verb="put"))
+    old = workspace.root / "old"
+    (old / "folder").mkdir(parents=True)
+    for path in (old / "folder" / "model.py", old / "alone.py"):
+        path.write_text("def predict(rows):\n    return [1] * len(rows)\n")
+    for name in ("beside", "within"):
+        (old / f"imports_{name}.py").write_text(f"import {name}\n\ndef predict(rows):\n    return [1] * len(rows)\n")
+    (workspace.root / ".retrodictignore").write_text("left-out.txt\n")
+    (old / "log.csv").write_text("date,age\n2024-01-01T00:00:00Z,1\n")
+    np.save(old / "zeros.npy", np.zeros(1))
+    time.sleep(0.05)  # file systems stamp with a coarse clock
+
+
+def write_made(folder: Path) -> None:
+    """Write what an exposed process makes."""
+    folder.mkdir()
+    (folder / "rows.csv").write_text(f"age,key\n{AGE},{WORD}\n")
+    (folder / "log.csv").write_text(f"2024-01-01T00:00:00Z,m,1,[{AGE}],[{AGE + 1}]\n")
+    (folder / "model.py").write_text(f"def predict(rows):\n    return [{AGE}] * len(rows)\n")
+    (folder / "figures.json").write_text(f'{{"oldest": {AGE}}}')
+    (folder / "ids.txt").write_text(f"{WORD}\n")
+    np.save(folder / "array.npy", np.array([AGE]))
+
+
+def lent(workspace: Workspace, how: str) -> str:
+    """Let an old model take in what was made: a module that it imports, or something in its folder."""
+    made, old = workspace.root / "made", workspace.root / "old"
+    match how:
+        case "module":
+            shutil.copy(made / "model.py", old / "beside.py")
+            return str(old / "imports_beside.py")
+        case "package":
+            shutil.copytree(made, old / "within")
+            (old / "within" / "__init__.py").touch()
+            return str(old / "imports_within.py")
+        case "left out":
+            (old / "folder" / "left-out.txt").write_text(WORD)
+        case "linked":
+            (old / "folder" / "linked").symlink_to(made)
+    return str(old / "folder")
+
+
+# What an exposed process tries, with a folder of files that it has made: and how it is refused; None: it is sealed.
+TRIED: dict[str, tuple[str | None, Callable[[Workspace, Path], object]]] = {
+    "table update": (
+        "exposed",
+        lambda w, made: table_change.update(w, "t", ["5"], {"age": AGE}, how=How(verb="update")),
+    ),
+    "table update of people": (
+        None,
+        lambda w, made: table_change.update(w, "people", ["5"], {"age": AGE}, how=How(verb="update")),
+    ),
+    "table delete": ("exposed", lambda w, made: table_change.delete(w, "t", [[AGE]], how=How(verb="delete"))),
+    "table delete of people": (None, lambda w, made: table_change.delete(w, "people", [["5"]], how=How(verb="delete"))),
+    "table import": ("exposed", lambda w, made: table_change.import_(w, "t", [{"age": AGE}], how=How(verb="import"))),
+    "table import of a file": (
+        "personal-file",
+        lambda w, made: table_change.import_(w, "t", made / "rows.csv", how=How(verb="import")),
+    ),
+    "table import of people": (
+        None,
+        lambda w, made: table_change.import_(w, "people", made / "rows.csv", how=How(verb="import")),
+    ),
+    "table create": ("exposed", lambda w, made: table_change.create(w, "new", ["age"], source=[{"age": AGE}])),
+    "table create of a file": (
+        "personal-file",
+        lambda w, made: table_change.create(w, "new", ["age"], source=made / "rows.csv"),
+    ),
+    "table create of columns": (
+        "exposed",
+        lambda w, made: table_change.create(w, "new", ["age"], types={WORD: "text"}),
+    ),
+    "table create of people": (
+        None,
+        lambda w, made: table_change.create(w, "new", ["age"], source=made / "rows.csv", subject="key"),
+    ),
+    "table alter": ("exposed", lambda w, made: alter(w, "t", add={WORD: "text"})),
+    "tensor import": (None, lambda w, made: import_array(w, "new", made / "array.npy")),
+    "tensor import with ids": (
+        None,
+        lambda w, made: import_array(w, "new", w.root / "old" / "zeros.npy", ids=made / "ids.txt"),
+    ),
+    "register": ("personal-file", lambda w, made: register(w, str(made / "model.py"), "new")),
+    "register a module": ("personal-file", lambda w, made: register(w, lent(w, "module"), "new")),
+    "register a package": ("personal-file", lambda w, made: register(w, lent(w, "package"), "new")),
+    "register what is left out": ("personal-file", lambda w, made: register(w, lent(w, "left out"), "new")),
+    "register what is linked": ("personal-file", lambda w, made: register(w, lent(w, "linked"), "new")),
+    "register with figures": (
+        "personal-file",
+        lambda w, made: register(w, str(w.root / "old" / "alone.py"), "new", metrics=made / "figures.json"),
+    ),
+    "register with an example": (
+        "personal-file",
+        lambda w, made: register(w, str(w.root / "old" / "alone.py"), "new", example=made / "rows.csv"),
+    ),
+    "register with an example of people": (
+        None,
+        lambda w, made: register(w, str(w.root / "old" / "alone.py"), "new", example=made / "rows.csv", subject="key"),
+    ),
+    "register an address": (
+        "exposed",
+        lambda w, made: register(w, "", "new", remote=Address(url=f"http://127.0.0.1:9/{WORD}")),
+    ),
+    "predictions import": ("personal-file", lambda w, made: import_log(w, made / "log.csv")),
+    "predictions import with a model": (
+        "exposed",
+        lambda w, made: import_log(w, w.root / "old" / "log.csv", columns={**LOG, "model": f"={WORD}"}),
+    ),
+    "predictions import with a system": (
+        "exposed",
+        lambda w, made: import_log(w, w.root / "old" / "log.csv", columns=LOG, system=WORD),
+    ),
+}
+
+
+@pytest.mark.parametrize("what", TRIED)
+def test_what_an_exposed_process_records_is_sealed_or_refused(workspace: Workspace, what: str) -> None:
+    slug, attempt = TRIED[what]
+    write_old(workspace)
+    with_people(workspace)
+    rd.read_stream("visits@0:1", workspace=workspace)
+    made = workspace.root / "made"
+    write_made(made)
+    size = workspace.ledger.size()
+    if slug is None:
+        attempt(workspace, made)
+        assert workspace.ledger.size() > size
+    else:
+        with pytest.raises(UsageError) as refused:
+            attempt(workspace, made)
+        assert refused.value.slug == slug
+        assert workspace.ledger.size() == size
+    assert in_the_clear(workspace) == []

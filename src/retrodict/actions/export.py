@@ -16,7 +16,7 @@ from retrodict.actions.table_read import plain_value
 from retrodict.datasets import subjects as tables
 from retrodict.kernel import clock as clocks
 from retrodict.kernel.errors import RetrodictError
-from retrodict.kernel.types import Digest, EventId
+from retrodict.kernel.types import Digest, Edge, EventId, Ref
 from retrodict.ledger import Sequenced
 from retrodict.models.subjects import identity_of
 from retrodict.predictions import Kept
@@ -135,13 +135,15 @@ def export(workspace: Workspace, identity: str, *, reason: str | None = None) ->
     look = Look(workspace, "export")
     rows: list[ExportedRow] = []
     withheld: list[int] = []
+    calls: list[EventId] = []
     for about in people.calls_about(workspace, names):
         mine = people.rows_of(workspace, about.sequenced, names)
+        calls += [about.sequenced.event.id] if mine else []
         rows += [_row(workspace, look, about, row, names) for row in mine]
         if people.is_joint(workspace, about.sequenced, names):
             withheld.append(about.sequenced.index)
     records = tuple(_records(workspace, names))
-    files, unread = _file_rows(workspace, held, identity)
+    files, unread, read = _file_rows(workspace, held, identity)
     batch = Batch(workspace)
     event = batch.event(
         "subject.exported",
@@ -151,6 +153,10 @@ def export(workspace: Workspace, identity: str, *, reason: str | None = None) ->
         reason=reason,
     )
     index = batch.append()[-1].index
+    if rows or records or files:
+        look.text_of(names)
+        uses = [Edge(ref=Ref(content), role="dataset", evidence="observed") for content in read]
+        look.record(tuple(calls), uses=uses)
     return Exported(
         subject=identity,
         written=clocks.rfc3339(workspace.clock.now_ns()),
@@ -210,8 +216,8 @@ def _changes(workspace: Workspace, about: RecordsAbout, leaf: str) -> Iterator[E
 
 def _file_rows(
     workspace: Workspace, held: PersonRows, identity: str
-) -> tuple[tuple[ExportedFileRow, ...], dict[str, str]]:
-    """Return a person's rows in personal files, and which versions could not be read."""
+) -> tuple[tuple[ExportedFileRow, ...], dict[str, str], tuple[Digest, ...]]:
+    """Return a person's rows in personal files, which versions could not be read, and the files that were."""
     files = PersonalFiles(workspace)
     read: dict[Digest, list[dict[str, object]]] = {}
     found: dict[str, tuple[dict[str, object], dict[str, None]]] = {}
@@ -228,7 +234,8 @@ def _file_rows(
                 continue
             for row in read[file.content]:
                 found.setdefault(json.dumps(row, sort_keys=True), (row, {}))[1][label] = None
-    return tuple(ExportedFileRow(datasets=tuple(labels), row=row) for row, labels in found.values()), unread
+    rows = tuple(ExportedFileRow(datasets=tuple(labels), row=row) for row, labels in found.values())
+    return rows, unread, tuple(read)
 
 
 def _row(workspace: Workspace, look: Look, about: people.About, row: int, names: set[str]) -> ExportedRow:

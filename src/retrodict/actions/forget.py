@@ -63,7 +63,8 @@ class Reach:
         to_forget: Those of them that have to be forgotten before no row of the person can be read any more.
         copies: Where files with the person's rows lie in the project, in the clear: those are the user's to delete.
         unknown: The personal datasets of which it is not known whose rows they hold, wholly or in part.
-        runs: The runs that read the person's records, files with rows of theirs, or what was made of these, by entry.
+        runs: The runs that read the person's records, files with rows of theirs, or what was made of these, or that
+            looked at values of theirs, by entry.
         derived: How many files they made that can be read; values of the person may stand in them.
         asked: The predictions that those runs asked, or processes that had read such rows and records, by entry.
         derived_keys: How many keys of those files and predictions, and of what the runs printed, are destroyed too,
@@ -253,7 +254,7 @@ def _find(workspace: Workspace, identity: str, with_derived: bool) -> _Found:
             shared |= more
             to_forget.append(version.version.label)
     written = [file.content for file in files]
-    made = Reached(workspace, [*standing, *(listings - set(standing)), *written], in_streams)
+    made = Reached(workspace, [*standing, *(listings - set(standing)), *written], in_streams, names)
     made_of_it = list(made.derived(with_derived))
     derived_keys = dict.fromkeys(
         sealed_key(workspace, item.ref) or "" for item in made_of_it if item.state == "destroyed"

@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from retrodict import exposure, provenance
 from retrodict import predictions as records
-from retrodict import provenance
 from retrodict.actions import payloads
 from retrodict.actions.personal_files import PersonalFiles
 from retrodict.kernel.clock import parse_rfc3339, rfc3339
@@ -68,6 +68,8 @@ def import_log(
     Raises:
         UsageError: There is no such file, it is no CSV file, a line lacks something; names the line. Or it was taken
             over before.
+        PersonalFileError: The file is personal, or was made by a run that had read personal values.
+        ExposedError: This run has read personal values, and `columns` or `system` may tell of them.
     """
     try:
         data = path.read_bytes()
@@ -80,6 +82,8 @@ def import_log(
     if not lines:
         raise UsageError(f"{path} holds no answers")
     PersonalFiles(workspace).refuse(path)
+    if system is not None or any(text.startswith("=") for text in (columns or {}).values()):
+        exposure.refuse(workspace, "what is given beside the log")
     log = workspace.objects.put_file(path)
     earlier = _taken_over(workspace, log)
     if earlier is not None:

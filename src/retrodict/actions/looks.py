@@ -16,6 +16,7 @@ from retrodict.workspace import Batch, Workspace, edges_or_list, open_text, seal
 NOT_POSSIBLE: Final = "sealed: looking at personal values is recorded, and nothing can be recorded here"
 What = Literal["disputes", "explain", "export", "predictions", "server", "show", "stream", "table"]
 _IN_AN_EVENT: Final = 500  # pseudonyms; more are told in further events
+_NAMED_CALLS: Final = 1000  # a look at more says only whose they are, by which `forget` finds it
 
 
 class Look:
@@ -73,12 +74,13 @@ class Look:
         """Record what was looked at; before it is shown.
 
         Args:
-            predictions: The calls, where they are few.
+            predictions: The calls; they are named where they are not too many.
             uses: What else was looked at.
         """
         subjects = list(self._subjects)
         if not subjects:
             return
+        named = predictions if len(predictions) <= _NAMED_CALLS else ()
         batch = Batch(self._workspace)
         run = _run(self._workspace)
         is_read_here = bool(run) or self._what != "server"  # a server shows values to others
@@ -88,7 +90,7 @@ class Look:
                 "personal.viewed",
                 uses=edges_or_list(
                     batch,
-                    [*(Edge(ref=Ref(e), role="prediction", evidence="observed") for e in predictions), *uses, *more],
+                    [*(Edge(ref=Ref(e), role="prediction", evidence="observed") for e in named), *uses, *more],
                 ),
                 makes=(),
                 body={

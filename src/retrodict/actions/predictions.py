@@ -123,8 +123,7 @@ def search(
     if not found and model is not None:
         names.check_model(workspace, model)
     rows = tuple(found[:limit])
-    opener.note(rows)
-    look.record()
+    look.record(opener.note(rows))
     return Predictions(
         rows=rows, is_cut=len(found) > limit, strangers=0 if subject is None else people.strangers(workspace)
     )
@@ -149,8 +148,7 @@ def read_prediction(
     askers = {call.caller, *(part.caller for part in call.parts)}
     known = {asker: None if asker is None else agent_name(workspace, asker) for asker in askers}
     rows = tuple(row for row in _rows_of(opener, call, known, None) if wanted in (None, row.row))
-    opener.note(rows)
-    look.record((call.event,))
+    look.record(opener.note(rows))
     return Predictions(rows=rows, is_cut=False)
 
 
@@ -289,11 +287,17 @@ class _Opener:
     def is_wanted(self, call: Call) -> bool:
         return self._subjects is None or call.index in self._entries
 
-    def note(self, rows: Sequence[PredictionRow]) -> None:
-        """Take note of whose personal values are shown."""
-        if self._is_open:
-            owners = {name for row in rows if row.subject is not None for name in row.subject.split()}
-            self._look.text_of(owners & self._opened)
+    def note(self, rows: Sequence[PredictionRow]) -> tuple[EventId, ...]:
+        """Take note of whose personal values are shown, and return of which calls they are."""
+        owners: set[str] = set()
+        calls: dict[EventId, None] = {}
+        for row in rows if self._is_open else ():
+            of = self._opened.intersection((row.subject or "").split())
+            if of:
+                owners |= of
+                calls[row.event] = None
+        self._look.text_of(owners)
+        return tuple(calls)
 
     def values(self, call: Call) -> tuple[_Values, _Values, str | None]:
         """Return inputs and outputs, and why one of them is not there."""

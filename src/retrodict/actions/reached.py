@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Final, Literal
 
 from retrodict import datasets, predictions, provenance
+from retrodict import runs as recorded
 from retrodict.actions import people
 from retrodict.actions.stream_people import RecordsAbout
 from retrodict.datasets import DatasetVersion
@@ -15,7 +16,7 @@ from retrodict.kernel.types import Digest, Edge, EventId, Ref, is_event_id
 from retrodict.ledger import Sequenced
 from retrodict.models import records as models
 from retrodict.predictions import personal
-from retrodict.workspace import Workspace, forgotten_by, sealed_key, sealed_objects, sealed_text
+from retrodict.workspace import Workspace, forgotten_by, looks_at, sealed_key, sealed_objects, sealed_text
 
 _ALL: Final = 1_000_000
 _LISTED: Final = 1_000  # neighbours of one thing that are named; predictions beyond are counted
@@ -42,7 +43,7 @@ class Derived:
 
 
 class Reached:
-    """Everything that was made of objects, and of records of streams and tables, as the record has it.
+    """Everything that was made of objects, of records of streams and tables, and of looks, as the record has it.
 
     Attributes:
         versions: The versions of datasets that are, or hold, what was made.
@@ -50,7 +51,13 @@ class Reached:
             they are sealed with what these made. `asked_keys` are the keys of them and of texts about them.
     """
 
-    def __init__(self, workspace: Workspace, targets: Collection[Digest], records: Iterable[RecordsAbout] = ()) -> None:
+    def __init__(
+        self,
+        workspace: Workspace,
+        targets: Collection[Digest],
+        records: Iterable[RecordsAbout] = (),
+        people_: Collection[str] = (),
+    ) -> None:
         self._workspace = workspace
         self._exposing: set[str] = set()
         database = workspace.views.database()
@@ -61,7 +68,8 @@ class Reached:
         asked: dict[int, people.About] = {}
         uncounted: dict[Ref, int] = {}
         # What exposed runs and processes have asked leads to others that looked at the answers.
-        starts = deque(dict.fromkeys([*map(Ref, targets), *_users_of(workspace, records)]))
+        given = [*map(Ref, targets), *_users_of(workspace, records), *_looks_at(workspace, people_)]
+        starts = deque(dict.fromkeys(given))
         seen: set[Ref] = set(starts)
         while starts:
             graph = provenance.downstream(database, starts.popleft(), limit_per_node=_LISTED)
@@ -88,6 +96,7 @@ class Reached:
             found_calls = people.calls_about(workspace, set(exposing))
             asked |= {about.sequenced.index: about for about in found_calls}
             further = [*map(Ref, exposing), *(Ref(about.sequenced.event.id) for about in asked.values())]
+            further += [*_ends_of(workspace, exposing), *_looks_at(workspace, exposing)]
             starts += [ref for ref in further if ref not in seen]
             seen.update(further)
             self._exposing |= exposing.keys()
@@ -149,6 +158,22 @@ class Reached:
             if isinstance(figures, str) and (key := sealed_key(self._workspace, Digest(figures))) is not None:
                 found.append(key)
             yield from (key for key in found if forgotten_by(self._workspace, key) is None)
+
+
+def _looks_at(workspace: Workspace, subjects: Collection[str]) -> Iterator[Ref]:
+    """Yield the looks at values of people, or at what was sealed for a run or a look.
+
+    They say so themselves: that they showed a call does not say which of its rows, and of very many they name none.
+    """
+    yield from (Ref(workspace.logs.event(entry).event.id) for entry in looks_at(workspace, subjects))
+
+
+def _ends_of(workspace: Workspace, started: Iterable[str]) -> Iterator[Ref]:
+    """Yield the ends of runs, which say what these have made; a look is none."""
+    for event in started:
+        run = recorded.find(workspace.views.database(), EventId(event))
+        if run is not None and run.event is not None:
+            yield Ref(run.event)
 
 
 def _users_of(workspace: Workspace, records: Iterable[RecordsAbout]) -> Iterator[Ref]:

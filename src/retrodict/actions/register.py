@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from retrodict import models, provenance
+from retrodict import exposure, models, provenance
 from retrodict.actions.metrics import flattened
 from retrodict.actions.personal_files import PersonalFiles
 from retrodict.actions.places import workspace_path
@@ -85,6 +85,8 @@ def register(
         UsageError: The path, the metrics or the example does not exist; the metrics say nothing.
         UnloadableModelError: It cannot be read as a model.
         ChangedFileError: A file of it changed meanwhile.
+        PersonalFileError: A file that would be kept is personal, or was made by a run that had read personal values.
+        ExposedError: This run has read personal values, and the address of a third party may tell of them.
     """
     records.check_name(name, "model")
     declared = _personal(workspace, name, subject, personal, is_personal)
@@ -107,6 +109,11 @@ def register(
     for given in (source, metrics, None if declared is not None else example):
         if given is not None:
             files.refuse(given)
+    if remote is not None:
+        exposure.refuse(workspace, f"where {name} answers")
+    elif files.is_any:
+        for taken in models.sources(source):
+            files.refuse(taken)
     artifacts = [source] if source.is_file() else []
     if remote is None and not artifacts:
         artifacts = sorted(p for p in source.rglob("*") if _is_content(p))

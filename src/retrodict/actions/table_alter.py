@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from retrodict import streams
+from retrodict import exposure, streams
 from retrodict.actions.tabling import table_named
 from retrodict.kernel.errors import UsageError
 from retrodict.kernel.types import Edge, EventId, Ref
@@ -51,8 +51,11 @@ def alter(
         BadCellError: There is no such column, or a value does not fit.
         UsageError: A column of the key is dropped or gets another type, another log owns the table whose policy is to
             be another, or nothing is altered.
+        ExposedError: The table is about nobody, and this run has read personal values, of which the names may tell.
     """
     table = table_named(workspace, name)
+    if table.personal is None:
+        exposure.refuse(workspace, f"the table {table.name}")
     with streams.locked(workspace):
         db = workspace.views.database()
         log = lines.own_log(workspace, table)

@@ -68,13 +68,13 @@ def create(
         UsageError: There is a table or a stream of this name.
         BadCellError, BadKeyError: What is given cannot be its columns, key or records.
         PersonalFileError: `source` is a personal file, and the table about nobody.
-        ExposedError: Likewise, and it is values: this run has read personal ones.
+        ExposedError: Likewise, and it is values, or only names of columns: this run has read personal values.
     """
     if not _NAME.fullmatch(name) or not name.isprintable() or name.startswith("-"):
         raise UsageError(
             f"{name!r} cannot be a table's name", hint="Use printable characters without spaces, @, # and colons."
         )
-    if source is not None and not isinstance(source, Path) and subject is None:
+    if not isinstance(source, Path) and subject is None:
         exposure.refuse(workspace, f"the table {name}")
     how = how or How(verb="create")
     given = {column: files.type_named(text) for column, text in (types or {}).items()}

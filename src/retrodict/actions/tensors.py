@@ -276,7 +276,7 @@ def import_array(
         ids: A file with a name for each sample along the first axis: `.npy`, or text with one on each line. By default
             those of the version before it, where there are as many.
         personal: It is about people: sealed, as personal folders are. False: it is not, or no longer, for a reason that
-            is given. None: as the version before it, or the file that it comes from.
+            is given. None: as the version before it, or the files that it comes from.
 
     Raises:
         NoTensorError: It is neither.
@@ -290,7 +290,8 @@ def import_array(
     if personal is False and not (reason or "").strip():
         raise UsageError("what was personal is declared clean for a reason", hint='Add --reason "...".')
     if personal is None:
-        personal = any(head.key is not None for head in heads) or files.is_personal(path)
+        given_files = [path] if ids is None else [path, ids]
+        personal = any(head.key is not None for head in heads) or any(map(files.is_personal, given_files))
         if not personal:
             files.refuse(path)
     base = heads[0] if len(heads) == 1 and _is_readable(workspace, heads[0]) else None

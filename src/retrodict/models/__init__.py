@@ -9,7 +9,7 @@ from retrodict.kernel import lazy
 if TYPE_CHECKING:
     from retrodict.models.errors import InputError, UnloadableModelError
     from retrodict.models.loading import LoadedModel, load_model
-    from retrodict.models.packaging import Packaged, load_example, package, package_remote, read_example
+    from retrodict.models.packaging import Packaged, load_example, package, package_remote, read_example, sources
     from retrodict.models.session import Predictor, current_loader
     from retrodict.models.signature import ColumnSpec, Signature, TensorSpec
 
@@ -28,6 +28,7 @@ _HOMES = {
     "package": "packaging",
     "package_remote": "packaging",
     "read_example": "packaging",
+    "sources": "packaging",
 }
 
 __all__ = [
@@ -45,6 +46,7 @@ __all__ = [
     "package",
     "package_remote",
     "read_example",
+    "sources",
 ]
 
 

@@ -8,9 +8,10 @@ from __future__ import annotations
 import ast
 import io
 import json
+import os
 import platform
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -35,6 +36,7 @@ CODE: Final = "code"  # the folder of the model's own modules
 EXAMPLE: Final = "input_example.json"
 SIGNATURE_LIMIT: Final = 16_384  # characters: an event holds the signature, and an entry is at most 65,535 bytes
 _EXAMPLE_ROWS: Final = 5
+_LEFT_OUT: Final = shutil.ignore_patterns("__pycache__", "*.pyc", ".git", ".retrodict")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -119,6 +121,21 @@ def package(
         description = _with_row_wise(description, row_wise)
     with called(lambda place: _given(path, place), into):
         return _finished(into, description, example, subject)
+
+
+def sources(path: Path) -> Iterator[Path]:
+    """Yield the files that `package` takes from `path`: of a folder all, behind links too; with Python what it imports.
+
+    Raises:
+        UnloadableModelError: Something that should be Python is not.
+    """
+    if path.is_dir():
+        yield from _files(path)
+    elif path.suffix == ".py":
+        for module in _modules(path):
+            yield from _files(module) if module.is_dir() else (module,)
+    else:
+        yield path
 
 
 def _given(source: Path, place: Path) -> str:
@@ -419,29 +436,48 @@ def _is_class(code: Path, attribute: str) -> bool:
 def _copy(source: Path, target: Path) -> None:
     """Copy a folder; links become what they lead to, since a model's folder must hold all of itself."""
     try:
-        shutil.copytree(source, target, ignore=shutil.ignore_patterns("__pycache__", "*.pyc", ".git", ".retrodict"))
+        shutil.copytree(source, target, ignore=_LEFT_OUT)
     except shutil.Error as error:
         raise UnloadableModelError(str(source), str(error.args[0][0][2])) from error
     except OSError as error:
         raise UnloadableModelError(str(source), error.strerror or str(error)) from error
 
 
+def _files(folder: Path) -> Iterator[Path]:
+    """Yield the files that `_copy` copies."""
+    seen: set[str] = set()
+    for at, below, names in os.walk(folder, followlinks=True):
+        skip = _LEFT_OUT(at, [*below, *names])
+        place = os.path.realpath(at)
+        below[:] = [] if place in seen else [name for name in below if name not in skip]
+        seen.add(place)
+        yield from (Path(at) / name for name in names if name not in skip)
+
+
 def _copy_module(path: Path, target: Path) -> None:
-    """Copy a Python file and the modules beside it that it imports, and those that they import."""
     target.mkdir()
+    for module in _modules(path):
+        if module.is_dir():
+            _copy(module, target / module.name)
+        else:
+            shutil.copyfile(module, target / module.name)
+
+
+def _modules(path: Path) -> Iterator[Path]:
+    """Yield a Python file and the modules beside it, files and folders, that it imports, and those that they import."""
     waiting, done = [path], set()
     while waiting:
         file = waiting.pop()
         if file in done:
             continue
         done.add(file)
-        shutil.copyfile(file, target / file.name)
+        yield file
         for name in _imported(file):
             module, folder = path.parent / f"{name}.py", path.parent / name
             if (folder / "__init__.py").is_file():
-                if not (target / name).exists():
-                    _copy(folder, target / name)
-                    waiting.extend(part for part in folder.rglob("*.py") if part.parent == path.parent)
+                if folder not in done:
+                    done.add(folder)
+                    yield folder
             elif module.is_file():
                 waiting.append(module)
 

@@ -75,15 +75,17 @@ _GIVING = frozenset(
 
 
 class PersonalProjection:
-    """Which keys were destroyed by which entry, which objects are personal files, and what was given away."""
+    """Which keys which entry destroyed, which objects are personal files, who was looked at, what was given away."""
 
     name = "personal"
-    version = 4
+    version = 5
     tables: Mapping[str, str] = {
         "personal_forgotten": "CREATE TABLE personal_forgotten (key TEXT PRIMARY KEY, entry INTEGER NOT NULL) "
         "WITHOUT ROWID",
         "personal_forgettings": "CREATE TABLE personal_forgettings (entry INTEGER PRIMARY KEY)",
         "personal_files": "CREATE TABLE personal_files (ref TEXT PRIMARY KEY, key TEXT NOT NULL) WITHOUT ROWID",
+        "personal_viewed": "CREATE TABLE personal_viewed (subject TEXT NOT NULL, entry INTEGER NOT NULL, "
+        "PRIMARY KEY (subject, entry)) WITHOUT ROWID",
         "personal_given": "CREATE TABLE personal_given (entry INTEGER PRIMARY KEY, kind TEXT NOT NULL)",
     }
     indexes: Sequence[str] = ()
@@ -95,6 +97,9 @@ class PersonalProjection:
             db.execute("INSERT OR IGNORE INTO personal_files VALUES (?, ?)", (ref, key))
         if entry.event.kind in _GIVING and body.get("what") != "store":  # a backup of that holds no keys
             db.execute("INSERT INTO personal_given VALUES (?, ?)", (entry.index, entry.event.kind))
+        subjects = body.get("subjects") if entry.event.kind == "personal.viewed" else None
+        if isinstance(subjects, list | tuple):
+            db.executemany("INSERT OR IGNORE INTO personal_viewed VALUES (?, ?)", [(s, entry.index) for s in subjects])
         if entry.event.kind in _FORGETTING:
             db.execute("INSERT INTO personal_forgettings VALUES (?)", (entry.index,))
             rows = [(key, entry.index) for key in forgotten_keys(body, blob)]

@@ -77,6 +77,14 @@ def holders(workspace: Workspace, kinds: Sequence[str]) -> list[int]:
     return _entries(workspace, query, json.dumps(list(kinds)))
 
 
+def looks_at(workspace: Workspace, subjects: Iterable[str]) -> list[int]:
+    """Return the entries of the looks at values of people, by pseudonym; at derived ones by the run or look behind."""
+    query = (
+        "SELECT DISTINCT entry FROM personal_viewed WHERE subject IN (SELECT value FROM json_each(?)) ORDER BY entry"
+    )
+    return _entries(workspace, query, json.dumps(list(subjects)))
+
+
 def forgettings(workspace: Workspace) -> list[int]:
     """Return the entries that say that keys are destroyed."""
     return _entries(workspace, "SELECT entry FROM personal_forgettings ORDER BY entry")
