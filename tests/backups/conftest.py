@@ -266,7 +266,7 @@ def azure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
                 time.sleep(0.2)
         yield "az://team/credit"
     finally:
-        server.terminate()
+        server.kill()  # told to stop, it waits for connections that clients keep open
         server.wait(30)
 
 
