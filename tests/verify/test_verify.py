@@ -9,14 +9,17 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import apsw
 import pytest
 
+from retrodict.actions.add import add
 from retrodict.actions.init import init
 from retrodict.actions.open import open_workspace
+from retrodict.actions.references import objects_named
 from retrodict.actions.run import run
 from retrodict.actions.verify import Verification, unreadable, verify
 from retrodict.cli import main
@@ -87,6 +90,25 @@ def test_uncommitted_changes_of_a_run_that_are_lost_are_named(tmp_path: Path) ->
         found = verify(workspace)
     assert found.answer == "no"
     assert [finding.what for finding in found.findings] == [diff]
+
+
+def test_the_sealed_files_of_a_run_are_looked_at_though_the_facts_about_its_code_are_lost(tmp_path: Path) -> None:
+    root, state = tmp_path / "project", tmp_path / "state"
+    init(root, state, SystemClock(), agent="Ada")
+    (root / "people.csv").write_text("who,age\nada,36\n")
+    with open_workspace(root, state, SystemClock(), agent="Ada") as workspace:
+        add(workspace, [root / "people.csv"], personal=True)
+        copy = "open('out.csv', 'w').write(open('people.csv').read())"
+        ran = run(workspace, [sys.executable, "-c", copy], cwd=root, environment=dict(os.environ))
+        sequenced = workspace.ledger.event(ran.entry)
+        whole = set(objects_named(workspace, sequenced))
+        lost = f"b3-{'0' * 64}"
+        body = {**sequenced.event.body, "code_facts": lost}
+        without = set(objects_named(workspace, replace(sequenced, draft=replace(sequenced.event, body=body))))
+    files = {(digest, role) for digest, role in whole if role == "files"}
+    assert files
+    assert files <= without
+    assert (lost, "code_facts") in without
 
 
 def answer(built: Built, **options: str) -> Verification:

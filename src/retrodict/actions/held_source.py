@@ -33,12 +33,13 @@ def source_of(workspace: Workspace, path: Path, then: os.stat_result, *, is_pers
         digest = workspace.objects.hash_file(path, remember=not is_personal)
     if not workspace.objects.has(digest):
         return []
-    if _state(path.stat()) != _state(then):
+    if state_of(path.stat()) != state_of(then):
         raise ChangedFileError(str(path))
     place = workspace_path(workspace, path)
     maker = provenance.maker(workspace.views.database(), Ref(digest), place)
     return [Edge(ref=Ref(digest), role="source", evidence="observed", path=place, made_by=maker)]
 
 
-def _state(stat: os.stat_result) -> tuple[int, ...]:
+def state_of(stat: os.stat_result) -> tuple[int, ...]:
+    """Return what changes when a file does, or when another one takes its place."""
     return stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns

@@ -122,9 +122,11 @@ def objects_named(workspace: Workspace, sequenced: Sequenced) -> Iterator[tuple[
             with contextlib.suppress(RetrodictError):  # the list itself is named above: it is looked at there
                 for segment in personal.segments(predictions.kept(item), workspace.objects.get):
                     yield segment.sealed, name
-    with contextlib.suppress(RetrodictError, ValueError, KeyError, TypeError):  # so are these
+    unreadable = (RetrodictError, ValueError, KeyError, TypeError)
+    with contextlib.suppress(*unreadable):  # so are the facts
         if (facts := event.body.get("code_facts")) is not None:
             yield from _in_body(json.loads(workspace.objects.get(Digest(str(facts))))["diff"], "uncommitted changes")
+    with contextlib.suppress(*unreadable):  # and these lists
         for ref, _ in sealed_objects(event.body, workspace.objects.get):
             yield Digest(ref), "files"
         for _, index in subject_indexes(event.body, workspace.objects.get):

@@ -15,6 +15,7 @@ from typing import Any
 
 from retrodict import exposure
 from retrodict.actions import run as actions
+from retrodict.actions.held_source import state_of
 from retrodict.actions.register import Registered, register
 from retrodict.actions.running import running_folder
 from retrodict.api import world
@@ -172,10 +173,7 @@ class Run:
 
 def _state(path: Path) -> tuple[int, ...] | None:
     """Return what changes when a file does; its bytes are not read, which would make it an input of the run."""
-    if not path.is_file():
-        return None
-    stat = path.stat()
-    return stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns
+    return state_of(path.stat()) if path.is_file() else None
 
 
 def _pickled(model: object) -> bytes:

@@ -328,15 +328,16 @@ class Scheduler:
 
     def _is_for(self, lane: _Lane, turn: _Turn, questions: list[Question]) -> bool:
         """Say whether questions are for the version that answers: an alias may have moved before one of them came."""
-        if max(question.number for question in questions) > turn.arrived:
-            arrived = lane.arrived
-            try:
-                version = self._service.resolve(lane.reference)
-            except RetrodictError:
-                return False  # the next turn says so
-            if version.event != turn.ready.version.event:
-                return False
-            turn.arrived = arrived
+        if max(question.number for question in questions) <= turn.arrived:
+            return True
+        arrived = lane.arrived
+        try:
+            version = self._service.resolve(lane.reference)
+        except RetrodictError:
+            return False  # the next turn says so
+        if version.event != turn.ready.version.event:
+            return False
+        turn.arrived = arrived
         return True
 
     def _record(self, lane: _Lane, ready: Ready, calls: list[_Call], *, here: bool = False) -> None:
